@@ -1,0 +1,228 @@
+//! Commits: the one way a handler changes the world. A commit is one conditional write of one entity, with the
+//! events it emits inside the same write.
+
+use crate::{
+    Entity, Event, Failure, Timestamp, TrailEntry,
+    entity::{Document, History, key_of},
+    event::{Contains, Envelope, SPEC_VERSION, continue_trace, event_id},
+    port::{IndexEntry, Item, Write},
+};
+use serde_json::value::{RawValue, to_raw_value};
+use std::{borrow::Cow, marker::PhantomData, time::Duration};
+
+/// One conditional write of one entity, with what it emits. `Em` is the tuple of events its handler may emit:
+/// any other is a compile error.
+///
+/// ```compile_fail
+/// # use quadrille::*; use std::borrow::Cow;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Tea { id: String }
+/// # impl Entity for Tea { const KIND: &'static str = "tea"; fn id(&self) -> Cow<'_, str> { (&self.id).into() } }
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Poured { id: String }
+/// # impl Event for Poured { const TYPE: &'static str = "poured"; type Entity = Tea;
+/// #     fn subject(&self) -> Cow<'_, str> { (&self.id).into() } }
+/// fn pour(tea: Stored<Tea>) -> Commit<()> {
+///     tea.commit("poured").emit(Poured { id: "1".into() }) // () emits nothing
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Commit<Em> {
+    pending: Pending,
+    emits: PhantomData<fn() -> Em>,
+}
+
+/// A commit before it is stamped with time, handler and attempt.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    key: String,
+    state: Result<Box<RawValue>, String>,
+    history: History,
+    index: Option<IndexEntry>,
+    expires_at: Option<Timestamp>,
+    what: Cow<'static, str>,
+    events: Vec<PendingEvent>,
+}
+
+#[derive(Debug)]
+struct PendingEvent {
+    event_type: &'static str,
+    subject: String,
+    key: String,
+    data: Result<Box<RawValue>, String>,
+    after: Option<Duration>,
+}
+
+impl<Em> Commit<Em> {
+    pub(crate) fn new<E: Entity>(state: &E, history: History, what: Cow<'static, str>) -> Self {
+        let pending = Pending {
+            key: key_of::<E>(&state.id()),
+            state: to_raw_value(state).map_err(|error| error.to_string()),
+            index: state.index(),
+            expires_at: state.expires_at(),
+            history,
+            what,
+            events: Vec::new(),
+        };
+        Self { pending, emits: PhantomData }
+    }
+
+    /// Emits `event` with this commit.
+    #[must_use]
+    pub fn emit<E: Event, Place>(self, event: E) -> Self
+    where
+        Em: Contains<E, Place>,
+    {
+        self.push(&event, None)
+    }
+
+    /// Emits `event` with this commit, to be handled `after` that long, however long that is.
+    #[must_use]
+    pub fn emit_after<E: Event, Place>(self, after: Duration, event: E) -> Self
+    where
+        Em: Contains<E, Place>,
+    {
+        self.push(&event, Some(after))
+    }
+
+    fn push<E: Event>(mut self, event: &E, after: Option<Duration>) -> Self {
+        let subject = event.subject().into_owned();
+        self.pending.events.push(PendingEvent {
+            event_type: E::TYPE,
+            key: key_of::<E::Entity>(&subject),
+            subject,
+            data: to_raw_value(event).map_err(|error| error.to_string()),
+            after,
+        });
+        self
+    }
+
+    pub(crate) fn into_pending(self) -> Pending {
+        self.pending
+    }
+}
+
+/// Who commits, when, and in whose name.
+#[derive(Clone, Debug)]
+pub(crate) struct Stamp<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) choreography: &'a str,
+    pub(crate) step: &'a str,
+    pub(crate) attempt: u32,
+    pub(crate) correlation_id: Option<&'a str>,
+    pub(crate) traceparent: Option<&'a str>,
+}
+
+/// What is left of a cycle's budget for an event: its deadline and the rounds walked so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Carried {
+    pub(crate) deadline: Option<Timestamp>,
+    pub(crate) hops: Option<u32>,
+}
+
+impl Pending {
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// A commit that only adds to an entity's trail, leaving its state, index entry and expiry as they are.
+    pub(crate) fn note(item: &Item, what: Cow<'static, str>) -> Result<Self, Failure> {
+        let (history, state) = History::read(item)?;
+        Ok(Self {
+            key: item.key.clone(),
+            state: Ok(state.into_owned()),
+            index: item.index.clone(),
+            expires_at: item.expires_at,
+            history,
+            what,
+            events: Vec::new(),
+        })
+    }
+
+    /// The write of this commit. `carried` tells what budget an event of a type carries.
+    pub(crate) fn into_write(
+        self,
+        stamp: &Stamp<'_>,
+        carried: impl Fn(&'static str) -> Carried,
+    ) -> Result<Write, Failure> {
+        let Self { key, state, history, index, expires_at, what, events } = self;
+        let unwritable = |error: String| Failure::permanent("unwritable", format_args!("{key}: {error}"));
+        let state = state.map_err(unwritable)?;
+        let version = history.version.saturating_add(1);
+        let created = history.created_at.unwrap_or(stamp.now);
+        let correlation_id = history.correlation_id.as_deref().or(stamp.correlation_id);
+        let traceparent = history.traceparent.as_deref().or(stamp.traceparent);
+        let mut outbox = Vec::with_capacity(events.len());
+        let mut until = None;
+        for (position, event) in events.into_iter().enumerate() {
+            let id = event_id(&key, created, version, position);
+            let notbefore = event.after.map(|after| stamp.now + after);
+            until = until.max(notbefore);
+            let carried = carried(event.event_type);
+            let envelope = Envelope {
+                specversion: SPEC_VERSION.into(),
+                source: format!("/{}/{}", stamp.choreography, stamp.step),
+                event_type: event.event_type.into(),
+                time: stamp.now,
+                traceparent: Some(continue_trace(traceparent, &id)),
+                correlationid: correlation_id.map(str::to_owned),
+                notbefore,
+                deadline: carried.deadline,
+                hops: carried.hops,
+                entitycreated: (event.key == key).then_some(created),
+                subject: event.subject,
+                data: event.data.map_err(unwritable)?,
+                id,
+            };
+            outbox.push(to_raw_value(&envelope).map_err(|error| unwritable(error.to_string()))?);
+        }
+        let mut trail = history.trail;
+        trail.push(TrailEntry {
+            at: stamp.now,
+            what,
+            handler: stamp.step.to_owned().into(),
+            attempt: stamp.attempt,
+            until,
+        });
+        let document = Document {
+            state: Cow::Owned(state),
+            trail: Cow::Owned(trail),
+            created_at: created,
+            correlation_id: correlation_id.map(Cow::Borrowed),
+            traceparent: traceparent.map(Cow::Borrowed),
+        };
+        let document = serde_json::to_string(&document).map_err(|error| unwritable(error.to_string()))?;
+        let is_new = history.version == 0;
+        Ok(Write {
+            index_changed: is_new || index != history.index,
+            expiry_changed: is_new || expires_at != history.expires_at,
+            item: Item { key, version, document, expires_at, index },
+            expected: history.version,
+            now: stamp.now,
+            outbox,
+        })
+    }
+}
+
+/// What a handler made of its message, when it did not fail.
+#[derive(Debug)]
+pub enum Handled<Em> {
+    /// The handler's last commit: with it the message is done.
+    Commit(Commit<Em>),
+    /// There was nothing to do; why, in a few words (`already decided`). A duplicate ends here.
+    Already(&'static str),
+}
+
+impl<Em> Handled<Em> {
+    /// The handler is done and has nothing to commit.
+    pub fn done() -> Self {
+        Self::Already("done")
+    }
+}
+
+impl<Em> From<Commit<Em>> for Handled<Em> {
+    fn from(commit: Commit<Em>) -> Self {
+        Self::Commit(commit)
+    }
+}
+
+/// What a handler returns.
+pub type Outcome<Em> = Result<Handled<Em>, Failure>;

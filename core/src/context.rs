@@ -1,0 +1,261 @@
+//! What a handler may do besides returning: read entities and buckets, commit children, ask the time.
+
+use crate::{
+    Commit, Entity, Failure, Stored, Timestamp,
+    choreography::Model,
+    commit::{Carried, Pending, Stamp},
+    entity::key_of,
+    port::{Bucket, CommitError, IndexQuery, Ports, Random, Table, Write},
+};
+use std::{fmt, marker::PhantomData, sync::Arc};
+
+/// One call of a handler: what it was called for, and its access to the world.
+///
+/// Effects outside the tables (an object put, a call of an outside service) go before the commit and under a key
+/// derived from the entity, so that a redelivery repeats them without a second effect.
+pub struct Context<Em> {
+    call: Call,
+    emits: PhantomData<fn() -> Em>,
+}
+
+impl<Em> Clone for Context<Em> {
+    fn clone(&self) -> Self {
+        Self { call: self.call.clone(), emits: PhantomData }
+    }
+}
+
+impl<Em> fmt::Debug for Context<Em> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("step", &self.call.step).field("about", &self.call.about).finish_non_exhaustive()
+    }
+}
+
+/// What a call is about, shared by its clones.
+#[derive(Clone)]
+pub(crate) struct Call {
+    pub(crate) ports: Arc<Ports>,
+    pub(crate) model: Arc<Model>,
+    pub(crate) step: Arc<str>,
+    pub(crate) about: Arc<About>,
+}
+
+/// The message or request a handler was called for.
+#[derive(Debug, Default)]
+pub(crate) struct About {
+    pub(crate) attempt: u32,
+    pub(crate) correlation_id: Option<String>,
+    pub(crate) traceparent: Option<String>,
+    pub(crate) carried: Carried,
+}
+
+impl About {
+    pub(crate) fn stamp<'a>(&'a self, choreography: &'a str, step: &'a str, now: Timestamp) -> Stamp<'a> {
+        Stamp {
+            now,
+            choreography,
+            step,
+            attempt: self.attempt.max(1),
+            correlation_id: self.correlation_id.as_deref(),
+            traceparent: self.traceparent.as_deref(),
+        }
+    }
+}
+
+/// What became of one of several commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// Applied, durable.
+    Applied,
+    /// The entity was not at the version it was loaded at (or was there already): not applied.
+    Conflict,
+}
+
+impl<Em> Context<Em> {
+    pub(crate) fn new(call: Call) -> Self {
+        Self { call, emits: PhantomData }
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Timestamp {
+        self.call.ports.clock.now()
+    }
+
+    /// Random numbers: for jitter and ids of requests. Never for keys of effects: those must repeat.
+    pub fn random(&self) -> &dyn Random {
+        &*self.call.ports.random
+    }
+
+    /// Which receive of the message this is, counted from 1; 1 for a request.
+    pub fn attempt(&self) -> u32 {
+        self.call.about.attempt
+    }
+
+    /// What the flow is known by.
+    pub fn correlation_id(&self) -> Option<&str> {
+        self.call.about.correlation_id.as_deref()
+    }
+
+    /// The W3C trace context of the message or request.
+    pub fn traceparent(&self) -> Option<&str> {
+        self.call.about.traceparent.as_deref()
+    }
+
+    /// When the budget of the cycle this handler stands on runs out; `None` off a cycle, or where it has no deadline.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.call.about.carried.deadline
+    }
+
+    /// Rounds of the cycle walked before this one; 0 off a cycle.
+    pub fn hops(&self) -> u32 {
+        self.call.about.carried.hops.unwrap_or(0)
+    }
+
+    /// The entities of these ids, in their order; expired ones count as gone. In as few requests as can be.
+    ///
+    /// # Errors
+    /// A [`Failure`] of the table, or `unreadable_entity`.
+    pub async fn get<E: Entity>(&self, ids: &[impl AsRef<str>]) -> Result<Vec<Option<Stored<E>>>, Failure> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys: Vec<String> = ids.iter().map(|id| key_of::<E>(id.as_ref())).collect();
+        let now = self.now();
+        let items = self.call.table_of::<E>()?.get(&keys).await?;
+        items
+            .into_iter()
+            .map(|item| item.filter(|item| item.expires_at.is_none_or(|at| at > now)))
+            .map(|item| item.as_ref().map(Stored::read).transpose())
+            .collect()
+    }
+
+    /// A page of the sparse index of the table that holds `E`; expired entities are left out.
+    ///
+    /// # Errors
+    /// A [`Failure`] of the table, or `unreadable_entity`.
+    pub async fn query<E: Entity>(&self, query: &IndexQuery) -> Result<(Vec<Stored<E>>, Option<String>), Failure> {
+        let now = self.now();
+        let page = self.call.table_of::<E>()?.query(query).await?;
+        let live = page.items.iter().filter(|item| item.expires_at.is_none_or(|at| at > now));
+        Ok((live.map(Stored::read).collect::<Result<_, _>>()?, page.next))
+    }
+
+    /// Commits children: each succeeds or loses its race alone. The parent's commit is the one the handler
+    /// returns, so that it comes last.
+    ///
+    /// # Errors
+    /// A [`Failure`] where a table could not take one of them for another reason than a race; others may have been
+    /// applied: a redelivery finds them so.
+    pub async fn commit_all(&self, commits: Vec<Commit<Em>>) -> Result<Vec<Committed>, Failure> {
+        let pending = commits.into_iter().map(Commit::into_pending).collect();
+        let outcomes = self.call.commit(pending).await;
+        outcomes
+            .into_iter()
+            .map(|outcome| match outcome {
+                Ok(()) => Ok(Committed::Applied),
+                Err(NotCommitted::Conflict) => Ok(Committed::Conflict),
+                Err(NotCommitted::Failed(failure)) => Err(failure),
+            })
+            .collect()
+    }
+
+    /// A bucket of the definition, by name.
+    ///
+    /// # Errors
+    /// A permanent [`Failure`] where there is none of that name.
+    pub fn bucket(&self, name: &str) -> Result<Arc<dyn Bucket>, Failure> {
+        Ok(Arc::clone(self.call.ports.bucket(name)?))
+    }
+}
+
+/// Why a commit was not applied, as the pipeline tells it.
+#[derive(Debug)]
+pub(crate) enum NotCommitted {
+    Conflict,
+    Failed(Failure),
+}
+
+impl From<CommitError> for NotCommitted {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Conflict => Self::Conflict,
+            CommitError::TooLarge { .. } => Self::Failed(Failure::permanent("item_too_large", error)),
+            CommitError::Port(error) => Self::Failed(error.into()),
+        }
+    }
+}
+
+impl Call {
+    pub(crate) fn table_of_key(&self, key: &str) -> Result<&Arc<dyn Table>, Failure> {
+        let kind = key.split_once('/').map_or(key, |(kind, _)| kind);
+        let name = self.model.table_of(kind).ok_or_else(|| {
+            Failure::permanent("no_table", format_args!("no table of the definition holds entities of kind {kind:?}"))
+        })?;
+        Ok(self.ports.table(name)?)
+    }
+
+    fn table_of<E: Entity>(&self) -> Result<&Arc<dyn Table>, Failure> {
+        self.table_of_key(E::KIND)
+    }
+
+    /// Commits each on its own, one request a table; answers in their order.
+    pub(crate) async fn commit(&self, commits: Vec<Pending>) -> Vec<Result<(), NotCommitted>> {
+        let stamp = self.about.stamp(&self.model.name, &self.step, self.ports.clock.now());
+        let writes = commits
+            .into_iter()
+            .map(|pending| {
+                pending.into_write(&stamp, |event_type| {
+                    self.model.carried(&self.step, self.about.carried, event_type, stamp.now)
+                })
+            })
+            .collect();
+        commit_writes(&self.ports, &self.model, writes).await
+    }
+}
+
+/// Commits writes that may go to several tables, one request a table; answers in their order.
+pub(crate) async fn commit_writes(
+    ports: &Ports,
+    model: &Model,
+    writes: Vec<Result<Write, Failure>>,
+) -> Vec<Result<(), NotCommitted>> {
+    let mut outcomes: Vec<Result<(), NotCommitted>> = Vec::with_capacity(writes.len());
+    let mut by_table: Vec<(&str, Vec<usize>, Vec<Write>)> = Vec::new();
+    for (at, write) in writes.into_iter().enumerate() {
+        let placed = write.and_then(|write| {
+            let kind = write.item.key.split_once('/').map_or("", |(kind, _)| kind);
+            let table = model.table_of(kind).ok_or_else(|| {
+                Failure::permanent("no_table", format_args!("no table of the definition holds kind {kind:?}"))
+            })?;
+            Ok((table, write))
+        });
+        match placed {
+            Ok((table, write)) => {
+                match by_table.iter_mut().find(|(name, ..)| *name == table) {
+                    Some((_, places, writes)) => {
+                        places.push(at);
+                        writes.push(write);
+                    }
+                    None => by_table.push((table, vec![at], vec![write])),
+                }
+                outcomes.push(Ok(()));
+            }
+            Err(failure) => outcomes.push(Err(NotCommitted::Failed(failure))),
+        }
+    }
+    for (name, places, writes) in by_table {
+        match ports.table(name) {
+            Ok(table) => {
+                let answers = table.commit(writes).await;
+                for (at, answer) in places.into_iter().zip(answers) {
+                    outcomes[at] = answer.map_err(NotCommitted::from);
+                }
+            }
+            Err(error) => {
+                for at in places {
+                    outcomes[at] = Err(NotCommitted::Failed(error.clone().into()));
+                }
+            }
+        }
+    }
+    outcomes
+}

@@ -1,0 +1,178 @@
+//! Entities: what a table keeps, loaded with their version and trail, changed only by commits.
+
+use crate::{
+    Commit, Failure, Timestamp, Trail,
+    port::{IndexEntry, Item},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+use std::{
+    borrow::Cow,
+    ops::{Deref, DerefMut},
+};
+
+/// A thing with an identity and a state, kept as one item of a table.
+pub trait Entity: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// The kind, unique in a choreography: `order`. Keys are `kind/id`.
+    const KIND: &'static str;
+
+    /// Its id, unique in its kind.
+    fn id(&self) -> Cow<'_, str>;
+
+    /// From when on it counts as gone and may be deleted (TTL); `None` keeps it.
+    fn expires_at(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// Its place in the table's sparse index, while it should be found there.
+    fn index(&self) -> Option<IndexEntry> {
+        None
+    }
+}
+
+/// No entity: for events that are told to nobody in particular (a notification).
+impl Entity for () {
+    const KIND: &'static str = "";
+    fn id(&self) -> Cow<'_, str> {
+        Cow::Borrowed("")
+    }
+}
+
+/// The partition key of the entity of kind `E` and id `id`.
+pub fn key_of<E: Entity>(id: &str) -> String {
+    format!("{}/{id}", E::KIND)
+}
+
+/// An entity as it was loaded, or as it is to be created: its state, with what is known about it. Change the state
+/// through it, then turn it into a [`Commit`].
+#[derive(Clone, Debug)]
+pub struct Stored<E> {
+    state: E,
+    pub(crate) history: History,
+}
+
+/// All of a stored entity but its state.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct History {
+    pub(crate) version: u64,
+    pub(crate) created_at: Option<Timestamp>,
+    pub(crate) trail: Trail,
+    pub(crate) correlation_id: Option<String>,
+    pub(crate) traceparent: Option<String>,
+    pub(crate) index: Option<IndexEntry>,
+    pub(crate) expires_at: Option<Timestamp>,
+}
+
+/// What an item's document holds.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Document<'a> {
+    #[serde(borrow)]
+    pub(crate) state: Cow<'a, RawValue>,
+    pub(crate) trail: Cow<'a, Trail>,
+    pub(crate) created_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) correlation_id: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) traceparent: Option<Cow<'a, str>>,
+}
+
+impl<E: Entity> Stored<E> {
+    /// An entity that is to be created: its commit succeeds only where there is none yet.
+    pub fn new(state: E) -> Self {
+        Self { state, history: History::default() }
+    }
+
+    /// Gives a new entity a correlation id of its own; without, it has that of the event or request that creates it.
+    #[must_use]
+    pub fn with_correlation_id(mut self, id: impl Into<String>) -> Self {
+        self.history.correlation_id = Some(id.into());
+        self
+    }
+
+    /// Reads an item.
+    ///
+    /// # Errors
+    /// A permanent [`Failure`] `unreadable_entity` that says where it does not fit.
+    pub fn read(item: &Item) -> Result<Self, Failure> {
+        let (history, state) = History::read(item)?;
+        let state = serde_json::from_str(state.get()).map_err(|error| unreadable(item, &error))?;
+        Ok(Self { state, history })
+    }
+
+    /// The commits it has seen; 0 for one that is to be created.
+    pub fn version(&self) -> u64 {
+        self.history.version
+    }
+
+    /// What happened to it.
+    pub fn trail(&self) -> &Trail {
+        &self.history.trail
+    }
+
+    /// When it was created; `None` for one that is to be created.
+    pub fn created_at(&self) -> Option<Timestamp> {
+        self.history.created_at
+    }
+
+    /// What its flow is known by.
+    pub fn correlation_id(&self) -> Option<&str> {
+        self.history.correlation_id.as_deref()
+    }
+
+    /// Its trace, 32 hex digits.
+    pub fn trace_id(&self) -> Option<&str> {
+        self.history.traceparent.as_deref().and_then(crate::event::trace_id)
+    }
+
+    /// The state alone.
+    pub fn into_state(self) -> E {
+        self.state
+    }
+
+    /// The commit that writes this state; `what` is its entry in the trail, a few words.
+    pub fn commit<Em>(self, what: impl Into<Cow<'static, str>>) -> Commit<Em> {
+        Commit::new(&self.state, self.history, what.into())
+    }
+}
+
+impl History {
+    pub(crate) fn read(item: &Item) -> Result<(Self, Cow<'_, RawValue>), Failure> {
+        let document: Document<'_> = serde_json::from_str(&item.document).map_err(|error| unreadable(item, &error))?;
+        let history = Self {
+            version: item.version,
+            created_at: Some(document.created_at),
+            trail: document.trail.into_owned(),
+            correlation_id: document.correlation_id.map(Cow::into_owned),
+            traceparent: document.traceparent.map(Cow::into_owned),
+            index: item.index.clone(),
+            expires_at: item.expires_at,
+        };
+        Ok((history, document.state))
+    }
+}
+
+fn unreadable(item: &Item, error: &serde_json::Error) -> Failure {
+    Failure::permanent("unreadable_entity", format_args!("{} at version {}: {error}", item.key, item.version))
+}
+
+impl<E> Deref for Stored<E> {
+    type Target = E;
+    fn deref(&self) -> &E {
+        &self.state
+    }
+}
+
+impl<E> DerefMut for Stored<E> {
+    fn deref_mut(&mut self) -> &mut E {
+        &mut self.state
+    }
+}
+
+/// When the entity of an item was created.
+pub(crate) fn created_at(item: &Item) -> Option<Timestamp> {
+    #[derive(Deserialize)]
+    struct Created {
+        created_at: Timestamp,
+    }
+    serde_json::from_str::<Created>(&item.document).ok().map(|document| document.created_at)
+}

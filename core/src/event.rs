@@ -1,0 +1,189 @@
+//! Events: their types, and the CloudEvents 1.0 envelope they travel in.
+
+use crate::{Entity, Failure, Timestamp, port::stable_hash};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+use std::{borrow::Cow, collections::BTreeSet};
+
+/// A thing that happened, or is to be done, told to one entity.
+///
+/// The data is whatever serde writes of the type. Readers ignore fields they don't know, so that an old handler and
+/// a new one can run side by side during a deployment.
+pub trait Event: Serialize + DeserializeOwned + Send + 'static {
+    /// CloudEvents `type`: unique in a choreography, e.g. `auction.order.decided`.
+    const TYPE: &'static str;
+
+    /// The entity it is told to; `()` where there is none to load.
+    type Entity: Entity;
+
+    /// The entity's id: CloudEvents `subject`.
+    fn subject(&self) -> Cow<'_, str>;
+}
+
+/// A CloudEvents 1.0 envelope, structured JSON.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Envelope<Data> {
+    /// Always `1.0`.
+    pub specversion: Cow<'static, str>,
+    /// Derived from entity, version and position, never random: the same event has the same id however often it is
+    /// sent.
+    pub id: String,
+    /// Who emitted it: `/choreography/step`.
+    pub source: String,
+    /// The event's type.
+    #[serde(rename = "type")]
+    pub event_type: Cow<'static, str>,
+    /// The entity it is told to.
+    pub subject: String,
+    /// When it was committed.
+    pub time: Timestamp,
+    /// W3C trace context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// What the flow this belongs to is known by, from its first event to its last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlationid: Option<String>,
+    /// Not to be handled before this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notbefore: Option<Timestamp>,
+    /// Not to be handled after this time: the budget of the cycle it runs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
+    /// How many rounds of the cycle it runs in were walked before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hops: Option<u32>,
+    /// When the entity it is told to was created, where that entity emitted it: tells an entity from a later one
+    /// of the same id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entitycreated: Option<Timestamp>,
+    /// The event.
+    pub data: Data,
+}
+
+/// The version of CloudEvents written and read.
+pub const SPEC_VERSION: &str = "1.0";
+
+impl Envelope<Box<RawValue>> {
+    /// Reads an envelope, leaving its data unread.
+    ///
+    /// # Errors
+    /// A permanent [`Failure`] `malformed` that says where.
+    pub fn parse(text: &str) -> Result<Self, Failure> {
+        let envelope: Self = serde_json::from_str(text)
+            .map_err(|error| Failure::permanent("malformed", format_args!("not a CloudEvents envelope: {error}")))?;
+        if envelope.specversion != SPEC_VERSION {
+            return Err(Failure::permanent(
+                "malformed",
+                format_args!("CloudEvents specversion {:?}, not {SPEC_VERSION:?}", envelope.specversion),
+            ));
+        }
+        Ok(envelope)
+    }
+
+    /// Reads the data as `E`.
+    ///
+    /// # Errors
+    /// A permanent [`Failure`]: `unexpected_event` for another type, `malformed` for data that does not fit it.
+    pub fn data_as<E: Event>(&self) -> Result<E, Failure> {
+        if self.event_type != E::TYPE {
+            return Err(Failure::permanent(
+                "unexpected_event",
+                format_args!("an event of type {:?} where {:?} is consumed", self.event_type, E::TYPE),
+            ));
+        }
+        serde_json::from_str(self.data.get())
+            .map_err(|error| Failure::permanent("malformed", format_args!("data of {}: {error}", E::TYPE)))
+    }
+}
+
+/// The id of the event at `position` in the outbox of the commit that made `key` version `version`. `created` keeps
+/// it apart from the events of an earlier entity of the same key.
+pub fn event_id(key: &str, created: Timestamp, version: u64, position: usize) -> String {
+    format!("{key}@{}.{version}.{position}", created.as_millis())
+}
+
+/// The trace id within a W3C `traceparent`, 32 hex digits.
+pub fn trace_id(traceparent: &str) -> Option<&str> {
+    let bytes = traceparent.as_bytes();
+    let hex = |range: &[u8]| range.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let shaped = bytes.len() == 55
+        && [2, 35, 52].iter().all(|at| bytes[*at] == b'-')
+        && [&bytes[..2], &bytes[3..35], &bytes[36..52], &bytes[53..]].into_iter().all(hex);
+    traceparent.get(3..35).filter(|id| shaped && id.bytes().any(|byte| byte != b'0'))
+}
+
+/// The `traceparent` of what happens next: the same trace, a span derived from `id`; a new trace, derived from `id`
+/// too, where there is none to continue.
+pub fn continue_trace(traceparent: Option<&str>, id: &str) -> String {
+    let span = stable_hash(id.as_bytes()) | 1;
+    match traceparent.and_then(trace_id) {
+        Some(trace) => format!("00-{trace}-{span:016x}-01"),
+        None => format!("00-{:016x}{span:016x}-{span:016x}-01", stable_hash(&span.to_le_bytes())),
+    }
+}
+
+/// The types of the events a handler may emit: a tuple of [`Event`]s, `()` for none.
+pub trait Emits: Send + Sync + 'static {
+    /// Their CloudEvents types.
+    fn types() -> BTreeSet<&'static str>;
+}
+
+/// Says that a tuple of events holds `E`. `Place` is where, and is inferred.
+pub trait Contains<E, Place> {}
+
+/// A place in a tuple.
+#[derive(Debug)]
+pub struct Place<const N: usize>;
+
+impl Emits for () {
+    fn types() -> BTreeSet<&'static str> {
+        BTreeSet::new()
+    }
+}
+
+macro_rules! emits {
+    ($($event:ident $place:literal),+) => {
+        impl<$($event: Event + Sync),+> Emits for ($($event,)+) {
+            fn types() -> BTreeSet<&'static str> {
+                BTreeSet::from([$($event::TYPE),+])
+            }
+        }
+        emits!(@each [$($event),+] $($event $place),+);
+    };
+    (@each $all:tt $($event:ident $place:literal),+) => { $(emits!(@one $all $event $place);)+ };
+    (@one [$($all:ident),+] $event:ident $place:literal) => {
+        impl<$($all),+> Contains<$event, Place<$place>> for ($($all,)+) {}
+    };
+}
+
+emits!(A 0);
+emits!(A 0, B 1);
+emits!(A 0, B 1, C 2);
+emits!(A 0, B 1, C 2, D 3);
+emits!(A 0, B 1, C 2, D 3, E 4);
+emits!(A 0, B 1, C 2, D 3, E 4, F 5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_continued_and_a_broken_one_is_not() {
+        let given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let next = continue_trace(Some(given), "order/1@0.1.0");
+        assert_eq!(trace_id(&next), trace_id(given));
+        assert_ne!(next, given);
+        for broken in ["", "00-0af7", &given.to_uppercase(), &given.replace("0af7651916cd43dd8448eb211c80319c", &"0".repeat(32))] {
+            assert_eq!(trace_id(broken), None, "{broken}");
+            assert!(trace_id(&continue_trace(Some(broken), "x")).is_some());
+        }
+    }
+
+    #[test]
+    fn an_envelope_of_another_specification_is_refused() {
+        let text = r#"{"specversion":"0.3","id":"1","source":"/s","type":"t","subject":"x","time":"2026-11-20T00:00:00Z","data":{}}"#;
+        assert_eq!(Envelope::parse(text).unwrap_err().reason(), "malformed");
+        let envelope = Envelope::parse(&text.replace("0.3", "1.0")).unwrap();
+        assert_eq!(envelope.data.get(), "{}");
+    }
+}

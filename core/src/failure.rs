@@ -1,0 +1,114 @@
+//! The two kinds of failure, and the type that says which.
+
+use serde::{Deserialize, Serialize};
+use std::{borrow::Cow, fmt};
+
+/// Whether trying again can help. Decided once, where the cause is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// Try this message again after a backoff; after the last receive it is dead-lettered.
+    Transient,
+    /// No retry can help: dead-letter it now.
+    Permanent,
+}
+
+/// Why a message could not be handled.
+///
+/// `reason` is a short machine name (`snake_case`, at most 64 bytes are kept): operators filter by it, alarms
+/// count it, and it goes where the payload must not. `detail` is a sentence for the log and the dead letter.
+///
+/// ```
+/// use quadrille::Failure;
+/// let failure = Failure::permanent("rejected", "the auction rejected the order");
+/// assert!(failure.is_permanent());
+/// assert_eq!(failure.to_string(), "rejected: the auction rejected the order");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    kind: FailureKind,
+    reason: Cow<'static, str>,
+    detail: String,
+}
+
+const REASON_BYTES_MAX: usize = 64;
+const DETAIL_BYTES_MAX: usize = 1_024;
+
+impl Failure {
+    /// A failure that may pass: a timeout, a throttle, a lost race.
+    pub fn transient(reason: impl Into<Cow<'static, str>>, detail: impl fmt::Display) -> Self {
+        Self::new(FailureKind::Transient, reason.into(), detail)
+    }
+
+    /// A failure that no retry mends: a malformed message, a rejected order.
+    pub fn permanent(reason: impl Into<Cow<'static, str>>, detail: impl fmt::Display) -> Self {
+        Self::new(FailureKind::Permanent, reason.into(), detail)
+    }
+
+    fn new(kind: FailureKind, mut reason: Cow<'static, str>, detail: impl fmt::Display) -> Self {
+        if reason.len() > REASON_BYTES_MAX {
+            reason = Cow::Owned(excerpt(&reason, REASON_BYTES_MAX));
+        }
+        Self { kind, reason, detail: excerpt(&detail.to_string(), DETAIL_BYTES_MAX) }
+    }
+
+    /// Transient or permanent.
+    pub fn kind(&self) -> FailureKind {
+        self.kind
+    }
+
+    /// Whether no retry can help.
+    pub fn is_permanent(&self) -> bool {
+        self.kind == FailureKind::Permanent
+    }
+
+    /// The machine name of the cause.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// A sentence for people, at most 1,024 bytes, without control characters.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason, self.detail)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// At most `bytes_max` bytes of `text`, cut between characters, control characters shown as escapes: text from
+/// outside may end in a log or on a terminal.
+pub fn excerpt(text: &str, bytes_max: usize) -> String {
+    let mut out = String::with_capacity(text.len().min(bytes_max));
+    for character in text.chars() {
+        let before = out.len();
+        if character.is_control() {
+            out.extend(character.escape_default());
+        } else {
+            out.push(character);
+        }
+        if out.len() > bytes_max {
+            out.truncate(before);
+            break;
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_outside_is_cut_and_escaped() {
+        assert_eq!(excerpt("a\u{1b}[31mé", 100), "a\\u{1b}[31mé");
+        assert_eq!(excerpt("éé", 3), "é");
+        let failure = Failure::permanent("x".repeat(100), "y".repeat(5_000));
+        assert_eq!((failure.reason().len(), failure.detail().len()), (64, 1_024));
+    }
+}

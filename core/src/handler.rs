@@ -1,0 +1,192 @@
+//! Handlers: plain async functions, and what the pipeline needs to know of them.
+
+use crate::{
+    Context, Emits, Entity, Event, Failure, Handled, Outcome, Stored,
+    commit::Pending,
+    context::Call,
+    entity::key_of,
+    event::Envelope,
+    http::{Request, Response},
+    port::Item,
+};
+use serde_json::value::RawValue;
+use std::{any::Any, collections::BTreeSet, future::Future, marker::PhantomData, pin::Pin};
+
+pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// How a handler wants its entity: [`Stored<E>`] must exist, `Option<Stored<E>>` may be missing.
+pub trait Load<E: Entity>: Sized + Send + 'static {
+    /// From what the table holds.
+    ///
+    /// # Errors
+    /// A permanent [`Failure`] `entity_gone` where it must exist and does not.
+    fn load(stored: Option<Stored<E>>) -> Result<Self, Failure>;
+}
+
+impl<E: Entity> Load<E> for Option<Stored<E>> {
+    fn load(stored: Option<Stored<E>>) -> Result<Self, Failure> {
+        Ok(stored)
+    }
+}
+
+impl<E: Entity> Load<E> for Stored<E> {
+    fn load(stored: Option<Stored<E>>) -> Result<Self, Failure> {
+        stored.ok_or_else(|| {
+            Failure::permanent(
+                "entity_gone",
+                format_args!("the {} this event is told to is gone (expired, or never was)", E::KIND),
+            )
+        })
+    }
+}
+
+/// A handler of events: `async fn(Stored<Order>, OrderCreated, Context<Em>) -> Outcome<Em>`, or without the entity
+/// where nothing is to be loaded. `Em` is the tuple of events it may emit. `Arguments` is inferred.
+pub trait Handler<Arguments>: Send + Sync + 'static {
+    /// The event it consumes.
+    type Event: Event;
+    /// What it may emit.
+    type Emits: Emits;
+    /// Whether the entity is loaded for it.
+    const LOADS: bool;
+
+    /// Runs it.
+    fn call(
+        &self,
+        event: Self::Event,
+        item: Option<&Item>,
+        context: Context<Self::Emits>,
+    ) -> Pin<Box<dyn Future<Output = Outcome<Self::Emits>> + Send>>;
+}
+
+impl<F, Fut, L, Ev, Em> Handler<(L, Ev, Em)> for F
+where
+    F: Fn(L, Ev, Context<Em>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Outcome<Em>> + Send + 'static,
+    L: Load<Ev::Entity>,
+    Ev: Event,
+    Em: Emits,
+{
+    type Event = Ev;
+    type Emits = Em;
+    const LOADS: bool = true;
+
+    fn call(&self, event: Ev, item: Option<&Item>, context: Context<Em>) -> BoxFuture<Outcome<Em>> {
+        match item.map(Stored::read).transpose().and_then(L::load) {
+            Ok(loaded) => Box::pin(self(loaded, event, context)),
+            Err(failure) => Box::pin(std::future::ready(Err(failure))),
+        }
+    }
+}
+
+impl<F, Fut, Ev, Em> Handler<(Ev, Em)> for F
+where
+    F: Fn(Ev, Context<Em>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Outcome<Em>> + Send + 'static,
+    Ev: Event,
+    Em: Emits,
+{
+    type Event = Ev;
+    type Emits = Em;
+    const LOADS: bool = false;
+
+    fn call(&self, event: Ev, _: Option<&Item>, context: Context<Em>) -> BoxFuture<Outcome<Em>> {
+        Box::pin(self(event, context))
+    }
+}
+
+/// A handler whose types are erased: what the pipeline calls.
+pub(crate) trait ErasedHandler: Send + Sync {
+    /// The event, and the key of the entity to load for it.
+    fn decode(&self, envelope: &Envelope<Box<RawValue>>) -> Result<Decoded, Failure>;
+    fn call(&self, event: Box<dyn Any + Send>, item: Option<&Item>, call: Call) -> BoxFuture<ErasedOutcome>;
+}
+
+pub(crate) struct Decoded {
+    pub(crate) event: Box<dyn Any + Send>,
+    pub(crate) key: Option<String>,
+}
+
+pub(crate) type ErasedOutcome = Result<ErasedHandled, Failure>;
+
+pub(crate) enum ErasedHandled {
+    Commit(Box<Pending>),
+    Already(&'static str),
+}
+
+/// What a definition has to know of a handler.
+pub(crate) struct Signature {
+    pub(crate) event_type: &'static str,
+    pub(crate) entity_kind: Option<&'static str>,
+    pub(crate) emits: BTreeSet<&'static str>,
+}
+
+impl Signature {
+    pub(crate) fn of<A, H: Handler<A>>() -> Self {
+        Self {
+            event_type: H::Event::TYPE,
+            entity_kind: H::LOADS.then_some(<H::Event as Event>::Entity::KIND),
+            emits: H::Emits::types(),
+        }
+    }
+}
+
+pub(crate) struct Erased<H, A> {
+    handler: H,
+    arguments: PhantomData<fn() -> A>,
+}
+
+impl<H, A> Erased<H, A> {
+    pub(crate) fn new(handler: H) -> Self {
+        Self { handler, arguments: PhantomData }
+    }
+}
+
+impl<A: 'static, H: Handler<A>> ErasedHandler for Erased<H, A> {
+    fn decode(&self, envelope: &Envelope<Box<RawValue>>) -> Result<Decoded, Failure> {
+        let event = envelope.data_as::<H::Event>()?;
+        let key = H::LOADS.then(|| key_of::<<H::Event as Event>::Entity>(&event.subject()));
+        Ok(Decoded { event: Box::new(event), key })
+    }
+
+    fn call(&self, event: Box<dyn Any + Send>, item: Option<&Item>, call: Call) -> BoxFuture<ErasedOutcome> {
+        let Ok(event) = event.downcast::<H::Event>() else {
+            let failure = Failure::permanent("unexpected_event", "the event was decoded for another handler");
+            return Box::pin(std::future::ready(Err(failure)));
+        };
+        let running = self.handler.call(*event, item, Context::new(call));
+        Box::pin(async move {
+            Ok(match running.await? {
+                Handled::Commit(commit) => ErasedHandled::Commit(Box::new(commit.into_pending())),
+                Handled::Already(why) => ErasedHandled::Already(why),
+            })
+        })
+    }
+}
+
+/// A handler of a route: `async fn(Request, Context<Em>) -> Result<Response, Failure>`. A transient failure is
+/// answered with 503, a permanent one with 500.
+pub trait RouteHandler<Em>: Send + Sync + 'static {
+    /// Runs it.
+    fn call(&self, request: Request, context: Context<Em>) -> Pin<Box<dyn Future<Output = Result<Response, Failure>> + Send>>;
+}
+
+impl<F, Fut, Em> RouteHandler<Em> for F
+where
+    F: Fn(Request, Context<Em>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Response, Failure>> + Send + 'static,
+{
+    fn call(&self, request: Request, context: Context<Em>) -> BoxFuture<Result<Response, Failure>> {
+        Box::pin(self(request, context))
+    }
+}
+
+pub(crate) trait ErasedRoute: Send + Sync {
+    fn call(&self, request: Request, call: Call) -> BoxFuture<Result<Response, Failure>>;
+}
+
+impl<Em: Emits, H: RouteHandler<Em>> ErasedRoute for Erased<H, Em> {
+    fn call(&self, request: Request, call: Call) -> BoxFuture<Result<Response, Failure>> {
+        self.handler.call(request, Context::new(call))
+    }
+}

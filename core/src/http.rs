@@ -1,0 +1,147 @@
+//! The HTTP side of a choreography, as far as a handler sees it: a request, a response, a problem.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fmt};
+
+/// The method of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    /// GET: reads.
+    Get,
+    /// POST: takes something.
+    Post,
+}
+
+impl Method {
+    /// As it stands in a request line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A request that matched a route.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// The route's parameters, percent-decoded: `record_id` of `/orders/{record_id}`.
+    pub parameters: BTreeMap<String, String>,
+    /// The query string, undecoded, without `?`.
+    pub query: String,
+    /// Headers by lower-case name; of several of a name the last.
+    pub headers: BTreeMap<String, String>,
+    /// At most 1 MiB.
+    pub body: Bytes,
+}
+
+impl Request {
+    /// A header by its lower-case name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    /// Whether the body is declared to be JSON in UTF-8, unencoded.
+    pub fn is_json(&self) -> bool {
+        let encoded = self.header("content-encoding").is_some_and(|value| !value.eq_ignore_ascii_case("identity"));
+        let mut parts = self.header("content-type").unwrap_or_default().split(';').map(str::trim);
+        let json = parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/json"));
+        let utf8 = parts.all(|parameter| {
+            let lower = parameter.to_ascii_lowercase();
+            !lower.starts_with("charset=") || matches!(lower[8..].trim_matches('"'), "utf-8" | "utf8")
+        });
+        json && utf8 && !encoded
+    }
+}
+
+/// A response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// HTTP status.
+    pub status: u16,
+    /// `content-type`.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// A JSON response.
+    pub fn json(status: u16, body: &impl Serialize) -> Self {
+        match serde_json::to_vec(body) {
+            Ok(body) => Self { status, content_type: "application/json", body },
+            Err(error) => Problem::new(500, "unwritable", error).into(),
+        }
+    }
+}
+
+/// A problem, RFC 9457 (`application/problem+json`).
+#[derive(Clone, Debug, Serialize)]
+pub struct Problem {
+    /// The machine name of the problem, as a relative URI reference.
+    #[serde(rename = "type")]
+    pub problem_type: String,
+    /// HTTP status.
+    pub status: u16,
+    /// The status in words.
+    pub title: &'static str,
+    /// What is wrong, and the way out.
+    pub detail: String,
+    /// Members of this problem type.
+    #[serde(flatten)]
+    pub members: BTreeMap<&'static str, serde_json::Value>,
+}
+
+impl Problem {
+    /// A problem named `name` (`snake_case`).
+    pub fn new(status: u16, name: &str, detail: impl fmt::Display) -> Self {
+        Self {
+            problem_type: format!("/problems/{name}"),
+            status,
+            title: title(status),
+            detail: crate::failure::excerpt(&detail.to_string(), 1_024),
+            members: BTreeMap::new(),
+        }
+    }
+
+    /// Adds a member; one that can't be written as JSON is left out.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Serialize) -> Self {
+        if let Ok(value) = serde_json::to_value(value) {
+            self.members.insert(name, value);
+        }
+        self
+    }
+}
+
+impl From<Problem> for Response {
+    fn from(problem: Problem) -> Self {
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        Self { status: problem.status, content_type: "application/problem+json", body }
+    }
+}
+
+fn title(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        413 => "Content Too Large",
+        415 => "Unsupported Media Type",
+        421 => "Misdirected Request",
+        503 => "Service Unavailable",
+        _ => "Internal Server Error",
+    }
+}

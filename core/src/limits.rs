@@ -1,0 +1,56 @@
+//! Every limit the library holds itself to: its value, its unit, whose limit it is.
+//!
+//! The local and the in-memory adapter enforce AWS's limits too, so that what works on a laptop is not refused
+//! in the cloud.
+
+use std::time::Duration;
+
+/// Longest delay of a message on a queue: 900 s (SQS, `DelaySeconds`). Longer waits are walked in hops.
+pub const QUEUE_DELAY_MAX: Duration = Duration::from_secs(900);
+
+/// Longest visibility timeout: 12 h (SQS, `VisibilityTimeout`).
+pub const QUEUE_VISIBILITY_MAX: Duration = Duration::from_secs(43_200);
+
+/// Largest message: 1 MiB of body and attributes (SQS; also the most a batch may hold).
+pub const MESSAGE_BYTES_MAX: usize = 1_048_576;
+
+/// Most messages a function is handed at once from a standard queue: 10,000 (Lambda event source mapping).
+pub const CONSUMER_BATCH_MAX: usize = 10_000;
+
+/// Largest batch a consumer takes without waiting to gather it: 10 messages (Lambda event source mapping).
+pub const CONSUMER_BATCH_WITHOUT_WINDOW_MAX: usize = 10;
+
+/// Longest message retention of a queue: 14 days (SQS, `MessageRetentionPeriod`).
+pub const QUEUE_RETENTION_MAX: Duration = Duration::from_secs(14 * 86_400);
+
+/// Longest run of one function invocation: 900 s (Lambda).
+pub const FUNCTION_TIMEOUT_MAX: Duration = Duration::from_secs(900);
+
+/// Largest item: 400 KB of names and values (DynamoDB counts 1 KB as 1,024 bytes).
+pub const ITEM_BYTES_MAX: usize = 400 * 1024;
+
+/// Longest partition key: 2,048 bytes (DynamoDB).
+pub const KEY_BYTES_MAX: usize = 2_048;
+
+/// Longest key of an object: 1,024 bytes of UTF-8 (S3).
+pub const OBJECT_KEY_BYTES_MAX: usize = 1_024;
+
+/// Largest notification: 256 KiB (SNS).
+pub const NOTIFICATION_BYTES_MAX: usize = 262_144;
+
+/// Longest name of a table, queue, topic, bucket, schedule or step: 40 bytes. Ours: with system and stack before
+/// it, it has to fit in 64 bytes (a Lambda function's name).
+pub const NAME_BYTES_MAX: usize = 40;
+
+/// Entries a trail keeps: the first one and the latest. Ours: a trail has to stay far below an item's size.
+pub const TRAIL_ENTRIES_MAX: usize = 16;
+
+/// How often the pipeline reads an entity again after losing a race for it, before it gives the message back as
+/// a transient failure. Ours.
+pub const COMMIT_RACES_MAX: u32 = 5;
+
+/// Visibility timeout in multiples of a function's timeout: at least 6 (AWS's advice for SQS event sources).
+pub const VISIBILITY_PER_TIMEOUT_MIN: u32 = 6;
+
+/// Largest HTTP request body: 1 MiB. Ours; API Gateway would take 10 MB, a Lambda function 6 MB.
+pub const HTTP_BODY_BYTES_MAX: usize = 1_048_576;

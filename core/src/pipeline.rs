@@ -1,0 +1,512 @@
+//! The delivery pipeline: decode, load, handle, commit, then acknowledge, retry later or dead-letter. Written once;
+//! the Lambda runtime, the local engine and the simulator differ only in the ports.
+//!
+//! A batch is worked as a whole: one read loads its entities, one request commits what its handlers return, one
+//! acknowledges. Messages told to one entity are worked in turn, each after the one before it is committed. A commit
+//! that loses a race is resolved by reading again.
+
+use crate::{
+    Choreography, Failure, Timestamp,
+    choreography::{Model, StepModel},
+    commit::{Carried, Pending},
+    context::{About, Call, NotCommitted},
+    dead_letter::{DeadLetter, Told},
+    event::{Envelope, trace_id},
+    handler::{Decoded, ErasedHandled, ErasedHandler},
+    http::{Method, Problem, Request, Response},
+    limits::COMMIT_RACES_MAX,
+    port::{Item, Message, NewMessage, PortError, Ports, Receipt},
+    relay::first_hop,
+};
+use futures_util::{StreamExt as _, stream};
+use serde_json::value::RawValue;
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+/// Runs a choreography's handlers on messages and requests, over ports.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    choreography: Choreography,
+    ports: Arc<Ports>,
+}
+
+/// What is to become of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Handled, or nothing to do: delete it.
+    Done,
+    /// Not before its time: sent on with what is left of the delay, then deleted.
+    Later(Duration),
+    /// A transient failure: again after this long.
+    Retry(Duration, Failure),
+    /// A permanent failure, or the last attempt: to the dead-letter queue.
+    DeadLetter(Failure),
+}
+
+/// A message in work.
+struct Work<'a> {
+    message: &'a Message,
+    envelope: Option<Envelope<Box<RawValue>>>,
+}
+
+/// A message that was decoded and waits for its turn.
+struct Task {
+    at: usize,
+    decoded: Decoded,
+    about: Arc<About>,
+    races: u32,
+}
+
+impl Pipeline {
+    /// A pipeline of `choreography` over `ports`.
+    pub fn new(choreography: Choreography, ports: Ports) -> Self {
+        Self { choreography, ports: Arc::new(ports) }
+    }
+
+    /// The ports it works over.
+    pub fn ports(&self) -> &Arc<Ports> {
+        &self.ports
+    }
+
+    /// What it runs.
+    pub fn choreography(&self) -> &Choreography {
+        &self.choreography
+    }
+
+    /// Works a batch of messages of `step`'s queue and settles each: deletes it, hides it for its backoff, sends it on,
+    /// or dead-letters it. Returns the verdicts in the order of `messages`.
+    ///
+    /// # Errors
+    /// A [`Failure`] where there is no such step. A message that can't be settled is left as it is: its visibility
+    /// timeout gives it back.
+    pub async fn deliver(&self, step: &str, messages: &[Message]) -> Result<Vec<Verdict>, Failure> {
+        let verdicts = self.work(step, messages).await?;
+        let step = self.step(step)?;
+        self.settle(step, messages, &verdicts).await;
+        Ok(verdicts)
+    }
+
+    /// Answers a request. `None` where no route matches path and method.
+    pub async fn respond(&self, method: Method, path: &str, mut request: Request) -> Option<Response> {
+        let model = self.choreography.model();
+        let (route, parameters) = model
+            .routes
+            .iter()
+            .filter(|route| route.method == method)
+            .find_map(|route| Some((route, matched(&route.path, path)?)))?;
+        let handler = self.choreography.routes.get(&route.step)?;
+        request.parameters = parameters;
+        let traceparent = request.header("traceparent").filter(|given| trace_id(given).is_some()).map(str::to_owned);
+        let random = &self.ports.random;
+        let about = About {
+            attempt: 1,
+            correlation_id: Some(format!("{:016x}{:016x}", random.next_u64(), random.next_u64())),
+            traceparent: traceparent.or_else(|| {
+                Some(format!("00-{:016x}{:016x}-{:016x}-01", random.next_u64(), random.next_u64() | 1, random.next_u64() | 1))
+            }),
+            carried: Carried::default(),
+        };
+        let call = self.call(&route.step, Arc::new(about));
+        let answered = tokio::time::timeout(route.timeout, handler.call(request, call)).await;
+        let failure = match answered {
+            Ok(Ok(response)) => return Some(response),
+            Ok(Err(failure)) => failure,
+            Err(_) => Failure::transient("timeout", format_args!("no answer within {:?}", route.timeout)),
+        };
+        tracing::warn!(step = %route.step, %failure, "a request failed");
+        let status = if failure.is_permanent() { 500 } else { 503 };
+        Some(Problem::new(status, failure.reason(), "the request could not be finished; it is safe to send it again").into())
+    }
+
+    fn step(&self, name: &str) -> Result<&StepModel, Failure> {
+        let unknown = || Failure::permanent("no_step", format_args!("no step is named {name:?}"));
+        self.choreography.model().step(name).ok_or_else(unknown)
+    }
+
+    fn call(&self, step: &str, about: Arc<About>) -> Call {
+        Call {
+            ports: Arc::clone(&self.ports),
+            model: Arc::clone(self.choreography.model()),
+            step: step.into(),
+            about,
+        }
+    }
+
+    /// Works a batch without settling it: what the Lambda runtime needs, which settles by its answer.
+    ///
+    /// # Errors
+    /// A [`Failure`] where there is no such step.
+    pub async fn work(&self, step: &str, messages: &[Message]) -> Result<Vec<Verdict>, Failure> {
+        let step = self.step(step)?;
+        let Some(handler) = self.choreography.handlers.get(&step.name) else {
+            return Err(Failure::permanent("no_step", format_args!("step {:?} has no handler", step.name)));
+        };
+        let now = self.ports.clock.now();
+        let mut verdicts: Vec<Verdict> = vec![Verdict::Done; messages.len()];
+        let mut failed: Vec<(usize, Failure)> = Vec::new();
+        let mut works: Vec<Work<'_>> = Vec::with_capacity(messages.len());
+        let mut tasks = VecDeque::with_capacity(messages.len());
+        for (at, message) in messages.iter().enumerate() {
+            let (envelope, decoded) = match Envelope::parse(&message.body) {
+                Ok(envelope) => {
+                    let decoded = admit(self.choreography.model(), step, handler.as_ref(), &envelope, message, now);
+                    (Some(envelope), decoded)
+                }
+                Err(failure) => (None, Err(NotAdmitted::Failed(failure))),
+            };
+            match decoded {
+                Ok((decoded, about)) => tasks.push_back(Task { at, decoded, about: Arc::new(about), races: 0 }),
+                Err(NotAdmitted::Early(left)) => verdicts[at] = Verdict::Later(left),
+                Err(NotAdmitted::Failed(failure)) => failed.push((at, failure)),
+            }
+            works.push(Work { message, envelope });
+        }
+        while !tasks.is_empty() {
+            let round = next_round(&mut tasks);
+            let again = self.round(step, handler.as_ref(), round, &works, &mut failed).await;
+            tasks.extend(again);
+        }
+        self.note_failures(step, &works, &failed).await;
+        for (at, failure) in failed {
+            verdicts[at] = self.verdict(step, messages[at].receive_count, failure);
+        }
+        for (work, verdict) in works.iter().zip(&verdicts) {
+            log(step, work, verdict);
+        }
+        Ok(verdicts)
+    }
+
+    /// One round: no two tasks are told to the same entity. Returns those that lost a race, to be tried again.
+    async fn round(
+        &self,
+        step: &StepModel,
+        handler: &dyn ErasedHandler,
+        round: Vec<Task>,
+        works: &[Work<'_>],
+        failed: &mut Vec<(usize, Failure)>,
+    ) -> Vec<Task> {
+        let mut round = round;
+        let keys: Vec<String> = round.iter().filter_map(|task| task.decoded.key.clone()).collect();
+        let mut items = match self.load(keys).await {
+            Ok(items) => items,
+            Err(failure) => {
+                failed.extend(round.into_iter().map(|task| (task.at, failure.clone())));
+                return Vec::new();
+            }
+        };
+        let now = self.ports.clock.now();
+        let calls = round.iter_mut().map(|task| {
+            let item = task.decoded.key.as_ref().and_then(|key| items.remove(key));
+            let envelope = works.get(task.at).and_then(|work| work.envelope.as_ref());
+            let item = item.filter(|item| same_entity(item, envelope, now));
+            let event = std::mem::replace(&mut task.decoded.event, Box::new(()));
+            let call = self.call(&step.name, Arc::clone(&task.about));
+            handler.call(event, item.as_ref(), call)
+        });
+        let calls: Vec<_> = calls.collect();
+        let outcomes: Vec<_> = stream::iter(calls).buffered(step.concurrency.max(1)).collect().await;
+        let mut committing: Vec<Task> = Vec::with_capacity(round.len());
+        let mut commits: Vec<(Pending, Arc<About>)> = Vec::with_capacity(round.len());
+        for (task, outcome) in round.into_iter().zip(outcomes) {
+            match outcome {
+                Ok(ErasedHandled::Commit(pending)) => {
+                    commits.push((*pending, Arc::clone(&task.about)));
+                    committing.push(task);
+                }
+                Ok(ErasedHandled::Already(why)) => tracing::debug!(step = %step.name, why, "nothing to commit"),
+                Err(failure) => failed.push((task.at, failure)),
+            }
+        }
+        let outcomes = self.commit(&step.name, commits).await;
+        let mut again = Vec::new();
+        for (mut task, outcome) in committing.into_iter().zip(outcomes) {
+            match outcome {
+                Ok(()) => {}
+                Err(NotCommitted::Failed(failure)) => failed.push((task.at, failure)),
+                Err(NotCommitted::Conflict) if task.races >= COMMIT_RACES_MAX => {
+                    let failure = Failure::transient("conflict", "lost every race for the entity; others keep changing it");
+                    failed.push((task.at, failure));
+                }
+                Err(NotCommitted::Conflict) => {
+                    task.races += 1;
+                    // The event was consumed by the handler; it is decoded anew from the envelope.
+                    match works.get(task.at).and_then(|work| work.envelope.as_ref()).map(|e| handler.decode(e)) {
+                        Some(Ok(decoded)) => {
+                            task.decoded = decoded;
+                            again.push(task);
+                        }
+                        Some(Err(failure)) => failed.push((task.at, failure)),
+                        None => {}
+                    }
+                }
+            }
+        }
+        again
+    }
+
+    async fn commit(&self, step: &str, commits: Vec<(Pending, Arc<About>)>) -> Vec<Result<(), NotCommitted>> {
+        let model = self.choreography.model();
+        let now = self.ports.clock.now();
+        let writes = commits
+            .into_iter()
+            .map(|(pending, about)| {
+                let stamp = about.stamp(&model.name, step, now);
+                pending.into_write(&stamp, |event_type| model.carried(step, about.carried, event_type, now))
+            })
+            .collect();
+        crate::context::commit_writes(&self.ports, model, writes).await
+    }
+
+    async fn load(&self, keys: Vec<String>) -> Result<HashMap<String, Item>, Failure> {
+        let mut by_table: HashMap<&str, Vec<String>> = HashMap::new();
+        for key in keys {
+            let kind = key.split_once('/').map_or("", |(kind, _)| kind);
+            let table = self.choreography.model().table_of(kind);
+            let table = table.ok_or_else(|| Failure::permanent("no_table", format_args!("no table holds {kind:?}")))?;
+            by_table.entry(table).or_default().push(key);
+        }
+        let mut items = HashMap::new();
+        for (table, keys) in by_table {
+            let loaded = self.ports.table(table)?.get(&keys).await?;
+            items.extend(loaded.into_iter().flatten().map(|item| (item.key.clone(), item)));
+        }
+        Ok(items)
+    }
+
+    /// Writes into the trail of each entity why its message is given up, so that one read of it tells. Best effort: the
+    /// dead letter itself is what counts.
+    async fn note_failures(&self, step: &StepModel, works: &[Work<'_>], failed: &[(usize, Failure)]) {
+        let Some(kind) = step.entity_kind.as_deref() else { return };
+        let mut left: Vec<(String, &Failure, u32)> = failed
+            .iter()
+            .filter(|(at, failure)| failure.is_permanent() || works[*at].message.receive_count >= step.attempts)
+            .filter_map(|(at, failure)| {
+                let work = &works[*at];
+                let envelope = work.envelope.as_ref()?;
+                Some((format!("{kind}/{}", envelope.subject), failure, work.message.receive_count))
+            })
+            .collect();
+        for _ in 0..COMMIT_RACES_MAX {
+            if left.is_empty() {
+                return;
+            }
+            let Ok(items) = self.load(left.iter().map(|(key, ..)| key.clone()).collect()).await else { return };
+            let mut noted = HashSet::new();
+            let mut commits = Vec::new();
+            let mut committing = Vec::new();
+            let mut later = Vec::new();
+            for (key, failure, attempt) in left {
+                let Some(item) = items.get(&key) else { continue };
+                if !noted.insert(key.clone()) {
+                    later.push((key, failure, attempt));
+                    continue;
+                }
+                let what = Cow::Owned(format!("dead-lettered: {}", failure.reason()));
+                if let Ok(pending) = Pending::note(item, what) {
+                    commits.push((pending, Arc::new(About { attempt, ..About::default() })));
+                    committing.push((key, failure, attempt));
+                }
+            }
+            let outcomes = self.commit(&step.name, commits).await;
+            left = later;
+            for (note, outcome) in committing.into_iter().zip(outcomes) {
+                match outcome {
+                    Ok(()) => {}
+                    Err(NotCommitted::Conflict) => left.push(note),
+                    Err(NotCommitted::Failed(failure)) => {
+                        tracing::warn!(key = %note.0, %failure, "the trail could not be told of a dead letter");
+                    }
+                }
+            }
+        }
+    }
+
+    fn verdict(&self, step: &StepModel, receive_count: u32, failure: Failure) -> Verdict {
+        if failure.is_permanent() {
+            return Verdict::DeadLetter(failure);
+        }
+        if receive_count >= step.attempts {
+            let detail = format!("attempt {receive_count} of {} failed: {}", step.attempts, failure.detail());
+            return Verdict::DeadLetter(Failure::permanent(failure.reason().to_owned(), detail));
+        }
+        Verdict::Retry(step.backoff.after(receive_count, &*self.ports.random), failure)
+    }
+
+    async fn settle(&self, step: &StepModel, messages: &[Message], verdicts: &[Verdict]) {
+        let mut done: Vec<Receipt> = Vec::with_capacity(messages.len());
+        let mut retries: Vec<(Receipt, Duration)> = Vec::new();
+        let mut later: Vec<(&Message, NewMessage)> = Vec::new();
+        let mut dead: Vec<(&Message, NewMessage)> = Vec::new();
+        let now = self.ports.clock.now();
+        for (message, verdict) in messages.iter().zip(verdicts) {
+            match verdict {
+                Verdict::Done => done.push(message.receipt.clone()),
+                Verdict::Retry(after, _) => retries.push((message.receipt.clone(), *after)),
+                Verdict::Later(delay) => later.push((
+                    message,
+                    NewMessage { body: message.body.clone(), attributes: message.attributes.clone(), delay: *delay },
+                )),
+                Verdict::DeadLetter(failure) => {
+                    let envelope = Envelope::parse(&message.body).ok();
+                    let told = Told {
+                        correlation_id: envelope.as_ref().and_then(|envelope| envelope.correlationid.as_deref()),
+                        subject: envelope.as_ref().map(|envelope| envelope.subject.as_str()),
+                    };
+                    dead.push((message, DeadLetter::message(message, failure, &step.name, &step.queue, told, now)));
+                }
+            }
+        }
+        // Sent on before deleted: in between, a crash leaves a message twice, never none.
+        let redrive = self.choreography.model().queue(&step.queue).and_then(|queue| queue.redrive.as_ref());
+        if let Some(redrive) = redrive {
+            self.send_on(&redrive.dead_letter_queue, dead, &mut done).await;
+        }
+        self.send_on(&step.queue, later, &mut done).await;
+        let settled = async {
+            let queue = self.ports.queue(&step.queue)?;
+            if !done.is_empty() {
+                queue.delete(&done).await?;
+            }
+            if !retries.is_empty() {
+                queue.extend(&retries).await?;
+            }
+            Ok::<(), PortError>(())
+        };
+        if let Err(error) = settled.await {
+            tracing::warn!(step = %step.name, %error, "messages were not settled; their visibility timeout gives them back");
+        }
+    }
+
+    async fn send_on(&self, queue: &str, messages: Vec<(&Message, NewMessage)>, done: &mut Vec<Receipt>) {
+        if messages.is_empty() {
+            return;
+        }
+        let (old, new): (Vec<&Message>, Vec<NewMessage>) = messages.into_iter().unzip();
+        let sent = match self.ports.queue(queue) {
+            Ok(queue) => queue.send(new).await,
+            Err(error) => vec![Err(error); old.len()],
+        };
+        for (message, sent) in old.into_iter().zip(sent) {
+            match sent {
+                Ok(()) => done.push(message.receipt.clone()),
+                Err(error) => tracing::error!(queue, id = %message.id, %error, "a message could not be sent on; it stays where it is"),
+            }
+        }
+    }
+}
+
+enum NotAdmitted {
+    /// Not before its time: this much of the delay is left.
+    Early(Duration),
+    Failed(Failure),
+}
+
+/// Whether a message is to be handled now: in time, within its budget, of the right type.
+fn admit(
+    model: &Model,
+    step: &StepModel,
+    handler: &dyn ErasedHandler,
+    envelope: &Envelope<Box<RawValue>>,
+    message: &Message,
+    now: Timestamp,
+) -> Result<(Decoded, About), NotAdmitted> {
+    let decoded = handler.decode(envelope).map_err(NotAdmitted::Failed)?;
+    let left = first_hop(envelope.notbefore, now);
+    if !left.is_zero() {
+        return Err(NotAdmitted::Early(left));
+    }
+    let mut carried = Carried { deadline: envelope.deadline, hops: envelope.hops };
+    if let Some(budget) = model.budget_of(step) {
+        if carried == Carried::default() {
+            carried = model.entering(step, envelope.time);
+        }
+        if let Some(deadline) = carried.deadline.filter(|deadline| now > *deadline) {
+            let failure = Failure::permanent("deadline_passed", format_args!("the deadline was {deadline}"));
+            return Err(NotAdmitted::Failed(failure));
+        }
+        if let Some(hops) = carried.hops.filter(|hops| *hops > budget.hops) {
+            let detail = format_args!("{hops} rounds, the budget is {}", budget.hops);
+            return Err(NotAdmitted::Failed(Failure::permanent("hops_exhausted", detail)));
+        }
+    }
+    let about = About {
+        attempt: message.receive_count,
+        correlation_id: envelope.correlationid.clone().or_else(|| Some(envelope.id.clone())),
+        traceparent: envelope.traceparent.clone(),
+        carried,
+    };
+    Ok((decoded, about))
+}
+
+/// Takes the tasks that can be worked together: no two of one entity, in their order.
+fn next_round(tasks: &mut VecDeque<Task>) -> Vec<Task> {
+    let mut keys: HashSet<String> = HashSet::with_capacity(tasks.len());
+    let mut round = Vec::with_capacity(tasks.len());
+    let mut left = VecDeque::new();
+    for task in tasks.drain(..) {
+        match &task.decoded.key {
+            Some(key) if !keys.insert(key.clone()) => left.push_back(task),
+            _ => round.push(task),
+        }
+    }
+    *tasks = left;
+    round
+}
+
+/// Whether an item is the entity an event is told to: not expired, and not a later one of the same id.
+fn same_entity(item: &Item, envelope: Option<&Envelope<Box<RawValue>>>, now: Timestamp) -> bool {
+    let expired = item.expires_at.is_some_and(|at| at <= now);
+    let Some(created) = envelope.and_then(|envelope| envelope.entitycreated) else { return !expired };
+    let same = crate::entity::created_at(item).is_none_or(|at| at == created);
+    !expired && same
+}
+
+/// The parameters of `path` where it matches `pattern`, percent-decoded; `None` where it does not match, or a
+/// parameter is not UTF-8.
+fn matched(pattern: &str, path: &str) -> Option<std::collections::BTreeMap<String, String>> {
+    let (mut patterns, mut parts) = (pattern.split('/'), path.split('/'));
+    let mut parameters = std::collections::BTreeMap::new();
+    loop {
+        match (patterns.next(), parts.next()) {
+            (None, None) => return Some(parameters),
+            (Some(pattern), Some(part)) => {
+                if let Some(name) = pattern.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
+                    let value = percent_encoding::percent_decode_str(part).decode_utf8().ok()?;
+                    if value.is_empty() {
+                        return None;
+                    }
+                    parameters.insert(name.to_owned(), value.into_owned());
+                } else if pattern != part {
+                    return None;
+                }
+            }
+            _ => return None,
+        }
+    }
+}
+
+fn log(step: &StepModel, work: &Work<'_>, verdict: &Verdict) {
+    let envelope = work.envelope.as_ref();
+    let correlation_id = envelope.and_then(|envelope| envelope.correlationid.as_deref()).unwrap_or_default();
+    let trace = envelope.and_then(|envelope| trace_id(envelope.traceparent.as_deref()?)).unwrap_or_default();
+    let event = envelope.map(|envelope| envelope.id.as_str()).unwrap_or_default();
+    let (step, attempt) = (step.name.as_str(), work.message.receive_count);
+    match verdict {
+        Verdict::Done => {
+            tracing::debug!(step, event, attempt, correlation_id, trace_id = trace, "handled");
+        }
+        Verdict::Later(left) => {
+            tracing::debug!(step, event, attempt, correlation_id, trace_id = trace, left_ms = left.as_millis(), "not yet");
+        }
+        Verdict::Retry(after, failure) => {
+            tracing::warn!(step, event, attempt, correlation_id, trace_id = trace, after_ms = after.as_millis(), %failure, "retry");
+        }
+        Verdict::DeadLetter(failure) => {
+            tracing::warn!(step, event, attempt, correlation_id, trace_id = trace, %failure, "dead-lettered");
+        }
+    }
+}

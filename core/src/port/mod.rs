@@ -1,0 +1,116 @@
+//! The ports: what a choreography needs of the world, in AWS's own nouns, as the users know them.
+//!
+//! A handler never sees a port: it returns commits, and reads through its [`Context`](crate::Context). A lone
+//! "put" or "publish" does not exist for it, so a dual write can't be written. Adapters implement the ports; one
+//! suite (feature `conformance`) holds them all to the same promises.
+
+mod bucket;
+mod clock;
+mod queue;
+mod random;
+mod table;
+mod topic;
+
+pub use bucket::{Bucket, ObjectPage};
+pub use clock::{Clock, SystemClock};
+pub use queue::{Attributes, Depth, Message, NewMessage, Queue, Receipt};
+pub use random::{Random, SeededRandom, SystemRandom, stable_hash};
+pub use table::{ChangeStream, CommitError, IndexEntry, IndexPage, IndexQuery, Item, StreamRecord, Table, Write};
+pub use topic::Topic;
+
+use crate::{Failure, failure::excerpt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+/// A call to a port that did not succeed.
+///
+/// Whether it was applied may be unknown (a timeout after the write): callers repeat it, and every call is made
+/// so that repeating it has one effect.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{port}: {detail}")]
+pub struct PortError {
+    port: String,
+    detail: String,
+    transient: bool,
+}
+
+impl PortError {
+    /// An error that may pass: the call may be repeated.
+    pub fn transient(port: impl Into<String>, detail: impl fmt::Display) -> Self {
+        Self { port: port.into(), detail: excerpt(&detail.to_string(), 1_024), transient: true }
+    }
+
+    /// An error that stays: the call as made can't succeed.
+    pub fn permanent(port: impl Into<String>, detail: impl fmt::Display) -> Self {
+        Self { transient: false, ..Self::transient(port, detail) }
+    }
+
+    /// Whether repeating the call can help.
+    pub fn is_transient(&self) -> bool {
+        self.transient
+    }
+}
+
+impl From<PortError> for Failure {
+    fn from(error: PortError) -> Self {
+        if error.transient {
+            Failure::transient("port_unavailable", error)
+        } else {
+            Failure::permanent("port_refused", error)
+        }
+    }
+}
+
+/// Every port of one running choreography, by the names of its definition.
+#[derive(Clone)]
+pub struct Ports {
+    /// Tables by name.
+    pub tables: BTreeMap<String, Arc<dyn Table>>,
+    /// Change streams by the name of their table; none where the cloud reads them for us.
+    pub streams: BTreeMap<String, Arc<dyn ChangeStream>>,
+    /// Queues by name, dead-letter queues and topics' subscription queues among them.
+    pub queues: BTreeMap<String, Arc<dyn Queue>>,
+    /// Buckets by name.
+    pub buckets: BTreeMap<String, Arc<dyn Bucket>>,
+    /// Topics by name.
+    pub topics: BTreeMap<String, Arc<dyn Topic>>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Random numbers: for jitter and for ids of requests, never for ids of events.
+    pub random: Arc<dyn Random>,
+}
+
+impl fmt::Debug for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ports")
+            .field("tables", &self.tables.keys())
+            .field("queues", &self.queues.keys())
+            .field("buckets", &self.buckets.keys())
+            .field("topics", &self.topics.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+macro_rules! by_name {
+    ($($(#[$doc:meta])* $get:ident, $map:ident, $port:ident;)*) => {$(
+        $(#[$doc])*
+        ///
+        /// # Errors
+        /// A permanent [`PortError`] where the definition has none of that name.
+        pub fn $get(&self, name: &str) -> Result<&Arc<dyn $port>, PortError> {
+            self.$map.get(name).ok_or_else(|| PortError::permanent(name, concat!("no such ", stringify!($get))))
+        }
+    )*};
+}
+
+impl Ports {
+    by_name! {
+        /// The table of that name.
+        table, tables, Table;
+        /// The queue of that name.
+        queue, queues, Queue;
+        /// The bucket of that name.
+        bucket, buckets, Bucket;
+        /// The topic of that name.
+        topic, topics, Topic;
+    }
+}

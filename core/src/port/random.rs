@@ -1,0 +1,53 @@
+//! Random: the only place random numbers come from.
+
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use std::sync::{Mutex, PoisonError};
+
+/// Random numbers. Not for secrets.
+pub trait Random: Send + Sync {
+    /// 64 random bits.
+    fn next_u64(&self) -> u64;
+
+    /// Evenly from 0 to below 1.
+    #[allow(clippy::cast_precision_loss)] // 53 bits fit exactly
+    fn unit(&self) -> f64 {
+        (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// Random numbers from the operating system's seed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemRandom;
+
+impl Random for SystemRandom {
+    fn next_u64(&self) -> u64 {
+        rand::rng().next_u64()
+    }
+}
+
+/// Random numbers that are a function of a seed.
+#[derive(Debug)]
+pub struct SeededRandom(Mutex<StdRng>);
+
+impl SeededRandom {
+    /// The sequence of `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self(Mutex::new(StdRng::seed_from_u64(seed)))
+    }
+}
+
+impl Random for SeededRandom {
+    fn next_u64(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).next_u64()
+    }
+}
+
+/// A hash that is the same in every version, process and machine (FNV-1a, 64 bits, then mixed): for shards and for
+/// decisions that are a function of a seed. Not against an adversary.
+pub fn stable_hash(bytes: &[u8]) -> u64 {
+    let fnv = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let mixed = (fnv ^ (fnv >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    mixed ^ (mixed >> 32)
+}

@@ -1,0 +1,130 @@
+//! Table: entities, one item each, written conditionally, with a change stream and a time to live.
+
+use super::PortError;
+use crate::Timestamp;
+use async_trait::async_trait;
+use serde_json::value::RawValue;
+use std::time::Duration;
+
+/// An entity as a table stores it. The table knows its key, version, expiry and index entry; the document (its
+/// state and trail, JSON) is opaque to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Partition key, `kind/id`, at most 2,048 bytes.
+    pub key: String,
+    /// Counts the commits of this item from 1.
+    pub version: u64,
+    /// State and trail, JSON. With the outbox at most 400 KB.
+    pub document: String,
+    /// From when on the item is gone. The table deletes it some time after; until then reads return it.
+    pub expires_at: Option<Timestamp>,
+    /// Its entry in the table's sparse index, where it has one.
+    pub index: Option<IndexEntry>,
+}
+
+/// An item's place in the sparse index.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct IndexEntry {
+    /// The index partition.
+    pub partition: String,
+    /// The place in the partition; unique in it, so that pages neither skip nor repeat.
+    pub sort: String,
+}
+
+/// One conditional write of one item, with the events it emits inside the same write.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// The whole item after the write; its version is one more than `expected`.
+    pub item: Item,
+    /// The version the item has to have now; 0: there must be none (or one that expired before `now`).
+    pub expected: u64,
+    /// The time of the write, against which an old item's expiry is held.
+    pub now: Timestamp,
+    /// CloudEvents, structured JSON: they appear in the change stream if and only if the item is written.
+    pub outbox: Vec<Box<RawValue>>,
+    /// Whether the index entry differs from the one at version `expected` (an adapter may save the index write).
+    pub index_changed: bool,
+    /// Whether the expiry differs from the one at version `expected`.
+    pub expiry_changed: bool,
+}
+
+/// Why a commit was not applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// Somebody else was there first: read again.
+    #[error("the item is not at the expected version")]
+    Conflict,
+    /// The item, with its outbox, is larger than a table takes (400 KB).
+    #[error("the item of {bytes} bytes is over the limit of {} bytes", crate::limits::ITEM_BYTES_MAX)]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+    },
+    /// The table could not be asked, or gave no answer.
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
+
+/// What to read from the sparse index: one partition in the order of `sort`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexQuery {
+    /// The index partition.
+    pub partition: String,
+    /// Only entries after this `sort`.
+    pub after: Option<String>,
+    /// Only entries before this `sort`.
+    pub before: Option<String>,
+    /// At most so many items, 1 to 1,000.
+    pub limit: usize,
+}
+
+/// A page of an index query.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IndexPage {
+    /// The items, in the order of `sort`. An index may lag behind its table: an item can be missing for a while,
+    /// or be listed at a version whose entry has since changed.
+    pub items: Vec<Item>,
+    /// The last `sort` looked at, where there may be more behind it.
+    pub next: Option<String>,
+}
+
+/// A table of items.
+#[async_trait]
+pub trait Table: Send + Sync {
+    /// The items of `keys`, in their order; `None` where there is none. Reads are consistent: they see every commit
+    /// acknowledged before. An expired item may still be returned.
+    async fn get(&self, keys: &[String]) -> Result<Vec<Option<Item>>, PortError>;
+
+    /// Applies each write on its own: each succeeds or fails alone, and of several at one version only one wins.
+    /// Answers in the order of `writes`. Acknowledged writes are durable. An adapter makes as few requests of
+    /// them as it can.
+    async fn commit(&self, writes: Vec<Write>) -> Vec<Result<(), CommitError>>;
+
+    /// A page of the sparse index.
+    async fn query(&self, query: &IndexQuery) -> Result<IndexPage, PortError>;
+}
+
+/// What one commit emitted.
+#[derive(Clone, Debug)]
+pub struct StreamRecord {
+    /// Its place in the stream; rises within an entity.
+    pub sequence: u64,
+    /// The item's key.
+    pub key: String,
+    /// The item's version by that commit.
+    pub version: u64,
+    /// The events of the commit, CloudEvents JSON.
+    pub outbox: Vec<Box<RawValue>>,
+}
+
+/// The change stream of a table, for the one relay that reads it: every commit that emitted something, each
+/// entity's in the order of its versions. Removals by expiry do not appear.
+#[async_trait]
+pub trait ChangeStream: Send + Sync {
+    /// The oldest records not yet checkpointed, at most `max`; waits up to `wait` for one. Reading again without a
+    /// checkpoint gives the same ones.
+    async fn read(&self, max: usize, wait: Duration) -> Result<Vec<StreamRecord>, PortError>;
+
+    /// Everything up to and including `sequence` has been sent on and need not be read again.
+    async fn checkpoint(&self, sequence: u64) -> Result<(), PortError>;
+}

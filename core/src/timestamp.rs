@@ -1,0 +1,144 @@
+//! A point in time, as events and entities carry it.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::{fmt, time::Duration};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+/// Milliseconds since 1970-01-01T00:00:00Z. Written as RFC 3339 in UTC (`2026-11-20T09:15:00.000Z`), always with
+/// three digits of a second, so that texts sort as times do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+/// A text that is no RFC 3339 time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not an RFC 3339 time")]
+pub struct TimestampError;
+
+impl Timestamp {
+    /// The last millisecond of the year 9999, the latest that RFC 3339 can write.
+    pub const MAX: Self = Self(253_402_300_799_999);
+
+    /// From milliseconds since the epoch; negative ones become the epoch, those past [`MAX`](Self::MAX) become it.
+    pub const fn from_millis(millis: i64) -> Self {
+        if millis < 0 {
+            Self(0)
+        } else if millis > Self::MAX.0 {
+            Self::MAX
+        } else {
+            Self(millis)
+        }
+    }
+
+    /// Milliseconds since the epoch.
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since the epoch, rounded down (the unit of a DynamoDB TTL attribute).
+    pub const fn as_secs(self) -> i64 {
+        self.0 / 1000
+    }
+
+    /// The time from `earlier` to `self`, or zero where `earlier` is not before it.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// Reads an RFC 3339 time.
+    ///
+    /// # Errors
+    /// [`TimestampError`] for anything else.
+    pub fn parse(text: &str) -> Result<Self, TimestampError> {
+        let parsed = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| TimestampError)?;
+        i64::try_from(parsed.unix_timestamp_nanos() / 1_000_000).map(Self::from_millis).map_err(|_| TimestampError)
+    }
+
+    /// The basic form of ISO 8601 to the second, `20261120T091500Z`: for names of objects.
+    pub fn to_compact(self) -> String {
+        let (year, month, day, [hour, minute, second, _]) = self.parts();
+        format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+    }
+
+    /// Year, month, day, and hour, minute, second, millisecond. Days to a date by Howard Hinnant's
+    /// `civil_from_days`; on the path of every event, where the general formatter costs ten times as much.
+    fn parts(self) -> (i64, i64, i64, [i64; 4]) {
+        let (days, millis) = (self.0 / 86_400_000, self.0 % 86_400_000);
+        let shifted = days + 719_468;
+        let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let month_index = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * month_index + 2) / 5 + 1;
+        let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+        let year = year_of_era + era * 400 + i64::from(month <= 2);
+        (year, month, day, [millis / 3_600_000, millis / 60_000 % 60, millis / 1000 % 60, millis % 1000])
+    }
+}
+
+impl std::ops::Add<Duration> for Timestamp {
+    type Output = Self;
+    fn add(self, duration: Duration) -> Self {
+        Self::from_millis(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (year, month, day, [hour, minute, second, millis]) = self.parts();
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        for (at, width, value) in
+            [(0, 4, year), (5, 2, month), (8, 2, day), (11, 2, hour), (14, 2, minute), (17, 2, second), (20, 3, millis)]
+        {
+            let mut value = value;
+            for digit in text[at..at + width].iter_mut().rev() {
+                *digit = b'0' + u8::try_from(value % 10).unwrap_or(0);
+                value /= 10;
+            }
+        }
+        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl de::Visitor<'_> for Text {
+            type Value = Timestamp;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an RFC 3339 time")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Timestamp, E> {
+                Timestamp::parse(text).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn text_is_what_the_general_formatter_writes(millis in 0..=Timestamp::MAX.as_millis()) {
+            let ours = Timestamp::from_millis(millis);
+            let theirs = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).unwrap();
+            prop_assert_eq!(Timestamp::parse(&theirs.format(&Rfc3339).unwrap()).unwrap(), ours);
+            prop_assert_eq!(Timestamp::parse(&ours.to_string()).unwrap(), ours);
+            prop_assert_eq!(&ours.to_string()[..19], &theirs.format(&Rfc3339).unwrap()[..19]);
+        }
+    }
+
+    #[test]
+    fn the_compact_form_names_objects() {
+        assert_eq!(Timestamp::parse("2026-11-20T09:15:00Z").unwrap().to_compact(), "20261120T091500Z");
+    }
+}
