@@ -51,11 +51,22 @@ impl Event for Alert {
 impl Alert {
     /// One line for people.
     pub fn summary(&self) -> String {
-        let reasons: Vec<String> = self.reasons.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
-        let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
+        let reasons: Vec<String> = self
+            .reasons
+            .iter()
+            .map(|(reason, count)| format!("{reason} {count}"))
+            .collect();
+        let reasons = if reasons.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", reasons.join(", "))
+        };
         match self.state {
             AlertState::Alarm => {
-                format!("ALARM {}: {} dead letter(s) in {}{reasons}", self.choreography, self.arrived, self.queue)
+                format!(
+                    "ALARM {}: {} dead letter(s) in {}{reasons}",
+                    self.choreography, self.arrived, self.queue
+                )
             }
             AlertState::Digest => format!(
                 "ALARM {}: {} more dead letter(s) in {}, {} in all{reasons}",

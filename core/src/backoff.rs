@@ -60,7 +60,9 @@ impl Backoff {
 
     /// The sum of the longest waits of `attempts` attempts (the last attempt is followed by none).
     pub fn total(&self, attempts: u32) -> Duration {
-        (1..attempts.min(10_000)).map(|attempt| self.longest(attempt)).fold(Duration::ZERO, Duration::saturating_add)
+        (1..attempts.min(10_000))
+            .map(|attempt| self.longest(attempt))
+            .fold(Duration::ZERO, Duration::saturating_add)
     }
 }
 
@@ -72,7 +74,11 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_the_cap() {
-        let backoff = Backoff { initial: Duration::from_secs(1), max: Duration::from_secs(5), ..Backoff::default() };
+        let backoff = Backoff {
+            initial: Duration::from_secs(1),
+            max: Duration::from_secs(5),
+            ..Backoff::default()
+        };
         let waits: Vec<_> = (1..=5).map(|n| backoff.longest(n).as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 5, 5]);
         assert_eq!(backoff.total(4), Duration::from_secs(7));

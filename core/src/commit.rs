@@ -62,7 +62,10 @@ impl<Em> Commit<Em> {
             what,
             events: Vec::new(),
         };
-        Self { pending, emits: PhantomData }
+        Self {
+            pending,
+            emits: PhantomData,
+        }
     }
 
     /// Emits `event` with this commit.
@@ -119,8 +122,8 @@ pub(crate) struct Carried {
 }
 
 impl Pending {
-    pub(crate) fn key(&self) -> &str {
-        &self.key
+    pub(crate) fn what(&self) -> &str {
+        &self.what
     }
 
     /// A commit that only adds to an entity's trail, leaving its state, index entry and expiry as they are.
@@ -143,7 +146,15 @@ impl Pending {
         stamp: &Stamp<'_>,
         carried: impl Fn(&'static str) -> Carried,
     ) -> Result<Write, Failure> {
-        let Self { key, state, history, index, expires_at, what, events } = self;
+        let Self {
+            key,
+            state,
+            history,
+            index,
+            expires_at,
+            what,
+            events,
+        } = self;
         let unwritable = |error: String| Failure::permanent("unwritable", format_args!("{key}: {error}"));
         let state = state.map_err(unwritable)?;
         let version = history.version.saturating_add(1);
@@ -194,7 +205,13 @@ impl Pending {
         Ok(Write {
             index_changed: is_new || index != history.index,
             expiry_changed: is_new || expires_at != history.expires_at,
-            item: Item { key, version, document, expires_at, index },
+            item: Item {
+                key,
+                version,
+                document,
+                expires_at,
+                index,
+            },
             expected: history.version,
             now: stamp.now,
             outbox,

@@ -20,13 +20,19 @@ pub struct Context<Em> {
 
 impl<Em> Clone for Context<Em> {
     fn clone(&self) -> Self {
-        Self { call: self.call.clone(), emits: PhantomData }
+        Self {
+            call: self.call.clone(),
+            emits: PhantomData,
+        }
     }
 }
 
 impl<Em> fmt::Debug for Context<Em> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("step", &self.call.step).field("about", &self.call.about).finish_non_exhaustive()
+        f.debug_struct("Context")
+            .field("step", &self.call.step)
+            .field("about", &self.call.about)
+            .finish_non_exhaustive()
     }
 }
 
@@ -72,7 +78,10 @@ pub enum Committed {
 
 impl<Em> Context<Em> {
     pub(crate) fn new(call: Call) -> Self {
-        Self { call, emits: PhantomData }
+        Self {
+            call,
+            emits: PhantomData,
+        }
     }
 
     /// The time now.
@@ -132,10 +141,16 @@ impl<Em> Context<Em> {
     ///
     /// # Errors
     /// A [`Failure`] of the table, or `unreadable_entity`.
-    pub async fn query<E: Entity>(&self, query: &IndexQuery) -> Result<(Vec<Stored<E>>, Option<String>), Failure> {
+    pub async fn query<E: Entity>(
+        &self,
+        query: &IndexQuery,
+    ) -> Result<(Vec<Stored<E>>, Option<String>), Failure> {
         let now = self.now();
         let page = self.call.table_of::<E>()?.query(query).await?;
-        let live = page.items.iter().filter(|item| item.expires_at.is_none_or(|at| at > now));
+        let live = page
+            .items
+            .iter()
+            .filter(|item| item.expires_at.is_none_or(|at| at > now));
         Ok((live.map(Stored::read).collect::<Result<_, _>>()?, page.next))
     }
 
@@ -188,7 +203,10 @@ impl Call {
     pub(crate) fn table_of_key(&self, key: &str) -> Result<&Arc<dyn Table>, Failure> {
         let kind = key.split_once('/').map_or(key, |(kind, _)| kind);
         let name = self.model.table_of(kind).ok_or_else(|| {
-            Failure::permanent("no_table", format_args!("no table of the definition holds entities of kind {kind:?}"))
+            Failure::permanent(
+                "no_table",
+                format_args!("no table of the definition holds entities of kind {kind:?}"),
+            )
         })?;
         Ok(self.ports.table(name)?)
     }
@@ -199,12 +217,15 @@ impl Call {
 
     /// Commits each on its own, one request a table; answers in their order.
     pub(crate) async fn commit(&self, commits: Vec<Pending>) -> Vec<Result<(), NotCommitted>> {
-        let stamp = self.about.stamp(&self.model.name, &self.step, self.ports.clock.now());
+        let stamp = self
+            .about
+            .stamp(&self.model.name, &self.step, self.ports.clock.now());
         let writes = commits
             .into_iter()
             .map(|pending| {
                 pending.into_write(&stamp, |event_type| {
-                    self.model.carried(&self.step, self.about.carried, event_type, stamp.now)
+                    self.model
+                        .carried(&self.step, self.about.carried, event_type, stamp.now)
                 })
             })
             .collect();
@@ -224,7 +245,10 @@ pub(crate) async fn commit_writes(
         let placed = write.and_then(|write| {
             let kind = write.item.key.split_once('/').map_or("", |(kind, _)| kind);
             let table = model.table_of(kind).ok_or_else(|| {
-                Failure::permanent("no_table", format_args!("no table of the definition holds kind {kind:?}"))
+                Failure::permanent(
+                    "no_table",
+                    format_args!("no table of the definition holds kind {kind:?}"),
+                )
             })?;
             Ok((table, write))
         });

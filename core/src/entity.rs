@@ -79,7 +79,10 @@ pub(crate) struct Document<'a> {
 impl<E: Entity> Stored<E> {
     /// An entity that is to be created: its commit succeeds only where there is none yet.
     pub fn new(state: E) -> Self {
-        Self { state, history: History::default() }
+        Self {
+            state,
+            history: History::default(),
+        }
     }
 
     /// Gives a new entity a correlation id of its own; without, it has that of the event or request that creates it.
@@ -121,7 +124,10 @@ impl<E: Entity> Stored<E> {
 
     /// Its trace, 32 hex digits.
     pub fn trace_id(&self) -> Option<&str> {
-        self.history.traceparent.as_deref().and_then(crate::event::trace_id)
+        self.history
+            .traceparent
+            .as_deref()
+            .and_then(crate::event::trace_id)
     }
 
     /// The state alone.
@@ -137,7 +143,8 @@ impl<E: Entity> Stored<E> {
 
 impl History {
     pub(crate) fn read(item: &Item) -> Result<(Self, Cow<'_, RawValue>), Failure> {
-        let document: Document<'_> = serde_json::from_str(&item.document).map_err(|error| unreadable(item, &error))?;
+        let document: Document<'_> =
+            serde_json::from_str(&item.document).map_err(|error| unreadable(item, &error))?;
         let history = Self {
             version: item.version,
             created_at: Some(document.created_at),
@@ -152,7 +159,10 @@ impl History {
 }
 
 fn unreadable(item: &Item, error: &serde_json::Error) -> Failure {
-    Failure::permanent("unreadable_entity", format_args!("{} at version {}: {error}", item.key, item.version))
+    Failure::permanent(
+        "unreadable_entity",
+        format_args!("{} at version {}: {error}", item.key, item.version),
+    )
 }
 
 impl<E> Deref for Stored<E> {
@@ -174,5 +184,7 @@ pub(crate) fn created_at(item: &Item) -> Option<Timestamp> {
     struct Created {
         created_at: Timestamp,
     }
-    serde_json::from_str::<Created>(&item.document).ok().map(|document| document.created_at)
+    serde_json::from_str::<Created>(&item.document)
+        .ok()
+        .map(|document| document.created_at)
 }

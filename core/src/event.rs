@@ -33,7 +33,8 @@ pub struct Envelope<Data> {
     /// The event's type.
     #[serde(rename = "type")]
     pub event_type: Cow<'static, str>,
-    /// The entity it is told to.
+    /// The entity it is told to; empty, and then not written, where it is told to nobody.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub subject: String,
     /// When it was committed.
     pub time: Timestamp,
@@ -69,12 +70,16 @@ impl Envelope<Box<RawValue>> {
     /// # Errors
     /// A permanent [`Failure`] `malformed` that says where.
     pub fn parse(text: &str) -> Result<Self, Failure> {
-        let envelope: Self = serde_json::from_str(text)
-            .map_err(|error| Failure::permanent("malformed", format_args!("not a CloudEvents envelope: {error}")))?;
+        let envelope: Self = serde_json::from_str(text).map_err(|error| {
+            Failure::permanent("malformed", format_args!("not a CloudEvents envelope: {error}"))
+        })?;
         if envelope.specversion != SPEC_VERSION {
             return Err(Failure::permanent(
                 "malformed",
-                format_args!("CloudEvents specversion {:?}, not {SPEC_VERSION:?}", envelope.specversion),
+                format_args!(
+                    "CloudEvents specversion {:?}, not {SPEC_VERSION:?}",
+                    envelope.specversion
+                ),
             ));
         }
         Ok(envelope)
@@ -88,7 +93,11 @@ impl Envelope<Box<RawValue>> {
         if self.event_type != E::TYPE {
             return Err(Failure::permanent(
                 "unexpected_event",
-                format_args!("an event of type {:?} where {:?} is consumed", self.event_type, E::TYPE),
+                format_args!(
+                    "an event of type {:?} where {:?} is consumed",
+                    self.event_type,
+                    E::TYPE
+                ),
             ));
         }
         serde_json::from_str(self.data.get())
@@ -108,8 +117,12 @@ pub fn trace_id(traceparent: &str) -> Option<&str> {
     let hex = |range: &[u8]| range.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let shaped = bytes.len() == 55
         && [2, 35, 52].iter().all(|at| bytes[*at] == b'-')
-        && [&bytes[..2], &bytes[3..35], &bytes[36..52], &bytes[53..]].into_iter().all(hex);
-    traceparent.get(3..35).filter(|id| shaped && id.bytes().any(|byte| byte != b'0'))
+        && [&bytes[..2], &bytes[3..35], &bytes[36..52], &bytes[53..]]
+            .into_iter()
+            .all(hex);
+    traceparent
+        .get(3..35)
+        .filter(|id| shaped && id.bytes().any(|byte| byte != b'0'))
 }
 
 /// The `traceparent` of what happens next: the same trace, a span derived from `id`; a new trace, derived from `id`
@@ -118,7 +131,10 @@ pub fn continue_trace(traceparent: Option<&str>, id: &str) -> String {
     let span = stable_hash(id.as_bytes()) | 1;
     match traceparent.and_then(trace_id) {
         Some(trace) => format!("00-{trace}-{span:016x}-01"),
-        None => format!("00-{:016x}{span:016x}-{span:016x}-01", stable_hash(&span.to_le_bytes())),
+        None => format!(
+            "00-{:016x}{span:016x}-{span:016x}-01",
+            stable_hash(&span.to_le_bytes())
+        ),
     }
 }
 
@@ -173,7 +189,12 @@ mod tests {
         let next = continue_trace(Some(given), "order/1@0.1.0");
         assert_eq!(trace_id(&next), trace_id(given));
         assert_ne!(next, given);
-        for broken in ["", "00-0af7", &given.to_uppercase(), &given.replace("0af7651916cd43dd8448eb211c80319c", &"0".repeat(32))] {
+        for broken in [
+            "",
+            "00-0af7",
+            &given.to_uppercase(),
+            &given.replace("0af7651916cd43dd8448eb211c80319c", &"0".repeat(32)),
+        ] {
             assert_eq!(trace_id(broken), None, "{broken}");
             assert!(trace_id(&continue_trace(Some(broken), "x")).is_some());
         }

@@ -34,7 +34,10 @@ impl<E: Entity> Load<E> for Stored<E> {
         stored.ok_or_else(|| {
             Failure::permanent(
                 "entity_gone",
-                format_args!("the {} this event is told to is gone (expired, or never was)", E::KIND),
+                format_args!(
+                    "the {} this event is told to is gone (expired, or never was)",
+                    E::KIND
+                ),
             )
         })
     }
@@ -138,7 +141,10 @@ pub(crate) struct Erased<H, A> {
 
 impl<H, A> Erased<H, A> {
     pub(crate) fn new(handler: H) -> Self {
-        Self { handler, arguments: PhantomData }
+        Self {
+            handler,
+            arguments: PhantomData,
+        }
     }
 }
 
@@ -146,7 +152,10 @@ impl<A: 'static, H: Handler<A>> ErasedHandler for Erased<H, A> {
     fn decode(&self, envelope: &Envelope<Box<RawValue>>) -> Result<Decoded, Failure> {
         let event = envelope.data_as::<H::Event>()?;
         let key = H::LOADS.then(|| key_of::<<H::Event as Event>::Entity>(&event.subject()));
-        Ok(Decoded { event: Box::new(event), key })
+        Ok(Decoded {
+            event: Box::new(event),
+            key,
+        })
     }
 
     fn call(&self, event: Box<dyn Any + Send>, item: Option<&Item>, call: Call) -> BoxFuture<ErasedOutcome> {
@@ -168,7 +177,11 @@ impl<A: 'static, H: Handler<A>> ErasedHandler for Erased<H, A> {
 /// answered with 503, a permanent one with 500.
 pub trait RouteHandler<Em>: Send + Sync + 'static {
     /// Runs it.
-    fn call(&self, request: Request, context: Context<Em>) -> Pin<Box<dyn Future<Output = Result<Response, Failure>> + Send>>;
+    fn call(
+        &self,
+        request: Request,
+        context: Context<Em>,
+    ) -> Pin<Box<dyn Future<Output = Result<Response, Failure>> + Send>>;
 }
 
 impl<F, Fut, Em> RouteHandler<Em> for F

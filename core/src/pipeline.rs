@@ -12,27 +12,76 @@ use crate::{
     context::{About, Call, NotCommitted},
     dead_letter::{DeadLetter, Told},
     event::{Envelope, trace_id},
-    handler::{Decoded, ErasedHandled, ErasedHandler},
+    handler::{Decoded, ErasedHandled, ErasedHandler, ErasedOutcome},
     http::{Method, Problem, Request, Response},
     limits::COMMIT_RACES_MAX,
     port::{Item, Message, NewMessage, PortError, Ports, Receipt},
     relay::first_hop,
 };
 use futures_util::{StreamExt as _, stream};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::{
     borrow::Cow,
-    collections::{HashMap, HashSet, VecDeque},
-    sync::Arc,
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
+use tokio::sync::broadcast;
 
 /// Runs a choreography's handlers on messages and requests, over ports.
 #[derive(Clone, Debug)]
 pub struct Pipeline {
     choreography: Choreography,
     ports: Arc<Ports>,
+    observers: broadcast::Sender<Observation>,
+    counts: Arc<BTreeMap<String, Counters>>,
 }
+
+/// Messages of a step by what became of them, since this process started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepCounts {
+    /// Handled, or nothing to do.
+    pub done: u64,
+    /// Sent on, as their time had not come.
+    pub later: u64,
+    /// To be tried again.
+    pub retried: u64,
+    /// Given up.
+    pub dead_lettered: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    done: AtomicU64,
+    later: AtomicU64,
+    retried: AtomicU64,
+    dead_lettered: AtomicU64,
+}
+
+/// A message that was worked, as an onlooker is told of it.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// When.
+    pub at: Timestamp,
+    /// Which handler.
+    pub step: String,
+    /// The entity the message was told to.
+    pub subject: String,
+    /// Which receive of the message, counted from 1.
+    pub attempt: u32,
+    /// What the handler did, in the words of the trail.
+    pub what: String,
+    /// What became of the message.
+    pub verdict: Verdict,
+}
+
+/// Observations kept for an onlooker that is slow; it misses older ones.
+const OBSERVATIONS_KEPT: usize = 1_024;
 
 /// What is to become of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +113,79 @@ struct Task {
 impl Pipeline {
     /// A pipeline of `choreography` over `ports`.
     pub fn new(choreography: Choreography, ports: Ports) -> Self {
-        Self { choreography, ports: Arc::new(ports) }
+        let steps = choreography.model().steps.iter();
+        let counts = Arc::new(
+            steps
+                .map(|step| (step.name.clone(), Counters::default()))
+                .collect(),
+        );
+        Self {
+            choreography,
+            ports: Arc::new(ports),
+            observers: broadcast::Sender::new(OBSERVATIONS_KEPT),
+            counts,
+        }
+    }
+
+    /// What became of the messages of each step, since this process started.
+    pub fn counts(&self) -> BTreeMap<String, StepCounts> {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        self.counts
+            .iter()
+            .map(|(step, counters)| {
+                let counts = StepCounts {
+                    done: read(&counters.done),
+                    later: read(&counters.later),
+                    retried: read(&counters.retried),
+                    dead_lettered: read(&counters.dead_lettered),
+                };
+                (step.clone(), counts)
+            })
+            .collect()
+    }
+
+    fn count(&self, step: &StepModel, verdicts: &[Verdict]) {
+        let Some(counters) = self.counts.get(&step.name) else {
+            return;
+        };
+        for verdict in verdicts {
+            let counter = match verdict {
+                Verdict::Done => &counters.done,
+                Verdict::Later(_) => &counters.later,
+                Verdict::Retry(..) => &counters.retried,
+                Verdict::DeadLetter(_) => &counters.dead_lettered,
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells of every message worked from now on. Costs nothing while nobody listens.
+    pub fn observe(&self) -> broadcast::Receiver<Observation> {
+        self.observers.subscribe()
+    }
+
+    fn observed(&self, step: &StepModel, work: &Work<'_>, verdict: &Verdict, note: Option<String>) {
+        if self.observers.receiver_count() == 0 {
+            return;
+        }
+        let what = match verdict {
+            Verdict::DeadLetter(failure) | Verdict::Retry(_, failure) => failure.to_string(),
+            Verdict::Done | Verdict::Later(_) => note.unwrap_or_default(),
+        };
+        let observation = Observation {
+            at: self.ports.clock.now(),
+            step: step.name.clone(),
+            subject: work
+                .envelope
+                .as_ref()
+                .map(|envelope| envelope.subject.clone())
+                .unwrap_or_default(),
+            attempt: work.message.receive_count,
+            what,
+            verdict: verdict.clone(),
+        };
+        // An onlooker that went away is none.
+        let _ = self.observers.send(observation);
     }
 
     /// The ports it works over.
@@ -87,6 +208,7 @@ impl Pipeline {
         let verdicts = self.work(step, messages).await?;
         let step = self.step(step)?;
         self.settle(step, messages, &verdicts).await;
+        self.count(step, &verdicts);
         Ok(verdicts)
     }
 
@@ -100,13 +222,21 @@ impl Pipeline {
             .find_map(|route| Some((route, matched(&route.path, path)?)))?;
         let handler = self.choreography.routes.get(&route.step)?;
         request.parameters = parameters;
-        let traceparent = request.header("traceparent").filter(|given| trace_id(given).is_some()).map(str::to_owned);
+        let traceparent = request
+            .header("traceparent")
+            .filter(|given| trace_id(given).is_some())
+            .map(str::to_owned);
         let random = &self.ports.random;
         let about = About {
             attempt: 1,
             correlation_id: Some(format!("{:016x}{:016x}", random.next_u64(), random.next_u64())),
             traceparent: traceparent.or_else(|| {
-                Some(format!("00-{:016x}{:016x}-{:016x}-01", random.next_u64(), random.next_u64() | 1, random.next_u64() | 1))
+                Some(format!(
+                    "00-{:016x}{:016x}-{:016x}-01",
+                    random.next_u64(),
+                    random.next_u64() | 1,
+                    random.next_u64() | 1
+                ))
             }),
             carried: Carried::default(),
         };
@@ -119,7 +249,14 @@ impl Pipeline {
         };
         tracing::warn!(step = %route.step, %failure, "a request failed");
         let status = if failure.is_permanent() { 500 } else { 503 };
-        Some(Problem::new(status, failure.reason(), "the request could not be finished; it is safe to send it again").into())
+        Some(
+            Problem::new(
+                status,
+                failure.reason(),
+                "the request could not be finished; it is safe to send it again",
+            )
+            .into(),
+        )
     }
 
     fn step(&self, name: &str) -> Result<&StepModel, Failure> {
@@ -143,23 +280,39 @@ impl Pipeline {
     pub async fn work(&self, step: &str, messages: &[Message]) -> Result<Vec<Verdict>, Failure> {
         let step = self.step(step)?;
         let Some(handler) = self.choreography.handlers.get(&step.name) else {
-            return Err(Failure::permanent("no_step", format_args!("step {:?} has no handler", step.name)));
+            return Err(Failure::permanent(
+                "no_step",
+                format_args!("step {:?} has no handler", step.name),
+            ));
         };
         let now = self.ports.clock.now();
         let mut verdicts: Vec<Verdict> = vec![Verdict::Done; messages.len()];
         let mut failed: Vec<(usize, Failure)> = Vec::new();
+        let mut notes: Vec<Option<String>> = vec![None; messages.len()];
         let mut works: Vec<Work<'_>> = Vec::with_capacity(messages.len());
         let mut tasks = VecDeque::with_capacity(messages.len());
         for (at, message) in messages.iter().enumerate() {
             let (envelope, decoded) = match Envelope::parse(&message.body) {
                 Ok(envelope) => {
-                    let decoded = admit(self.choreography.model(), step, handler.as_ref(), &envelope, message, now);
+                    let decoded = admit(
+                        self.choreography.model(),
+                        step,
+                        handler.as_ref(),
+                        &envelope,
+                        message,
+                        now,
+                    );
                     (Some(envelope), decoded)
                 }
                 Err(failure) => (None, Err(NotAdmitted::Failed(failure))),
             };
             match decoded {
-                Ok((decoded, about)) => tasks.push_back(Task { at, decoded, about: Arc::new(about), races: 0 }),
+                Ok((decoded, about)) => tasks.push_back(Task {
+                    at,
+                    decoded,
+                    about: Arc::new(about),
+                    races: 0,
+                }),
                 Err(NotAdmitted::Early(left)) => verdicts[at] = Verdict::Later(left),
                 Err(NotAdmitted::Failed(failure)) => failed.push((at, failure)),
             }
@@ -167,15 +320,18 @@ impl Pipeline {
         }
         while !tasks.is_empty() {
             let round = next_round(&mut tasks);
-            let again = self.round(step, handler.as_ref(), round, &works, &mut failed).await;
+            let again = self
+                .round(step, handler.as_ref(), round, &works, &mut failed, &mut notes)
+                .await;
             tasks.extend(again);
         }
         self.note_failures(step, &works, &failed).await;
         for (at, failure) in failed {
             verdicts[at] = self.verdict(step, messages[at].receive_count, failure);
         }
-        for (work, verdict) in works.iter().zip(&verdicts) {
+        for ((work, verdict), note) in works.iter().zip(&verdicts).zip(notes) {
             log(step, work, verdict);
+            self.observed(step, work, verdict, note);
         }
         Ok(verdicts)
     }
@@ -188,6 +344,7 @@ impl Pipeline {
         round: Vec<Task>,
         works: &[Work<'_>],
         failed: &mut Vec<(usize, Failure)>,
+        notes: &mut [Option<String>],
     ) -> Vec<Task> {
         let mut round = round;
         let keys: Vec<String> = round.iter().filter_map(|task| task.decoded.key.clone()).collect();
@@ -199,26 +356,32 @@ impl Pipeline {
             }
         };
         let now = self.ports.clock.now();
-        let calls = round.iter_mut().map(|task| {
+        let calls = round.iter_mut().enumerate().map(|(place, task)| {
             let item = task.decoded.key.as_ref().and_then(|key| items.remove(key));
             let envelope = works.get(task.at).and_then(|work| work.envelope.as_ref());
             let item = item.filter(|item| same_entity(item, envelope, now));
             let event = std::mem::replace(&mut task.decoded.event, Box::new(()));
             let call = self.call(&step.name, Arc::clone(&task.about));
-            handler.call(event, item.as_ref(), call)
+            let running = handler.call(event, item.as_ref(), call);
+            async move { (place, running.await) }
         });
         let calls: Vec<_> = calls.collect();
-        let outcomes: Vec<_> = stream::iter(calls).buffered(step.concurrency.max(1)).collect().await;
+        let outcomes = self.within(step, round.len(), calls, now).await;
         let mut committing: Vec<Task> = Vec::with_capacity(round.len());
         let mut commits: Vec<(Pending, Arc<About>)> = Vec::with_capacity(round.len());
         for (task, outcome) in round.into_iter().zip(outcomes) {
             match outcome {
-                Ok(ErasedHandled::Commit(pending)) => {
+                Some(Ok(ErasedHandled::Commit(pending))) => {
+                    self.note(notes, task.at, || pending.what().to_owned());
                     commits.push((*pending, Arc::clone(&task.about)));
                     committing.push(task);
                 }
-                Ok(ErasedHandled::Already(why)) => tracing::debug!(step = %step.name, why, "nothing to commit"),
-                Err(failure) => failed.push((task.at, failure)),
+                Some(Ok(ErasedHandled::Already(why))) => self.note(notes, task.at, || why.to_owned()),
+                Some(Err(failure)) => failed.push((task.at, failure)),
+                None => {
+                    let detail = format_args!("no end within {:?}, the step's timeout", step.timeout);
+                    failed.push((task.at, Failure::transient("timeout", detail)));
+                }
             }
         }
         let outcomes = self.commit(&step.name, commits).await;
@@ -228,13 +391,20 @@ impl Pipeline {
                 Ok(()) => {}
                 Err(NotCommitted::Failed(failure)) => failed.push((task.at, failure)),
                 Err(NotCommitted::Conflict) if task.races >= COMMIT_RACES_MAX => {
-                    let failure = Failure::transient("conflict", "lost every race for the entity; others keep changing it");
+                    let failure = Failure::transient(
+                        "conflict",
+                        "lost every race for the entity; others keep changing it",
+                    );
                     failed.push((task.at, failure));
                 }
                 Err(NotCommitted::Conflict) => {
                     task.races += 1;
                     // The event was consumed by the handler; it is decoded anew from the envelope.
-                    match works.get(task.at).and_then(|work| work.envelope.as_ref()).map(|e| handler.decode(e)) {
+                    match works
+                        .get(task.at)
+                        .and_then(|work| work.envelope.as_ref())
+                        .map(|e| handler.decode(e))
+                    {
                         Some(Ok(decoded)) => {
                             task.decoded = decoded;
                             again.push(task);
@@ -248,6 +418,37 @@ impl Pipeline {
         again
     }
 
+    /// Runs the calls, a bounded number at a time; `None` for those that did not end within the step's timeout.
+    async fn within<F: Future<Output = (usize, ErasedOutcome)>>(
+        &self,
+        step: &StepModel,
+        count: usize,
+        calls: Vec<F>,
+        now: Timestamp,
+    ) -> Vec<Option<ErasedOutcome>> {
+        let mut outcomes: Vec<Option<ErasedOutcome>> = (0..count).map(|_| None).collect();
+        let mut running = stream::iter(calls).buffer_unordered(step.concurrency.max(1));
+        let mut timeout = self.ports.clock.sleep_until(now + step.timeout);
+        loop {
+            tokio::select! {
+                biased;
+                next = running.next() => match next {
+                    Some((place, outcome)) => outcomes[place] = Some(outcome),
+                    None => return outcomes,
+                },
+                () = &mut timeout => return outcomes,
+            }
+        }
+    }
+
+    fn note(&self, notes: &mut [Option<String>], at: usize, what: impl FnOnce() -> String) {
+        if self.observers.receiver_count() > 0
+            && let Some(note) = notes.get_mut(at)
+        {
+            *note = Some(what());
+        }
+    }
+
     async fn commit(&self, step: &str, commits: Vec<(Pending, Arc<About>)>) -> Vec<Result<(), NotCommitted>> {
         let model = self.choreography.model();
         let now = self.ports.clock.now();
@@ -255,7 +456,9 @@ impl Pipeline {
             .into_iter()
             .map(|(pending, about)| {
                 let stamp = about.stamp(&model.name, step, now);
-                pending.into_write(&stamp, |event_type| model.carried(step, about.carried, event_type, now))
+                pending.into_write(&stamp, |event_type| {
+                    model.carried(step, about.carried, event_type, now)
+                })
             })
             .collect();
         crate::context::commit_writes(&self.ports, model, writes).await
@@ -266,7 +469,8 @@ impl Pipeline {
         for key in keys {
             let kind = key.split_once('/').map_or("", |(kind, _)| kind);
             let table = self.choreography.model().table_of(kind);
-            let table = table.ok_or_else(|| Failure::permanent("no_table", format_args!("no table holds {kind:?}")))?;
+            let table = table
+                .ok_or_else(|| Failure::permanent("no_table", format_args!("no table holds {kind:?}")))?;
             by_table.entry(table).or_default().push(key);
         }
         let mut items = HashMap::new();
@@ -280,21 +484,34 @@ impl Pipeline {
     /// Writes into the trail of each entity why its message is given up, so that one read of it tells. Best effort: the
     /// dead letter itself is what counts.
     async fn note_failures(&self, step: &StepModel, works: &[Work<'_>], failed: &[(usize, Failure)]) {
-        let Some(kind) = step.entity_kind.as_deref() else { return };
+        let Some(kind) = step.entity_kind.as_deref() else {
+            return;
+        };
         let mut left: Vec<(String, &Failure, u32)> = failed
             .iter()
-            .filter(|(at, failure)| failure.is_permanent() || works[*at].message.receive_count >= step.attempts)
+            .filter(|(at, failure)| {
+                failure.is_permanent() || works[*at].message.receive_count >= step.attempts
+            })
             .filter_map(|(at, failure)| {
                 let work = &works[*at];
                 let envelope = work.envelope.as_ref()?;
-                Some((format!("{kind}/{}", envelope.subject), failure, work.message.receive_count))
+                Some((
+                    format!("{kind}/{}", envelope.subject),
+                    failure,
+                    work.message.receive_count,
+                ))
             })
             .collect();
         for _ in 0..COMMIT_RACES_MAX {
             if left.is_empty() {
                 return;
             }
-            let Ok(items) = self.load(left.iter().map(|(key, ..)| key.clone()).collect()).await else { return };
+            let Ok(items) = self
+                .load(left.iter().map(|(key, ..)| key.clone()).collect())
+                .await
+            else {
+                return;
+            };
             let mut noted = HashSet::new();
             let mut commits = Vec::new();
             let mut committing = Vec::new();
@@ -307,7 +524,13 @@ impl Pipeline {
                 }
                 let what = Cow::Owned(format!("dead-lettered: {}", failure.reason()));
                 if let Ok(pending) = Pending::note(item, what) {
-                    commits.push((pending, Arc::new(About { attempt, ..About::default() })));
+                    commits.push((
+                        pending,
+                        Arc::new(About {
+                            attempt,
+                            ..About::default()
+                        }),
+                    ));
                     committing.push((key, failure, attempt));
                 }
             }
@@ -330,7 +553,11 @@ impl Pipeline {
             return Verdict::DeadLetter(failure);
         }
         if receive_count >= step.attempts {
-            let detail = format!("attempt {receive_count} of {} failed: {}", step.attempts, failure.detail());
+            let detail = format!(
+                "attempt {receive_count} of {} failed: {}",
+                step.attempts,
+                failure.detail()
+            );
             return Verdict::DeadLetter(Failure::permanent(failure.reason().to_owned(), detail));
         }
         Verdict::Retry(step.backoff.after(receive_count, &*self.ports.random), failure)
@@ -348,20 +575,33 @@ impl Pipeline {
                 Verdict::Retry(after, _) => retries.push((message.receipt.clone(), *after)),
                 Verdict::Later(delay) => later.push((
                     message,
-                    NewMessage { body: message.body.clone(), attributes: message.attributes.clone(), delay: *delay },
+                    NewMessage {
+                        body: message.body.clone(),
+                        attributes: message.attributes.clone(),
+                        delay: *delay,
+                    },
                 )),
                 Verdict::DeadLetter(failure) => {
                     let envelope = Envelope::parse(&message.body).ok();
                     let told = Told {
-                        correlation_id: envelope.as_ref().and_then(|envelope| envelope.correlationid.as_deref()),
+                        correlation_id: envelope
+                            .as_ref()
+                            .and_then(|envelope| envelope.correlationid.as_deref()),
                         subject: envelope.as_ref().map(|envelope| envelope.subject.as_str()),
                     };
-                    dead.push((message, DeadLetter::message(message, failure, &step.name, &step.queue, told, now)));
+                    dead.push((
+                        message,
+                        DeadLetter::message(message, failure, &step.name, &step.queue, told, now),
+                    ));
                 }
             }
         }
         // Sent on before deleted: in between, a crash leaves a message twice, never none.
-        let redrive = self.choreography.model().queue(&step.queue).and_then(|queue| queue.redrive.as_ref());
+        let redrive = self
+            .choreography
+            .model()
+            .queue(&step.queue)
+            .and_then(|queue| queue.redrive.as_ref());
         if let Some(redrive) = redrive {
             self.send_on(&redrive.dead_letter_queue, dead, &mut done).await;
         }
@@ -393,7 +633,9 @@ impl Pipeline {
         for (message, sent) in old.into_iter().zip(sent) {
             match sent {
                 Ok(()) => done.push(message.receipt.clone()),
-                Err(error) => tracing::error!(queue, id = %message.id, %error, "a message could not be sent on; it stays where it is"),
+                Err(error) => {
+                    tracing::error!(queue, id = %message.id, %error, "a message could not be sent on; it stays where it is")
+                }
             }
         }
     }
@@ -419,7 +661,10 @@ fn admit(
     if !left.is_zero() {
         return Err(NotAdmitted::Early(left));
     }
-    let mut carried = Carried { deadline: envelope.deadline, hops: envelope.hops };
+    let mut carried = Carried {
+        deadline: envelope.deadline,
+        hops: envelope.hops,
+    };
     if let Some(budget) = model.budget_of(step) {
         if carried == Carried::default() {
             carried = model.entering(step, envelope.time);
@@ -435,7 +680,10 @@ fn admit(
     }
     let about = About {
         attempt: message.receive_count,
-        correlation_id: envelope.correlationid.clone().or_else(|| Some(envelope.id.clone())),
+        correlation_id: envelope
+            .correlationid
+            .clone()
+            .or_else(|| Some(envelope.id.clone())),
         traceparent: envelope.traceparent.clone(),
         carried,
     };
@@ -460,16 +708,18 @@ fn next_round(tasks: &mut VecDeque<Task>) -> Vec<Task> {
 /// Whether an item is the entity an event is told to: not expired, and not a later one of the same id.
 fn same_entity(item: &Item, envelope: Option<&Envelope<Box<RawValue>>>, now: Timestamp) -> bool {
     let expired = item.expires_at.is_some_and(|at| at <= now);
-    let Some(created) = envelope.and_then(|envelope| envelope.entitycreated) else { return !expired };
+    let Some(created) = envelope.and_then(|envelope| envelope.entitycreated) else {
+        return !expired;
+    };
     let same = crate::entity::created_at(item).is_none_or(|at| at == created);
     !expired && same
 }
 
 /// The parameters of `path` where it matches `pattern`, percent-decoded; `None` where it does not match, or a
 /// parameter is not UTF-8.
-fn matched(pattern: &str, path: &str) -> Option<std::collections::BTreeMap<String, String>> {
+fn matched(pattern: &str, path: &str) -> Option<BTreeMap<String, String>> {
     let (mut patterns, mut parts) = (pattern.split('/'), path.split('/'));
-    let mut parameters = std::collections::BTreeMap::new();
+    let mut parameters = BTreeMap::new();
     loop {
         match (patterns.next(), parts.next()) {
             (None, None) => return Some(parameters),
@@ -491,8 +741,12 @@ fn matched(pattern: &str, path: &str) -> Option<std::collections::BTreeMap<Strin
 
 fn log(step: &StepModel, work: &Work<'_>, verdict: &Verdict) {
     let envelope = work.envelope.as_ref();
-    let correlation_id = envelope.and_then(|envelope| envelope.correlationid.as_deref()).unwrap_or_default();
-    let trace = envelope.and_then(|envelope| trace_id(envelope.traceparent.as_deref()?)).unwrap_or_default();
+    let correlation_id = envelope
+        .and_then(|envelope| envelope.correlationid.as_deref())
+        .unwrap_or_default();
+    let trace = envelope
+        .and_then(|envelope| trace_id(envelope.traceparent.as_deref()?))
+        .unwrap_or_default();
     let event = envelope.map(|envelope| envelope.id.as_str()).unwrap_or_default();
     let (step, attempt) = (step.name.as_str(), work.message.receive_count);
     match verdict {
@@ -500,7 +754,15 @@ fn log(step: &StepModel, work: &Work<'_>, verdict: &Verdict) {
             tracing::debug!(step, event, attempt, correlation_id, trace_id = trace, "handled");
         }
         Verdict::Later(left) => {
-            tracing::debug!(step, event, attempt, correlation_id, trace_id = trace, left_ms = left.as_millis(), "not yet");
+            tracing::debug!(
+                step,
+                event,
+                attempt,
+                correlation_id,
+                trace_id = trace,
+                left_ms = left.as_millis(),
+                "not yet"
+            );
         }
         Verdict::Retry(after, failure) => {
             tracing::warn!(step, event, attempt, correlation_id, trace_id = trace, after_ms = after.as_millis(), %failure, "retry");

@@ -29,7 +29,11 @@ pub(crate) fn first_hop(not_before: Option<Timestamp>, now: Timestamp) -> Durati
 ///
 /// # Errors
 /// The first [`Failure`], with the number of records that went before it.
-pub(crate) async fn forward(model: &Model, ports: &Ports, records: &[StreamRecord]) -> Result<(), (usize, Failure)> {
+pub(crate) async fn forward(
+    model: &Model,
+    ports: &Ports,
+    records: &[StreamRecord],
+) -> Result<(), (usize, Failure)> {
     let now = ports.clock.now();
     let mut by_destination: BTreeMap<(bool, &str), (Vec<usize>, Vec<NewMessage>)> = BTreeMap::new();
     let mut routes: BTreeMap<String, Vec<Destination<'_>>> = BTreeMap::new();
@@ -54,7 +58,11 @@ pub(crate) async fn forward(model: &Model, ports: &Ports, records: &[StreamRecor
                 };
                 let (places, messages) = by_destination.entry(slot).or_default();
                 places.push(at);
-                messages.push(NewMessage { body: event.get().to_owned(), delay, ..NewMessage::default() });
+                messages.push(NewMessage {
+                    body: event.get().to_owned(),
+                    delay,
+                    ..NewMessage::default()
+                });
             }
         }
     }
@@ -72,7 +80,11 @@ pub(crate) async fn forward(model: &Model, ports: &Ports, records: &[StreamRecor
                 Err(error) => vec![Err(error); count],
             }
         };
-        for (at, error) in places.into_iter().zip(sent).filter_map(|(at, sent)| Some((at, sent.err()?))) {
+        for (at, error) in places
+            .into_iter()
+            .zip(sent)
+            .filter_map(|(at, sent)| Some((at, sent.err()?)))
+        {
             if first_failed.as_ref().is_none_or(|(first, _)| at < *first) {
                 first_failed = Some((at, PortError::into(error)));
             }

@@ -50,7 +50,9 @@ impl Timestamp {
     /// [`TimestampError`] for anything else.
     pub fn parse(text: &str) -> Result<Self, TimestampError> {
         let parsed = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| TimestampError)?;
-        i64::try_from(parsed.unix_timestamp_nanos() / 1_000_000).map(Self::from_millis).map_err(|_| TimestampError)
+        i64::try_from(parsed.unix_timestamp_nanos() / 1_000_000)
+            .map(Self::from_millis)
+            .map_err(|_| TimestampError)
     }
 
     /// The basic form of ISO 8601 to the second, `20261120T091500Z`: for names of objects.
@@ -69,16 +71,33 @@ impl Timestamp {
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let month_index = (5 * day_of_year + 2) / 153;
         let day = day_of_year - (153 * month_index + 2) / 5 + 1;
-        let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+        let month = if month_index < 10 {
+            month_index + 3
+        } else {
+            month_index - 9
+        };
         let year = year_of_era + era * 400 + i64::from(month <= 2);
-        (year, month, day, [millis / 3_600_000, millis / 60_000 % 60, millis / 1000 % 60, millis % 1000])
+        (
+            year,
+            month,
+            day,
+            [
+                millis / 3_600_000,
+                millis / 60_000 % 60,
+                millis / 1000 % 60,
+                millis % 1000,
+            ],
+        )
     }
 }
 
 impl std::ops::Add<Duration> for Timestamp {
     type Output = Self;
     fn add(self, duration: Duration) -> Self {
-        Self::from_millis(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+        Self::from_millis(
+            self.0
+                .saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 }
 
@@ -86,9 +105,15 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (year, month, day, [hour, minute, second, millis]) = self.parts();
         let mut text = *b"0000-00-00T00:00:00.000Z";
-        for (at, width, value) in
-            [(0, 4, year), (5, 2, month), (8, 2, day), (11, 2, hour), (14, 2, minute), (17, 2, second), (20, 3, millis)]
-        {
+        for (at, width, value) in [
+            (0, 4, year),
+            (5, 2, month),
+            (8, 2, day),
+            (11, 2, hour),
+            (14, 2, minute),
+            (17, 2, second),
+            (20, 3, millis),
+        ] {
             let mut value = value;
             for digit in text[at..at + width].iter_mut().rev() {
                 *digit = b'0' + u8::try_from(value % 10).unwrap_or(0);
@@ -139,6 +164,9 @@ mod tests {
 
     #[test]
     fn the_compact_form_names_objects() {
-        assert_eq!(Timestamp::parse("2026-11-20T09:15:00Z").unwrap().to_compact(), "20261120T091500Z");
+        assert_eq!(
+            Timestamp::parse("2026-11-20T09:15:00Z").unwrap().to_compact(),
+            "20261120T091500Z"
+        );
     }
 }

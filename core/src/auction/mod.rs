@@ -9,5 +9,7 @@ pub use batch::{
     BODY_BYTES_MAX, FAULTS_MAX, Fault, FaultCode, NewOrder, ORDERS_PER_REQUEST_MAX, PARAMETER_1_BYTES_MAX,
     RECORD_ID_BYTES_MAX, parse_orders,
 };
-pub use number::{NUMBER_BYTES_MAX, NUMBER_DIGITS_MAX, NUMBER_EXPONENT_MAX, NUMBER_EXPONENT_MIN, Number, NumberError};
-pub use order::{Order, OrderResult, OrderStatus, UNDECIDED_SHARDS, result_key, undecided_partition};
+pub use number::{
+    NUMBER_BYTES_MAX, NUMBER_DIGITS_MAX, NUMBER_EXPONENT_MAX, NUMBER_EXPONENT_MIN, Number, NumberError,
+};
+pub use order::{OPEN_SHARDS, Order, OrderResult, OrderStatus, open_partition, result_key};

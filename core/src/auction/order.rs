@@ -12,13 +12,13 @@ use std::{borrow::Cow, fmt, time::Duration};
 /// How long an order is kept: 24 h from when it was received.
 pub const ORDER_TIME_TO_LIVE: Duration = Duration::from_secs(86_400);
 
-/// Partitions that the undecided orders are spread over in the sparse index: a DynamoDB partition takes 1,000 writes a
+/// Partitions that the open orders are spread over in the sparse index: a DynamoDB partition takes 1,000 writes a
 /// second, so 8 of them take 8,000 orders a second.
-pub const UNDECIDED_SHARDS: u64 = 8;
+pub const OPEN_SHARDS: u64 = 8;
 
-/// The index partition of the undecided orders of `shard`.
-pub fn undecided_partition(shard: u64) -> String {
-    format!("undecided/{shard}")
+/// The index partition of the open orders of `shard`.
+pub fn open_partition(shard: u64) -> String {
+    format!("open/{shard}")
 }
 
 /// How far an order has come.
@@ -111,6 +111,11 @@ impl Order {
         }
     }
 
+    /// Whether its run is still to decide it.
+    pub fn is_undecided(&self) -> bool {
+        !self.status.is_decided() && self.undecidable.is_none()
+    }
+
     /// Whether it was sent with the same content.
     pub fn same_content(&self, new: &NewOrder) -> bool {
         self.parameter_1 == new.parameter_1 && self.parameter_2 == new.parameter_2
@@ -141,10 +146,10 @@ impl Entity for Order {
         Some(self.expires_at)
     }
 
-    /// Undecided orders stand in the index, from their first commit to their decision: one index write in, one out.
+    /// Open orders stand in the index, from their first commit until a run takes them: one index write in, one out.
     fn index(&self) -> Option<IndexEntry> {
-        (!self.status.is_decided() && self.undecidable.is_none()).then(|| IndexEntry {
-            partition: undecided_partition(stable_hash(self.record_id.as_bytes()) % UNDECIDED_SHARDS),
+        (self.status == OrderStatus::Received).then(|| IndexEntry {
+            partition: open_partition(stable_hash(self.record_id.as_bytes()) % OPEN_SHARDS),
             sort: format!("{:015}/{}", self.received_at.as_millis(), self.record_id),
         })
     }
@@ -170,12 +175,20 @@ pub struct OrderResult<'a> {
 }
 
 /// What stays as it is in the key of a result: RFC 3986's unreserved characters.
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// The key a result is filed under: `orders/order_20261120T091500Z_<percent-encoded record_id>.json`, at most 805
 /// bytes.
 pub fn result_key(record_id: &str, decided_at: Timestamp) -> String {
-    format!("orders/order_{}_{}.json", decided_at.to_compact(), utf8_percent_encode(record_id, UNRESERVED))
+    format!(
+        "orders/order_{}_{}.json",
+        decided_at.to_compact(),
+        utf8_percent_encode(record_id, UNRESERVED)
+    )
 }
 
 #[cfg(test)]
@@ -183,26 +196,38 @@ mod tests {
     use super::*;
 
     fn order(id: &str) -> Order {
-        let new = NewOrder { record_id: id.into(), parameter_1: "abc".into(), parameter_2: Number::from(4_i64) };
+        let new = NewOrder {
+            record_id: id.into(),
+            parameter_1: "abc".into(),
+            parameter_2: Number::from(4_i64),
+        };
         Order::receive(new, Timestamp::from_millis(1_000))
     }
 
     #[test]
-    fn an_order_leaves_the_index_with_its_decision() {
+    fn only_open_orders_stand_in_the_index() {
         let mut order = order("a");
-        assert!(order.index().is_some());
-        order.status = OrderStatus::Submitted;
-        let submitted = order.index();
-        assert_eq!(submitted, self::order("a").index(), "joining a run costs no index write");
-        order.status = OrderStatus::Accepted;
-        assert_eq!(order.index(), None);
+        for status in OrderStatus::ALL {
+            order.status = status;
+            assert_eq!(
+                order.index().is_some(),
+                status == OrderStatus::Received,
+                "{status}"
+            );
+        }
     }
 
     #[test]
     fn a_key_can_not_become_a_path() {
         let at = Timestamp::parse("2026-11-20T09:15:00Z").unwrap();
-        assert_eq!(result_key("../../x", at), "orders/order_20261120T091500Z_..%2F..%2Fx.json");
-        assert_eq!(result_key(&"é".repeat(128), at).len(), "orders/order_20261120T091500Z_.json".len() + 768);
+        assert_eq!(
+            result_key("../../x", at),
+            "orders/order_20261120T091500Z_..%2F..%2Fx.json"
+        );
+        assert_eq!(
+            result_key(&"é".repeat(128), at).len(),
+            "orders/order_20261120T091500Z_.json".len() + 768
+        );
     }
 
     #[test]

@@ -12,8 +12,8 @@ mod model;
 pub use check::{DefinitionError, DefinitionErrors};
 pub(crate) use model::Destination;
 pub use model::{
-    AlarmModel, BucketModel, Model, QueueModel, RedrivePolicy, RouteModel, ScheduleModel, StepModel, TableModel,
-    TopicModel,
+    AlarmModel, BucketModel, Model, QueueModel, RedrivePolicy, RouteModel, ScheduleModel, StepModel,
+    TableModel, TopicModel,
 };
 
 use crate::{
@@ -39,7 +39,9 @@ pub(crate) type ScheduledEvent = Arc<dyn Fn(Timestamp) -> Result<String, serde_j
 
 impl fmt::Debug for Choreography {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Choreography").field("model", &self.model).finish_non_exhaustive()
+        f.debug_struct("Choreography")
+            .field("model", &self.model)
+            .finish_non_exhaustive()
     }
 }
 
@@ -47,7 +49,10 @@ impl Choreography {
     /// Begins the definition of the choreography `name`.
     pub fn define(name: impl Into<String>) -> Definition {
         Definition {
-            model: Model { name: name.into(), ..Model::default() },
+            model: Model {
+                name: name.into(),
+                ..Model::default()
+            },
             handlers: BTreeMap::new(),
             routes: BTreeMap::new(),
             schedules: BTreeMap::new(),
@@ -65,16 +70,36 @@ impl Choreography {
         diagram::mermaid(&self.model)
     }
 
+    /// The flow as lines of text, for a terminal.
+    pub fn to_text(&self) -> String {
+        diagram::text(&self.model)
+    }
+
     /// The message that schedule `name` sends at `scheduled`, and the queue it goes to. Its id is derived from the
     /// scheduled time: a repeated one is the same event.
     ///
     /// # Errors
     /// A permanent [`Failure`](crate::Failure) where there is no such schedule or its event can't be written.
-    pub fn scheduled_message(&self, name: &str, scheduled: Timestamp) -> Result<(String, String), crate::Failure> {
-        let unknown = || crate::Failure::permanent("no_schedule", format_args!("no schedule is named {name:?}"));
+    pub fn scheduled_message(
+        &self,
+        name: &str,
+        scheduled: Timestamp,
+    ) -> Result<(String, String), crate::Failure> {
+        let unknown =
+            || crate::Failure::permanent("no_schedule", format_args!("no schedule is named {name:?}"));
         let make = self.schedules.get(name).ok_or_else(unknown)?;
-        let schedule = self.model.schedules.iter().find(|schedule| schedule.name == name).ok_or_else(unknown)?;
-        let step = self.model.steps.iter().find(|step| step.event_type == schedule.event_type).ok_or_else(unknown)?;
+        let schedule = self
+            .model
+            .schedules
+            .iter()
+            .find(|schedule| schedule.name == name)
+            .ok_or_else(unknown)?;
+        let step = self
+            .model
+            .steps
+            .iter()
+            .find(|step| step.event_type == schedule.event_type)
+            .ok_or_else(unknown)?;
         let body = make(scheduled).map_err(|error| crate::Failure::permanent("unwritable", error))?;
         Ok((step.queue.clone(), body))
     }
@@ -91,7 +116,9 @@ pub struct Definition {
 
 impl fmt::Debug for Definition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Definition").field("model", &self.model).finish_non_exhaustive()
+        f.debug_struct("Definition")
+            .field("model", &self.model)
+            .finish_non_exhaustive()
     }
 }
 
@@ -104,7 +131,12 @@ pub struct Table {
 impl Table {
     /// A table named `name`.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { model: TableModel { name: name.into(), kinds: Vec::new() } }
+        Self {
+            model: TableModel {
+                name: name.into(),
+                kinds: Vec::new(),
+            },
+        }
     }
 
     /// It holds entities of type `E`.
@@ -126,7 +158,9 @@ pub struct Consumer {
 
 impl fmt::Debug for Consumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Consumer").field("step", &self.step).finish_non_exhaustive()
+        f.debug_struct("Consumer")
+            .field("step", &self.step)
+            .finish_non_exhaustive()
     }
 }
 
@@ -311,7 +345,11 @@ impl Definition {
         event: impl Fn(Timestamp) -> E + Send + Sync + 'static,
     ) -> Self {
         let name = name.into();
-        self.model.schedules.push(ScheduleModel { name: name.clone(), every, event_type: E::TYPE.to_owned() });
+        self.model.schedules.push(ScheduleModel {
+            name: name.clone(),
+            every,
+            event_type: E::TYPE.to_owned(),
+        });
         let choreography = self.model.name.clone();
         let schedule = name.clone();
         self.schedules.insert(
@@ -354,7 +392,13 @@ impl Definition {
     }
 
     fn add(&mut self, consumer: Consumer, topic: Option<String>) {
-        let Consumer { mut step, handler, visibility, retention, dead_letter_queue } = consumer;
+        let Consumer {
+            mut step,
+            handler,
+            visibility,
+            retention,
+            dead_letter_queue,
+        } = consumer;
         step.topic = topic;
         let dead_letter_queue = dead_letter_queue.unwrap_or_else(|| format!("{}-dlq", step.queue));
         let visibility = visibility.unwrap_or(step.timeout * limits::VISIBILITY_PER_TIMEOUT_MIN);
@@ -390,7 +434,11 @@ impl Definition {
     /// Every mistake in it, each with a name and how to mend it.
     pub fn build(mut self) -> Result<Choreography, DefinitionErrors> {
         if let Some(topic) = &self.alarm_topic {
-            let dead = self.model.queues.iter().filter_map(|queue| queue.redrive.as_ref());
+            let dead = self
+                .model
+                .queues
+                .iter()
+                .filter_map(|queue| queue.redrive.as_ref());
             self.model.alarms = dead
                 .map(|redrive| AlarmModel {
                     dead_letter_queue: redrive.dead_letter_queue.clone(),

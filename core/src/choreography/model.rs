@@ -156,7 +156,10 @@ pub(crate) enum Destination<'a> {
 impl Model {
     /// The table that holds entities of `kind`.
     pub fn table_of(&self, kind: &str) -> Option<&str> {
-        self.tables.iter().find(|table| table.kinds.iter().any(|held| held == kind)).map(|table| table.name.as_str())
+        self.tables
+            .iter()
+            .find(|table| table.kinds.iter().any(|held| held == kind))
+            .map(|table| table.name.as_str())
     }
 
     /// The queue of that name.
@@ -171,16 +174,22 @@ impl Model {
 
     /// The queue whose dead letters go to `dead_letter_queue`.
     pub fn source_of(&self, dead_letter_queue: &str) -> Option<&QueueModel> {
-        self.queues
-            .iter()
-            .find(|queue| queue.redrive.as_ref().is_some_and(|redrive| redrive.dead_letter_queue == dead_letter_queue))
+        self.queues.iter().find(|queue| {
+            queue
+                .redrive
+                .as_ref()
+                .is_some_and(|redrive| redrive.dead_letter_queue == dead_letter_queue)
+        })
     }
 
     /// Where events of a type go: to the queue of each consumer, to each topic that has subscribers for it.
     pub(crate) fn destinations(&self, event_type: &str) -> Vec<Destination<'_>> {
         let mut destinations = Vec::new();
         for step in self.steps.iter().filter(|step| step.event_type == event_type) {
-            let destination = step.topic.as_deref().map_or(Destination::Queue(&step.queue), Destination::Topic);
+            let destination = step
+                .topic
+                .as_deref()
+                .map_or(Destination::Queue(&step.queue), Destination::Topic);
             if !destinations.contains(&destination) {
                 destinations.push(destination);
             }
@@ -190,7 +199,9 @@ impl Model {
 
     /// The names of the steps that consume what `step` emits.
     fn next_of<'a>(&'a self, step: &'a StepModel) -> impl Iterator<Item = &'a StepModel> {
-        self.steps.iter().filter(|next| step.emits.contains(&next.event_type))
+        self.steps
+            .iter()
+            .filter(|next| step.emits.contains(&next.event_type))
     }
 
     fn reaches(&self, from: &StepModel, to: &str) -> bool {
@@ -227,28 +238,40 @@ impl Model {
     /// The budget of the cycle that `step` stands on: its own, or that of another step of the cycle.
     pub(crate) fn budget_of(&self, step: &StepModel) -> Option<Budget> {
         let cycle = step.cycle.as_ref()?;
-        step.budget
-            .or_else(|| self.steps.iter().filter(|other| other.cycle.as_ref() == Some(cycle)).find_map(|s| s.budget))
+        step.budget.or_else(|| {
+            self.steps
+                .iter()
+                .filter(|other| other.cycle.as_ref() == Some(cycle))
+                .find_map(|s| s.budget)
+        })
     }
 
     /// What an event of `event_type` carries of a budget when `from` emits it: the rest of the one that `from` was
     /// called with where it stays on the cycle, a fresh one where it enters a cycle, nothing off all cycles.
     pub(crate) fn carried(&self, from: &str, carried: Carried, event_type: &str, now: Timestamp) -> Carried {
-        let Some(to) = self.steps.iter().find(|step| step.event_type == event_type && step.cycle.is_some()) else {
+        let Some(to) = self
+            .steps
+            .iter()
+            .find(|step| step.event_type == event_type && step.cycle.is_some())
+        else {
             return Carried::default();
         };
         let stays = self.step(from).is_some_and(|from| from.cycle == to.cycle);
         if stays {
-            return Carried { deadline: carried.deadline, hops: Some(carried.hops.unwrap_or(0).saturating_add(1)) };
+            return Carried {
+                deadline: carried.deadline,
+                hops: Some(carried.hops.unwrap_or(0).saturating_add(1)),
+            };
         }
         self.entering(to, now)
     }
 
     /// A fresh budget for an event that enters the cycle of `step` at `now`.
     pub(crate) fn entering(&self, step: &StepModel, now: Timestamp) -> Carried {
-        self.budget_of(step).map_or_else(Carried::default, |budget| Carried {
-            deadline: Some(now + budget.deadline),
-            hops: Some(0),
-        })
+        self.budget_of(step)
+            .map_or_else(Carried::default, |budget| Carried {
+                deadline: Some(now + budget.deadline),
+                hops: Some(0),
+            })
     }
 }

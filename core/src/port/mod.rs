@@ -15,7 +15,9 @@ pub use bucket::{Bucket, ObjectPage};
 pub use clock::{Clock, SystemClock};
 pub use queue::{Attributes, Depth, Message, NewMessage, Queue, Receipt};
 pub use random::{Random, SeededRandom, SystemRandom, stable_hash};
-pub use table::{ChangeStream, CommitError, IndexEntry, IndexPage, IndexQuery, Item, StreamRecord, Table, Write};
+pub use table::{
+    ChangeStream, CommitError, IndexEntry, IndexPage, IndexQuery, Item, ScanPage, StreamRecord, Table, Write,
+};
 pub use topic::Topic;
 
 use crate::{Failure, failure::excerpt};
@@ -36,12 +38,19 @@ pub struct PortError {
 impl PortError {
     /// An error that may pass: the call may be repeated.
     pub fn transient(port: impl Into<String>, detail: impl fmt::Display) -> Self {
-        Self { port: port.into(), detail: excerpt(&detail.to_string(), 1_024), transient: true }
+        Self {
+            port: port.into(),
+            detail: excerpt(&detail.to_string(), 1_024),
+            transient: true,
+        }
     }
 
     /// An error that stays: the call as made can't succeed.
     pub fn permanent(port: impl Into<String>, detail: impl fmt::Display) -> Self {
-        Self { transient: false, ..Self::transient(port, detail) }
+        Self {
+            transient: false,
+            ..Self::transient(port, detail)
+        }
     }
 
     /// Whether repeating the call can help.

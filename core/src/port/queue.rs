@@ -87,4 +87,20 @@ pub trait Queue: Send + Sync {
 
     /// How many messages it holds.
     async fn depth(&self) -> Result<Depth, PortError>;
+
+    /// The messages that were sent to this queue behind the place `after` (0: from the beginning), at most `max`, in
+    /// the order of their arrival and with their places. Looks without receiving: no visibility timeout starts, no
+    /// receive is counted, and the receipt is empty. Messages since deleted do not appear; a message that the redrive
+    /// policy moved here arrived when it was moved. For alarms on the adapters that have no alarm service of their
+    /// own.
+    ///
+    /// # Errors
+    /// Unless an adapter offers it, a permanent [`PortError`].
+    async fn arrived(&self, after: u64, max: usize) -> Result<Vec<(u64, Message)>, PortError> {
+        let _ = (after, max);
+        Err(PortError::permanent(
+            "queue",
+            "arrived: not offered by this adapter",
+        ))
+    }
 }

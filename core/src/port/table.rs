@@ -55,7 +55,10 @@ pub enum CommitError {
     #[error("the item is not at the expected version")]
     Conflict,
     /// The item, with its outbox, is larger than a table takes (400 KB).
-    #[error("the item of {bytes} bytes is over the limit of {} bytes", crate::limits::ITEM_BYTES_MAX)]
+    #[error(
+        "the item of {bytes} bytes is over the limit of {} bytes",
+        crate::limits::ITEM_BYTES_MAX
+    )]
     TooLarge {
         /// Its size.
         bytes: usize,
@@ -88,6 +91,15 @@ pub struct IndexPage {
     pub next: Option<String>,
 }
 
+/// A page of a scan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScanPage {
+    /// Items, in no promised order.
+    pub items: Vec<Item>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<String>,
+}
+
 /// A table of items.
 #[async_trait]
 pub trait Table: Send + Sync {
@@ -102,6 +114,10 @@ pub trait Table: Send + Sync {
 
     /// A page of the sparse index.
     async fn query(&self, query: &IndexQuery) -> Result<IndexPage, PortError>;
+
+    /// A page of all items, at most `limit` (1 to 1,000), from where `after` says. Costs as much as the table is large:
+    /// for an operator who looks, never for a handler, whose [`Context`](crate::Context) does not offer it.
+    async fn scan(&self, after: Option<&str>, limit: usize) -> Result<ScanPage, PortError>;
 }
 
 /// What one commit emitted.

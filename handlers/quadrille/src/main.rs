@@ -1,1 +1,74 @@
-fn main() {}
+//! The `quadrille` command.
+
+mod api;
+mod args;
+mod bench;
+mod client;
+mod commands;
+mod demo;
+mod error;
+mod node;
+mod print;
+mod token;
+mod up;
+
+use args::{Action, Command, LogFormat, LogLevel};
+use clap::Parser as _;
+use error::CommandError;
+use std::{io::IsTerminal as _, process::ExitCode};
+
+fn main() -> ExitCode {
+    let command = Command::parse();
+    // The demo shows rejected orders on purpose: they are no news in its log.
+    let shown = if matches!(command.action, Action::Demo(_)) { LogLevel::Error } else { LogLevel::Warn };
+    log_to_stderr(command.log_format, command.log_level.unwrap_or(shown));
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the runtime could not be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(command.action)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+async fn run(action: Action) -> Result<(), CommandError> {
+    match action {
+        Action::Demo(args) => demo::demo(args).await,
+        Action::Up(args) => up::up(args).await,
+        Action::Post(args) => commands::post(args).await,
+        Action::Kickoff(args) => commands::kickoff(args).await,
+        Action::Orders(args) => commands::orders(args).await,
+        Action::Trace(args) => commands::trace(args).await,
+        Action::Queues(args) => commands::queues(args).await,
+        Action::Dlq(args) => commands::dlq(args).await,
+        Action::Bench(args) => bench::bench(args).await,
+        Action::Diagram => {
+            print::line(node::standard()?.to_mermaid().trim_end());
+            Ok(())
+        }
+    }
+}
+
+fn log_to_stderr(format: LogFormat, level: LogLevel) {
+    let level = match level {
+        LogLevel::Error => tracing::Level::ERROR,
+        LogLevel::Warn => tracing::Level::WARN,
+        LogLevel::Info => tracing::Level::INFO,
+        LogLevel::Debug => tracing::Level::DEBUG,
+        LogLevel::Trace => tracing::Level::TRACE,
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(level);
+    match format {
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
+    }
+}

@@ -1,0 +1,201 @@
+//! The engine: runs a choreography in one process over any ports. Consumers wait on their queues, the relay on the change
+//! streams, schedules on the clock; nothing polls. Stopping lets what is in hand finish.
+
+use crate::{
+    Choreography, Failure, Pipeline,
+    port::{ChangeStream, NewMessage, PortError, Ports},
+    relay,
+};
+use std::{future::Future, sync::Arc, time::Duration};
+use tokio::{sync::watch, task::JoinSet};
+
+/// How long a receive waits before it asks again; a message or the stop wakes it earlier.
+const WAIT: Duration = Duration::from_secs(3_600);
+
+/// Pause after a port failed, so that a broken one is not asked in a tight loop.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Stream records sent on at once.
+const RELAY_BATCH: usize = 1_000;
+
+/// A running choreography. Dropping it aborts what runs; [`stop`](Self::stop) lets it finish.
+pub struct Engine {
+    pipeline: Pipeline,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("tasks", &self.tasks.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tells a task of the engine that it is to stop.
+#[derive(Clone, Debug)]
+pub struct Stopping(watch::Receiver<bool>);
+
+impl Stopping {
+    /// Returns once the engine is stopping.
+    pub async fn wait(&mut self) {
+        // The sender is gone only with the engine.
+        let _ = self.0.wait_for(|stop| *stop).await;
+    }
+}
+
+impl Engine {
+    /// Starts consumers, relay and schedules.
+    pub fn start(choreography: Choreography, ports: Ports) -> Self {
+        let pipeline = Pipeline::new(choreography, ports);
+        let mut engine = Self {
+            pipeline: pipeline.clone(),
+            stop: watch::Sender::new(false),
+            tasks: JoinSet::new(),
+        };
+        let model = Arc::clone(pipeline.choreography().model());
+        for step in &model.steps {
+            for _ in 0..step.workers {
+                let (pipeline, name, queue, batch) = (
+                    pipeline.clone(),
+                    step.name.clone(),
+                    step.queue.clone(),
+                    step.batch,
+                );
+                engine.spawn(|stopping| consume(pipeline, name, queue, batch, stopping));
+            }
+        }
+        for stream in pipeline.ports().streams.values() {
+            let (pipeline, stream) = (pipeline.clone(), Arc::clone(stream));
+            engine.spawn(|stopping| forward(pipeline, stream, stopping));
+        }
+        for schedule in &model.schedules {
+            let (pipeline, name, every) = (pipeline.clone(), schedule.name.clone(), schedule.every);
+            engine.spawn(move |stopping| run_schedule(pipeline, name, every, stopping));
+        }
+        engine
+    }
+
+    /// The pipeline it runs messages and requests through.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// Runs a task of the adapter's beside the engine's own, until it is told to stop.
+    pub fn spawn<F: Future<Output = ()> + Send + 'static>(&mut self, task: impl FnOnce(Stopping) -> F) {
+        self.tasks.spawn(task(Stopping(self.stop.subscribe())));
+    }
+
+    /// Takes nothing new, finishes what is in hand, and returns.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a task of the engine ended badly");
+            }
+        }
+    }
+}
+
+/// Sends the message of schedule `name` for the time `scheduled`, as the schedule itself would.
+///
+/// # Errors
+/// A [`Failure`] where there is no such schedule or its queue can't take the message.
+pub async fn trigger(pipeline: &Pipeline, name: &str, scheduled: crate::Timestamp) -> Result<(), Failure> {
+    let (queue, body) = pipeline.choreography().scheduled_message(name, scheduled)?;
+    let queue = pipeline.ports().queue(&queue)?;
+    let sent = queue
+        .send(vec![NewMessage {
+            body,
+            ..NewMessage::default()
+        }])
+        .await;
+    sent.into_iter()
+        .collect::<Result<(), PortError>>()
+        .map_err(Failure::from)
+}
+
+async fn consume(pipeline: Pipeline, step: String, queue: String, batch: usize, mut stopping: Stopping) {
+    let queue = match pipeline.ports().queue(&queue) {
+        Ok(queue) => Arc::clone(queue),
+        Err(error) => {
+            tracing::error!(step, %error, "a consumer has no queue");
+            return;
+        }
+    };
+    let clock = Arc::clone(&pipeline.ports().clock);
+    loop {
+        // A receive that is dropped half-way may have taken messages: their visibility timeout gives them back.
+        let received = tokio::select! {
+            biased;
+            () = stopping.wait() => return,
+            received = queue.receive(batch, WAIT, None) => received,
+        };
+        let outcome = match received {
+            Ok(messages) if messages.is_empty() => continue,
+            Ok(messages) => pipeline.deliver(&step, &messages).await.map(drop),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(failure) = outcome {
+            tracing::error!(step, %failure, "a batch could not be worked");
+            pause(clock.as_ref(), &mut stopping).await;
+        }
+    }
+}
+
+async fn pause(clock: &dyn crate::port::Clock, stopping: &mut Stopping) {
+    tokio::select! {
+        () = clock.sleep_until(clock.now() + PAUSE) => {}
+        () = stopping.wait() => {}
+    }
+}
+
+async fn forward(pipeline: Pipeline, stream: Arc<dyn ChangeStream>, mut stopping: Stopping) {
+    let (model, ports) = (
+        Arc::clone(pipeline.choreography().model()),
+        Arc::clone(pipeline.ports()),
+    );
+    loop {
+        let read = tokio::select! {
+            biased;
+            () = stopping.wait() => return,
+            read = stream.read(RELAY_BATCH, WAIT) => read,
+        };
+        let outcome = async {
+            let records = read?;
+            let (sent, failure) = match relay::forward(&model, &ports, &records).await {
+                Ok(()) => (records.len(), None),
+                Err((sent, failure)) => (sent, Some(failure)),
+            };
+            if let Some(last) = sent.checked_sub(1).and_then(|last| records.get(last)) {
+                stream.checkpoint(last.sequence).await?;
+            }
+            failure.map_or(Ok(()), Err)
+        };
+        if let Err(failure) = outcome.await {
+            tracing::warn!(%failure, "the relay could not send everything on; it goes on where it was");
+            pause(ports.clock.as_ref(), &mut stopping).await;
+        }
+    }
+}
+
+async fn run_schedule(pipeline: Pipeline, name: String, every: Duration, mut stopping: Stopping) {
+    let clock = Arc::clone(&pipeline.ports().clock);
+    let every = i64::try_from(every.as_millis()).unwrap_or(i64::MAX).max(1);
+    loop {
+        let next = crate::Timestamp::from_millis((clock.now().as_millis() / every + 1).saturating_mul(every));
+        tokio::select! {
+            () = clock.sleep_until(next) => {}
+            () = stopping.wait() => return,
+        }
+        // The same event however often it is sent, so that sending it again is safe.
+        while let Err(failure) = trigger(&pipeline, &name, next).await {
+            tracing::error!(schedule = name, %failure, "a scheduled message could not be sent; tried again");
+            tokio::select! {
+                () = clock.sleep_until(clock.now() + PAUSE) => {}
+                () = stopping.wait() => return,
+            }
+        }
+    }
+}

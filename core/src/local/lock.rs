@@ -1,0 +1,213 @@
+//! The lock on a data folder: one process has it, and it says where that process listens.
+//!
+//! The lock is the operating system's, on the file `lock`: it ends with the process, however that ends. The file
+//! itself stays; to delete it would let two processes hold locks on two files of that name.
+
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, Read as _},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+const LOCK: &str = "lock";
+const ANNOUNCEMENT: &str = "engine.json";
+
+/// Most that is read of an announcement: it holds one address, and whatever else lies there is not ours.
+const ANNOUNCEMENT_BYTES_MAX: u64 = 1_024;
+
+/// Why a data folder could not be locked.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another engine has it.
+    #[error("another engine has the folder {}; {}", folder.display(), way_out(address.as_deref()))]
+    Held {
+        /// The data folder.
+        folder: PathBuf,
+        /// Where that engine listens, where it has said so.
+        address: Option<String>,
+    },
+    /// The folder could not be created, read or written.
+    #[error("the folder {}: {source}; give another folder or mend its permissions", folder.display())]
+    Folder {
+        /// The data folder.
+        folder: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+fn way_out(address: Option<&str>) -> String {
+    match address {
+        Some(address) => format!("stop it, or use it with `--url http://{address}`"),
+        None => "stop it, or give another folder".to_owned(),
+    }
+}
+
+/// What `engine.json` holds.
+#[derive(Serialize, Deserialize)]
+struct Announcement {
+    address: SocketAddr,
+}
+
+/// The exclusive lock on a data folder, held until dropped or until the process ends.
+#[derive(Debug)]
+pub struct FolderLock {
+    folder: PathBuf,
+    /// The lock is on this open file and ends when it is closed.
+    _file: File,
+}
+
+impl FolderLock {
+    /// Locks `folder`, creating it where it is missing: on Unix for its owner only (mode 0700).
+    ///
+    /// # Errors
+    /// [`LockError::Held`] while another process, or another lock of this one, has the folder; [`LockError::Folder`]
+    /// where it can't be created or written.
+    pub fn acquire(folder: &Path) -> Result<Self, LockError> {
+        let failed = |source| LockError::Folder {
+            folder: folder.to_owned(),
+            source,
+        };
+        create(folder).map_err(failed)?;
+        let mut options = OpenOptions::new();
+        // Neither truncated nor written: the file is only there to be locked.
+        let file = options
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(folder.join(LOCK))
+            .map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(LockError::Held {
+                    folder: folder.to_owned(),
+                    address: announced(folder),
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        let lock = Self {
+            folder: folder.to_owned(),
+            _file: file,
+        };
+        // An engine that was killed could not take its announcement back.
+        lock.withdraw().map_err(failed)?;
+        Ok(lock)
+    }
+
+    /// The locked folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Tells others where this process listens: in `engine.json`, whole or not at all, until the lock is dropped.
+    ///
+    /// # Errors
+    /// Where the file can't be written.
+    pub fn announce(&self, address: SocketAddr) -> io::Result<()> {
+        let partial = self.folder.join(format!("{ANNOUNCEMENT}.partial"));
+        fs::write(&partial, serde_json::to_vec(&Announcement { address })?)?;
+        fs::rename(&partial, self.folder.join(ANNOUNCEMENT))
+    }
+
+    fn withdraw(&self) -> io::Result<()> {
+        match fs::remove_file(self.folder.join(ANNOUNCEMENT)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        if let Err(error) = self.withdraw() {
+            tracing::warn!(%error, "engine.json could not be removed; the next engine does it");
+        }
+    }
+}
+
+fn create(folder: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+/// Where the holder of `folder` listens. Best effort: it may not have said so yet.
+fn announced(folder: &Path) -> Option<String> {
+    let mut text = String::new();
+    let file = File::open(folder.join(ANNOUNCEMENT)).ok()?;
+    file.take(ANNOUNCEMENT_BYTES_MAX).read_to_string(&mut text).ok()?;
+    let announcement: Announcement = serde_json::from_str(&text).ok()?;
+    Some(announcement.address.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(folder: &Path) -> Option<String> {
+        match FolderLock::acquire(folder) {
+            Err(LockError::Held { address, .. }) => address,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn one_has_the_folder_and_says_where() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("a/b");
+        let lock = FolderLock::acquire(&folder).unwrap();
+        assert_eq!(held(&folder), None);
+        lock.announce(([127, 0, 0, 1], 1_234).into()).unwrap();
+        lock.announce(([127, 0, 0, 1], 5_678).into()).unwrap();
+        assert_eq!(held(&folder).as_deref(), Some("127.0.0.1:5678"));
+        assert_eq!(
+            fs::read_to_string(folder.join(ANNOUNCEMENT)).unwrap(),
+            r#"{"address":"127.0.0.1:5678"}"#
+        );
+        let text = FolderLock::acquire(&folder).unwrap_err().to_string();
+        assert!(
+            text.ends_with("stop it, or use it with `--url http://127.0.0.1:5678`"),
+            "{text}"
+        );
+
+        drop(lock);
+        assert!(!folder.join(ANNOUNCEMENT).exists());
+        FolderLock::acquire(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_engine_announced_is_forgotten() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join(ANNOUNCEMENT), r#"{"address": "127.0.0.1:9"}"#).unwrap();
+        let lock = FolderLock::acquire(root.path()).unwrap();
+        assert_eq!(held(root.path()), None);
+        fs::write(root.path().join(ANNOUNCEMENT), "not an announcement").unwrap();
+        assert_eq!(held(root.path()), None);
+        drop(lock);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_new_folder_is_its_owners_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("data");
+        let _lock = FolderLock::acquire(&folder).unwrap();
+        assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_the_folder_is_an_error_that_names_it() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("data");
+        fs::write(&folder, "").unwrap();
+        let text = FolderLock::acquire(&folder).unwrap_err().to_string();
+        assert!(text.contains("data"), "{text}");
+    }
+}

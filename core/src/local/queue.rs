@@ -1,0 +1,742 @@
+//! Queue on the store.
+//!
+//! A message is a row; its id rises with every send. What is in flight stands in memory: every consumer of it dies with
+//! this process, so that a restart makes it visible again. What must outlive the process is durable: the message, the
+//! time before which it is not due, and how often it was received. The latter is a lease, one row for all the messages of
+//! a receive, written before they are handed out and removed when the last of them is settled; a lease found at start
+//! counts as a receive of each message it names. So a message that kills its consumer every time ends in the dead-letter
+//! queue, at the price of one row a batch.
+
+use super::store::{Rollbacks, Sequence, Store, identifier};
+use crate::{
+    Timestamp,
+    choreography::QueueModel,
+    limits,
+    port::{Attributes, Clock, Depth, Message, NewMessage, PortError, Queue, Receipt},
+};
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension as _, Row};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::sync::{Notify, watch};
+
+/// A queue.
+pub(super) struct LocalQueue {
+    store: Arc<Store>,
+    clock: Arc<dyn Clock>,
+    file: Arc<QueueFile>,
+    dead_letters: Option<(Arc<LocalQueue>, u32)>,
+    visibility: Duration,
+    retention: Duration,
+    /// Wakes receivers: something was sent, or made visible.
+    visible: Notify,
+    /// Counts changes, for who watches the queue.
+    changes: watch::Sender<u64>,
+}
+
+/// What a queue needs of the database before the store's thread starts, and what its thread needs of the queue.
+pub(super) struct QueueFile {
+    name: String,
+    statements: Statements,
+    sequence: Sequence,
+    state: Mutex<State>,
+}
+
+struct Statements {
+    send: String,
+    take_due: String,
+    take_fresh: String,
+    take_one: String,
+    received: String,
+    hide: String,
+    delete: String,
+    next_due: String,
+    count_due: String,
+    arrived: String,
+    expire: String,
+}
+
+/// What stands in memory. Bounded by what is in flight.
+#[derive(Default)]
+struct State {
+    /// Every message up to this id has been received at least once, or waits for its time.
+    cursor: i64,
+    /// Messages of the queue.
+    total: u64,
+    in_flight: HashMap<i64, Flight>,
+    /// When each of those becomes visible again.
+    ends: BTreeSet<(Timestamp, i64)>,
+    /// Visible again, as their visibility timeout passed.
+    returned: BTreeSet<i64>,
+    /// Messages not yet settled, by lease.
+    leases: HashMap<i64, usize>,
+    receives: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Flight {
+    receive: u64,
+    lease: i64,
+    until: Timestamp,
+    count: u32,
+    /// Its row holds `until` and `count`: the lease has nothing to add.
+    durable: bool,
+}
+
+/// A row as it is taken.
+struct Taken {
+    id: i64,
+    due: Option<Timestamp>,
+    count: u32,
+    sent_at: Timestamp,
+    attributes: Option<String>,
+    body: String,
+}
+
+fn taken(row: &Row<'_>) -> rusqlite::Result<Taken> {
+    Ok(Taken {
+        id: row.get(0)?,
+        due: row.get::<_, Option<i64>>(1)?.map(Timestamp::from_millis),
+        count: row.get(2)?,
+        sent_at: Timestamp::from_millis(row.get(3)?),
+        attributes: row.get(4)?,
+        body: row.get(5)?,
+    })
+}
+
+impl Taken {
+    fn message(self, receipt: Receipt) -> Result<Message, PortError> {
+        let unreadable = |error: serde_json::Error| PortError::permanent("queue", error);
+        Ok(Message {
+            id: self.id.to_string(),
+            receipt,
+            body: self.body,
+            attributes: self
+                .attributes
+                .map_or_else(|| Ok(Attributes::new()), |text| serde_json::from_str(&text))
+                .map_err(unreadable)?,
+            receive_count: self.count,
+            sent_at: self.sent_at,
+        })
+    }
+}
+
+fn number(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+impl QueueFile {
+    pub(super) fn create(
+        connection: &Connection,
+        rollbacks: &Rollbacks,
+        name: &str,
+    ) -> rusqlite::Result<Self> {
+        let (message, by_due) = (identifier("message", name), identifier("message_due", name));
+        connection.execute_batch(&format!(
+            "CREATE TABLE IF NOT EXISTS {message}(id INTEGER PRIMARY KEY, due INTEGER, count INTEGER NOT NULL,
+                 sent_at INTEGER NOT NULL, attributes TEXT, body TEXT NOT NULL);
+             CREATE INDEX IF NOT EXISTS {by_due} ON {message}(due) WHERE due IS NOT NULL;"
+        ))?;
+        let columns = "id, due, count, sent_at, attributes, body";
+        let statements = Statements {
+            send: format!("INSERT INTO {message} VALUES(?1, ?2, ?3, ?4, ?5, ?6)"),
+            take_due: format!("SELECT {columns} FROM {message} WHERE due <= ?1 ORDER BY due LIMIT ?2"),
+            take_fresh: format!("SELECT {columns} FROM {message} WHERE id > ?1 ORDER BY id LIMIT ?2"),
+            take_one: format!("SELECT {columns} FROM {message} WHERE id = ?1"),
+            received: format!("UPDATE {message} SET count = ?2, due = NULL WHERE id = ?1"),
+            hide: format!("UPDATE {message} SET count = ?2, due = ?3 WHERE id = ?1"),
+            delete: format!("DELETE FROM {message} WHERE id = ?1"),
+            next_due: format!("SELECT MIN(due) FROM {message} WHERE due IS NOT NULL"),
+            count_due: format!("SELECT COUNT(*) FROM {message} WHERE due > ?1"),
+            arrived: format!("SELECT {columns} FROM {message} WHERE id > ?1 ORDER BY id LIMIT ?2"),
+            expire: format!(
+                "SELECT id FROM {message} WHERE sent_at < ?1 AND id IN (SELECT id FROM {message} ORDER BY id LIMIT ?2)"
+            ),
+        };
+        recover_leases(connection, name, &message)?;
+        let total: i64 =
+            connection.query_row(&format!("SELECT COUNT(*) FROM {message}"), (), |row| row.get(0))?;
+        let sequence = Sequence::open(connection, rollbacks, format!("message/{name}"))?;
+        let state = Mutex::new(State {
+            total: u64::try_from(total).unwrap_or(0),
+            ..State::default()
+        });
+        Ok(Self {
+            name: name.to_owned(),
+            statements,
+            sequence,
+            state,
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a message; on the store's thread.
+    pub(super) fn insert(
+        &self,
+        connection: &Connection,
+        sent_at: Timestamp,
+        delay: Duration,
+        attributes: Option<&str>,
+        body: &str,
+    ) -> rusqlite::Result<()> {
+        let id = self.sequence.next(connection)?;
+        let due = (!delay.is_zero()).then(|| (sent_at + delay).as_millis());
+        let values = (id, due, 0, sent_at.as_millis(), attributes, body);
+        connection
+            .prepare_cached(&self.statements.send)?
+            .execute(values)
+            .map(drop)
+    }
+}
+
+/// Each message named by a lease was received when the process ended: that counts.
+fn recover_leases(connection: &Connection, queue: &str, table: &str) -> rusqlite::Result<()> {
+    let mut leases = connection.prepare("SELECT messages FROM lease WHERE queue = ?1")?;
+    let named = leases
+        .query_map((queue,), |row| row.get::<_, String>(0))?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut count = connection.prepare(&format!("UPDATE {table} SET count = count + 1 WHERE id = ?1"))?;
+    for id in named
+        .iter()
+        .flat_map(|ids| ids.split(' '))
+        .filter_map(|id| id.parse::<i64>().ok())
+    {
+        count.execute((id,))?;
+    }
+    connection
+        .execute("DELETE FROM lease WHERE queue = ?1", (queue,))
+        .map(drop)
+}
+
+impl LocalQueue {
+    pub(super) fn new(
+        store: Arc<Store>,
+        clock: Arc<dyn Clock>,
+        file: QueueFile,
+        model: &QueueModel,
+        dead_letters: Option<(Arc<LocalQueue>, u32)>,
+    ) -> Self {
+        Self {
+            store,
+            clock,
+            file: Arc::new(file),
+            dead_letters,
+            visibility: model.visibility_timeout,
+            retention: model.retention,
+            visible: Notify::new(),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    /// Tells of every change of what the queue holds.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// What sending needs on the store's thread, for one who sends inside a transaction of its own; then call
+    /// [`sent`](Self::sent).
+    pub(super) fn file(&self) -> Arc<QueueFile> {
+        Arc::clone(&self.file)
+    }
+
+    pub(super) fn sent(&self, count: u64) {
+        self.file.state().total += count;
+        self.visible.notify_waiters();
+        self.changed();
+    }
+
+    /// Messages that are older than the retention, from the oldest on, at most `max`, are deleted; answers how many.
+    pub(super) async fn expire(&self, now: Timestamp, max: usize) -> Result<usize, PortError> {
+        let file = Arc::clone(&self.file);
+        let oldest = now.as_millis() - i64::try_from(self.retention.as_millis()).unwrap_or(i64::MAX);
+        let deleted = self
+            .store
+            .run(move |connection| {
+                let mut select = connection.prepare_cached(&file.statements.expire)?;
+                let ids = select
+                    .query_map((oldest, number(max)), |row| row.get(0))?
+                    .collect::<rusqlite::Result<Vec<i64>>>()?;
+                for id in &ids {
+                    connection
+                        .prepare_cached(&file.statements.delete)?
+                        .execute((id,))?;
+                }
+                Ok(ids)
+            })
+            .await?;
+        let mut state = self.file.state();
+        for id in &deleted {
+            state.total = state.total.saturating_sub(1);
+            state.returned.remove(id);
+            if let Some(flight) = state.in_flight.remove(id) {
+                state.ends.remove(&(flight.until, *id));
+            }
+        }
+        drop(state);
+        if !deleted.is_empty() {
+            self.changed();
+        }
+        Ok(deleted.len())
+    }
+
+    /// Where a transaction was rolled back, what stands in memory ran ahead of what is stored: looks at every message
+    /// anew from the first on. Those in flight stay so until their visibility timeout passes.
+    async fn kept_up<T>(&self, outcome: Result<T, PortError>) -> Result<T, PortError> {
+        if outcome.is_err() {
+            let file = Arc::clone(&self.file);
+            self.file.state().cursor = 0;
+            let count = format!("SELECT COUNT(*) FROM {}", identifier("message", &self.file.name));
+            let counted = self.store.run(move |connection| {
+                let total: i64 = connection.query_row(&count, (), |row| row.get(0))?;
+                file.state().total = u64::try_from(total).unwrap_or(0);
+                Ok(())
+            });
+            if let Err(error) = counted.await {
+                tracing::warn!(queue = %self.file.name, %error, "the queue could not be counted anew");
+            }
+        }
+        outcome
+    }
+
+    /// One attempt to receive. True: messages went to the dead-letter queue, so that others may be visible though none
+    /// was received.
+    async fn take(&self, max: usize, visibility: Duration) -> Result<(Vec<Message>, bool), PortError> {
+        let now = self.clock.now();
+        let file = Arc::clone(&self.file);
+        let dead = self
+            .dead_letters
+            .as_ref()
+            .map(|(queue, max)| (queue.file(), *max));
+        let took = self
+            .store
+            .run(move |connection| take(connection, &file, dead.as_ref(), max, now, now + visibility))
+            .await;
+        let (messages, moved) = self.kept_up(took).await?;
+        if moved > 0 {
+            if let Some((dead, _)) = &self.dead_letters {
+                dead.sent(moved);
+            }
+            self.changed();
+        }
+        let messages = messages
+            .into_iter()
+            .map(|(row, receipt)| row.message(receipt))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok((messages, moved > 0))
+    }
+
+    /// When something becomes visible that is not yet, at the earliest.
+    async fn next_visible(&self) -> Result<Option<Timestamp>, PortError> {
+        let file = Arc::clone(&self.file);
+        let due: Option<i64> = self
+            .store
+            .run(move |connection| {
+                connection
+                    .prepare_cached(&file.statements.next_due)?
+                    .query_row((), |row| row.get(0))
+            })
+            .await?;
+        let end = self.file.state().ends.first().map(|(until, _)| *until);
+        Ok(due.map(Timestamp::from_millis).into_iter().chain(end).min())
+    }
+
+    /// The ids of those receipts that still hold.
+    fn held<'a>(&self, receipts: impl Iterator<Item = &'a Receipt>) -> Vec<Option<i64>> {
+        let state = self.file.state();
+        receipts
+            .map(|receipt| {
+                let (id, receive) = receipt.0.split_once('.')?;
+                let (id, receive) = (id.parse::<i64>().ok()?, receive.parse::<u64>().ok()?);
+                state
+                    .in_flight
+                    .get(&id)
+                    .filter(|flight| flight.receive == receive)
+                    .map(|_| id)
+            })
+            .collect()
+    }
+}
+
+/// Takes visible messages, on the store's thread: those whose time has come, those that came back, then fresh ones.
+#[allow(clippy::type_complexity)]
+fn take(
+    connection: &Connection,
+    file: &QueueFile,
+    dead: Option<&(Arc<QueueFile>, u32)>,
+    max: usize,
+    now: Timestamp,
+    until: Timestamp,
+) -> rusqlite::Result<(Vec<(Taken, Receipt)>, u64)> {
+    let mut state = file.state();
+    let state = &mut *state;
+    settle_ended(connection, file, state, now)?;
+    let mut rows: Vec<Taken> = Vec::new();
+    let mut due = connection.prepare_cached(&file.statements.take_due)?;
+    rows.extend(
+        due.query_map((now.as_millis(), number(max)), taken)?
+            .collect::<rusqlite::Result<Vec<_>>>()?,
+    );
+    while rows.len() < max
+        && let Some(id) = state.returned.pop_first()
+    {
+        rows.extend(
+            connection
+                .prepare_cached(&file.statements.take_one)?
+                .query_row((id,), taken)
+                .optional()?,
+        );
+    }
+    let mut fresh = connection.prepare_cached(&file.statements.take_fresh)?;
+    while rows.len() < max {
+        let wanted = max - rows.len();
+        let next = fresh
+            .query_map((state.cursor, number(wanted)), taken)?
+            .collect::<rusqlite::Result<Vec<_>>>()?;
+        let Some(last) = next.last() else { break };
+        state.cursor = last.id;
+        let ended = next.len() < wanted;
+        // One that has a time is found by it; one received before this process had its cursor is in flight or returned.
+        rows.extend(
+            next.into_iter()
+                .filter(|row| row.due.is_none() && !state.in_flight.contains_key(&row.id)),
+        );
+        if ended {
+            break;
+        }
+    }
+    let mut messages: Vec<(Taken, Receipt)> = Vec::with_capacity(rows.len());
+    let mut moved = 0;
+    let lease = if rows.is_empty() {
+        0
+    } else {
+        file.sequence.next(connection)?
+    };
+    let mut named = String::new();
+    for mut row in rows {
+        if let Some((dead, receives_max)) = dead
+            && row.count >= *receives_max
+        {
+            dead.insert(
+                connection,
+                row.sent_at,
+                Duration::ZERO,
+                row.attributes.as_deref(),
+                &row.body,
+            )?;
+            connection
+                .prepare_cached(&file.statements.delete)?
+                .execute((row.id,))?;
+            state.total = state.total.saturating_sub(1);
+            moved += 1;
+            continue;
+        }
+        if row.due.is_some() {
+            connection
+                .prepare_cached(&file.statements.received)?
+                .execute((row.id, row.count))?;
+        }
+        row.count += 1;
+        state.receives += 1;
+        let flight = Flight {
+            receive: state.receives,
+            lease,
+            until,
+            count: row.count,
+            durable: false,
+        };
+        state.in_flight.insert(row.id, flight);
+        state.ends.insert((until, row.id));
+        if !named.is_empty() {
+            named.push(' ');
+        }
+        named.push_str(&row.id.to_string());
+        let receipt = Receipt(format!("{}.{}", row.id, flight.receive));
+        messages.push((row, receipt));
+    }
+    if !messages.is_empty() {
+        let values = (&file.name, lease, named);
+        connection
+            .prepare_cached("INSERT INTO lease(queue, id, messages) VALUES(?1, ?2, ?3)")?
+            .execute(values)?;
+        state.leases.insert(lease, messages.len());
+    }
+    Ok((messages, moved))
+}
+
+/// Messages whose visibility timeout has passed are visible again, their receive count in their row.
+fn settle_ended(
+    connection: &Connection,
+    file: &QueueFile,
+    state: &mut State,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    while let Some((until, id)) = state.ends.first().copied().filter(|(until, _)| *until <= now) {
+        state.ends.remove(&(until, id));
+        let Some(flight) = state.in_flight.remove(&id) else {
+            continue;
+        };
+        connection
+            .prepare_cached(&file.statements.received)?
+            .execute((id, flight.count))?;
+        state.returned.insert(id);
+        if !flight.durable {
+            release(connection, file, state, flight.lease)?;
+        }
+    }
+    Ok(())
+}
+
+/// One message of a lease is settled.
+fn release(connection: &Connection, file: &QueueFile, state: &mut State, lease: i64) -> rusqlite::Result<()> {
+    let Some(left) = state.leases.get_mut(&lease) else {
+        return Ok(());
+    };
+    *left -= 1;
+    if *left == 0 {
+        state.leases.remove(&lease);
+        let values = (&file.name, lease);
+        connection
+            .prepare_cached("DELETE FROM lease WHERE queue = ?1 AND id = ?2")?
+            .execute(values)?;
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Queue for LocalQueue {
+    async fn send(&self, messages: Vec<NewMessage>) -> Vec<Result<(), PortError>> {
+        let mut answers: Vec<Result<(), PortError>> = Vec::with_capacity(messages.len());
+        let mut rows = Vec::with_capacity(messages.len());
+        for message in messages {
+            match checked(&message) {
+                Ok(attributes) => {
+                    rows.push((attributes, message.body, message.delay));
+                    answers.push(Ok(()));
+                }
+                Err(error) => answers.push(Err(error)),
+            }
+        }
+        let (file, now, count) = (Arc::clone(&self.file), self.clock.now(), rows.len() as u64);
+        let sent = self
+            .store
+            .run(move |connection| {
+                rows.iter().try_for_each(|(attributes, body, delay)| {
+                    file.insert(connection, now, *delay, attributes.as_deref(), body)
+                })
+            })
+            .await;
+        match sent {
+            Ok(()) => self.sent(count),
+            Err(error) => {
+                for answer in answers.iter_mut().filter(|answer| answer.is_ok()) {
+                    *answer = Err(error.clone());
+                }
+            }
+        }
+        answers
+    }
+
+    async fn receive(
+        &self,
+        max: usize,
+        wait: Duration,
+        visibility: Option<Duration>,
+    ) -> Result<Vec<Message>, PortError> {
+        let visibility = visibility.unwrap_or(self.visibility);
+        if visibility > limits::QUEUE_VISIBILITY_MAX {
+            return Err(PortError::permanent(
+                "queue",
+                "a visibility timeout is at most 12 hours",
+            ));
+        }
+        let give_up = self.clock.now() + wait;
+        loop {
+            let mut visible = std::pin::pin!(self.visible.notified());
+            visible.as_mut().enable();
+            let (messages, moved) = self
+                .take(max.clamp(1, limits::CONSUMER_BATCH_MAX), visibility)
+                .await?;
+            if messages.is_empty() && moved {
+                continue;
+            }
+            let now = self.clock.now();
+            if !messages.is_empty() || now >= give_up {
+                return Ok(messages);
+            }
+            let wake = self
+                .next_visible()
+                .await?
+                .map_or(give_up, |next| next.min(give_up));
+            tokio::select! {
+                () = visible => {}
+                () = self.clock.sleep_until(wake) => {}
+            }
+        }
+    }
+
+    async fn extend(&self, receipts: &[(Receipt, Duration)]) -> Result<(), PortError> {
+        if receipts
+            .iter()
+            .any(|(_, visibility)| *visibility > limits::QUEUE_VISIBILITY_MAX)
+        {
+            return Err(PortError::permanent(
+                "queue",
+                "a visibility timeout is at most 12 hours",
+            ));
+        }
+        let now = self.clock.now();
+        let held = self.held(receipts.iter().map(|(receipt, _)| receipt));
+        let held: Vec<(i64, Timestamp)> = held
+            .into_iter()
+            .zip(receipts)
+            .filter_map(|(id, (_, visibility))| Some((id?, now + *visibility)))
+            .collect();
+        let file = Arc::clone(&self.file);
+        let extended = self
+            .store
+            .run(move |connection| {
+                let mut state = file.state();
+                let state = &mut *state;
+                for (id, until) in held {
+                    let Some(flight) = state.in_flight.get_mut(&id) else {
+                        continue;
+                    };
+                    let before = *flight;
+                    *flight = Flight {
+                        until,
+                        durable: true,
+                        ..before
+                    };
+                    state.ends.remove(&(before.until, id));
+                    state.ends.insert((until, id));
+                    // The wait outlives a restart, and so does the count, which the lease need not hold any longer.
+                    connection.prepare_cached(&file.statements.hide)?.execute((
+                        id,
+                        before.count,
+                        until.as_millis(),
+                    ))?;
+                    if !before.durable {
+                        release(connection, &file, state, before.lease)?;
+                    }
+                }
+                Ok(())
+            })
+            .await;
+        self.kept_up(extended).await?;
+        self.visible.notify_waiters();
+        self.changed();
+        Ok(())
+    }
+
+    async fn delete(&self, receipts: &[Receipt]) -> Result<(), PortError> {
+        let held: Vec<i64> = self.held(receipts.iter()).into_iter().flatten().collect();
+        let file = Arc::clone(&self.file);
+        let deleted = self
+            .store
+            .run(move |connection| {
+                let mut state = file.state();
+                let state = &mut *state;
+                for id in held {
+                    let Some(flight) = state.in_flight.remove(&id) else {
+                        continue;
+                    };
+                    state.ends.remove(&(flight.until, id));
+                    state.total = state.total.saturating_sub(1);
+                    connection
+                        .prepare_cached(&file.statements.delete)?
+                        .execute((id,))?;
+                    if !flight.durable {
+                        release(connection, &file, state, flight.lease)?;
+                    }
+                }
+                Ok(())
+            })
+            .await;
+        self.kept_up(deleted).await?;
+        self.changed();
+        Ok(())
+    }
+
+    async fn depth(&self) -> Result<Depth, PortError> {
+        let (file, now) = (Arc::clone(&self.file), self.clock.now());
+        self.store
+            .run(move |connection| {
+                let due: i64 = connection
+                    .prepare_cached(&file.statements.count_due)?
+                    .query_row((now.as_millis(),), |row| row.get(0))?;
+                let state = file.state();
+                let flights = state.in_flight.values().filter(|flight| flight.until > now);
+                let (in_flight, durable) = flights.fold((0, 0), |(all, durable), flight| {
+                    (all + 1, durable + u64::from(flight.durable))
+                });
+                let delayed = u64::try_from(due).unwrap_or(0).saturating_sub(durable);
+                Ok(Depth {
+                    visible: state.total.saturating_sub(in_flight + delayed),
+                    in_flight,
+                    delayed,
+                })
+            })
+            .await
+    }
+
+    async fn arrived(&self, after: u64, max: usize) -> Result<Vec<(u64, Message)>, PortError> {
+        let file = Arc::clone(&self.file);
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        let rows = self
+            .store
+            .run(move |connection| {
+                let mut statement = connection.prepare_cached(&file.statements.arrived)?;
+                statement
+                    .query_map((after, number(max)), taken)?
+                    .collect::<rusqlite::Result<Vec<_>>>()
+            })
+            .await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok((
+                    u64::try_from(row.id).unwrap_or(0),
+                    row.message(Receipt(String::new()))?,
+                ))
+            })
+            .collect()
+    }
+}
+
+/// The attributes as they are stored, where the queue takes the message.
+fn checked(message: &NewMessage) -> Result<Option<String>, PortError> {
+    let attributes: usize = message
+        .attributes
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
+    let bytes = message.body.len() + attributes;
+    if bytes > limits::MESSAGE_BYTES_MAX {
+        let detail = format_args!(
+            "a message has at most {} bytes, not {bytes}",
+            limits::MESSAGE_BYTES_MAX
+        );
+        return Err(PortError::permanent("queue", detail));
+    }
+    if message.delay > limits::QUEUE_DELAY_MAX {
+        return Err(PortError::permanent(
+            "queue",
+            "a delay is at most 900 s; walk longer ones in hops",
+        ));
+    }
+    if message.attributes.is_empty() {
+        return Ok(None);
+    }
+    serde_json::to_string(&message.attributes)
+        .map(Some)
+        .map_err(|error| PortError::permanent("queue", error))
+}

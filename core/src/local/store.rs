@@ -1,0 +1,279 @@
+//! The store: one SQLite database, one thread that owns its only connection, group commit.
+//!
+//! Every piece of work is a closure on the connection. The thread takes what has gathered, runs it in one transaction,
+//! commits (WAL, `synchronous=FULL`: one fsync), and only then answers. So an answer means durable, and the busier it
+//! is the more work shares an fsync. Reads go the same way: the writer's page cache is the one that is warm.
+
+use crate::port::PortError;
+use rusqlite::{Connection, OptionalExtension as _};
+use std::{
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// Pieces of work that share one transaction at most: bounds how long the first of them waits for the last.
+const GROUP_MAX: usize = 256;
+
+/// Pieces of work that wait at most; further callers wait to hand theirs over.
+const WAITING_MAX: usize = 1_024;
+
+/// Ids reserved at once in a [`Sequence`]: a restart skips at most so many.
+const RESERVED_AT_ONCE: i64 = 1 << 20;
+
+/// An error of the store's thread or its database.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// SQLite refused.
+    #[error("the database: {0}")]
+    Database(#[from] rusqlite::Error),
+    /// The folder or the thread could not be had.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// The database was written by a later version of this program.
+    #[error(
+        "the data folder was written by a later version (schema {found}, this program knows {known}): use that version"
+    )]
+    LaterSchema {
+        /// What stands in the database.
+        found: i64,
+        /// The newest this program knows.
+        known: i64,
+    },
+}
+
+/// The version of what is stored. A change of a table's layout raises it and adds a migration.
+const SCHEMA: i64 = 1;
+
+/// A handle to the store's thread. Dropping the last one lets the thread finish what it was given and end.
+pub(super) struct Store {
+    work: mpsc::Sender<Box<dyn Work>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Work of one caller, with its answer.
+trait Work: Send {
+    fn run(&mut self, connection: &Connection) -> rusqlite::Result<()>;
+    fn answer(self: Box<Self>, failed: Option<&str>);
+}
+
+struct Closure<F, T> {
+    work: Option<F>,
+    done: Option<T>,
+    answer: oneshot::Sender<Result<T, PortError>>,
+}
+
+impl<F, T> Work for Closure<F, T>
+where
+    F: FnOnce(&Connection) -> rusqlite::Result<T> + Send,
+    T: Send,
+{
+    fn run(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        if let Some(work) = self.work.take() {
+            self.done = Some(work(connection)?);
+        }
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, failed: Option<&str>) {
+        let answer = match (self.done, failed) {
+            (Some(done), None) => Ok(done),
+            (_, failed) => Err(PortError::transient(
+                "store",
+                failed.unwrap_or("the transaction was rolled back"),
+            )),
+        };
+        // A caller that went away needs no answer.
+        let _ = self.answer.send(answer);
+    }
+}
+
+impl Store {
+    /// Opens or creates the database in `folder`, lets `set_up` make its tables, and starts its thread.
+    pub(super) fn open<T>(
+        folder: &Path,
+        set_up: impl FnOnce(&Connection, &Rollbacks) -> rusqlite::Result<T>,
+    ) -> Result<(Self, T), StoreError> {
+        let connection = Connection::open(folder.join("quadrille.db"))?;
+        connection.set_prepared_statement_cache_capacity(256);
+        // One process, one connection: exclusive locking spares the shared-memory index and every lock call. The cache
+        // is bounded so that memory stays flat however large the tables grow.
+        connection.execute_batch(
+            "PRAGMA locking_mode=EXCLUSIVE;
+             PRAGMA journal_mode=WAL;
+             PRAGMA synchronous=FULL;
+             PRAGMA fullfsync=ON;
+             PRAGMA cache_size=-24576;
+             PRAGMA wal_autocheckpoint=4000;
+             PRAGMA temp_store=MEMORY;",
+        )?;
+        let found: i64 = connection.query_row("PRAGMA user_version", (), |row| row.get(0))?;
+        if found > SCHEMA {
+            return Err(StoreError::LaterSchema { found, known: SCHEMA });
+        }
+        connection.execute_batch(
+            "CREATE TABLE IF NOT EXISTS sequence(name TEXT PRIMARY KEY, reserved INTEGER NOT NULL) WITHOUT ROWID;
+             CREATE TABLE IF NOT EXISTS lease(queue TEXT NOT NULL, id INTEGER NOT NULL, messages TEXT NOT NULL,
+                 PRIMARY KEY(queue, id)) WITHOUT ROWID;
+             CREATE TABLE IF NOT EXISTS alarm(queue TEXT PRIMARY KEY, told INTEGER NOT NULL, red INTEGER NOT NULL,
+                 last INTEGER NOT NULL) WITHOUT ROWID;",
+        )?;
+        connection.execute_batch(&format!("PRAGMA user_version={SCHEMA}"))?;
+        let rollbacks = Rollbacks::default();
+        let made = set_up(&connection, &rollbacks)?;
+        let (work, waiting) = mpsc::channel(WAITING_MAX);
+        let thread = std::thread::Builder::new()
+            .name("quadrille-store".into())
+            .spawn(move || serve(&connection, &rollbacks, waiting))?;
+        Ok((
+            Self {
+                work,
+                thread: Mutex::new(Some(thread)),
+            },
+            made,
+        ))
+    }
+
+    /// Runs `work` on the connection and answers once it is durable. If any work of its group fails in the database, the
+    /// whole group is rolled back and answered with a transient error.
+    pub(super) async fn run<T, F>(&self, work: F) -> Result<T, PortError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let work = Closure {
+            work: Some(work),
+            done: None,
+            answer,
+        };
+        let closed = || PortError::permanent("store", "the store is closed");
+        self.work.send(Box::new(work)).await.map_err(|_| closed())?;
+        answered.await.map_err(|_| closed())?
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // Closing the channel ends the thread once it has done what it was given.
+        let (closed, _) = mpsc::channel(1);
+        self.work = closed;
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's thread panicked");
+        }
+    }
+}
+
+/// Counts the transactions that were rolled back.
+#[derive(Clone, Default)]
+pub(super) struct Rollbacks(Arc<AtomicU64>);
+
+fn serve(connection: &Connection, rollbacks: &Rollbacks, mut waiting: mpsc::Receiver<Box<dyn Work>>) {
+    while let Some(first) = waiting.blocking_recv() {
+        let mut group = vec![first];
+        let outcome = transaction(connection, &mut group, &mut waiting);
+        let failed = outcome.err().map(|error| {
+            rollbacks.0.fetch_add(1, Ordering::Relaxed);
+            if !connection.is_autocommit()
+                && let Err(error) = connection.execute_batch("ROLLBACK")
+            {
+                tracing::error!(%error, "a transaction could not be rolled back");
+            }
+            tracing::error!(%error, "a transaction failed; its callers are told");
+            error.to_string()
+        });
+        for work in group {
+            work.answer(failed.as_deref());
+        }
+    }
+}
+
+fn transaction(
+    connection: &Connection,
+    group: &mut Vec<Box<dyn Work>>,
+    waiting: &mut mpsc::Receiver<Box<dyn Work>>,
+) -> rusqlite::Result<()> {
+    connection.prepare_cached("BEGIN")?.execute(())?;
+    let mut ran = 0;
+    loop {
+        if let Some(work) = group.get_mut(ran) {
+            work.run(connection)?;
+            ran += 1;
+        } else if ran < GROUP_MAX
+            && let Ok(work) = waiting.try_recv()
+        {
+            group.push(work);
+        } else {
+            break;
+        }
+    }
+    connection.prepare_cached("COMMIT")?.execute(())?;
+    Ok(())
+}
+
+/// Rising ids that never repeat, across restarts too. Used on the store's thread only.
+pub(super) struct Sequence {
+    name: String,
+    rollbacks: Rollbacks,
+    state: Mutex<Ids>,
+}
+
+struct Ids {
+    next: i64,
+    reserved: i64,
+    /// The rollbacks there had been when they were reserved: a later one may have undone the reservation.
+    rollbacks: u64,
+}
+
+impl Sequence {
+    pub(super) fn open(
+        connection: &Connection,
+        rollbacks: &Rollbacks,
+        name: String,
+    ) -> rusqlite::Result<Self> {
+        let reserved: Option<i64> = connection
+            .query_row("SELECT reserved FROM sequence WHERE name = ?1", (&name,), |row| {
+                row.get(0)
+            })
+            .optional()?;
+        let next = reserved.unwrap_or(1);
+        let state = Mutex::new(Ids {
+            next,
+            reserved: next,
+            rollbacks: 0,
+        });
+        Ok(Self {
+            name,
+            rollbacks: rollbacks.clone(),
+            state,
+        })
+    }
+
+    pub(super) fn next(&self, connection: &Connection) -> rusqlite::Result<i64> {
+        let mut ids = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let rollbacks = self.rollbacks.0.load(Ordering::Relaxed);
+        if ids.next >= ids.reserved || ids.rollbacks != rollbacks {
+            let reserved = ids.next + RESERVED_AT_ONCE;
+            connection
+                .prepare_cached(
+                    "INSERT INTO sequence VALUES(?1, ?2) ON CONFLICT(name) DO UPDATE SET reserved = ?2",
+                )?
+                .execute((&self.name, reserved))?;
+            (ids.reserved, ids.rollbacks) = (reserved, rollbacks);
+        }
+        ids.next += 1;
+        Ok(ids.next - 1)
+    }
+}
+
+/// A name of the definition as part of an SQL identifier: definitions allow a-z, 0-9, '-' and '_' only.
+pub(super) fn identifier(prefix: &str, name: &str) -> String {
+    format!("\"{prefix}_{}\"", name.replace('"', ""))
+}

@@ -1,0 +1,275 @@
+//! Table with its change stream, in memory.
+
+use crate::{
+    Timestamp,
+    limits::{ITEM_BYTES_MAX, KEY_BYTES_MAX},
+    port::{
+        ChangeStream, Clock, CommitError, IndexEntry, IndexPage, IndexQuery, Item, PortError, ScanPage,
+        StreamRecord, Table, Write,
+    },
+};
+use async_trait::async_trait;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Bound,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::sync::Notify;
+
+/// How long after its expiry an item is deleted.
+pub(super) const EXPIRY_LAG: Duration = Duration::from_secs(3_600);
+
+/// Most items a page of the index holds.
+const PAGE_ITEMS_MAX: usize = 1_000;
+
+/// A table and its change stream.
+pub(super) struct MemoryTable {
+    name: String,
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+    /// Tells the stream's reader of a new record.
+    emitted: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    items: HashMap<String, Item>,
+    /// Index entries with the key of their item, in the order in which they are read.
+    index: BTreeSet<(IndexEntry, String)>,
+    /// Items that expire, the earliest first.
+    expiring: BTreeSet<(Timestamp, String)>,
+    last_sequence: u64,
+    /// What was emitted and is not checkpointed, by its sequence.
+    stream: BTreeMap<u64, StreamRecord>,
+}
+
+impl MemoryTable {
+    pub(super) fn new(name: String, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            name,
+            clock,
+            state: Mutex::default(),
+            emitted: Notify::new(),
+        }
+    }
+
+    /// The state as of now: what expired long enough ago is deleted. Every item is deleted once, so that this costs
+    /// no more than the writes did.
+    fn state(&self) -> MutexGuard<'_, State> {
+        let now = self.clock.now();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some((expired, key)) = state.expiring.first()
+            && *expired + EXPIRY_LAG <= now
+        {
+            let key = key.clone();
+            state.remove(&key);
+        }
+        state
+    }
+
+    /// Refuses what no table would take, and what the caller must not ask for.
+    fn check(&self, write: &Write) -> Result<(), CommitError> {
+        let refuse = |detail: &str| Err(CommitError::Port(PortError::permanent(&self.name, detail)));
+        let within = |bytes: usize| (1..=KEY_BYTES_MAX).contains(&bytes);
+        if !within(write.item.key.len()) {
+            return refuse("the key has no bytes, or more than 2,048");
+        }
+        if write
+            .item
+            .index
+            .as_ref()
+            .is_some_and(|entry| !within(entry.partition.len()) || !within(entry.sort.len()))
+        {
+            return refuse("the index entry has an empty key, or one over 2,048 bytes");
+        }
+        if write.item.version != write.expected.saturating_add(1) {
+            return refuse("the version written is not one more than the expected one");
+        }
+        let bytes = size(write);
+        if bytes > ITEM_BYTES_MAX {
+            Err(CommitError::TooLarge { bytes })
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Bytes of the item with all that is written beside it.
+fn size(write: &Write) -> usize {
+    let Item {
+        key, document, index, ..
+    } = &write.item;
+    let index = index
+        .as_ref()
+        .map_or(0, |entry| entry.partition.len() + entry.sort.len());
+    let outbox: usize = write.outbox.iter().map(|event| event.get().len()).sum();
+    key.len() + document.len() + index + outbox
+}
+
+impl State {
+    fn remove(&mut self, key: &str) {
+        let Some(item) = self.items.remove(key) else {
+            return;
+        };
+        if let Some(entry) = item.index {
+            self.index.remove(&(entry, item.key.clone()));
+        }
+        if let Some(at) = item.expires_at {
+            self.expiring.remove(&(at, item.key));
+        }
+    }
+
+    fn insert(&mut self, item: Item) {
+        if let Some(entry) = &item.index {
+            self.index.insert((entry.clone(), item.key.clone()));
+        }
+        if let Some(at) = item.expires_at {
+            self.expiring.insert((at, item.key.clone()));
+        }
+        self.items.insert(item.key.clone(), item);
+    }
+
+    /// Applies a write whose condition holds. True: the stream has a new record.
+    fn apply(&mut self, table: &str, write: Write) -> Result<bool, CommitError> {
+        let stored = self.items.get(&write.item.key);
+        let holds = match stored {
+            None => write.expected == 0,
+            Some(stored) if write.expected == 0 => stored.expires_at.is_some_and(|at| at <= write.now),
+            Some(stored) => stored.version == write.expected,
+        };
+        if !holds {
+            return Err(CommitError::Conflict);
+        }
+        // An adapter that saves the write of what is said not to change would keep the old value here. The whole item
+        // is written below, so that only this check finds the caller who says so wrongly.
+        if let Some(stored) = stored.filter(|_| write.expected > 0)
+            && ((!write.index_changed && stored.index != write.item.index)
+                || (!write.expiry_changed && stored.expires_at != write.item.expires_at))
+        {
+            let detail = "the write changes an index entry or an expiry that it says it leaves";
+            return Err(CommitError::Port(PortError::permanent(table, detail)));
+        }
+        let emits = !write.outbox.is_empty();
+        if emits {
+            self.last_sequence += 1;
+            let record = StreamRecord {
+                sequence: self.last_sequence,
+                key: write.item.key.clone(),
+                version: write.item.version,
+                outbox: write.outbox,
+            };
+            self.stream.insert(record.sequence, record);
+        }
+        self.remove(&write.item.key);
+        self.insert(write.item);
+        Ok(emits)
+    }
+}
+
+#[async_trait]
+impl Table for MemoryTable {
+    async fn get(&self, keys: &[String]) -> Result<Vec<Option<Item>>, PortError> {
+        let state = self.state();
+        Ok(keys.iter().map(|key| state.items.get(key).cloned()).collect())
+    }
+
+    async fn commit(&self, writes: Vec<Write>) -> Vec<Result<(), CommitError>> {
+        let mut emitted = false;
+        let answers = {
+            let mut state = self.state();
+            let mut apply = |write: Write| {
+                self.check(&write)?;
+                emitted |= state.apply(&self.name, write)?;
+                Ok(())
+            };
+            writes.into_iter().map(&mut apply).collect()
+        };
+        if emitted {
+            self.emitted.notify_waiters();
+        }
+        answers
+    }
+
+    async fn query(&self, query: &IndexQuery) -> Result<IndexPage, PortError> {
+        if !(1..=PAGE_ITEMS_MAX).contains(&query.limit) {
+            let detail = format_args!(
+                "a page of {} items; 1 to {PAGE_ITEMS_MAX} are allowed",
+                query.limit
+            );
+            return Err(PortError::permanent(&self.name, detail));
+        }
+        let state = self.state();
+        let after = query.after.as_deref().unwrap_or_default();
+        let from = (
+            IndexEntry {
+                partition: query.partition.clone(),
+                sort: after.to_owned(),
+            },
+            String::new(),
+        );
+        let behind = |entry: &IndexEntry| query.after.as_ref().is_none_or(|after| entry.sort > *after);
+        let ahead = |entry: &IndexEntry| query.before.as_ref().is_none_or(|before| entry.sort < *before);
+        let mut found = state
+            .index
+            .range((Bound::Included(from), Bound::Unbounded))
+            .skip_while(|(entry, _)| entry.partition == query.partition && !behind(entry))
+            .take_while(|(entry, _)| entry.partition == query.partition && ahead(entry));
+        let page: Vec<&(IndexEntry, String)> = found.by_ref().take(query.limit).collect();
+        let next = found
+            .next()
+            .and_then(|_| page.last().map(|(entry, _)| entry.sort.clone()));
+        let items = page
+            .iter()
+            .filter_map(|(_, key)| state.items.get(key).cloned())
+            .collect();
+        Ok(IndexPage { items, next })
+    }
+
+    async fn scan(&self, after: Option<&str>, limit: usize) -> Result<ScanPage, PortError> {
+        let state = self.state();
+        let mut keys: Vec<&String> = state
+            .items
+            .keys()
+            .filter(|key| after.is_none_or(|after| key.as_str() > after))
+            .collect();
+        keys.sort_unstable();
+        let whole = keys.len() <= limit;
+        keys.truncate(limit);
+        let items = keys
+            .iter()
+            .filter_map(|key| state.items.get(*key).cloned())
+            .collect();
+        Ok(ScanPage {
+            items,
+            next: keys.last().filter(|_| !whole).map(|key| (*key).clone()),
+        })
+    }
+}
+
+#[async_trait]
+impl ChangeStream for MemoryTable {
+    async fn read(&self, max: usize, wait: Duration) -> Result<Vec<StreamRecord>, PortError> {
+        let until = self.clock.now() + wait;
+        loop {
+            // Made before looking, so that a record that comes in between wakes it.
+            let emitted = self.emitted.notified();
+            let records: Vec<StreamRecord> = self.state().stream.values().take(max).cloned().collect();
+            if !records.is_empty() || max == 0 || self.clock.now() >= until {
+                return Ok(records);
+            }
+            tokio::select! {
+                biased;
+                () = emitted => {}
+                () = self.clock.sleep_until(until) => {}
+            }
+        }
+    }
+
+    async fn checkpoint(&self, sequence: u64) -> Result<(), PortError> {
+        let mut state = self.state();
+        let left = state.stream.split_off(&sequence.saturating_add(1));
+        state.stream = left;
+        Ok(())
+    }
+}

@@ -1,0 +1,214 @@
+//! What an operator does with a running choreography: looks at queues, lists dead letters, sends them back or purges them.
+//! Over the ports, so that it works alike on every adapter. Nothing is deleted before it has been sent on; every call is
+//! bounded, and safe to interrupt and to repeat.
+
+use crate::{
+    DeadLetter, Failure, Pipeline, Timestamp,
+    port::{Depth, Message, Queue},
+};
+use serde::{Deserialize, Serialize};
+use std::{sync::Arc, time::Duration};
+
+/// Dead letters a single call looks at, at most.
+pub const PAGE_MAX: usize = 500;
+
+/// How long a dead letter that was looked at and left stays hidden from the next call of the same walk.
+const PASSED_OVER: Duration = Duration::from_secs(30);
+
+/// A queue, as an operator sees it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct QueueStatus {
+    /// Its name.
+    pub name: String,
+    /// What it holds.
+    #[serde(flatten)]
+    pub depth: Depth,
+    /// Its dead-letter queue.
+    pub dead_letter_queue: String,
+    /// What that holds.
+    pub dead: u64,
+}
+
+/// Which dead letters are meant.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Filter {
+    /// Only those of this reason.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Only those given up by this time: what fails again while a redrive goes on is left for the next one.
+    #[serde(default)]
+    pub before: Option<Timestamp>,
+}
+
+impl Filter {
+    fn takes(&self, letter: &DeadLetter) -> bool {
+        self.reason.as_ref().is_none_or(|reason| *reason == letter.reason)
+            && self.before.is_none_or(|before| letter.dead_at <= before)
+    }
+}
+
+/// A dead letter as it is listed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Listed {
+    /// The message's id in its queue.
+    pub id: String,
+    /// Why it is there.
+    #[serde(flatten)]
+    pub letter: DeadLetter,
+    /// The message.
+    pub body: String,
+}
+
+/// A page of dead letters.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct DeadLetterPage {
+    /// The letters.
+    pub letters: Vec<Listed>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<u64>,
+}
+
+/// What one call of a redrive or purge did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// Letters looked at.
+    pub examined: u64,
+    /// Letters sent back, or purged.
+    pub moved: u64,
+    /// Nothing was left to look at.
+    pub done: bool,
+}
+
+/// What is done with the dead letters that a walk meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Back to the queue they came from.
+    Redrive,
+    /// Deleted.
+    Purge,
+}
+
+/// Every queue that has consumers, with its dead-letter queue.
+///
+/// # Errors
+/// A [`Failure`] of a queue.
+pub async fn queues(pipeline: &Pipeline) -> Result<Vec<QueueStatus>, Failure> {
+    let mut statuses = Vec::new();
+    for queue in &pipeline.choreography().model().queues {
+        let Some(redrive) = &queue.redrive else { continue };
+        let depth = pipeline.ports().queue(&queue.name)?.depth().await?;
+        let dead = pipeline
+            .ports()
+            .queue(&redrive.dead_letter_queue)?
+            .depth()
+            .await?
+            .total();
+        let dead_letter_queue = redrive.dead_letter_queue.clone();
+        statuses.push(QueueStatus {
+            name: queue.name.clone(),
+            depth,
+            dead_letter_queue,
+            dead,
+        });
+    }
+    Ok(statuses)
+}
+
+fn dead_letter_queue<'a>(
+    pipeline: &'a Pipeline,
+    name: &str,
+) -> Result<(&'a Arc<dyn Queue>, &'a str), Failure> {
+    let source = pipeline.choreography().model().source_of(name).ok_or_else(|| {
+        Failure::permanent(
+            "no_such_queue",
+            format_args!("no dead-letter queue of the choreography is named {name:?}"),
+        )
+    })?;
+    Ok((pipeline.ports().queue(name)?, &source.name))
+}
+
+/// Dead letters of `queue`, from place `after` on, at most `limit` that the filter takes; looks at 500 at most.
+///
+/// # Errors
+/// `no_such_queue`, or a [`Failure`] of the queue.
+pub async fn dead_letters(
+    pipeline: &Pipeline,
+    queue: &str,
+    filter: &Filter,
+    after: u64,
+    limit: usize,
+) -> Result<DeadLetterPage, Failure> {
+    let (queue, _) = dead_letter_queue(pipeline, queue)?;
+    let arrived = queue.arrived(after, PAGE_MAX).await?;
+    let whole = arrived.len() == PAGE_MAX;
+    let mut page = DeadLetterPage::default();
+    let mut last = None;
+    for (place, message) in arrived {
+        if page.letters.len() == limit {
+            return Ok(DeadLetterPage { next: last, ..page });
+        }
+        last = Some(place);
+        let letter = DeadLetter::read(&message);
+        if filter.takes(&letter) {
+            page.letters.push(Listed {
+                id: message.id,
+                letter,
+                body: message.body,
+            });
+        }
+    }
+    page.next = last.filter(|_| whole);
+    Ok(page)
+}
+
+/// Redrives or purges up to `limit` dead letters of `queue` (500 at most a call). Call it again until it is done.
+///
+/// # Errors
+/// `no_such_queue`, or a [`Failure`] of a queue: what was not sent on is still there.
+pub async fn walk(
+    pipeline: &Pipeline,
+    queue: &str,
+    filter: &Filter,
+    act: Act,
+    limit: usize,
+) -> Result<Moved, Failure> {
+    let (dead, source) = dead_letter_queue(pipeline, queue)?;
+    let max = limit.clamp(1, PAGE_MAX);
+    let messages = dead.receive(max, Duration::ZERO, Some(PASSED_OVER)).await?;
+    let examined = messages.len() as u64;
+    if messages.is_empty() {
+        return Ok(Moved {
+            done: true,
+            ..Moved::default()
+        });
+    }
+    let chosen: Vec<Message> = messages
+        .into_iter()
+        .filter(|message| filter.takes(&DeadLetter::read(message)))
+        .collect();
+    let mut gone = Vec::with_capacity(chosen.len());
+    match act {
+        Act::Purge => gone.extend(chosen.into_iter().map(|message| message.receipt)),
+        Act::Redrive => {
+            let sent = pipeline
+                .ports()
+                .queue(source)?
+                .send(chosen.iter().map(DeadLetter::redriven).collect())
+                .await;
+            for (message, sent) in chosen.into_iter().zip(sent) {
+                match sent {
+                    Ok(()) => gone.push(message.receipt),
+                    Err(error) => {
+                        tracing::warn!(queue, id = %message.id, %error, "a dead letter could not be sent back; it stays")
+                    }
+                }
+            }
+        }
+    }
+    dead.delete(&gone).await?;
+    Ok(Moved {
+        examined,
+        moved: gone.len() as u64,
+        done: false,
+    })
+}

@@ -1,0 +1,359 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use quadrille::auction::OrderStatus;
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  failed
+  2  wrong usage
+  3  not found
+  4  refused: bad input, or a conflict
+  5  out of reach: nobody answers, or the data folder is held by another process
+  6  incomplete: the demo lost an order, or one reached no end";
+
+/// Event-driven choreography for AWS Lambda: the energy-market auction, on one machine.
+#[derive(Debug, Parser)]
+#[command(name = "quadrille", version, after_help = EXIT_CODES, max_term_width = 110)]
+pub struct Command {
+    #[command(subcommand)]
+    pub action: Action,
+    /// How log lines are written to standard error.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// Which log lines are written: by default `warn`, for the demo `error`; `debug` tells of every message.
+    #[arg(long, global = true, value_enum, env = "QUADRILLE_LOG")]
+    pub log_level: Option<LogLevel>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Runs the whole auction once, before your eyes.
+    #[command(after_help = "Examples:\n  quadrille demo\n  quadrille demo --orders 100000 --json")]
+    Demo(Demo),
+    /// Runs the service: HTTP API, schedule, handlers, on a durable data folder.
+    #[command(
+        after_help = "Examples:\n  quadrille up\n  quadrille up --port 8080 --every 30s --platform https://auction.example"
+    )]
+    Up(Up),
+    /// Posts orders from a file, or from standard input (`-`): a JSON array of any length.
+    #[command(
+        after_help = "Example:\n  echo '[{\"record_id\":\"a\",\"parameter_1\":\"abc\",\"parameter_2\":4}]' | quadrille post -"
+    )]
+    Post(Post),
+    /// Starts a run now.
+    #[command(after_help = "Example:\n  quadrille kickoff --url http://127.0.0.1:8080")]
+    Kickoff(Plain),
+    /// Lists orders.
+    #[command(after_help = "Example:\n  quadrille orders --status rejected --limit 20")]
+    Orders(Orders),
+    /// Tells what happened to an order: what, when, which handler, which attempt, waiting for what until when.
+    #[command(after_help = "Example:\n  quadrille trace unique_id_1")]
+    Trace(Trace),
+    /// Tells how many messages each queue holds.
+    #[command(after_help = "Example:\n  quadrille queues --json")]
+    Queues(Plain),
+    /// Dead letters: list, show, redrive, purge.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  quadrille dlq list --reason rejected\n  quadrille dlq redrive --reason timeout --rate 50"
+    )]
+    Dlq(Dlq),
+    /// Measures the engine: orders a second from POST to file or dead letter, latency, processor time, memory.
+    #[command(after_help = "Example:\n  quadrille bench --orders 1000,10000,100000")]
+    Bench(Bench),
+    /// Prints the flow as a Mermaid flowchart.
+    #[command(after_help = "Example:\n  quadrille diagram > docs/auction.mmd")]
+    Diagram,
+}
+
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Orders to post.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub orders: u64,
+    /// What the simulated platform decides by.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// How often the platform answers that it is not ready.
+    #[arg(long, default_value_t = 3)]
+    pub not_ready: u32,
+    /// Keep the engine's data in this folder; without, it is temporary.
+    #[arg(long)]
+    pub data: Option<PathBuf>,
+    /// The last line of standard output is one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Up {
+    /// The data folder.
+    #[arg(long, default_value = ".quadrille", env = "QUADRILLE_DATA")]
+    pub data: PathBuf,
+    /// The port to listen on; 0 takes a free one.
+    #[arg(long, default_value_t = 8080)]
+    pub port: u16,
+    /// The address to listen on. Beyond loopback a token is needed.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    /// A further Host name that requests may be sent to, e.g. that of a proxy; can be given again.
+    #[arg(long = "allowed-host", value_name = "NAME")]
+    pub allowed_hosts: Vec<String>,
+    /// A file that holds the bearer token requests must carry.
+    #[arg(long, env = "QUADRILLE_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub auction: AuctionOptions,
+    /// A Slack incoming webhook that alarms are posted to (better given by the environment: it is a secret).
+    #[arg(long, env = "QUADRILLE_WEBHOOK", hide_env_values = true)]
+    pub webhook: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct AuctionOptions {
+    /// Time between two runs.
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    pub every: Duration,
+    /// The auction platform: a base URL, or `simulated`.
+    #[arg(long, default_value = "simulated")]
+    pub platform: String,
+    /// What the simulated platform decides by.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// How often the simulated platform answers that it is not ready.
+    #[arg(long, default_value_t = 3)]
+    pub not_ready: u32,
+    /// The first wait before a platform that was not ready is asked again; it doubles, up to 60 times it.
+    #[arg(long, default_value = "200ms", value_parser = duration)]
+    pub backoff: Duration,
+    /// The longest a run may take before it fails and its orders are open again.
+    #[arg(long, default_value = "1h", value_parser = duration)]
+    pub deadline: Duration,
+    /// How long the platform may take to answer.
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    pub platform_timeout: Duration,
+    /// Seconds between two notifications of dead letters that arrive while the alarm is red.
+    #[arg(long, default_value = "60s", value_parser = duration)]
+    pub digest: Duration,
+}
+
+impl AuctionOptions {
+    /// What a command on a folder at rest needs: it runs no handler, so that nothing of it is used.
+    pub fn at_rest() -> Self {
+        Self::local(1, 0)
+    }
+
+    /// A simulated platform; runs are started by hand.
+    pub fn local(seed: u64, not_ready: u32) -> Self {
+        Self {
+            every: Duration::from_secs(14 * 86_400),
+            platform: "simulated".into(),
+            seed,
+            not_ready,
+            backoff: Duration::from_millis(200),
+            deadline: Duration::from_secs(3_600),
+            platform_timeout: Duration::from_secs(10),
+            digest: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Where a command finds the system.
+#[derive(Clone, Debug, Args)]
+pub struct Target {
+    /// A data folder. One that a running engine holds is reached through that engine.
+    #[arg(long, default_value = ".quadrille", env = "QUADRILLE_DATA")]
+    pub data: PathBuf,
+    /// The address of a running engine, instead of a data folder.
+    #[arg(long, env = "QUADRILLE_URL")]
+    pub url: Option<String>,
+    /// A file that holds the bearer token of a running engine that asks for one.
+    #[arg(long, env = "QUADRILLE_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Plain {
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct Post {
+    /// The file, or `-`.
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct Orders {
+    /// Only those of this status: received, submitted, accepted, rejected.
+    #[arg(long, value_parser = status)]
+    pub status: Option<OrderStatus>,
+    /// At most so many.
+    #[arg(long, default_value_t = 100)]
+    pub limit: usize,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct Trace {
+    /// The order.
+    pub record_id: String,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Dlq {
+    /// Lists dead letters with their reasons.
+    #[command(after_help = "Example:\n  quadrille dlq list --queue auction-results-dlq --limit 20")]
+    List(DlqOptions),
+    /// Shows one dead letter whole.
+    #[command(after_help = "Example:\n  quadrille dlq show 17")]
+    Show(DlqShow),
+    /// Sends dead letters back to the queue they came from.
+    #[command(
+        after_help = "Examples:\n  quadrille dlq redrive --dry-run\n  quadrille dlq redrive --reason port_unavailable --rate 100"
+    )]
+    Redrive(DlqMove),
+    /// Deletes dead letters for good.
+    #[command(after_help = "Example:\n  quadrille dlq purge --reason rejected --dry-run")]
+    Purge(DlqMove),
+}
+
+#[derive(Debug, Args)]
+pub struct DlqOptions {
+    /// The dead-letter queue.
+    #[arg(long, default_value = "auction-results-dlq")]
+    pub queue: String,
+    /// Only those of this reason.
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// At most so many.
+    #[arg(long)]
+    pub limit: Option<u64>,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct DlqShow {
+    /// The message's id, as `dlq list` prints it.
+    pub id: String,
+    #[command(flatten)]
+    pub options: DlqOptions,
+}
+
+#[derive(Debug, Args)]
+pub struct DlqMove {
+    #[command(flatten)]
+    pub options: DlqOptions,
+    /// Only tell what would be done.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// At most so many a second.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rate: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// Sizes of the runs.
+    #[arg(long, value_delimiter = ',', default_value = "1000,10000,100000")]
+    pub orders: Vec<u64>,
+    /// Orders in a request.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    pub batch: u64,
+    /// Connections that post at the same time.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=256))]
+    pub connections: u64,
+    /// How often the platform answers that it is not ready.
+    #[arg(long, default_value_t = 2)]
+    pub not_ready: u32,
+    /// The folder that data folders are made in; without, the temporary one.
+    #[arg(long)]
+    pub data: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn status(text: &str) -> Result<OrderStatus, String> {
+    OrderStatus::ALL
+        .into_iter()
+        .find(|status| status.as_str() == text)
+        .ok_or_else(|| "one of received, submitted, accepted, rejected".to_owned())
+}
+
+/// Reads `200ms`, `30s`, `5m`, `1h`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(at);
+    let unit: u64 = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("write a whole number with its unit: 200ms, 30s, 5m, 1h".to_owned()),
+    };
+    let millis = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit));
+    let whole = millis.filter(|millis| (1..=14 * 86_400_000).contains(millis));
+    whole
+        .map(Duration::from_millis)
+        .ok_or_else(|| "a duration is 1ms to 14 days (336h)".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound_and_every_command_has_an_example() {
+        let command = Command::command();
+        command.clone().debug_assert();
+        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            assert!(
+                sub.get_after_help()
+                    .is_some_and(|help| help.to_string().contains("Example")),
+                "{}",
+                sub.get_name()
+            );
+        }
+    }
+
+    #[test]
+    fn durations_have_units_and_bounds() {
+        assert_eq!(duration("200ms"), Ok(Duration::from_millis(200)));
+        assert_eq!(duration("1h"), Ok(Duration::from_secs(3_600)));
+        for wrong in ["", "5", "s", "-1s", "1.5s", "0s", "400h", "99999999999999999999h"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

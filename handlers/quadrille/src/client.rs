@@ -1,0 +1,186 @@
+//! How a command reaches the system: over HTTP where an engine runs, in this process where the data folder is at rest.
+//! Both ways ask the same API.
+
+use crate::{
+    api::Api,
+    args::{AuctionOptions, Target},
+    error::CommandError,
+    node::Node,
+    token,
+};
+use quadrille::{
+    http::Request,
+    local::{LockError, Service as _},
+};
+use serde::de::DeserializeOwned;
+use std::{collections::BTreeMap, path::Path, time::Duration};
+use systems::http_client::{HttpClient, Method};
+
+/// The longest a request may take.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Largest answer a command reads, in bytes.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// A way to the API.
+pub enum Client {
+    /// Over HTTP.
+    Remote {
+        http: HttpClient,
+        base: String,
+        token: Option<String>,
+    },
+    /// In this process; the node keeps the folder open.
+    Local { api: Api, _node: Box<Node> },
+}
+
+/// An answer of the API.
+pub struct Answer {
+    pub status: u16,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The answer's JSON.
+    ///
+    /// # Errors
+    /// An answer that is not of 2xx, as the error it tells of.
+    pub fn ok<T: DeserializeOwned>(self) -> Result<T, CommandError> {
+        if !(200..300).contains(&self.status) {
+            return Err(self.refused());
+        }
+        Ok(serde_json::from_slice(&self.body)?)
+    }
+
+    /// The error that a problem tells of.
+    pub fn refused(&self) -> CommandError {
+        let problem: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let detail = problem["detail"].as_str().unwrap_or("no detail was given");
+        let text = format!(
+            "the engine answered {}: {}",
+            self.status,
+            quadrille::excerpt(detail, 500)
+        );
+        match self.status {
+            404 => CommandError::NotFound(text),
+            400..500 => CommandError::Refused(text),
+            _ => CommandError::Failed(text),
+        }
+    }
+}
+
+impl Client {
+    /// The client that `target` names.
+    ///
+    /// # Errors
+    /// [`CommandError::OutOfReach`] where nobody answers, [`CommandError::NotFound`] where there is no data folder.
+    pub fn open(target: &Target) -> Result<Self, CommandError> {
+        let token = token::text(target.token_file.as_deref())?;
+        if let Some(url) = &target.url {
+            return Self::remote(url, token);
+        }
+        if !target.data.is_dir() {
+            let folder = target.data.display();
+            return Err(CommandError::NotFound(format!(
+                "there is no data folder {folder}: start an engine with `quadrille up`, or name one with --data or --url"
+            )));
+        }
+        match Node::open(&target.data, &AuctionOptions::at_rest(), Vec::new()) {
+            Ok(node) => Ok(Self::Local {
+                api: Api::new(node.at_rest()),
+                _node: Box::new(node),
+            }),
+            Err(error) => match held_at(&target.data) {
+                Some(address) => Self::remote(&format!("http://{address}"), token),
+                None => Err(error),
+            },
+        }
+    }
+
+    /// A client of the engine at `url`.
+    ///
+    /// # Errors
+    /// [`CommandError::Usage`] for a URL that is none.
+    pub fn remote(url: &str, token: Option<String>) -> Result<Self, CommandError> {
+        let base = url.trim_end_matches('/').to_owned();
+        systems::http_client::parse_url(&base)
+            .map_err(|error| CommandError::Usage(format!("--url: {error}")))?;
+        Ok(Self::Remote {
+            http: HttpClient::new(TIMEOUT)?,
+            base,
+            token,
+        })
+    }
+
+    /// Asks the API.
+    ///
+    /// # Errors
+    /// [`CommandError::OutOfReach`] where no answer comes.
+    pub async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<Answer, CommandError> {
+        match self {
+            Self::Remote { http, base, token } => {
+                let authorization = token.as_ref().map(|token| format!("Bearer {token}"));
+                let mut headers = vec![("content-type", "application/json")];
+                headers.extend(authorization.as_deref().map(|value| ("authorization", value)));
+                let (status, body) = http
+                    .send(method, &format!("{base}{path}"), &headers, body, ANSWER_BYTES_MAX)
+                    .await?;
+                Ok(Answer { status, body })
+            }
+            Self::Local { api, .. } => {
+                let (path, query) = path.split_once('?').unwrap_or((path, ""));
+                let request = Request {
+                    query: query.to_owned(),
+                    headers: BTreeMap::from([("content-type".to_owned(), "application/json".to_owned())]),
+                    body: body.unwrap_or_default().into(),
+                    ..Request::default()
+                };
+                let response = api.respond(method.as_str(), path, request).await;
+                Ok(Answer {
+                    status: response.status,
+                    body: response.body,
+                })
+            }
+        }
+    }
+
+    /// GET, as JSON.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask), and an answer that is not of 2xx.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CommandError> {
+        self.ask(Method::GET, path, None).await?.ok()
+    }
+
+    /// POST of JSON, as JSON.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask), and an answer that is not of 2xx.
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl serde::Serialize,
+    ) -> Result<T, CommandError> {
+        self.ask(Method::POST, path, Some(serde_json::to_vec(body)?))
+            .await?
+            .ok()
+    }
+}
+
+/// Where the engine that holds the folder listens, if one does.
+fn held_at(folder: &Path) -> Option<String> {
+    match quadrille::local::FolderLock::acquire(folder) {
+        Err(LockError::Held { address, .. }) => address,
+        _ => None,
+    }
+}
+
+/// A part of a path or query, percent-encoded.
+pub fn encoded(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}

@@ -1,0 +1,491 @@
+//! The operator's commands: each asks the API and prints what it answers.
+
+use crate::{
+    api::{OrderPage, Walk},
+    args::{Dlq, DlqMove, DlqOptions, DlqShow, Orders, Plain, Post, Trace},
+    client::{Client, encoded},
+    error::CommandError,
+    print::{Shown, line, shown},
+};
+use quadrille::{
+    Timestamp, TrailEntry,
+    auction::ORDERS_PER_REQUEST_MAX,
+    excerpt,
+    operator::{DeadLetterPage, Filter, Listed, Moved, QueueStatus},
+};
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
+use std::{io::Read as _, path::Path, time::Duration};
+use systems::{
+    auction::run::{Phase, Run},
+    http_client::Method,
+};
+
+/// Dead letters moved by one request.
+const WALK_PAGE: u64 = 100;
+
+pub async fn post(args: Post) -> Result<(), CommandError> {
+    let text = read(&args.file).await?;
+    let orders: Vec<Box<RawValue>> = match serde_json::from_str(&text) {
+        Ok(orders) => orders,
+        // The API says what is wrong, and where.
+        Err(_) => Vec::new(),
+    };
+    let client = Client::open(&args.target)?;
+    let mut batches: Vec<Vec<u8>> = Vec::new();
+    if orders.len() <= ORDERS_PER_REQUEST_MAX {
+        batches.push(text.into_bytes());
+    } else {
+        for batch in orders.chunks(ORDERS_PER_REQUEST_MAX) {
+            batches.push(serde_json::to_vec(batch)?);
+        }
+    }
+    let mut counts = [("stored", 0_u64), ("unchanged", 0), ("conflict", 0)];
+    for batch in batches {
+        let answer = client.ask(Method::POST, "/orders", Some(batch)).await?;
+        let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        if !matches!(answer.status, 202 | 409) {
+            for fault in body["errors"].as_array().into_iter().flatten() {
+                let text = |name: &str| {
+                    fault[name]
+                        .as_str()
+                        .map(|text| excerpt(text, 300))
+                        .unwrap_or_default()
+                };
+                eprintln!("{}  {}", shown(&text("pointer"), Shown::Dim), text("detail"));
+            }
+            return Err(answer.refused());
+        }
+        for row in body["results"].as_array().into_iter().flatten() {
+            let outcome = row["outcome"].as_str().unwrap_or_default();
+            counts
+                .iter_mut()
+                .filter(|(name, _)| *name == outcome)
+                .for_each(|(_, count)| *count += 1);
+            if outcome == "conflict" && !args.target.json {
+                let id = excerpt(row["record_id"].as_str().unwrap_or_default(), 300);
+                eprintln!("conflict: {id} is there with other content");
+            }
+        }
+    }
+    let [(_, stored), (_, unchanged), (_, conflict)] = counts;
+    if args.target.json {
+        line(&json!({ "stored": stored, "unchanged": unchanged, "conflict": conflict }));
+    } else {
+        line(format_args!(
+            "{stored} stored, {unchanged} unchanged, {conflict} in conflict"
+        ));
+    }
+    if conflict > 0 {
+        return Err(CommandError::Refused(format!(
+            "{conflict} order(s) are there with other content"
+        )));
+    }
+    Ok(())
+}
+
+async fn read(file: &Path) -> Result<String, CommandError> {
+    if file.as_os_str() == "-" {
+        let read = tokio::task::spawn_blocking(|| {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).map(|_| text)
+        });
+        let read = read
+            .await
+            .map_err(|error| CommandError::Failed(error.to_string()))?;
+        return read.map_err(CommandError::io("standard input"));
+    }
+    tokio::fs::read_to_string(file)
+        .await
+        .map_err(CommandError::io(file.display().to_string()))
+}
+
+pub async fn kickoff(args: Plain) -> Result<(), CommandError> {
+    let client = Client::open(&args.target)?;
+    let started: Value = client.post("/_quadrille/kickoff", &json!({})).await?;
+    if args.target.json {
+        line(&started);
+    } else {
+        line(format_args!(
+            "run {} was kicked off",
+            started["run_id"].as_str().unwrap_or_default()
+        ));
+        if matches!(client, Client::Local { .. }) {
+            line("No engine runs on this folder: the message waits for the next `quadrille up`.");
+        }
+    }
+    Ok(())
+}
+
+pub async fn orders(args: Orders) -> Result<(), CommandError> {
+    let client = Client::open(&args.target)?;
+    let (mut after, mut left) = (None::<String>, args.limit);
+    let status = args
+        .status
+        .map(|status| format!("&status={status}"))
+        .unwrap_or_default();
+    let mut all = Vec::new();
+    while left > 0 {
+        let from = after
+            .as_deref()
+            .map(|after| format!("&after={}", encoded(after)))
+            .unwrap_or_default();
+        let path = format!("/_quadrille/orders?limit={}{status}{from}", left.min(1_000));
+        let page: OrderPage = client.get(&path).await?;
+        left -= page.orders.len().min(left);
+        for order in page.orders {
+            if args.target.json {
+                all.push(order);
+            } else {
+                let id = excerpt(&order.record_id, 300);
+                line(format_args!(
+                    "{}  {:9}  {id}",
+                    order.received_at,
+                    order.status.as_str()
+                ));
+            }
+        }
+        match page.next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    if args.target.json {
+        line(&serde_json::to_value(all)?);
+    }
+    Ok(())
+}
+
+/// An order as `GET /orders/{record_id}` tells it, as far as the timeline needs it.
+#[derive(Deserialize)]
+struct Traced {
+    record_id: String,
+    status: String,
+    #[serde(default)]
+    run_id: Option<String>,
+    #[serde(default)]
+    result_key: Option<String>,
+    #[serde(default)]
+    correlation_id: Option<String>,
+    #[serde(default)]
+    trace_id: Option<String>,
+    trail: Vec<TrailEntry>,
+    #[serde(default)]
+    trail_dropped: u32,
+}
+
+#[derive(Deserialize)]
+struct TracedRun {
+    run: Run,
+    trail: Vec<TrailEntry>,
+}
+
+/// What happened to an order, and to its run meanwhile, in the order of time.
+pub async fn timeline(client: &Client, record_id: &str) -> Result<Value, CommandError> {
+    let order: Traced = client.get(&format!("/orders/{}", encoded(record_id))).await?;
+    let run: Option<TracedRun> = match &order.run_id {
+        Some(id) => match client
+            .get(&format!("/_quadrille/run?run_id={}", encoded(id)))
+            .await
+        {
+            Ok(run) => Some(run),
+            Err(CommandError::NotFound(_)) => None,
+            Err(error) => return Err(error),
+        },
+        None => None,
+    };
+    let mut entries: Vec<Value> = Vec::new();
+    let entry = |of: &str, entry: &TrailEntry| {
+        json!({ "at": entry.at, "of": of, "what": entry.what, "handler": entry.handler, "attempt": entry.attempt,
+            "until": entry.until })
+    };
+    entries.extend(order.trail.iter().map(|step| entry("order", step)));
+    let mut waiting = None;
+    if let Some(TracedRun { run, trail }) = &run {
+        entries.extend(trail.iter().map(|step| entry("run", step)));
+        let undecided = order.status == "submitted" && run.phase != Phase::Ended;
+        let last = trail.last().filter(|_| undecided);
+        waiting = last.map(|step| json!({ "for": step.what, "until": step.until, "deadline": run.deadline }));
+    }
+    // Times are texts of one length, so that they sort as they follow.
+    entries.sort_by(|a, b| a["at"].as_str().cmp(&b["at"].as_str()));
+    Ok(json!({
+        "record_id": order.record_id, "status": order.status, "run_id": order.run_id, "result_key": order.result_key,
+        "correlation_id": order.correlation_id, "trace_id": order.trace_id, "trail_dropped": order.trail_dropped,
+        "waiting": waiting, "timeline": entries,
+    }))
+}
+
+pub async fn trace(args: Trace) -> Result<(), CommandError> {
+    let client = Client::open(&args.target)?;
+    let traced = timeline(&client, &args.record_id).await?;
+    if args.target.json {
+        line(&traced);
+    } else {
+        print_timeline(&traced);
+    }
+    Ok(())
+}
+
+/// Prints what [`timeline`] tells.
+pub fn print_timeline(traced: &Value) {
+    let text = |value: &Value| excerpt(value.as_str().unwrap_or_default(), 400);
+    let status = text(&traced["status"]);
+    line(format_args!(
+        "{}  {}",
+        shown(&text(&traced["record_id"]), Shown::Bold),
+        shown(&status, Shown::of_status(&status))
+    ));
+    for (name, value) in [
+        ("correlation id", &traced["correlation_id"]),
+        ("trace id", &traced["trace_id"]),
+    ] {
+        if value.is_string() {
+            line(shown(&format!("  {name} {}", text(value)), Shown::Dim));
+        }
+    }
+    for entry in traced["timeline"].as_array().into_iter().flatten() {
+        let attempt = entry["attempt"].as_u64().filter(|attempt| *attempt > 1);
+        let attempt = attempt
+            .map(|attempt| format!(", attempt {attempt}"))
+            .unwrap_or_default();
+        let until = entry["until"]
+            .as_str()
+            .map(|until| format!(", until {}", clock(until)))
+            .unwrap_or_default();
+        let run = if entry["of"] == "run" { "  run: " } else { "  " };
+        let what = text(&entry["what"]);
+        let by = shown(
+            &format!("by {}{attempt}{until}", text(&entry["handler"])),
+            Shown::Dim,
+        );
+        line(format_args!("  {}{run}{what}  {by}", clock(&text(&entry["at"]))));
+    }
+    if let Some(waiting) = traced["waiting"].as_object() {
+        let until = waiting["until"]
+            .as_str()
+            .map(|until| format!(" until {}", clock(until)))
+            .unwrap_or_default();
+        line(format_args!(
+            "  now: {}{until}; the run's deadline is {}",
+            text(&waiting["for"]),
+            text(&waiting["deadline"])
+        ));
+    }
+    if let Some(key) = traced["result_key"].as_str() {
+        line(format_args!("  filed as {}", excerpt(key, 1_024)));
+    }
+}
+
+/// The time of day of an RFC 3339 time.
+fn clock(at: &str) -> &str {
+    at.get(11..23).unwrap_or(at)
+}
+
+pub async fn queues(args: Plain) -> Result<(), CommandError> {
+    let client = Client::open(&args.target)?;
+    let queues: Vec<QueueStatus> = client.get("/_quadrille/queues").await?;
+    if args.target.json {
+        line(&serde_json::to_value(queues)?);
+        return Ok(());
+    }
+    line(format_args!(
+        "{:28} {:>9} {:>9} {:>9} {:>9}",
+        "queue", "visible", "in flight", "delayed", "dead"
+    ));
+    for queue in queues {
+        let dead = format!("{:>9}", queue.dead);
+        let dead = shown(&dead, if queue.dead > 0 { Shown::Bad } else { Shown::Plain });
+        let depth = queue.depth;
+        line(format_args!(
+            "{:28} {:>9} {:>9} {:>9} {dead}",
+            queue.name, depth.visible, depth.in_flight, depth.delayed
+        ));
+    }
+    Ok(())
+}
+
+pub async fn dlq(args: Dlq) -> Result<(), CommandError> {
+    match args {
+        Dlq::List(options) => list(options).await,
+        Dlq::Show(show) => self::show(show).await,
+        Dlq::Redrive(walk) => self::walk(walk, "redrive").await,
+        Dlq::Purge(walk) => self::walk(walk, "purge").await,
+    }
+}
+
+/// Calls `each` with every dead letter that the options mean, until it says stop.
+async fn letters(
+    client: &Client,
+    options: &DlqOptions,
+    mut each: impl FnMut(Listed) -> bool,
+) -> Result<u64, CommandError> {
+    let (mut after, mut count) = (0, 0);
+    let reason = options
+        .reason
+        .as_deref()
+        .map(|reason| format!("&reason={}", encoded(reason)))
+        .unwrap_or_default();
+    loop {
+        let left = options
+            .limit
+            .map_or(500, |limit| limit.saturating_sub(count).min(500));
+        if left == 0 {
+            return Ok(count);
+        }
+        let queue = encoded(&options.queue);
+        let path = format!("/_quadrille/dead-letters?queue={queue}&after={after}&limit={left}{reason}");
+        let page: DeadLetterPage = client.get(&path).await?;
+        for letter in page.letters {
+            count += 1;
+            if !each(letter) {
+                return Ok(count);
+            }
+        }
+        match page.next {
+            Some(next) => after = next,
+            None => return Ok(count),
+        }
+    }
+}
+
+async fn list(options: DlqOptions) -> Result<(), CommandError> {
+    let client = Client::open(&options.target)?;
+    let json = options.target.json;
+    let mut all = Vec::new();
+    let count = letters(&client, &options, |listed| {
+        if json {
+            all.push(listed);
+        } else {
+            print_letter(&listed);
+        }
+        true
+    });
+    let count = count.await?;
+    if json {
+        line(&serde_json::to_value(all)?);
+    } else {
+        line(format_args!("{count} dead letter(s) in {}", options.queue));
+    }
+    Ok(())
+}
+
+/// One line about a dead letter.
+pub fn print_letter(listed: &Listed) {
+    let letter = &listed.letter;
+    let subject = excerpt(letter.subject.as_deref().unwrap_or("-"), 300);
+    let why = format!("{}: {}", letter.reason, excerpt(&letter.detail, 300));
+    let about = format!(
+        "by {}, attempt {}, first seen {}",
+        letter.handler, letter.attempts, letter.first_seen
+    );
+    line(format_args!(
+        "{:>6}  {subject}  {}  {}",
+        listed.id,
+        shown(&why, Shown::Bad),
+        shown(&about, Shown::Dim)
+    ));
+}
+
+async fn show(show: DlqShow) -> Result<(), CommandError> {
+    let client = Client::open(&show.options.target)?;
+    let mut found = None;
+    letters(&client, &show.options, |listed| {
+        if listed.id == show.id {
+            found = Some(listed);
+        }
+        found.is_none()
+    })
+    .await?;
+    let queue = &show.options.queue;
+    let listed = found.ok_or_else(|| {
+        CommandError::NotFound(format!(
+            "{queue} holds no dead letter {}: `quadrille dlq list` names them",
+            show.id
+        ))
+    })?;
+    if show.options.target.json {
+        line(&serde_json::to_value(&listed)?);
+        return Ok(());
+    }
+    print_letter(&listed);
+    // What can't be indented is no JSON, and shown as it is, its control characters escaped.
+    let body: Result<Value, _> = serde_json::from_str(&listed.body);
+    line(match body {
+        Ok(body) => serde_json::to_string_pretty(&body)?,
+        Err(_) => excerpt(&listed.body, 100_000),
+    });
+    Ok(())
+}
+
+async fn walk(args: DlqMove, act: &str) -> Result<(), CommandError> {
+    let DlqMove {
+        options,
+        dry_run,
+        rate,
+    } = args;
+    let client = Client::open(&options.target)?;
+    let done = if act == "redrive" { "redriven" } else { "purged" };
+    if dry_run {
+        let json = options.target.json;
+        let count = letters(&client, &options, |listed| {
+            if !json {
+                print_letter(&listed);
+            }
+            true
+        });
+        let count = count.await?;
+        if json {
+            line(&json!({ "dry_run": true, done: count }));
+        } else {
+            line(format_args!(
+                "{count} dead letter(s) would be {done}; nothing was changed"
+            ));
+        }
+        return Ok(());
+    }
+    // What fails again meanwhile is left for the next time: a redrive ends.
+    let filter = Filter {
+        reason: options.reason.clone(),
+        before: Some(now()),
+    };
+    let limit = options.limit.unwrap_or(u64::MAX);
+    // At most a fifth of a second's worth at once, so that the rate is even.
+    let page = rate.map_or(WALK_PAGE, |rate| (u64::from(rate) / 5).clamp(1, WALK_PAGE));
+    let (mut moved, mut examined) = (0, 0);
+    let progress = crate::print::Progress::new();
+    while moved < limit {
+        let began = std::time::Instant::now();
+        let ask = Walk {
+            queue: options.queue.clone(),
+            filter: filter.clone(),
+            limit: usize::try_from(page.min(limit - moved)).unwrap_or(1),
+        };
+        let step: Moved = client.post(&format!("/_quadrille/{act}"), &ask).await?;
+        moved += step.moved;
+        examined += step.examined;
+        if step.done {
+            break;
+        }
+        progress.show(format_args!("{moved} {done}, {examined} looked at"));
+        if let Some(rate) = rate {
+            let due = Duration::from_secs_f64(
+                f64::from(u32::try_from(step.moved).unwrap_or(u32::MAX)) / f64::from(rate),
+            );
+            tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
+        }
+    }
+    progress.clear();
+    if options.target.json {
+        line(&json!({ "dry_run": false, done: moved, "examined": examined }));
+    } else {
+        line(format_args!(
+            "{moved} dead letter(s) {done}, {examined} looked at"
+        ));
+    }
+    Ok(())
+}
+
+fn now() -> Timestamp {
+    quadrille::port::Clock::now(&quadrille::port::SystemClock)
+}

@@ -1,0 +1,100 @@
+//! A node: the auction on an open data folder, running or at rest.
+
+use crate::{args::AuctionOptions, error::CommandError};
+use quadrille::{
+    Backoff, Choreography, Pipeline,
+    local::{AlarmPolicy, Local},
+    port::{SystemClock, SystemRandom},
+};
+use std::{path::Path, sync::Arc};
+use systems::{
+    auction::{
+        Settings, auction,
+        platform::{AuctionPlatform, HttpPlatform, SimulatedPlatform},
+    },
+    notify::Notifier,
+};
+
+/// The name of the folder beside the buckets that the simulated platform remembers in.
+const PLATFORM_FOLDER: &str = "platform";
+
+/// The choreography with its open folder.
+pub struct Node {
+    pub choreography: Choreography,
+    pub local: Local,
+    pub alarms: AlarmPolicy,
+}
+
+impl Node {
+    /// Opens `folder` for the auction as `options` say, with `notifiers` subscribed to its alarms.
+    pub fn open(
+        folder: &Path,
+        options: &AuctionOptions,
+        notifiers: Vec<(String, Arc<dyn Notifier>)>,
+    ) -> Result<Self, CommandError> {
+        let platform = platform(folder, options)?;
+        let choreography = auction(&settings(options), platform, notifiers)?;
+        let local = Local::open(
+            folder,
+            choreography.model(),
+            Arc::new(SystemClock),
+            Arc::new(SystemRandom),
+        )?;
+        let alarms = AlarmPolicy {
+            digest_every: options.digest,
+            ..AlarmPolicy::default()
+        };
+        Ok(Self {
+            choreography,
+            local,
+            alarms,
+        })
+    }
+
+    /// A pipeline over the folder at rest: for commands that look and send, without running a handler.
+    pub fn at_rest(&self) -> Pipeline {
+        Pipeline::new(self.choreography.clone(), self.local.ports().clone())
+    }
+}
+
+/// What the options say of the auction.
+pub fn settings(options: &AuctionOptions) -> Settings {
+    Settings {
+        every: options.every,
+        poll_backoff: Backoff {
+            initial: options.backoff,
+            max: options.backoff * 60,
+            ..Backoff::default()
+        },
+        deadline: options.deadline,
+    }
+}
+
+fn platform(folder: &Path, options: &AuctionOptions) -> Result<Arc<dyn AuctionPlatform>, CommandError> {
+    if options.platform == "simulated" {
+        let bucket = quadrille::local::bucket(&folder.join(PLATFORM_FOLDER)).map_err(CommandError::io(
+            format!("the simulated platform's folder in {}", folder.display()),
+        ))?;
+        return Ok(Arc::new(SimulatedPlatform::new(
+            bucket,
+            options.seed,
+            options.not_ready,
+        )));
+    }
+    let platform = HttpPlatform::new(&options.platform, options.platform_timeout);
+    Ok(Arc::new(platform.map_err(|error| {
+        CommandError::Usage(format!("--platform: {error}"))
+    })?))
+}
+
+/// The auction as it is derived from: its diagram knows no folder and no platform.
+pub fn standard() -> Result<Choreography, CommandError> {
+    let folder = tempfile::tempdir().map_err(CommandError::io("a temporary folder"))?;
+    let options = AuctionOptions::at_rest();
+    let notifier: Arc<dyn Notifier> = Arc::new(systems::notify::TerminalNotifier::new());
+    Ok(auction(
+        &Settings::default(),
+        platform(folder.path(), &options)?,
+        vec![("notify".to_owned(), notifier)],
+    )?)
+}

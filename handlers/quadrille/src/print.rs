@@ -1,0 +1,76 @@
+//! What a command prints: lines to standard output, progress to standard error, colours only where a person looks.
+
+use std::{
+    fmt::Display,
+    io::{IsTerminal as _, Write as _},
+};
+
+/// How a piece of text is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    Plain,
+    Bold,
+    Dim,
+    Good,
+    Bad,
+    Waiting,
+}
+
+impl Shown {
+    /// The colour of an order's status.
+    pub fn of_status(status: &str) -> Self {
+        match status {
+            "accepted" => Self::Good,
+            "rejected" => Self::Bad,
+            _ => Self::Waiting,
+        }
+    }
+}
+
+/// The text, coloured where standard output is a terminal and `NO_COLOR` is not set.
+pub fn shown(text: &str, how: Shown) -> String {
+    let plain = std::env::var_os("NO_COLOR").is_some() || !std::io::stdout().is_terminal();
+    let code = match how {
+        _ if plain => return text.to_owned(),
+        Shown::Plain => return text.to_owned(),
+        Shown::Bold => "1",
+        Shown::Dim => "2",
+        Shown::Good => "32",
+        Shown::Bad => "31",
+        Shown::Waiting => "33",
+    };
+    format!("\u{1b}[{code}m{text}\u{1b}[0m")
+}
+
+/// A line on standard output. A reader that went away (`| head`) ends the process quietly, as it does others.
+pub fn line(text: impl Display) {
+    let mut out = std::io::stdout().lock();
+    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// A line on standard error that is written over, where a person looks.
+pub struct Progress {
+    shown: bool,
+}
+
+impl Progress {
+    pub fn new() -> Self {
+        Self {
+            shown: std::io::stderr().is_terminal(),
+        }
+    }
+
+    pub fn show(&self, text: impl Display) {
+        if self.shown {
+            eprint!("\r\u{1b}[K{text}");
+        }
+    }
+
+    pub fn clear(&self) {
+        if self.shown {
+            eprint!("\r\u{1b}[K");
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! The bearer token: from a file, or from the environment variable `QUADRILLE_TOKEN`. Never from the command line, where
+//! every process of the machine could read it.
+
+use crate::error::CommandError;
+use quadrille::local::Token;
+use std::path::Path;
+
+/// The environment variable that may hold the token.
+pub const VARIABLE: &str = "QUADRILLE_TOKEN";
+
+/// The token's text, where one is given.
+///
+/// # Errors
+/// The file can't be read.
+pub fn text(file: Option<&Path>) -> Result<Option<String>, CommandError> {
+    let Some(file) = file else { return Ok(std::env::var(VARIABLE).ok()) };
+    let text = std::fs::read_to_string(file).map_err(CommandError::io(format!("the token file {}", file.display())))?;
+    Ok(Some(text.trim().to_owned()))
+}
+
+/// The token, where one is given.
+///
+/// # Errors
+/// The file can't be read, or what is given is no token.
+pub fn read(file: Option<&Path>) -> Result<Option<Token>, CommandError> {
+    let token = text(file)?.map(Token::new).transpose();
+    token.map_err(|error| CommandError::Usage(format!("the token: {error}")))
+}

@@ -1,0 +1,140 @@
+//! The HTTP side: orders are taken and told of.
+
+use quadrille::{
+    Committed, Context, Failure, Stored, TrailEntry,
+    auction::{NewOrder, Order, parse_orders},
+    http::{Problem, Request, Response},
+};
+use serde::Serialize;
+
+/// What became of an order of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Taken {
+    /// It is stored now.
+    Stored,
+    /// It was there, with the same content.
+    Unchanged,
+    /// It was there, with other content, which stays.
+    Conflict,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    record_id: &'a str,
+    outcome: Taken,
+}
+
+/// `POST /orders`: checks the whole batch, then stores each order. `202` with one row an order; `409` where a `record_id`
+/// is there with other content (the other orders are stored); `400` with every fault, nothing stored; `415` for anything
+/// but JSON.
+///
+/// # Errors
+/// A [`Failure`] of the table: answered with 503, and safe to send again.
+pub async fn post_orders(request: Request, cx: Context<()>) -> Result<Response, Failure> {
+    if !request.is_json() {
+        let detail = "send the orders as application/json, in UTF-8, without content-encoding";
+        return Ok(Problem::new(415, "unsupported_media_type", detail).into());
+    }
+    let orders = match parse_orders(&request.body) {
+        Ok(orders) => orders,
+        Err(faults) => {
+            let detail =
+                "nothing was stored; every fault stands in `errors`, with a JSON Pointer into the body";
+            return Ok(Problem::new(400, "invalid_orders", detail)
+                .with("errors", faults)
+                .into());
+        }
+    };
+    let outcomes = take(&orders, &cx).await?;
+    let rows: Vec<Row<'_>> = orders
+        .iter()
+        .zip(outcomes)
+        .map(|(order, outcome)| Row {
+            record_id: &order.record_id,
+            outcome,
+        })
+        .collect();
+    if rows.iter().any(|row| row.outcome == Taken::Conflict) {
+        let detail = "a record_id marked `conflict` is there with other content and was not changed; the others are stored";
+        return Ok(Problem::new(409, "conflict", detail).with("results", rows).into());
+    }
+    Ok(Response::json(202, &serde_json::json!({ "results": rows })))
+}
+
+async fn take(orders: &[NewOrder], cx: &Context<()>) -> Result<Vec<Taken>, Failure> {
+    let now = cx.now();
+    let commits = orders.iter().map(|new| {
+        let id = format!("{:016x}{:016x}", cx.random().next_u64(), cx.random().next_u64());
+        Stored::new(Order::receive(new.clone(), now))
+            .with_correlation_id(id)
+            .commit("received")
+    });
+    let committed = cx.commit_all(commits.collect()).await?;
+    let mut outcomes = vec![Taken::Stored; orders.len()];
+    let there: Vec<usize> = (0..orders.len())
+        .filter(|at| committed[*at] == Committed::Conflict)
+        .collect();
+    let ids: Vec<&str> = there.iter().map(|at| orders[*at].record_id.as_str()).collect();
+    for (at, existing) in there.into_iter().zip(cx.get::<Order>(&ids).await?) {
+        outcomes[at] = match existing {
+            Some(existing) if existing.same_content(&orders[at]) => Taken::Unchanged,
+            Some(_) => Taken::Conflict,
+            None => {
+                let detail = "an order with this record_id expired just now";
+                return Err(Failure::transient("expired_meanwhile", detail));
+            }
+        };
+    }
+    Ok(outcomes)
+}
+
+/// An order as it is told.
+#[derive(Serialize)]
+struct View<'a> {
+    #[serde(flatten)]
+    order: &'a Order,
+    version: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<&'a str>,
+    trail: &'a [TrailEntry],
+    #[serde(skip_serializing_if = "is_zero")]
+    trail_dropped: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // the shape serde asks for
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+/// `GET /orders/{record_id}`: the order with its trail, or 404.
+///
+/// # Errors
+/// A [`Failure`] of the table.
+pub async fn get_order(request: Request, cx: Context<()>) -> Result<Response, Failure> {
+    let id = request
+        .parameters
+        .get("record_id")
+        .map(String::as_str)
+        .unwrap_or_default();
+    let found = cx.get::<Order>(&[id]).await?.pop().flatten();
+    let Some(order) = found else {
+        return Ok(Problem::new(
+            404,
+            "no_such_order",
+            "no order has this record_id, or it has expired",
+        )
+        .into());
+    };
+    let view = View {
+        order: &order,
+        version: order.version(),
+        correlation_id: order.correlation_id(),
+        trace_id: order.trace_id(),
+        trail: &order.trail().entries,
+        trail_dropped: order.trail().dropped,
+    };
+    Ok(Response::json(200, &view))
+}

@@ -1,0 +1,786 @@
+//! A run: the orders open when it starts are handed to the platform, which is asked until it has decided; then every
+//! decision is committed, page by page. Lambda A, `poll_auction`, does one round of it per message and re-enqueues itself.
+//!
+//! ```text
+//! (TakingOver) ─▶ Gathering ─▶ Waiting ⟲ not ready ─▶ Deciding ─▶ (Reconciling) ─▶ Ended
+//! ```
+//!
+//! Each round ends with the run's own commit, which carries the next round's number: a duplicate of a round that is over
+//! finds another number and ends there. What a crash leaves half-done in a round is found done when it is repeated.
+//!
+//! An order that a run takes leaves the index of open orders, so that a later run does not even see it. Which orders a run
+//! took stands in its pages, each written *before* the first of its orders is taken: so no order is ever in neither place.
+//! A run that has passed its deadline is taken over by the next: its undecided orders become that run's, page by page.
+
+use super::{
+    platform::{Answer, AuctionPlatform, Decision, SubmittedOrder},
+    results::OrderDecided,
+};
+use futures_util::future::try_join_all;
+use quadrille::{
+    Backoff, Commit, Committed, Context, Entity, Event, Failure, Handled, Outcome, Stored, Timestamp,
+    auction::{OPEN_SHARDS, Order, OrderStatus, open_partition},
+    port::{IndexEntry, IndexQuery},
+};
+use serde::{Deserialize, Serialize};
+use std::{borrow::Cow, collections::HashMap, time::Duration};
+
+/// Orders worked in one round: bounds memory and the time of a round, whatever the size of the run.
+pub const ORDERS_PER_ROUND: usize = 1_000;
+
+/// Faults of a round that are told one by one; the rest in one sum. Bounds the run's item.
+const FAULTS_TOLD_MAX: usize = 100;
+
+/// How long a run is kept after its deadline.
+const RUN_KEPT: Duration = Duration::from_secs(2 * 86_400);
+
+/// Times a round looks again at orders it lost a race for.
+const RACES_MAX: usize = 5;
+
+/// What `poll_auction` may emit.
+pub type Emits = (PollAuction, OrderDecided);
+
+/// "It is time for round `round` of this run." Round 0 is the kickoff.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PollAuction {
+    /// The scheduled time of the kickoff, RFC 3339: a repeated kickoff is the same run.
+    pub run_id: String,
+    /// Which round it is.
+    #[serde(default)]
+    pub round: u32,
+}
+
+impl Event for PollAuction {
+    const TYPE: &'static str = "auction.poll";
+    type Entity = Run;
+    fn subject(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.run_id)
+    }
+}
+
+/// A run of the auction.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Run {
+    /// The scheduled time of its kickoff.
+    pub run_id: String,
+    /// Orders received after this are the next run's.
+    pub started_at: Timestamp,
+    /// When it fails if it has not ended; its undecided orders are the next run's then.
+    pub deadline: Timestamp,
+    /// The round to come.
+    pub round: u32,
+    /// How far it is.
+    pub phase: Phase,
+    /// Asks answered "not ready".
+    pub polls: u32,
+    /// Pages handed to the platform.
+    pub pages: u32,
+    /// Orders handed to the platform.
+    pub submitted: u64,
+    /// Orders accepted.
+    pub accepted: u64,
+    /// Orders rejected.
+    pub rejected: u64,
+    /// Orders whose decision is missing or of an unknown status.
+    pub undecidable: u64,
+}
+
+/// How far a run is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Taking the undecided orders of a run that passed its deadline.
+    TakingOver {
+        /// That run.
+        from: String,
+        /// The page of it to come.
+        page: u32,
+    },
+    /// Taking open orders and handing them to the platform.
+    Gathering(Cursors),
+    /// The platform has them all and has not decided.
+    Waiting,
+    /// Committing decisions.
+    Deciding {
+        /// The platform's page token; `None` for the first page.
+        after: Option<String>,
+        /// Decisions of that page already committed.
+        offset: usize,
+    },
+    /// Looking through the run's own pages for orders whose decision is missing.
+    Reconciling {
+        /// The page to come.
+        page: u32,
+    },
+    /// Over.
+    Ended,
+}
+
+/// A place in each shard of the open orders: all are read on together, so that a page holds orders of one time, which lie
+/// together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursors(Vec<Cursor>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Cursor {
+    After(String),
+    Done,
+}
+
+impl Cursors {
+    fn start() -> Self {
+        Self((0..OPEN_SHARDS).map(|_| Cursor::After(String::new())).collect())
+    }
+
+    fn is_done(&self) -> bool {
+        self.0.iter().all(|cursor| *cursor == Cursor::Done)
+    }
+
+    /// The next page of open orders received by `started_at`, moving on behind them.
+    async fn next_page(
+        &mut self,
+        started_at: Timestamp,
+        cx: &Context<Emits>,
+    ) -> Result<Vec<Stored<Order>>, Failure> {
+        let before = format!("{:015}", started_at.as_millis() + 1);
+        let limit = ORDERS_PER_ROUND / self.0.len().max(1);
+        let queries = self.0.iter().enumerate().filter_map(|(shard, cursor)| {
+            let Cursor::After(after) = cursor else { return None };
+            let query = IndexQuery {
+                partition: open_partition(shard as u64),
+                after: Some(after.clone()).filter(|after| !after.is_empty()),
+                before: Some(before.clone()),
+                limit,
+            };
+            Some(async move { Ok::<_, Failure>((shard, cx.query::<Order>(&query).await?)) })
+        });
+        let pages = try_join_all(queries).await?;
+        let mut orders = Vec::new();
+        for (shard, (page, next)) in pages {
+            orders.extend(page);
+            self.0[shard] = next.map_or(Cursor::Done, Cursor::After);
+        }
+        // In the order they came in, as they lie in the table.
+        orders.sort_by(|a, b| (a.received_at, &a.record_id).cmp(&(b.received_at, &b.record_id)));
+        Ok(orders)
+    }
+}
+
+/// The index partition of the runs that have not ended, by deadline.
+const LIVE_RUNS: &str = "live-runs";
+
+impl Entity for Run {
+    const KIND: &'static str = "run";
+
+    fn id(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.run_id)
+    }
+
+    fn expires_at(&self) -> Option<Timestamp> {
+        Some(self.deadline + RUN_KEPT)
+    }
+
+    fn index(&self) -> Option<IndexEntry> {
+        (self.phase != Phase::Ended).then(|| IndexEntry {
+            partition: LIVE_RUNS.into(),
+            sort: format!("{:015}/{}", self.deadline.as_millis(), self.run_id),
+        })
+    }
+}
+
+impl Run {
+    fn start(run_id: String, started_at: Timestamp, deadline: Timestamp, phase: Phase) -> Self {
+        Self {
+            run_id,
+            started_at,
+            deadline,
+            round: 0,
+            phase,
+            polls: 0,
+            pages: 0,
+            submitted: 0,
+            accepted: 0,
+            rejected: 0,
+            undecidable: 0,
+        }
+    }
+}
+
+/// Which orders a run was about to take in one round, written before it takes the first.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunPage {
+    run_id: String,
+    page: u32,
+    /// The run they are taken over from; `None` for open orders.
+    from: Option<String>,
+    record_ids: Vec<String>,
+    /// How far the run is once it has them.
+    next: Phase,
+    expires_at: Timestamp,
+}
+
+impl RunPage {
+    fn id_of(run_id: &str, page: u32) -> String {
+        format!("{run_id}/{page:08}")
+    }
+}
+
+impl Entity for RunPage {
+    const KIND: &'static str = "run-page";
+
+    fn id(&self) -> Cow<'_, str> {
+        Cow::Owned(Self::id_of(&self.run_id, self.page))
+    }
+
+    fn expires_at(&self) -> Option<Timestamp> {
+        Some(self.expires_at)
+    }
+}
+
+/// Lambda A: one round of a run.
+///
+/// # Errors
+/// Transient failures of table and platform; permanent: `malformed_run`, `entity_gone`, and what the platform refuses.
+pub async fn poll_auction(
+    platform: &dyn AuctionPlatform,
+    backoff: Backoff,
+    run: Option<Stored<Run>>,
+    event: PollAuction,
+    cx: Context<Emits>,
+) -> Outcome<Emits> {
+    let run = match run {
+        None if event.round == 0 => {
+            let malformed = |error| Failure::permanent("malformed_run", format_args!("run_id: {error}"));
+            let started_at = Timestamp::parse(&event.run_id).map_err(malformed)?;
+            let deadline = cx.deadline().unwrap_or(Timestamp::MAX);
+            let phase = overdue(&cx)
+                .await?
+                .unwrap_or_else(|| Phase::Gathering(Cursors::start()));
+            Stored::new(Run::start(event.run_id, started_at, deadline, phase))
+        }
+        None => {
+            return Err(Failure::permanent(
+                "entity_gone",
+                "the run of this round has expired",
+            ));
+        }
+        Some(run) if run.round != event.round => return Ok(Handled::Already("this round is over")),
+        Some(run) => run,
+    };
+    match run.phase.clone() {
+        Phase::TakingOver { from, page } => take_over(run, from, page, platform, &cx).await,
+        Phase::Gathering(cursors) => gather(run, cursors, platform, &cx).await,
+        Phase::Waiting => match platform.results(&run.run_id, run.polls, None).await? {
+            Answer::NotReady => {
+                let mut run = run;
+                run.polls += 1;
+                let wait = backoff.after(run.polls, cx.random());
+                let what = format!("waiting: not ready (ask {})", run.polls);
+                Ok(next_round(run, what, Some(wait)).into())
+            }
+            Answer::Ready {
+                decisions,
+                faults,
+                next,
+            } => {
+                decide(
+                    run,
+                    Page {
+                        after: None,
+                        offset: 0,
+                        decisions,
+                        faults,
+                        next,
+                    },
+                    &cx,
+                )
+                .await
+            }
+        },
+        Phase::Deciding { after, offset } => {
+            match platform.results(&run.run_id, run.polls, after.as_deref()).await? {
+                Answer::NotReady => Err(Failure::transient(
+                    "platform_error",
+                    "the platform had decided and says again that it has not",
+                )),
+                Answer::Ready {
+                    decisions,
+                    faults,
+                    next,
+                } => {
+                    decide(
+                        run,
+                        Page {
+                            after,
+                            offset,
+                            decisions,
+                            faults,
+                            next,
+                        },
+                        &cx,
+                    )
+                    .await
+                }
+            }
+        }
+        Phase::Reconciling { page } => reconcile(run, page, &cx).await,
+        Phase::Ended => Ok(Handled::Already("the run has ended")),
+    }
+}
+
+/// The run's commit that calls its next round.
+fn next_round(
+    mut run: Stored<Run>,
+    what: impl Into<Cow<'static, str>>,
+    wait: Option<Duration>,
+) -> Commit<Emits> {
+    run.round += 1;
+    let event = PollAuction {
+        run_id: run.run_id.clone(),
+        round: run.round,
+    };
+    match wait {
+        Some(wait) => run.commit(what).emit_after(wait, event),
+        None => run.commit(what).emit(event),
+    }
+}
+
+/// The run's last commit.
+fn end(mut run: Stored<Run>) -> Commit<Emits> {
+    run.round += 1;
+    run.phase = Phase::Ended;
+    let what = format!(
+        "ended: {} submitted, {} accepted, {} rejected, {} undecidable",
+        run.submitted, run.accepted, run.rejected, run.undecidable
+    );
+    run.commit(what)
+}
+
+/// Taking over the first run that passed its deadline without ending, if there is one.
+async fn overdue(cx: &Context<Emits>) -> Result<Option<Phase>, Failure> {
+    let query = IndexQuery {
+        partition: LIVE_RUNS.into(),
+        after: None,
+        before: Some(format!("{:015}", cx.now().as_millis())),
+        limit: 1,
+    };
+    let (runs, _) = cx.query::<Run>(&query).await?;
+    Ok(runs.first().map(|run| Phase::TakingOver {
+        from: run.run_id.clone(),
+        page: 0,
+    }))
+}
+
+/// Takes over a page of a run that passed its deadline; behind its last page, ends it.
+async fn take_over(
+    mut run: Stored<Run>,
+    from: String,
+    page: u32,
+    platform: &dyn AuctionPlatform,
+    cx: &Context<Emits>,
+) -> Outcome<Emits> {
+    let theirs = cx
+        .get::<RunPage>(&[RunPage::id_of(&from, page)])
+        .await?
+        .pop()
+        .flatten();
+    if let Some(theirs) = theirs {
+        let next = Phase::TakingOver {
+            from: from.clone(),
+            page: page + 1,
+        };
+        let wanted = Wanted {
+            from: Some(from.clone()),
+            record_ids: theirs.record_ids.clone(),
+            loaded: None,
+            next,
+        };
+        take_page(&mut run, wanted, platform, cx).await?;
+        let what = format!("took over page {page} of run {from}, which passed its deadline");
+        return Ok(next_round(run, what, None).into());
+    }
+    if let Some(mut overdue) = cx.get::<Run>(&[&from]).await?.pop().flatten()
+        && overdue.phase != Phase::Ended
+    {
+        overdue.phase = Phase::Ended;
+        overdue.round += 1;
+        let what = format!(
+            "failed: deadline passed; its open orders went to run {}",
+            run.run_id
+        );
+        cx.commit_all(vec![overdue.commit(what)]).await?;
+    }
+    run.phase = overdue(cx)
+        .await?
+        .unwrap_or_else(|| Phase::Gathering(Cursors::start()));
+    Ok(next_round(run, format!("took over run {from}"), None).into())
+}
+
+/// Takes a page of open orders for the run, then hands it to the platform.
+async fn gather(
+    mut run: Stored<Run>,
+    mut cursors: Cursors,
+    platform: &dyn AuctionPlatform,
+    cx: &Context<Emits>,
+) -> Outcome<Emits> {
+    let orders = cursors.next_page(run.started_at, cx).await?;
+    let next = if cursors.is_done() {
+        Phase::Waiting
+    } else {
+        Phase::Gathering(cursors)
+    };
+    let record_ids = orders.iter().map(|order| order.record_id.clone()).collect();
+    take_page(
+        &mut run,
+        Wanted {
+            from: None,
+            record_ids,
+            loaded: Some(orders),
+            next,
+        },
+        platform,
+        cx,
+    )
+    .await?;
+    if run.phase != Phase::Waiting {
+        let what = format!("submitted {} orders", run.submitted);
+        return Ok(next_round(run, what, None).into());
+    }
+    if run.submitted == 0 {
+        // Nothing to auction: most runs of an idle system end here, and cost no write.
+        return Ok(if run.version() == 0 {
+            Handled::Already("no order is open")
+        } else {
+            end(run).into()
+        });
+    }
+    let what = format!("submitted {} orders, all that were open", run.submitted);
+    Ok(next_round(run, what, None).into())
+}
+
+/// What a round is about to take.
+struct Wanted {
+    from: Option<String>,
+    record_ids: Vec<String>,
+    /// The orders, where they were just read.
+    loaded: Option<Vec<Stored<Order>>>,
+    next: Phase,
+}
+
+/// Writes down the page, takes its orders, hands them to the platform, and moves the run on (the caller commits it). A
+/// page that an earlier attempt wrote down is the one that counts.
+async fn take_page(
+    run: &mut Stored<Run>,
+    wanted: Wanted,
+    platform: &dyn AuctionPlatform,
+    cx: &Context<Emits>,
+) -> Result<(), Failure> {
+    let id = RunPage::id_of(&run.run_id, run.pages);
+    // A first round is seldom a second attempt: the page is looked for only if writing it finds it there.
+    let mut page = RunPage {
+        run_id: run.run_id.clone(),
+        page: run.pages,
+        from: wanted.from,
+        record_ids: wanted.record_ids,
+        next: wanted.next,
+        expires_at: run.deadline + RUN_KEPT,
+    };
+    let mut loaded = wanted.loaded;
+    // An empty page is not written; still an earlier attempt may have written one, and taken its orders from the index.
+    let written = if page.record_ids.is_empty() {
+        cx.get::<RunPage>(&[&id]).await?.pop().flatten()
+    } else {
+        let commit = Stored::new(page.clone()).commit("about to be taken");
+        match cx.commit_all(vec![commit]).await?.first() {
+            Some(Committed::Conflict) => cx.get::<RunPage>(&[&id]).await?.pop().flatten(),
+            _ => None,
+        }
+    };
+    if let Some(written) = written {
+        page = written.into_state();
+        loaded = None;
+    }
+    if !page.record_ids.is_empty() {
+        let orders = match loaded {
+            Some(orders) => orders,
+            None => cx
+                .get::<Order>(&page.record_ids)
+                .await?
+                .into_iter()
+                .flatten()
+                .collect(),
+        };
+        let taken = claim(run, page.from.as_deref(), orders, cx).await?;
+        if !taken.is_empty() {
+            platform.submit(&run.run_id, run.pages, &taken).await?;
+        }
+        run.pages += 1;
+        run.submitted += taken.len() as u64;
+    }
+    run.phase = page.next;
+    Ok(())
+}
+
+/// Makes the orders of a page the run's own; answers those that are, whether since now or since an earlier attempt.
+async fn claim(
+    run: &Run,
+    from: Option<&str>,
+    orders: Vec<Stored<Order>>,
+    cx: &Context<Emits>,
+) -> Result<Vec<SubmittedOrder>, Failure> {
+    let mut claimed = Vec::with_capacity(orders.len());
+    let mut left = orders;
+    for _ in 0..RACES_MAX {
+        let mut taking = Vec::new();
+        let mut commits = Vec::new();
+        for mut order in left {
+            if order.run_id.as_ref() == Some(&run.run_id) {
+                claimed.push(submitted(&order));
+            } else if order.is_undecided() && order.run_id.as_deref() == from {
+                order.run_id = Some(run.run_id.clone());
+                order.status = OrderStatus::Submitted;
+                taking.push(submitted(&order));
+                commits.push(order.commit(format!("submitted to run {}", run.run_id)));
+            }
+        }
+        let mut lost = Vec::new();
+        for (order, committed) in taking.into_iter().zip(cx.commit_all(commits).await?) {
+            match committed {
+                Committed::Applied => claimed.push(order),
+                Committed::Conflict => lost.push(order.record_id),
+            }
+        }
+        if lost.is_empty() {
+            return Ok(claimed);
+        }
+        left = cx.get::<Order>(&lost).await?.into_iter().flatten().collect();
+    }
+    Err(Failure::transient(
+        "conflict",
+        "others keep changing the orders of this page",
+    ))
+}
+
+fn submitted(order: &Order) -> SubmittedOrder {
+    SubmittedOrder {
+        record_id: order.record_id.clone(),
+        parameter_1: order.parameter_1.clone(),
+        parameter_2: order.parameter_2.clone(),
+    }
+}
+
+/// A page of the platform's answer.
+struct Page {
+    after: Option<String>,
+    offset: usize,
+    decisions: Vec<Decision>,
+    faults: Vec<String>,
+    next: Option<String>,
+}
+
+/// Commits a slice of the decisions of a page.
+async fn decide(mut run: Stored<Run>, page: Page, cx: &Context<Emits>) -> Outcome<Emits> {
+    let Page {
+        after,
+        offset,
+        decisions,
+        faults,
+        next,
+    } = page;
+    let total = decisions.len();
+    let slice: Vec<Decision> = decisions
+        .into_iter()
+        .skip(offset)
+        .take(ORDERS_PER_ROUND)
+        .collect();
+    let done = offset + slice.len();
+    let mut told: Vec<OrderDecided> = Vec::new();
+    if offset == 0 {
+        told.extend(
+            faults
+                .into_iter()
+                .map(|fault| OrderDecided::broken(&run.run_id, fault)),
+        );
+    }
+    let mut by_id: HashMap<String, Decision> = HashMap::with_capacity(slice.len());
+    let mut order_of_ids = Vec::with_capacity(slice.len());
+    for decision in slice {
+        match by_id.get(&decision.record_id) {
+            Some(first) if first.status != decision.status => {
+                told.push(OrderDecided::fault(
+                    &run.run_id,
+                    &decision.record_id,
+                    "conflicting_decision",
+                ));
+            }
+            Some(_) => {}
+            None => {
+                order_of_ids.push(decision.record_id.clone());
+                by_id.insert(decision.record_id.clone(), decision);
+            }
+        }
+    }
+    let mut left = order_of_ids;
+    for attempt in 0..=RACES_MAX {
+        if left.is_empty() {
+            break;
+        }
+        if attempt == RACES_MAX {
+            return Err(Failure::transient(
+                "conflict",
+                "others keep changing the orders of this page",
+            ));
+        }
+        let orders = cx.get::<Order>(&left).await?;
+        let mut commits = Vec::with_capacity(left.len());
+        let mut committing = Vec::with_capacity(left.len());
+        for (id, order) in left.into_iter().zip(orders) {
+            let Some(decision) = by_id.get(&id) else { continue };
+            match applied(&mut run, order, decision, cx.now()) {
+                Applied::Commit(commit) => {
+                    commits.push(*commit);
+                    committing.push(id);
+                }
+                Applied::Before => {}
+                Applied::Fault(reason) => told.push(OrderDecided::fault(&run.run_id, &id, reason)),
+            }
+        }
+        let mut lost = Vec::new();
+        for (id, committed) in committing.into_iter().zip(cx.commit_all(commits).await?) {
+            if committed == Committed::Conflict {
+                if let Some(decision) = by_id.get(&id) {
+                    *run.count_of(decision) -= 1;
+                }
+                lost.push(id);
+            }
+        }
+        left = lost;
+    }
+    let decided = run.accepted + run.rejected + run.undecidable;
+    let commit = if done < total {
+        run.phase = Phase::Deciding { after, offset: done };
+        next_round(run, format!("decided {decided} orders"), None)
+    } else if next.is_some() {
+        run.phase = Phase::Deciding {
+            after: next,
+            offset: 0,
+        };
+        next_round(run, format!("decided {decided} orders"), None)
+    } else if decided < run.submitted {
+        run.phase = Phase::Reconciling { page: 0 };
+        let what = format!(
+            "decided {decided} orders, {} are missing",
+            run.submitted - decided
+        );
+        next_round(run, what, None)
+    } else {
+        end(run)
+    };
+    Ok(tell(commit, told).into())
+}
+
+/// Emits the faults with the run's commit: they have no order to be committed with.
+fn tell(mut commit: Commit<Emits>, mut told: Vec<OrderDecided>) -> Commit<Emits> {
+    let more = told.len().saturating_sub(FAULTS_TOLD_MAX);
+    told.truncate(FAULTS_TOLD_MAX);
+    if let (Some(last), true) = (told.last().cloned(), more > 0) {
+        told.push(OrderDecided::broken(
+            &last.run_id,
+            format!("and {more} more decisions of this page that fit no order"),
+        ));
+    }
+    for event in told {
+        commit = commit.emit(event);
+    }
+    commit
+}
+
+enum Applied {
+    Commit(Box<Commit<Emits>>),
+    /// An earlier attempt at this round did it.
+    Before,
+    Fault(&'static str),
+}
+
+impl Run {
+    /// Where a decision is counted.
+    fn count_of(&mut self, decision: &Decision) -> &mut u64 {
+        match decision.status.as_deref() {
+            Some("accepted") => &mut self.accepted,
+            Some("rejected") => &mut self.rejected,
+            _ => &mut self.undecidable,
+        }
+    }
+}
+
+/// What a decision does to its order.
+fn applied(run: &mut Run, order: Option<Stored<Order>>, decision: &Decision, now: Timestamp) -> Applied {
+    let Some(mut order) = order.filter(|order| order.run_id.as_ref() == Some(&run.run_id)) else {
+        return Applied::Fault("unknown_order");
+    };
+    let undecidable = match decision.status.as_deref() {
+        Some("accepted" | "rejected") => None,
+        Some(_) => Some("unknown_status"),
+        None => Some("decision_missing"),
+    };
+    let status = match decision.status.as_deref() {
+        Some("accepted") => OrderStatus::Accepted,
+        Some("rejected") => OrderStatus::Rejected,
+        _ => order.status,
+    };
+    if !order.is_undecided() {
+        if order.status != status || order.undecidable.as_deref() != undecidable {
+            return Applied::Fault("conflicting_decision");
+        }
+        *run.count_of(decision) += 1;
+        return Applied::Before;
+    }
+    *run.count_of(decision) += 1;
+    order.status = status;
+    order.power.clone_from(&decision.power);
+    order.undecidable = undecidable.map(Cow::Borrowed);
+    order.decided_at = Some(now);
+    let what = match undecidable {
+        None => Cow::Borrowed(status.as_str()),
+        Some(reason) => Cow::Owned(format!("undecidable: {reason}")),
+    };
+    let event = OrderDecided::of(&order, &run.run_id);
+    Applied::Commit(Box::new(order.commit(what).emit(event)))
+}
+
+/// Names the orders of a page of the run that the platform said nothing about.
+async fn reconcile(mut run: Stored<Run>, page: u32, cx: &Context<Emits>) -> Outcome<Emits> {
+    let record_ids = match cx
+        .get::<RunPage>(&[RunPage::id_of(&run.run_id, page)])
+        .await?
+        .pop()
+        .flatten()
+    {
+        Some(page) => page.into_state().record_ids,
+        None => Vec::new(),
+    };
+    let orders = cx.get::<Order>(&record_ids).await?.into_iter().flatten();
+    let missing = orders.filter(|order| order.run_id.as_ref() == Some(&run.run_id) && order.is_undecided());
+    let now = cx.now();
+    let commits = missing.map(|mut order| {
+        order.undecidable = Some(Cow::Borrowed("decision_missing"));
+        order.decided_at = Some(now);
+        let event = OrderDecided::of(&order, &run.run_id);
+        order.commit("undecidable: decision_missing").emit(event)
+    });
+    let commits = commits.collect();
+    if cx.commit_all(commits).await?.contains(&Committed::Conflict) {
+        return Err(Failure::transient(
+            "conflict",
+            "an order of this page was changed meanwhile",
+        ));
+    }
+    if page + 1 < run.pages {
+        run.phase = Phase::Reconciling { page: page + 1 };
+        return Ok(next_round(run, "looking for orders whose decision is missing", None).into());
+    }
+    // Counted at the end: a repeated page would not find again what it named before.
+    run.undecidable = run.submitted.saturating_sub(run.accepted + run.rejected);
+    Ok(end(run).into())
+}
