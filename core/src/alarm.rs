@@ -51,16 +51,9 @@ impl Event for Alert {
 impl Alert {
     /// One line for people.
     pub fn summary(&self) -> String {
-        let reasons: Vec<String> = self
-            .reasons
-            .iter()
-            .map(|(reason, count)| format!("{reason} {count}"))
-            .collect();
-        let reasons = if reasons.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", reasons.join(", "))
-        };
+        let reasons: Vec<String> =
+            self.reasons.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+        let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
         match self.state {
             AlertState::Alarm => {
                 format!(

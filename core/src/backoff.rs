@@ -22,12 +22,7 @@ pub struct Backoff {
 impl Default for Backoff {
     /// 1 s, doubling to 5 min, half of it random.
     fn default() -> Self {
-        Self {
-            initial: Duration::from_secs(1),
-            max: Duration::from_secs(300),
-            multiplier: 2.0,
-            jitter: 0.5,
-        }
+        Self { initial: Duration::from_secs(1), max: Duration::from_secs(300), multiplier: 2.0, jitter: 0.5 }
     }
 }
 
@@ -74,11 +69,8 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_the_cap() {
-        let backoff = Backoff {
-            initial: Duration::from_secs(1),
-            max: Duration::from_secs(5),
-            ..Backoff::default()
-        };
+        let backoff =
+            Backoff { initial: Duration::from_secs(1), max: Duration::from_secs(5), ..Backoff::default() };
         let waits: Vec<_> = (1..=5).map(|n| backoff.longest(n).as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 5, 5]);
         assert_eq!(backoff.total(4), Duration::from_secs(7));

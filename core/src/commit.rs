@@ -26,7 +26,7 @@ use std::{borrow::Cow, marker::PhantomData, time::Duration};
 /// ```
 #[derive(Debug)]
 pub struct Commit<Em> {
-    pending: Pending,
+    pending: Box<Pending>,
     emits: PhantomData<fn() -> Em>,
 }
 
@@ -62,10 +62,7 @@ impl<Em> Commit<Em> {
             what,
             events: Vec::new(),
         };
-        Self {
-            pending,
-            emits: PhantomData,
-        }
+        Self { pending: Box::new(pending), emits: PhantomData }
     }
 
     /// Emits `event` with this commit.
@@ -98,7 +95,7 @@ impl<Em> Commit<Em> {
         self
     }
 
-    pub(crate) fn into_pending(self) -> Pending {
+    pub(crate) fn into_pending(self) -> Box<Pending> {
         self.pending
     }
 }
@@ -146,15 +143,7 @@ impl Pending {
         stamp: &Stamp<'_>,
         carried: impl Fn(&'static str) -> Carried,
     ) -> Result<Write, Failure> {
-        let Self {
-            key,
-            state,
-            history,
-            index,
-            expires_at,
-            what,
-            events,
-        } = self;
+        let Self { key, state, history, index, expires_at, what, events } = self;
         let unwritable = |error: String| Failure::permanent("unwritable", format_args!("{key}: {error}"));
         let state = state.map_err(unwritable)?;
         let version = history.version.saturating_add(1);
@@ -205,13 +194,7 @@ impl Pending {
         Ok(Write {
             index_changed: is_new || index != history.index,
             expiry_changed: is_new || expires_at != history.expires_at,
-            item: Item {
-                key,
-                version,
-                document,
-                expires_at,
-                index,
-            },
+            item: Item { key, version, document, expires_at, index },
             expected: history.version,
             now: stamp.now,
             outbox,

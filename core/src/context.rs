@@ -20,10 +20,7 @@ pub struct Context<Em> {
 
 impl<Em> Clone for Context<Em> {
     fn clone(&self) -> Self {
-        Self {
-            call: self.call.clone(),
-            emits: PhantomData,
-        }
+        Self { call: self.call.clone(), emits: PhantomData }
     }
 }
 
@@ -78,10 +75,7 @@ pub enum Committed {
 
 impl<Em> Context<Em> {
     pub(crate) fn new(call: Call) -> Self {
-        Self {
-            call,
-            emits: PhantomData,
-        }
+        Self { call, emits: PhantomData }
     }
 
     /// The time now.
@@ -147,10 +141,7 @@ impl<Em> Context<Em> {
     ) -> Result<(Vec<Stored<E>>, Option<String>), Failure> {
         let now = self.now();
         let page = self.call.table_of::<E>()?.query(query).await?;
-        let live = page
-            .items
-            .iter()
-            .filter(|item| item.expires_at.is_none_or(|at| at > now));
+        let live = page.items.iter().filter(|item| item.expires_at.is_none_or(|at| at > now));
         Ok((live.map(Stored::read).collect::<Result<_, _>>()?, page.next))
     }
 
@@ -161,7 +152,7 @@ impl<Em> Context<Em> {
     /// A [`Failure`] where a table could not take one of them for another reason than a race; others may have been
     /// applied: a redelivery finds them so.
     pub async fn commit_all(&self, commits: Vec<Commit<Em>>) -> Result<Vec<Committed>, Failure> {
-        let pending = commits.into_iter().map(Commit::into_pending).collect();
+        let pending = commits.into_iter().map(|commit| *commit.into_pending()).collect();
         let outcomes = self.call.commit(pending).await;
         outcomes
             .into_iter()
@@ -217,15 +208,12 @@ impl Call {
 
     /// Commits each on its own, one request a table; answers in their order.
     pub(crate) async fn commit(&self, commits: Vec<Pending>) -> Vec<Result<(), NotCommitted>> {
-        let stamp = self
-            .about
-            .stamp(&self.model.name, &self.step, self.ports.clock.now());
+        let stamp = self.about.stamp(&self.model.name, &self.step, self.ports.clock.now());
         let writes = commits
             .into_iter()
             .map(|pending| {
                 pending.into_write(&stamp, |event_type| {
-                    self.model
-                        .carried(&self.step, self.about.carried, event_type, stamp.now)
+                    self.model.carried(&self.step, self.about.carried, event_type, stamp.now)
                 })
             })
             .collect();
@@ -245,10 +233,7 @@ pub(crate) async fn commit_writes(
         let placed = write.and_then(|write| {
             let kind = write.item.key.split_once('/').map_or("", |(kind, _)| kind);
             let table = model.table_of(kind).ok_or_else(|| {
-                Failure::permanent(
-                    "no_table",
-                    format_args!("no table of the definition holds kind {kind:?}"),
-                )
+                Failure::permanent("no_table", format_args!("no table of the definition holds kind {kind:?}"))
             })?;
             Ok((table, write))
         });

@@ -62,11 +62,8 @@ impl DeadLetter {
         told: Told<'_>,
         now: Timestamp,
     ) -> NewMessage {
-        let first_seen = message
-            .attributes
-            .get(FIRST_SEEN)
-            .cloned()
-            .unwrap_or_else(|| message.sent_at.to_string());
+        let first_seen =
+            message.attributes.get(FIRST_SEEN).cloned().unwrap_or_else(|| message.sent_at.to_string());
         let mut attributes = Attributes::from([
             (REASON.to_owned(), failure.reason().to_owned()),
             (DETAIL.to_owned(), failure.detail().to_owned()),
@@ -81,19 +78,12 @@ impl DeadLetter {
                 attributes.insert(name.to_owned(), crate::failure::excerpt(value, 300));
             }
         }
-        NewMessage {
-            body: message.body.clone(),
-            attributes,
-            delay: Duration::ZERO,
-        }
+        NewMessage { body: message.body.clone(), attributes, delay: Duration::ZERO }
     }
 
     /// The message that a redrive sends back: the body, and when it was first seen.
     pub(crate) fn redriven(message: &Message) -> NewMessage {
-        let kept = message
-            .attributes
-            .get(FIRST_SEEN)
-            .map(|seen| (FIRST_SEEN.to_owned(), seen.clone()));
+        let kept = message.attributes.get(FIRST_SEEN).map(|seen| (FIRST_SEEN.to_owned(), seen.clone()));
         NewMessage {
             body: message.body.clone(),
             attributes: kept.into_iter().collect(),
@@ -104,11 +94,8 @@ impl DeadLetter {
     /// Reads what stands beside a message of a dead-letter queue.
     pub fn read(message: &Message) -> Self {
         let text = |name: &str| message.attributes.get(name).cloned();
-        let time = |name: &str| {
-            text(name)
-                .and_then(|at| Timestamp::parse(&at).ok())
-                .unwrap_or(message.sent_at)
-        };
+        let time =
+            |name: &str| text(name).and_then(|at| Timestamp::parse(&at).ok()).unwrap_or(message.sent_at);
         Self {
             reason: text(REASON).unwrap_or_else(|| RECEIVES_EXHAUSTED.to_owned()),
             detail: text(DETAIL).unwrap_or_default(),
@@ -116,9 +103,7 @@ impl DeadLetter {
             source_queue: text(SOURCE_QUEUE).unwrap_or_default(),
             correlation_id: text(CORRELATION_ID),
             subject: text(SUBJECT).or_else(|| subject_of(&message.body)),
-            attempts: text(ATTEMPTS)
-                .and_then(|count| count.parse().ok())
-                .unwrap_or(message.receive_count),
+            attempts: text(ATTEMPTS).and_then(|count| count.parse().ok()).unwrap_or(message.receive_count),
             first_seen: time(FIRST_SEEN),
             dead_at: time(DEAD_AT),
         }
@@ -130,7 +115,5 @@ fn subject_of(body: &str) -> Option<String> {
     struct Head {
         subject: String,
     }
-    serde_json::from_str::<Head>(body)
-        .ok()
-        .map(|head| crate::failure::excerpt(&head.subject, 300))
+    serde_json::from_str::<Head>(body).ok().map(|head| crate::failure::excerpt(&head.subject, 300))
 }

@@ -2,8 +2,8 @@
 //! streams, schedules on the clock; nothing polls. Stopping lets what is in hand finish.
 
 use crate::{
-    Choreography, Failure, Pipeline,
-    port::{ChangeStream, NewMessage, PortError, Ports},
+    Failure, Pipeline,
+    port::{ChangeStream, NewMessage, PortError},
     relay,
 };
 use std::{future::Future, sync::Arc, time::Duration};
@@ -27,9 +27,7 @@ pub struct Engine {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine")
-            .field("tasks", &self.tasks.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Engine").field("tasks", &self.tasks.len()).finish_non_exhaustive()
     }
 }
 
@@ -46,23 +44,15 @@ impl Stopping {
 }
 
 impl Engine {
-    /// Starts consumers, relay and schedules.
-    pub fn start(choreography: Choreography, ports: Ports) -> Self {
-        let pipeline = Pipeline::new(choreography, ports);
-        let mut engine = Self {
-            pipeline: pipeline.clone(),
-            stop: watch::Sender::new(false),
-            tasks: JoinSet::new(),
-        };
+    /// Starts consumers, relay and schedules of the pipeline's choreography.
+    pub fn start(pipeline: Pipeline) -> Self {
+        let mut engine =
+            Self { pipeline: pipeline.clone(), stop: watch::Sender::new(false), tasks: JoinSet::new() };
         let model = Arc::clone(pipeline.choreography().model());
         for step in &model.steps {
             for _ in 0..step.workers {
-                let (pipeline, name, queue, batch) = (
-                    pipeline.clone(),
-                    step.name.clone(),
-                    step.queue.clone(),
-                    step.batch,
-                );
+                let (pipeline, name, queue, batch) =
+                    (pipeline.clone(), step.name.clone(), step.queue.clone(), step.batch);
                 engine.spawn(|stopping| consume(pipeline, name, queue, batch, stopping));
             }
         }
@@ -105,15 +95,8 @@ impl Engine {
 pub async fn trigger(pipeline: &Pipeline, name: &str, scheduled: crate::Timestamp) -> Result<(), Failure> {
     let (queue, body) = pipeline.choreography().scheduled_message(name, scheduled)?;
     let queue = pipeline.ports().queue(&queue)?;
-    let sent = queue
-        .send(vec![NewMessage {
-            body,
-            ..NewMessage::default()
-        }])
-        .await;
-    sent.into_iter()
-        .collect::<Result<(), PortError>>()
-        .map_err(Failure::from)
+    let sent = queue.send(vec![NewMessage { body, ..NewMessage::default() }]).await;
+    sent.into_iter().collect::<Result<(), PortError>>().map_err(Failure::from)
 }
 
 async fn consume(pipeline: Pipeline, step: String, queue: String, batch: usize, mut stopping: Stopping) {
@@ -152,10 +135,7 @@ async fn pause(clock: &dyn crate::port::Clock, stopping: &mut Stopping) {
 }
 
 async fn forward(pipeline: Pipeline, stream: Arc<dyn ChangeStream>, mut stopping: Stopping) {
-    let (model, ports) = (
-        Arc::clone(pipeline.choreography().model()),
-        Arc::clone(pipeline.ports()),
-    );
+    let (model, ports) = (Arc::clone(pipeline.choreography().model()), Arc::clone(pipeline.ports()));
     loop {
         let read = tokio::select! {
             biased;

@@ -79,10 +79,7 @@ pub(crate) struct Document<'a> {
 impl<E: Entity> Stored<E> {
     /// An entity that is to be created: its commit succeeds only where there is none yet.
     pub fn new(state: E) -> Self {
-        Self {
-            state,
-            history: History::default(),
-        }
+        Self { state, history: History::default() }
     }
 
     /// Gives a new entity a correlation id of its own; without, it has that of the event or request that creates it.
@@ -124,10 +121,7 @@ impl<E: Entity> Stored<E> {
 
     /// Its trace, 32 hex digits.
     pub fn trace_id(&self) -> Option<&str> {
-        self.history
-            .traceparent
-            .as_deref()
-            .and_then(crate::event::trace_id)
+        self.history.traceparent.as_deref().and_then(crate::event::trace_id)
     }
 
     /// The state alone.
@@ -159,10 +153,7 @@ impl History {
 }
 
 fn unreadable(item: &Item, error: &serde_json::Error) -> Failure {
-    Failure::permanent(
-        "unreadable_entity",
-        format_args!("{} at version {}: {error}", item.key, item.version),
-    )
+    Failure::permanent("unreadable_entity", format_args!("{} at version {}: {error}", item.key, item.version))
 }
 
 impl<E> Deref for Stored<E> {
@@ -184,7 +175,5 @@ pub(crate) fn created_at(item: &Item) -> Option<Timestamp> {
     struct Created {
         created_at: Timestamp,
     }
-    serde_json::from_str::<Created>(&item.document)
-        .ok()
-        .map(|document| document.created_at)
+    serde_json::from_str::<Created>(&item.document).ok().map(|document| document.created_at)
 }

@@ -76,10 +76,7 @@ impl Envelope<Box<RawValue>> {
         if envelope.specversion != SPEC_VERSION {
             return Err(Failure::permanent(
                 "malformed",
-                format_args!(
-                    "CloudEvents specversion {:?}, not {SPEC_VERSION:?}",
-                    envelope.specversion
-                ),
+                format_args!("CloudEvents specversion {:?}, not {SPEC_VERSION:?}", envelope.specversion),
             ));
         }
         Ok(envelope)
@@ -93,11 +90,7 @@ impl Envelope<Box<RawValue>> {
         if self.event_type != E::TYPE {
             return Err(Failure::permanent(
                 "unexpected_event",
-                format_args!(
-                    "an event of type {:?} where {:?} is consumed",
-                    self.event_type,
-                    E::TYPE
-                ),
+                format_args!("an event of type {:?} where {:?} is consumed", self.event_type, E::TYPE),
             ));
         }
         serde_json::from_str(self.data.get())
@@ -117,12 +110,8 @@ pub fn trace_id(traceparent: &str) -> Option<&str> {
     let hex = |range: &[u8]| range.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let shaped = bytes.len() == 55
         && [2, 35, 52].iter().all(|at| bytes[*at] == b'-')
-        && [&bytes[..2], &bytes[3..35], &bytes[36..52], &bytes[53..]]
-            .into_iter()
-            .all(hex);
-    traceparent
-        .get(3..35)
-        .filter(|id| shaped && id.bytes().any(|byte| byte != b'0'))
+        && [&bytes[..2], &bytes[3..35], &bytes[36..52], &bytes[53..]].into_iter().all(hex);
+    traceparent.get(3..35).filter(|id| shaped && id.bytes().any(|byte| byte != b'0'))
 }
 
 /// The `traceparent` of what happens next: the same trace, a span derived from `id`; a new trace, derived from `id`
@@ -131,10 +120,7 @@ pub fn continue_trace(traceparent: Option<&str>, id: &str) -> String {
     let span = stable_hash(id.as_bytes()) | 1;
     match traceparent.and_then(trace_id) {
         Some(trace) => format!("00-{trace}-{span:016x}-01"),
-        None => format!(
-            "00-{:016x}{span:016x}-{span:016x}-01",
-            stable_hash(&span.to_le_bytes())
-        ),
+        None => format!("00-{:016x}{span:016x}-{span:016x}-01", stable_hash(&span.to_le_bytes())),
     }
 }
 

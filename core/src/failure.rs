@@ -49,11 +49,7 @@ impl Failure {
         if reason.len() > REASON_BYTES_MAX {
             reason = Cow::Owned(excerpt(&reason, REASON_BYTES_MAX));
         }
-        Self {
-            kind,
-            reason,
-            detail: excerpt(&detail.to_string(), DETAIL_BYTES_MAX),
-        }
+        Self { kind, reason, detail: excerpt(&detail.to_string(), DETAIL_BYTES_MAX) }
     }
 
     /// Transient or permanent.

@@ -34,10 +34,7 @@ impl<E: Entity> Load<E> for Stored<E> {
         stored.ok_or_else(|| {
             Failure::permanent(
                 "entity_gone",
-                format_args!(
-                    "the {} this event is told to is gone (expired, or never was)",
-                    E::KIND
-                ),
+                format_args!("the {} this event is told to is gone (expired, or never was)", E::KIND),
             )
         })
     }
@@ -141,10 +138,7 @@ pub(crate) struct Erased<H, A> {
 
 impl<H, A> Erased<H, A> {
     pub(crate) fn new(handler: H) -> Self {
-        Self {
-            handler,
-            arguments: PhantomData,
-        }
+        Self { handler, arguments: PhantomData }
     }
 }
 
@@ -152,10 +146,7 @@ impl<A: 'static, H: Handler<A>> ErasedHandler for Erased<H, A> {
     fn decode(&self, envelope: &Envelope<Box<RawValue>>) -> Result<Decoded, Failure> {
         let event = envelope.data_as::<H::Event>()?;
         let key = H::LOADS.then(|| key_of::<<H::Event as Event>::Entity>(&event.subject()));
-        Ok(Decoded {
-            event: Box::new(event),
-            key,
-        })
+        Ok(Decoded { event: Box::new(event), key })
     }
 
     fn call(&self, event: Box<dyn Any + Send>, item: Option<&Item>, call: Call) -> BoxFuture<ErasedOutcome> {
@@ -166,7 +157,7 @@ impl<A: 'static, H: Handler<A>> ErasedHandler for Erased<H, A> {
         let running = self.handler.call(*event, item, Context::new(call));
         Box::pin(async move {
             Ok(match running.await? {
-                Handled::Commit(commit) => ErasedHandled::Commit(Box::new(commit.into_pending())),
+                Handled::Commit(commit) => ErasedHandled::Commit(commit.into_pending()),
                 Handled::Already(why) => ErasedHandled::Already(why),
             })
         })

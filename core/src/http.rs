@@ -51,17 +51,10 @@ impl Request {
 
     /// Whether the body is declared to be JSON in UTF-8, unencoded.
     pub fn is_json(&self) -> bool {
-        let encoded = self
-            .header("content-encoding")
-            .is_some_and(|value| !value.eq_ignore_ascii_case("identity"));
-        let mut parts = self
-            .header("content-type")
-            .unwrap_or_default()
-            .split(';')
-            .map(str::trim);
-        let json = parts
-            .next()
-            .is_some_and(|media| media.eq_ignore_ascii_case("application/json"));
+        let encoded =
+            self.header("content-encoding").is_some_and(|value| !value.eq_ignore_ascii_case("identity"));
+        let mut parts = self.header("content-type").unwrap_or_default().split(';').map(str::trim);
+        let json = parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/json"));
         let utf8 = parts.all(|parameter| {
             let lower = parameter.to_ascii_lowercase();
             !lower.starts_with("charset=") || matches!(lower[8..].trim_matches('"'), "utf-8" | "utf8")
@@ -85,11 +78,7 @@ impl Response {
     /// A JSON response.
     pub fn json(status: u16, body: &impl Serialize) -> Self {
         match serde_json::to_vec(body) {
-            Ok(body) => Self {
-                status,
-                content_type: "application/json",
-                body,
-            },
+            Ok(body) => Self { status, content_type: "application/json", body },
             Err(error) => Problem::new(500, "unwritable", error).into(),
         }
     }
@@ -137,11 +126,7 @@ impl Problem {
 impl From<Problem> for Response {
     fn from(problem: Problem) -> Self {
         let body = serde_json::to_vec(&problem).unwrap_or_default();
-        Self {
-            status: problem.status,
-            content_type: "application/problem+json",
-            body,
-        }
+        Self { status: problem.status, content_type: "application/problem+json", body }
     }
 }
 

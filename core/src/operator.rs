@@ -97,19 +97,9 @@ pub async fn queues(pipeline: &Pipeline) -> Result<Vec<QueueStatus>, Failure> {
     for queue in &pipeline.choreography().model().queues {
         let Some(redrive) = &queue.redrive else { continue };
         let depth = pipeline.ports().queue(&queue.name)?.depth().await?;
-        let dead = pipeline
-            .ports()
-            .queue(&redrive.dead_letter_queue)?
-            .depth()
-            .await?
-            .total();
+        let dead = pipeline.ports().queue(&redrive.dead_letter_queue)?.depth().await?.total();
         let dead_letter_queue = redrive.dead_letter_queue.clone();
-        statuses.push(QueueStatus {
-            name: queue.name.clone(),
-            depth,
-            dead_letter_queue,
-            dead,
-        });
+        statuses.push(QueueStatus { name: queue.name.clone(), depth, dead_letter_queue, dead });
     }
     Ok(statuses)
 }
@@ -150,11 +140,7 @@ pub async fn dead_letters(
         last = Some(place);
         let letter = DeadLetter::read(&message);
         if filter.takes(&letter) {
-            page.letters.push(Listed {
-                id: message.id,
-                letter,
-                body: message.body,
-            });
+            page.letters.push(Listed { id: message.id, letter, body: message.body });
         }
     }
     page.next = last.filter(|_| whole);
@@ -177,24 +163,16 @@ pub async fn walk(
     let messages = dead.receive(max, Duration::ZERO, Some(PASSED_OVER)).await?;
     let examined = messages.len() as u64;
     if messages.is_empty() {
-        return Ok(Moved {
-            done: true,
-            ..Moved::default()
-        });
+        return Ok(Moved { done: true, ..Moved::default() });
     }
-    let chosen: Vec<Message> = messages
-        .into_iter()
-        .filter(|message| filter.takes(&DeadLetter::read(message)))
-        .collect();
+    let chosen: Vec<Message> =
+        messages.into_iter().filter(|message| filter.takes(&DeadLetter::read(message))).collect();
     let mut gone = Vec::with_capacity(chosen.len());
     match act {
         Act::Purge => gone.extend(chosen.into_iter().map(|message| message.receipt)),
         Act::Redrive => {
-            let sent = pipeline
-                .ports()
-                .queue(source)?
-                .send(chosen.iter().map(DeadLetter::redriven).collect())
-                .await;
+            let sent =
+                pipeline.ports().queue(source)?.send(chosen.iter().map(DeadLetter::redriven).collect()).await;
             for (message, sent) in chosen.into_iter().zip(sent) {
                 match sent {
                     Ok(()) => gone.push(message.receipt),
@@ -206,9 +184,5 @@ pub async fn walk(
         }
     }
     dead.delete(&gone).await?;
-    Ok(Moved {
-        examined,
-        moved: gone.len() as u64,
-        done: false,
-    })
+    Ok(Moved { examined, moved: gone.len() as u64, done: false })
 }

@@ -81,7 +81,7 @@ pub struct Observation {
 }
 
 /// Observations kept for an onlooker that is slow; it misses older ones.
-const OBSERVATIONS_KEPT: usize = 1_024;
+const OBSERVATIONS_KEPT: usize = 16_384;
 
 /// What is to become of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,11 +114,7 @@ impl Pipeline {
     /// A pipeline of `choreography` over `ports`.
     pub fn new(choreography: Choreography, ports: Ports) -> Self {
         let steps = choreography.model().steps.iter();
-        let counts = Arc::new(
-            steps
-                .map(|step| (step.name.clone(), Counters::default()))
-                .collect(),
-        );
+        let counts = Arc::new(steps.map(|step| (step.name.clone(), Counters::default())).collect());
         Self {
             choreography,
             ports: Arc::new(ports),
@@ -175,11 +171,7 @@ impl Pipeline {
         let observation = Observation {
             at: self.ports.clock.now(),
             step: step.name.clone(),
-            subject: work
-                .envelope
-                .as_ref()
-                .map(|envelope| envelope.subject.clone())
-                .unwrap_or_default(),
+            subject: work.envelope.as_ref().map(|envelope| envelope.subject.clone()).unwrap_or_default(),
             attempt: work.message.receive_count,
             what,
             verdict: verdict.clone(),
@@ -222,10 +214,8 @@ impl Pipeline {
             .find_map(|route| Some((route, matched(&route.path, path)?)))?;
         let handler = self.choreography.routes.get(&route.step)?;
         request.parameters = parameters;
-        let traceparent = request
-            .header("traceparent")
-            .filter(|given| trace_id(given).is_some())
-            .map(str::to_owned);
+        let traceparent =
+            request.header("traceparent").filter(|given| trace_id(given).is_some()).map(str::to_owned);
         let random = &self.ports.random;
         let about = About {
             attempt: 1,
@@ -280,10 +270,7 @@ impl Pipeline {
     pub async fn work(&self, step: &str, messages: &[Message]) -> Result<Vec<Verdict>, Failure> {
         let step = self.step(step)?;
         let Some(handler) = self.choreography.handlers.get(&step.name) else {
-            return Err(Failure::permanent(
-                "no_step",
-                format_args!("step {:?} has no handler", step.name),
-            ));
+            return Err(Failure::permanent("no_step", format_args!("step {:?} has no handler", step.name)));
         };
         let now = self.ports.clock.now();
         let mut verdicts: Vec<Verdict> = vec![Verdict::Done; messages.len()];
@@ -294,25 +281,16 @@ impl Pipeline {
         for (at, message) in messages.iter().enumerate() {
             let (envelope, decoded) = match Envelope::parse(&message.body) {
                 Ok(envelope) => {
-                    let decoded = admit(
-                        self.choreography.model(),
-                        step,
-                        handler.as_ref(),
-                        &envelope,
-                        message,
-                        now,
-                    );
+                    let decoded =
+                        admit(self.choreography.model(), step, handler.as_ref(), &envelope, message, now);
                     (Some(envelope), decoded)
                 }
                 Err(failure) => (None, Err(NotAdmitted::Failed(failure))),
             };
             match decoded {
-                Ok((decoded, about)) => tasks.push_back(Task {
-                    at,
-                    decoded,
-                    about: Arc::new(about),
-                    races: 0,
-                }),
+                Ok((decoded, about)) => {
+                    tasks.push_back(Task { at, decoded, about: Arc::new(about), races: 0 })
+                }
                 Err(NotAdmitted::Early(left)) => verdicts[at] = Verdict::Later(left),
                 Err(NotAdmitted::Failed(failure)) => failed.push((at, failure)),
             }
@@ -320,9 +298,7 @@ impl Pipeline {
         }
         while !tasks.is_empty() {
             let round = next_round(&mut tasks);
-            let again = self
-                .round(step, handler.as_ref(), round, &works, &mut failed, &mut notes)
-                .await;
+            let again = self.round(step, handler.as_ref(), round, &works, &mut failed, &mut notes).await;
             tasks.extend(again);
         }
         self.note_failures(step, &works, &failed).await;
@@ -456,9 +432,7 @@ impl Pipeline {
             .into_iter()
             .map(|(pending, about)| {
                 let stamp = about.stamp(&model.name, step, now);
-                pending.into_write(&stamp, |event_type| {
-                    model.carried(step, about.carried, event_type, now)
-                })
+                pending.into_write(&stamp, |event_type| model.carried(step, about.carried, event_type, now))
             })
             .collect();
         crate::context::commit_writes(&self.ports, model, writes).await
@@ -495,21 +469,14 @@ impl Pipeline {
             .filter_map(|(at, failure)| {
                 let work = &works[*at];
                 let envelope = work.envelope.as_ref()?;
-                Some((
-                    format!("{kind}/{}", envelope.subject),
-                    failure,
-                    work.message.receive_count,
-                ))
+                Some((format!("{kind}/{}", envelope.subject), failure, work.message.receive_count))
             })
             .collect();
         for _ in 0..COMMIT_RACES_MAX {
             if left.is_empty() {
                 return;
             }
-            let Ok(items) = self
-                .load(left.iter().map(|(key, ..)| key.clone()).collect())
-                .await
-            else {
+            let Ok(items) = self.load(left.iter().map(|(key, ..)| key.clone()).collect()).await else {
                 return;
             };
             let mut noted = HashSet::new();
@@ -524,13 +491,7 @@ impl Pipeline {
                 }
                 let what = Cow::Owned(format!("dead-lettered: {}", failure.reason()));
                 if let Ok(pending) = Pending::note(item, what) {
-                    commits.push((
-                        pending,
-                        Arc::new(About {
-                            attempt,
-                            ..About::default()
-                        }),
-                    ));
+                    commits.push((pending, Arc::new(About { attempt, ..About::default() })));
                     committing.push((key, failure, attempt));
                 }
             }
@@ -553,11 +514,7 @@ impl Pipeline {
             return Verdict::DeadLetter(failure);
         }
         if receive_count >= step.attempts {
-            let detail = format!(
-                "attempt {receive_count} of {} failed: {}",
-                step.attempts,
-                failure.detail()
-            );
+            let detail = format!("attempt {receive_count} of {} failed: {}", step.attempts, failure.detail());
             return Verdict::DeadLetter(Failure::permanent(failure.reason().to_owned(), detail));
         }
         Verdict::Retry(step.backoff.after(receive_count, &*self.ports.random), failure)
@@ -597,11 +554,7 @@ impl Pipeline {
             }
         }
         // Sent on before deleted: in between, a crash leaves a message twice, never none.
-        let redrive = self
-            .choreography
-            .model()
-            .queue(&step.queue)
-            .and_then(|queue| queue.redrive.as_ref());
+        let redrive = self.choreography.model().queue(&step.queue).and_then(|queue| queue.redrive.as_ref());
         if let Some(redrive) = redrive {
             self.send_on(&redrive.dead_letter_queue, dead, &mut done).await;
         }
@@ -661,10 +614,7 @@ fn admit(
     if !left.is_zero() {
         return Err(NotAdmitted::Early(left));
     }
-    let mut carried = Carried {
-        deadline: envelope.deadline,
-        hops: envelope.hops,
-    };
+    let mut carried = Carried { deadline: envelope.deadline, hops: envelope.hops };
     if let Some(budget) = model.budget_of(step) {
         if carried == Carried::default() {
             carried = model.entering(step, envelope.time);
@@ -680,10 +630,7 @@ fn admit(
     }
     let about = About {
         attempt: message.receive_count,
-        correlation_id: envelope
-            .correlationid
-            .clone()
-            .or_else(|| Some(envelope.id.clone())),
+        correlation_id: envelope.correlationid.clone().or_else(|| Some(envelope.id.clone())),
         traceparent: envelope.traceparent.clone(),
         carried,
     };
@@ -741,12 +688,8 @@ fn matched(pattern: &str, path: &str) -> Option<BTreeMap<String, String>> {
 
 fn log(step: &StepModel, work: &Work<'_>, verdict: &Verdict) {
     let envelope = work.envelope.as_ref();
-    let correlation_id = envelope
-        .and_then(|envelope| envelope.correlationid.as_deref())
-        .unwrap_or_default();
-    let trace = envelope
-        .and_then(|envelope| trace_id(envelope.traceparent.as_deref()?))
-        .unwrap_or_default();
+    let correlation_id = envelope.and_then(|envelope| envelope.correlationid.as_deref()).unwrap_or_default();
+    let trace = envelope.and_then(|envelope| trace_id(envelope.traceparent.as_deref()?)).unwrap_or_default();
     let event = envelope.map(|envelope| envelope.id.as_str()).unwrap_or_default();
     let (step, attempt) = (step.name.as_str(), work.message.receive_count);
     match verdict {

@@ -3,8 +3,9 @@
 use crate::{
     Failure, Timestamp,
     choreography::{Destination, Model},
+    dead_letter::{DeadLetter, Told},
     limits::QUEUE_DELAY_MAX,
-    port::{NewMessage, PortError, Ports, StreamRecord},
+    port::{Attributes, Message, NewMessage, PortError, Ports, Receipt, StreamRecord},
 };
 use serde::Deserialize;
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
@@ -35,16 +36,17 @@ pub(crate) async fn forward(
     records: &[StreamRecord],
 ) -> Result<(), (usize, Failure)> {
     let now = ports.clock.now();
-    let mut by_destination: BTreeMap<(bool, &str), (Vec<usize>, Vec<NewMessage>)> = BTreeMap::new();
+    let mut by_destination: BTreeMap<Destination<'_>, Vec<Sending<'_>>> = BTreeMap::new();
     let mut routes: BTreeMap<String, Vec<Destination<'_>>> = BTreeMap::new();
     for (at, record) in records.iter().enumerate() {
-        for event in &record.outbox {
-            let head: Head<'_> = match serde_json::from_str(event.get()) {
+        for event in record.outbox.iter().map(|event| event.get()) {
+            let head: Head<'_> = match serde_json::from_str(event) {
                 Ok(head) => head,
                 // A stream record comes from a commit of ours; one that can't be read can't be sent anywhere. Stopping
                 // here for ever would stop every flow behind it.
                 Err(error) => {
-                    tracing::error!(key = %record.key, version = record.version, %error, "an unreadable event in the stream is passed over");
+                    let (key, version) = (&record.key, record.version);
+                    tracing::error!(%key, version, %error, "an unreadable event in the stream is passed over");
                     continue;
                 }
             };
@@ -52,43 +54,95 @@ pub(crate) async fn forward(
                 routes.insert(head.event_type.to_string(), model.destinations(&head.event_type));
             }
             for destination in routes.get(head.event_type.as_ref()).into_iter().flatten() {
-                let (slot, delay) = match destination {
-                    Destination::Queue(name) => ((false, *name), first_hop(head.notbefore, now)),
-                    Destination::Topic(name) => ((true, *name), Duration::ZERO),
+                let delay = match destination {
+                    Destination::Queue(_) => first_hop(head.notbefore, now),
+                    Destination::Topic(_) => Duration::ZERO,
                 };
-                let (places, messages) = by_destination.entry(slot).or_default();
-                places.push(at);
-                messages.push(NewMessage {
-                    body: event.get().to_owned(),
-                    delay,
-                    ..NewMessage::default()
-                });
+                by_destination.entry(*destination).or_default().push(Sending { at, event, delay });
             }
         }
     }
     let mut first_failed: Option<(usize, Failure)> = None;
-    for ((is_topic, name), (places, messages)) in by_destination {
-        let count = messages.len();
-        let sent = if is_topic {
-            match ports.topic(name) {
-                Ok(topic) => topic.publish(messages).await,
-                Err(error) => vec![Err(error); count],
-            }
-        } else {
-            match ports.queue(name) {
-                Ok(queue) => queue.send(messages).await,
-                Err(error) => vec![Err(error); count],
-            }
-        };
-        for (at, error) in places
-            .into_iter()
-            .zip(sent)
-            .filter_map(|(at, sent)| Some((at, sent.err()?)))
-        {
-            if first_failed.as_ref().is_none_or(|(first, _)| at < *first) {
-                first_failed = Some((at, PortError::into(error)));
+    for (destination, sending) in by_destination {
+        let messages = sending.iter().map(Sending::message).collect();
+        for (sending, sent) in sending.iter().zip(send(ports, destination, messages).await) {
+            let Err(error) = sent else { continue };
+            let failure = Failure::from(error);
+            let given_up = failure.is_permanent()
+                && give_up(model, ports, destination, sending.event, &failure, now).await;
+            if !given_up && first_failed.as_ref().is_none_or(|(first, _)| sending.at < *first) {
+                first_failed = Some((sending.at, failure));
             }
         }
     }
     first_failed.map_or(Ok(()), Err)
+}
+
+/// An event on its way to one destination.
+struct Sending<'a> {
+    /// The place of its record.
+    at: usize,
+    event: &'a str,
+    delay: Duration,
+}
+
+impl Sending<'_> {
+    fn message(&self) -> NewMessage {
+        NewMessage { body: self.event.to_owned(), delay: self.delay, ..NewMessage::default() }
+    }
+}
+
+async fn send(
+    ports: &Ports,
+    destination: Destination<'_>,
+    messages: Vec<NewMessage>,
+) -> Vec<Result<(), PortError>> {
+    let count = messages.len();
+    let none = |error: PortError| vec![Err(error); count];
+    match destination {
+        Destination::Queue(name) => match ports.queue(name) {
+            Ok(queue) => queue.send(messages).await,
+            Err(error) => none(error),
+        },
+        Destination::Topic(name) => match ports.topic(name) {
+            Ok(topic) => topic.publish(messages).await,
+            Err(error) => none(error),
+        },
+    }
+}
+
+/// An event that its destination will never take (too large for a topic, say) is dead-lettered where its consumers' dead
+/// letters go, so that it neither is lost nor stops what comes behind it. True: it is there.
+async fn give_up(
+    model: &Model,
+    ports: &Ports,
+    destination: Destination<'_>,
+    event: &str,
+    failure: &Failure,
+    now: Timestamp,
+) -> bool {
+    let consumers = model.steps.iter().filter(|step| match destination {
+        Destination::Queue(name) => step.topic.is_none() && step.queue == name,
+        Destination::Topic(name) => step.topic.as_deref() == Some(name),
+    });
+    let message = Message {
+        id: String::new(),
+        receipt: Receipt(String::new()),
+        body: event.to_owned(),
+        attributes: Attributes::new(),
+        receive_count: 0,
+        sent_at: now,
+    };
+    let mut all = true;
+    for step in consumers {
+        let letter = DeadLetter::message(&message, failure, "relay", &step.queue, Told::default(), now);
+        let redrive = model.queue(&step.queue).and_then(|queue| queue.redrive.as_ref());
+        let sent = match redrive.map(|redrive| ports.queue(&redrive.dead_letter_queue)) {
+            Some(Ok(queue)) => queue.send(vec![letter]).await.into_iter().all(|sent| sent.is_ok()),
+            _ => false,
+        };
+        tracing::error!(queue = %step.queue, %failure, dead_lettered = sent, "an event was refused for good");
+        all &= sent;
+    }
+    all
 }

@@ -80,10 +80,7 @@ mod tests {
             });
         }
         assert_eq!(trail.entries.len(), TRAIL_ENTRIES_MAX);
-        assert_eq!(
-            (trail.entries[0].at.as_millis(), trail.entries[1].at.as_millis()),
-            (0, 25)
-        );
+        assert_eq!((trail.entries[0].at.as_millis(), trail.entries[1].at.as_millis()), (0, 25));
         assert_eq!(trail.dropped, 24);
     }
 }

@@ -131,19 +131,10 @@ pub enum FaultCode {
 pub fn parse_orders(body: &[u8]) -> Result<Vec<NewOrder>, Vec<Fault>> {
     let elements = read_array(body).map_err(|fault| vec![fault])?;
     let kept = elements.kept.len();
-    let mut reader = OrderReader {
-        index: 0,
-        faults: Vec::new(),
-        first_seen: HashMap::with_capacity(kept),
-    };
+    let mut reader = OrderReader { index: 0, faults: Vec::new(), first_seen: HashMap::with_capacity(kept) };
     if elements.count > ORDERS_PER_REQUEST_MAX {
-        let detail = format!(
-            "There are {} orders, the limit is {ORDERS_PER_REQUEST_MAX}.",
-            elements.count
-        );
-        reader
-            .faults
-            .push(Fault::of_body(FaultCode::TooManyOrders, detail));
+        let detail = format!("There are {} orders, the limit is {ORDERS_PER_REQUEST_MAX}.", elements.count);
+        reader.faults.push(Fault::of_body(FaultCode::TooManyOrders, detail));
     }
     let mut orders = Vec::with_capacity(kept);
     for (index, element) in elements.kept.into_iter().enumerate() {
@@ -153,30 +144,16 @@ pub fn parse_orders(body: &[u8]) -> Result<Vec<NewOrder>, Vec<Fault>> {
             break;
         }
     }
-    if reader.faults.is_empty() {
-        Ok(orders)
-    } else {
-        Err(reader.faults)
-    }
+    if reader.faults.is_empty() { Ok(orders) } else { Err(reader.faults) }
 }
 
 impl Fault {
     fn of_body(code: FaultCode, detail: String) -> Self {
-        Self {
-            pointer: String::new(),
-            code,
-            detail,
-            line: None,
-            column: None,
-        }
+        Self { pointer: String::new(), code, detail, line: None, column: None }
     }
 
     fn at(self, (line, column): (usize, usize)) -> Self {
-        Self {
-            line: Some(line),
-            column: Some(column),
-            ..self
-        }
+        Self { line: Some(line), column: Some(column), ..self }
     }
 }
 
@@ -191,10 +168,7 @@ struct Elements<'a> {
 /// Reads the body as far as its elements. The one fault it may have hides all others.
 fn read_array(body: &[u8]) -> Result<Elements<'_>, Fault> {
     if body.len() > BODY_BYTES_MAX {
-        let detail = format!(
-            "The body has {} bytes, the limit is {BODY_BYTES_MAX}.",
-            body.len()
-        );
+        let detail = format!("The body has {} bytes, the limit is {BODY_BYTES_MAX}.", body.len());
         return Err(Fault::of_body(FaultCode::BodyTooLarge, detail));
     }
     let text = std::str::from_utf8(body).map_err(|error| {
@@ -251,15 +225,9 @@ impl<'de> Deserialize<'de> for Elements<'de> {
 fn malformed(text: &str, error: &serde_json::Error) -> Fault {
     let message = error.to_string();
     // The message ends with the place, which has members of its own.
-    let reason = message
-        .rsplit_once(" at line ")
-        .map_or(message.as_str(), |(reason, _)| reason);
+    let reason = message.rsplit_once(" at line ").map_or(message.as_str(), |(reason, _)| reason);
     let has_mark = text.starts_with('\u{feff}');
-    let reason = if has_mark {
-        "it starts with a byte order mark"
-    } else {
-        reason
-    };
+    let reason = if has_mark { "it starts with a byte order mark" } else { reason };
     let place = match (error.line(), error.column()) {
         _ if error.is_eof() => position(text.as_bytes(), text.len()),
         // The offending byte is a line break, which `serde_json` counts to the line that it begins.
@@ -310,10 +278,7 @@ impl<'a> OrderReader<'a> {
         if self.faults.len() < FAULTS_MAX {
             let member = name.map(|name| format!("/{}", name.replace('~', "~0").replace('/', "~1")));
             let pointer = format!("/{}{}", self.index, member.unwrap_or_default());
-            self.faults.push(Fault {
-                pointer,
-                ..Fault::of_body(code, detail)
-            });
+            self.faults.push(Fault { pointer, ..Fault::of_body(code, detail) });
         } else if !self.has_faults_enough() {
             let detail = format!("There are more faults than the {FAULTS_MAX} above.");
             self.faults.push(Fault::of_body(FaultCode::MoreFaults, detail));
@@ -350,10 +315,7 @@ impl<'a> OrderReader<'a> {
         let (code, detail) = if record_id.is_empty() {
             (FaultCode::Empty, "`record_id` must not be empty.".to_owned())
         } else if let Some(control) = record_id.chars().find(|character| character.is_control()) {
-            let detail = format!(
-                "`record_id` has the control character U+{:04X}.",
-                u32::from(control)
-            );
+            let detail = format!("`record_id` has the control character U+{:04X}.", u32::from(control));
             (FaultCode::ControlCharacter, detail)
         } else {
             match self.first_seen.entry(record_id.clone()) {
@@ -418,10 +380,7 @@ impl<'a> OrderReader<'a> {
     ) -> Option<&'a RawValue> {
         let (code, detail) = match value.map(type_of) {
             Some(found) if found == expected => return value,
-            Some(found) => (
-                FaultCode::WrongType,
-                format!("`{name}` must be {expected}, and is {found}."),
-            ),
+            Some(found) => (FaultCode::WrongType, format!("`{name}` must be {expected}, and is {found}.")),
             None => (FaultCode::MissingField, format!("`{name}` is missing.")),
         };
         self.fault(Some(name), code, detail);
@@ -469,11 +428,8 @@ impl<'a> Visitor<'a> for &mut OrderReader<'a> {
 /// The beginning of a hostile text, escaped so that it can neither break a line nor turn the writing around.
 fn excerpt(text: &str) -> String {
     let mut characters = text.chars();
-    let mut excerpt: String = characters
-        .by_ref()
-        .take(EXCERPT_CHARACTERS_MAX)
-        .flat_map(char::escape_debug)
-        .collect();
+    let mut excerpt: String =
+        characters.by_ref().take(EXCERPT_CHARACTERS_MAX).flat_map(char::escape_debug).collect();
     if characters.next().is_some() {
         excerpt.push('…');
     }
@@ -502,11 +458,8 @@ mod tests {
     /// A batch of one valid order, but for one member.
     fn order_with(name: &str, value: &str) -> String {
         let member = |field, valid| format!("\"{field}\":{}", if field == name { value } else { valid });
-        let [id, text, number] = [
-            member(RECORD_ID, "\"a\""),
-            member(PARAMETER_1, "\"\""),
-            member(PARAMETER_2, "0"),
-        ];
+        let [id, text, number] =
+            [member(RECORD_ID, "\"a\""), member(PARAMETER_1, "\"\""), member(PARAMETER_2, "0")];
         format!("[{{{id},{text},{number}}}]")
     }
 
@@ -525,17 +478,11 @@ mod tests {
     fn faults_of(body: impl AsRef<[u8]>) -> Vec<(FaultCode, String)> {
         let faults = parse_orders(body.as_ref()).expect_err("a fault");
         for fault in &faults {
-            assert_eq!(
-                fault.line.is_some(),
-                matches!(fault.code, MalformedJson | InvalidUtf8)
-            );
+            assert_eq!(fault.line.is_some(), matches!(fault.code, MalformedJson | InvalidUtf8));
             assert!(fault.detail.len() < 500, "{fault:?}");
             assert!(!fault.detail.contains(char::is_control), "{fault:?}");
         }
-        faults
-            .into_iter()
-            .map(|fault| (fault.code, fault.pointer))
-            .collect()
+        faults.into_iter().map(|fault| (fault.code, fault.pointer)).collect()
     }
 
     fn of_body(code: FaultCode) -> Vec<(FaultCode, String)> {
@@ -551,34 +498,19 @@ mod tests {
         let first = r#"{"record_id":"unique_id_1","parameter_1":"abc","parameter_2":4}"#;
         let second = r#"{"record_id":"🦀/../~","parameter_1":"","parameter_2":2.10}"#;
         assert_eq!(text, format!("[{first},{second}]"));
-        assert_eq!(
-            serde_json::from_str::<Vec<NewOrder>>(&text).expect("readable"),
-            orders
-        );
+        assert_eq!(serde_json::from_str::<Vec<NewOrder>>(&text).expect("readable"), orders);
 
-        let longest = [
-            ("record_id", "é".repeat(128)),
-            ("parameter_1", format!("\\u0000{}", "x".repeat(1_023))),
-        ];
+        let longest =
+            [("record_id", "é".repeat(128)), ("parameter_1", format!("\\u0000{}", "x".repeat(1_023)))];
         for (name, value) in longest {
             assert!(parse_orders(order_with(name, &format!("\"{value}\"")).as_bytes()).is_ok());
         }
-        assert_eq!(
-            parse_orders(batch_of(1_000).as_bytes()).map(|orders| orders.len()),
-            Ok(1_000)
-        );
+        assert_eq!(parse_orders(batch_of(1_000).as_bytes()).map(|orders| orders.len()), Ok(1_000));
     }
 
     #[test]
     fn a_body_that_is_no_array_of_orders_has_one_fault() {
-        for body in [
-            "{}",
-            " {\"record_id\": \"a\"} ",
-            "null",
-            "\"[]\"",
-            "1e400",
-            "\"\\ud800\"",
-        ] {
+        for body in ["{}", " {\"record_id\": \"a\"} ", "null", "\"[]\"", "1e400", "\"\\ud800\""] {
             assert_eq!(faults_of(body), of_body(NotAnArray), "{body}");
         }
         assert_eq!(faults_of("[]"), of_body(EmptyArray));
@@ -631,11 +563,7 @@ mod tests {
             let faults = parse_orders(body).expect_err(&shown);
             assert_eq!(faults.len(), 1, "{shown}");
             assert!(matches!(faults[0].code, MalformedJson | InvalidUtf8), "{shown}");
-            assert_eq!(
-                (faults[0].line, faults[0].column),
-                (Some(line), Some(column)),
-                "{shown}"
-            );
+            assert_eq!((faults[0].line, faults[0].column), (Some(line), Some(column)), "{shown}");
         }
     }
 
@@ -666,11 +594,7 @@ mod tests {
             (PARAMETER_2, &zeros, TooLong),
         ];
         for (name, value, code) in members {
-            assert_eq!(
-                faults_of(order_with(name, value)),
-                [(code, format!("/0/{name}"))],
-                "{value}"
-            );
+            assert_eq!(faults_of(order_with(name, value)), [(code, format!("/0/{name}"))], "{value}");
         }
         let hostile = format!("\"{}\":0", "\u{202e}\\u0007".repeat(100));
         let bodies = [
@@ -695,21 +619,9 @@ mod tests {
         let expected = [
             ("/1", WrongType, "An order must be an object, and this is null."),
             ("/2/x", UnknownField, "An order has no field \"x\"."),
-            (
-                "/2/parameter_1",
-                DuplicateKey,
-                "`parameter_1` is there more than once.",
-            ),
-            (
-                "/2/record_id",
-                DuplicateRecordId,
-                "The order at /0 has the same `record_id`.",
-            ),
-            (
-                "/2/parameter_1",
-                WrongType,
-                "`parameter_1` must be a string, and is a number.",
-            ),
+            ("/2/parameter_1", DuplicateKey, "`parameter_1` is there more than once."),
+            ("/2/record_id", DuplicateRecordId, "The order at /0 has the same `record_id`."),
+            ("/2/parameter_1", WrongType, "`parameter_1` must be a string, and is a number."),
             ("/2/parameter_2", MissingField, "`parameter_2` is missing."),
             ("/3/record_id", MissingField, "`record_id` is missing."),
             ("/3/parameter_1", MissingField, "`parameter_1` is missing."),
@@ -717,20 +629,14 @@ mod tests {
         ];
         let row = |fault: &Fault| (fault.pointer.clone(), fault.code, fault.detail.clone());
         let found: Vec<_> = faults.iter().map(row).collect();
-        assert_eq!(
-            found,
-            expected.map(|(pointer, code, detail)| (pointer.into(), code, detail.into()))
-        );
+        assert_eq!(found, expected.map(|(pointer, code, detail)| (pointer.into(), code, detail.into())));
     }
 
     #[test]
     fn faults_are_written_as_rows_of_a_problem_body() {
         let rows = |body: &[u8]| json!(parse_orders(body).expect_err("a fault"));
         let detail = "An order must be an object, and this is a number.";
-        assert_eq!(
-            rows(b"[1]"),
-            json!([{ "pointer": "/0", "code": "wrong_type", "detail": detail }])
-        );
+        assert_eq!(rows(b"[1]"), json!([{ "pointer": "/0", "code": "wrong_type", "detail": detail }]));
         let detail = "The body is not JSON: expected value.";
         let row =
             json!({ "pointer": "", "code": "malformed_json", "detail": detail, "line": 2, "column": 1 });
@@ -761,14 +667,8 @@ mod tests {
         assert_eq!(faults_of(&open), of_body(MalformedJson));
         assert_eq!(faults_of(&open_object), of_body(MalformedJson));
         assert_eq!(faults_of(&object), of_body(NotAnArray));
-        assert_eq!(
-            faults_of(format!("{open}{close}")),
-            [(WrongType, "/0".to_owned())]
-        );
-        assert_eq!(
-            faults_of(order_and(&format!("\"x\":{object}"))),
-            [(UnknownField, "/0/x".to_owned())]
-        );
+        assert_eq!(faults_of(format!("{open}{close}")), [(WrongType, "/0".to_owned())]);
+        assert_eq!(faults_of(order_and(&format!("\"x\":{object}"))), [(UnknownField, "/0/x".to_owned())]);
     }
 
     /// A JSON number of any form that is within the limits of [`Number`].

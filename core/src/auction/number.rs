@@ -74,10 +74,7 @@ impl Number {
     /// The text is not a number, is too long, or is a number beyond the digits or the range of DynamoDB.
     pub fn parse(text: &str) -> Result<Self, NumberError> {
         let value = Decimal::parse(text)?;
-        Ok(Self {
-            text: text.into(),
-            value,
-        })
+        Ok(Self { text: text.into(), value })
     }
 
     /// The number as it was sent.
@@ -121,14 +118,7 @@ impl From<i64> for Number {
             exponent += 1;
         }
         let text = value.to_string().into();
-        Self {
-            text,
-            value: Decimal {
-                negative: value < 0,
-                coefficient,
-                exponent,
-            },
-        }
+        Self { text, value: Decimal { negative: value < 0, coefficient, exponent } }
     }
 }
 
@@ -140,9 +130,7 @@ impl From<u32> for Number {
 
 impl Serialize for Number {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serde_json::from_str::<&RawValue>(&self.text)
-            .map_err(S::Error::custom)?
-            .serialize(serializer)
+        serde_json::from_str::<&RawValue>(&self.text).map_err(S::Error::custom)?.serialize(serializer)
     }
 }
 
@@ -150,10 +138,7 @@ impl<'de> Deserialize<'de> for Number {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
         let value = Decimal::parse(raw.get()).map_err(D::Error::custom)?;
-        Ok(Self {
-            text: raw.into(),
-            value,
-        })
+        Ok(Self { text: raw.into(), value })
     }
 }
 
@@ -201,27 +186,17 @@ impl Decimal {
         }
 
         if mantissa.coefficient == 0 {
-            return Ok(Self {
-                negative: false,
-                coefficient: 0,
-                exponent: 0,
-            });
+            return Ok(Self { negative: false, coefficient: 0, exponent: 0 });
         }
         if mantissa.digits > NUMBER_DIGITS_MAX {
-            return Err(NumberError::TooManyDigits {
-                digits: mantissa.digits,
-            });
+            return Err(NumberError::TooManyDigits { digits: mantissa.digits });
         }
         exponent += mantissa.zeros as i32;
         let exponent_of_first_digit = exponent + mantissa.digits as i32 - 1;
         if !(NUMBER_EXPONENT_MIN..=NUMBER_EXPONENT_MAX).contains(&exponent_of_first_digit) {
             return Err(NumberError::OutOfRange);
         }
-        Ok(Self {
-            negative,
-            coefficient: mantissa.coefficient,
-            exponent,
-        })
+        Ok(Self { negative, coefficient: mantissa.coefficient, exponent })
     }
 }
 
@@ -304,10 +279,7 @@ mod tests {
         for text in texts.split_whitespace().chain(["", " 1", "1 ", "1\n"]) {
             assert_eq!(Number::parse(text), Err(NumberError::NotANumber), "{text}");
             let is_padded = text.trim() != text;
-            assert!(
-                is_padded || serde_json::from_str::<Number>(text).is_err(),
-                "{text}"
-            );
+            assert!(is_padded || serde_json::from_str::<Number>(text).is_err(), "{text}");
         }
     }
 

@@ -175,20 +175,12 @@ pub struct OrderResult<'a> {
 }
 
 /// What stays as it is in the key of a result: RFC 3986's unreserved characters.
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The key a result is filed under: `orders/order_20261120T091500Z_<percent-encoded record_id>.json`, at most 805
 /// bytes.
 pub fn result_key(record_id: &str, decided_at: Timestamp) -> String {
-    format!(
-        "orders/order_{}_{}.json",
-        decided_at.to_compact(),
-        utf8_percent_encode(record_id, UNRESERVED)
-    )
+    format!("orders/order_{}_{}.json", decided_at.to_compact(), utf8_percent_encode(record_id, UNRESERVED))
 }
 
 #[cfg(test)]
@@ -196,11 +188,8 @@ mod tests {
     use super::*;
 
     fn order(id: &str) -> Order {
-        let new = NewOrder {
-            record_id: id.into(),
-            parameter_1: "abc".into(),
-            parameter_2: Number::from(4_i64),
-        };
+        let new =
+            NewOrder { record_id: id.into(), parameter_1: "abc".into(), parameter_2: Number::from(4_i64) };
         Order::receive(new, Timestamp::from_millis(1_000))
     }
 
@@ -209,25 +198,15 @@ mod tests {
         let mut order = order("a");
         for status in OrderStatus::ALL {
             order.status = status;
-            assert_eq!(
-                order.index().is_some(),
-                status == OrderStatus::Received,
-                "{status}"
-            );
+            assert_eq!(order.index().is_some(), status == OrderStatus::Received, "{status}");
         }
     }
 
     #[test]
     fn a_key_can_not_become_a_path() {
         let at = Timestamp::parse("2026-11-20T09:15:00Z").unwrap();
-        assert_eq!(
-            result_key("../../x", at),
-            "orders/order_20261120T091500Z_..%2F..%2Fx.json"
-        );
-        assert_eq!(
-            result_key(&"é".repeat(128), at).len(),
-            "orders/order_20261120T091500Z_.json".len() + 768
-        );
+        assert_eq!(result_key("../../x", at), "orders/order_20261120T091500Z_..%2F..%2Fx.json");
+        assert_eq!(result_key(&"é".repeat(128), at).len(), "orders/order_20261120T091500Z_.json".len() + 768);
     }
 
     #[test]

@@ -184,56 +184,30 @@ pub(super) fn check(model: &Model) -> Vec<DefinitionError> {
 }
 
 fn names(model: &Model, errors: &mut Vec<DefinitionError>) {
-    let steps = model
-        .steps
-        .iter()
-        .map(|step| &step.name)
-        .chain(model.routes.iter().map(|route| &route.step));
+    let steps = model.steps.iter().map(|step| &step.name).chain(model.routes.iter().map(|route| &route.step));
     let sorts: [(&'static str, Vec<&String>); 7] = [
         ("choreography", vec![&model.name]),
         ("table", model.tables.iter().map(|table| &table.name).collect()),
         ("queue", model.queues.iter().map(|queue| &queue.name).collect()),
         ("topic", model.topics.iter().map(|topic| &topic.name).collect()),
-        (
-            "bucket",
-            model.buckets.iter().map(|bucket| &bucket.name).collect(),
-        ),
-        (
-            "schedule",
-            model.schedules.iter().map(|schedule| &schedule.name).collect(),
-        ),
+        ("bucket", model.buckets.iter().map(|bucket| &bucket.name).collect()),
+        ("schedule", model.schedules.iter().map(|schedule| &schedule.name).collect()),
         ("step", steps.collect()),
     ];
     for (what, names) in sorts {
         unique(what, names.iter().map(|name| name.as_str()), errors);
         for name in names {
-            let shaped = name
-                .bytes()
-                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
+            let shaped = name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
                 && name.starts_with(|first: char| first.is_ascii_lowercase())
                 && name.len() <= limits::NAME_BYTES_MAX;
             if !shaped {
-                errors.push(DefinitionError::InvalidName {
-                    what,
-                    name: name.clone(),
-                });
+                errors.push(DefinitionError::InvalidName { what, name: name.clone() });
             }
         }
     }
-    unique(
-        "entity kind",
-        model
-            .tables
-            .iter()
-            .flat_map(|table| &table.kinds)
-            .map(String::as_str),
-        errors,
-    );
-    let routes: Vec<String> = model
-        .routes
-        .iter()
-        .map(|route| format!("{} {}", route.method, shape(&route.path)))
-        .collect();
+    unique("entity kind", model.tables.iter().flat_map(|table| &table.kinds).map(String::as_str), errors);
+    let routes: Vec<String> =
+        model.routes.iter().map(|route| format!("{} {}", route.method, shape(&route.path))).collect();
     unique("route", routes.iter().map(String::as_str), errors);
     for route in model.routes.iter().filter(|route| !route.path.starts_with('/')) {
         errors.push(DefinitionError::OutOfRange {
@@ -247,10 +221,7 @@ fn names(model: &Model, errors: &mut Vec<DefinitionError>) {
 
 /// A path without the names of its parameters: what tells two routes apart.
 fn shape(path: &str) -> String {
-    path.split('/')
-        .map(|part| if part.starts_with('{') { "{}" } else { part })
-        .collect::<Vec<_>>()
-        .join("/")
+    path.split('/').map(|part| if part.starts_with('{') { "{}" } else { part }).collect::<Vec<_>>().join("/")
 }
 
 fn unique<'a>(what: &'static str, names: impl Iterator<Item = &'a str>, errors: &mut Vec<DefinitionError>) {
@@ -258,10 +229,7 @@ fn unique<'a>(what: &'static str, names: impl Iterator<Item = &'a str>, errors: 
     let mut told = BTreeSet::new();
     for name in names {
         if !seen.insert(name) && told.insert(name) {
-            errors.push(DefinitionError::NameUsedTwice {
-                what,
-                name: name.to_owned(),
-            });
+            errors.push(DefinitionError::NameUsedTwice { what, name: name.to_owned() });
         }
     }
 }
@@ -300,11 +268,7 @@ fn edges(model: &Model, errors: &mut Vec<DefinitionError>) {
     if !model.alarms.is_empty() {
         produced.insert(Alert::TYPE);
     }
-    for step in model
-        .steps
-        .iter()
-        .filter(|step| !produced.contains(step.event_type.as_str()))
-    {
+    for step in model.steps.iter().filter(|step| !produced.contains(step.event_type.as_str())) {
         let (step, event_type) = (step.name.clone(), step.event_type.clone());
         errors.push(DefinitionError::NoProducer { step, event_type });
     }
@@ -314,36 +278,21 @@ fn edges(model: &Model, errors: &mut Vec<DefinitionError>) {
         name: name.to_owned(),
     };
     for step in &model.steps {
-        if let Some(kind) = step
-            .entity_kind
-            .as_ref()
-            .filter(|kind| model.table_of(kind).is_none())
-        {
-            errors.push(DefinitionError::NoTable {
-                step: step.name.clone(),
-                kind: kind.clone(),
-            });
+        if let Some(kind) = step.entity_kind.as_ref().filter(|kind| model.table_of(kind).is_none()) {
+            errors.push(DefinitionError::NoTable { step: step.name.clone(), kind: kind.clone() });
         }
-        if let Some(topic) = step
-            .topic
-            .as_ref()
-            .filter(|name| !model.topics.iter().any(|t| &t.name == *name))
+        if let Some(topic) = step.topic.as_ref().filter(|name| !model.topics.iter().any(|t| &t.name == *name))
         {
             errors.push(undefined(&step.name, "topic", topic));
         }
-        for name in step
-            .buckets
-            .iter()
-            .filter(|name| !model.buckets.iter().any(|bucket| &bucket.name == *name))
+        for name in
+            step.buckets.iter().filter(|name| !model.buckets.iter().any(|bucket| &bucket.name == *name))
         {
             errors.push(undefined(&step.name, "bucket", name));
         }
     }
     let topics: BTreeSet<&String> = model.alarms.iter().map(|alarm| &alarm.topic).collect();
-    for topic in topics
-        .into_iter()
-        .filter(|name| !model.topics.iter().any(|topic| &topic.name == *name))
-    {
+    for topic in topics.into_iter().filter(|name| !model.topics.iter().any(|topic| &topic.name == *name)) {
         errors.push(undefined("the alarm", "topic", topic));
     }
 }
@@ -351,22 +300,12 @@ fn edges(model: &Model, errors: &mut Vec<DefinitionError>) {
 fn policies(model: &Model, step: &super::StepModel, errors: &mut Vec<DefinitionError>) {
     let mut range = |what, value: String, allowed, fits: bool| {
         if !fits {
-            errors.push(DefinitionError::OutOfRange {
-                name: step.name.clone(),
-                what,
-                value,
-                allowed,
-            });
+            errors.push(DefinitionError::OutOfRange { name: step.name.clone(), what, value, allowed });
         }
     };
     let (timeout, batch) = (step.timeout, step.batch);
     let whole = timeout >= Duration::from_secs(1) && timeout <= limits::FUNCTION_TIMEOUT_MAX;
-    range(
-        "the timeout",
-        format!("{timeout:?}"),
-        "1 s to 900 s (Lambda)",
-        whole,
-    );
+    range("the timeout", format!("{timeout:?}"), "1 s to 900 s (Lambda)", whole);
     range(
         "the batch",
         batch.to_string(),
@@ -382,24 +321,9 @@ fn policies(model: &Model, step: &super::StepModel, errors: &mut Vec<DefinitionE
         gathered,
     );
     let window = step.batch_window <= Duration::from_secs(300);
-    range(
-        "the batch window",
-        format!("{:?}", step.batch_window),
-        "at most 300 s (Lambda)",
-        window,
-    );
-    range(
-        "the concurrency",
-        step.concurrency.to_string(),
-        "1 or more",
-        step.concurrency > 0,
-    );
-    range(
-        "the workers",
-        step.workers.to_string(),
-        "1 or more",
-        step.workers > 0,
-    );
+    range("the batch window", format!("{:?}", step.batch_window), "at most 300 s (Lambda)", window);
+    range("the concurrency", step.concurrency.to_string(), "1 or more", step.concurrency > 0);
+    range("the workers", step.workers.to_string(), "1 or more", step.workers > 0);
     range(
         "the attempts",
         step.attempts.to_string(),
@@ -411,12 +335,7 @@ fn policies(model: &Model, step: &super::StepModel, errors: &mut Vec<DefinitionE
         let needed = time.saturating_mul(rounds);
         if needed > timeout {
             let step = step.name.clone();
-            errors.push(DefinitionError::BatchTooSlow {
-                step,
-                batch,
-                needed,
-                timeout,
-            });
+            errors.push(DefinitionError::BatchTooSlow { step, batch, needed, timeout });
         }
     }
     let Some(queue) = model.queue(&step.queue) else {
@@ -425,12 +344,7 @@ fn policies(model: &Model, step: &super::StepModel, errors: &mut Vec<DefinitionE
     let visibility = queue.visibility_timeout;
     if visibility < timeout.saturating_mul(limits::VISIBILITY_PER_TIMEOUT_MIN) {
         let (queue, step) = (queue.name.clone(), step.name.clone());
-        errors.push(DefinitionError::VisibilityTooShort {
-            queue,
-            visibility,
-            step,
-            timeout,
-        });
+        errors.push(DefinitionError::VisibilityTooShort { queue, visibility, step, timeout });
     }
     if visibility > limits::QUEUE_VISIBILITY_MAX {
         errors.push(DefinitionError::OutOfRange {
@@ -443,44 +357,26 @@ fn policies(model: &Model, step: &super::StepModel, errors: &mut Vec<DefinitionE
     let backoff = step.backoff.total(step.attempts);
     let deadline = model.budget_of(step).map(|budget| budget.deadline);
     if let Some(deadline) = deadline.filter(|deadline| backoff > *deadline) {
-        errors.push(DefinitionError::BackoffBeyondDeadline {
-            step: step.name.clone(),
-            backoff,
-            deadline,
-        });
+        errors.push(DefinitionError::BackoffBeyondDeadline { step: step.name.clone(), backoff, deadline });
     }
     let needed = backoff.max(deadline.unwrap_or_default());
     if needed > queue.retention {
         let (step, queue, retention) = (step.name.clone(), queue.name.clone(), queue.retention);
-        errors.push(DefinitionError::BeyondRetention {
-            step,
-            queue,
-            needed,
-            retention,
-        });
+        errors.push(DefinitionError::BeyondRetention { step, queue, needed, retention });
     }
 }
 
 fn cycles(model: &Model, errors: &mut Vec<DefinitionError>) {
-    for step in model
-        .steps
-        .iter()
-        .filter(|step| step.cycle.as_ref() == Some(&step.name))
-    {
+    for step in model.steps.iter().filter(|step| step.cycle.as_ref() == Some(&step.name)) {
         if model.budget_of(step).is_none() {
-            errors.push(DefinitionError::CycleWithoutBudget {
-                step: step.name.clone(),
-            });
+            errors.push(DefinitionError::CycleWithoutBudget { step: step.name.clone() });
         }
     }
 }
 
 fn retentions(model: &Model, errors: &mut Vec<DefinitionError>) {
     for source in &model.queues {
-        let dead = source
-            .redrive
-            .as_ref()
-            .and_then(|redrive| model.queue(&redrive.dead_letter_queue));
+        let dead = source.redrive.as_ref().and_then(|redrive| model.queue(&redrive.dead_letter_queue));
         if let Some(dead) = dead.filter(|dead| dead.retention <= source.retention) {
             errors.push(DefinitionError::DeadLettersForgotten {
                 queue: dead.name.clone(),

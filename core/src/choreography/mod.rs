@@ -39,9 +39,7 @@ pub(crate) type ScheduledEvent = Arc<dyn Fn(Timestamp) -> Result<String, serde_j
 
 impl fmt::Debug for Choreography {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Choreography")
-            .field("model", &self.model)
-            .finish_non_exhaustive()
+        f.debug_struct("Choreography").field("model", &self.model).finish_non_exhaustive()
     }
 }
 
@@ -49,10 +47,7 @@ impl Choreography {
     /// Begins the definition of the choreography `name`.
     pub fn define(name: impl Into<String>) -> Definition {
         Definition {
-            model: Model {
-                name: name.into(),
-                ..Model::default()
-            },
+            model: Model { name: name.into(), ..Model::default() },
             handlers: BTreeMap::new(),
             routes: BTreeMap::new(),
             schedules: BTreeMap::new(),
@@ -88,12 +83,8 @@ impl Choreography {
         let unknown =
             || crate::Failure::permanent("no_schedule", format_args!("no schedule is named {name:?}"));
         let make = self.schedules.get(name).ok_or_else(unknown)?;
-        let schedule = self
-            .model
-            .schedules
-            .iter()
-            .find(|schedule| schedule.name == name)
-            .ok_or_else(unknown)?;
+        let schedule =
+            self.model.schedules.iter().find(|schedule| schedule.name == name).ok_or_else(unknown)?;
         let step = self
             .model
             .steps
@@ -116,9 +107,7 @@ pub struct Definition {
 
 impl fmt::Debug for Definition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Definition")
-            .field("model", &self.model)
-            .finish_non_exhaustive()
+        f.debug_struct("Definition").field("model", &self.model).finish_non_exhaustive()
     }
 }
 
@@ -131,12 +120,7 @@ pub struct Table {
 impl Table {
     /// A table named `name`.
     pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            model: TableModel {
-                name: name.into(),
-                kinds: Vec::new(),
-            },
-        }
+        Self { model: TableModel { name: name.into(), kinds: Vec::new() } }
     }
 
     /// It holds entities of type `E`.
@@ -158,9 +142,7 @@ pub struct Consumer {
 
 impl fmt::Debug for Consumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Consumer")
-            .field("step", &self.step)
-            .finish_non_exhaustive()
+        f.debug_struct("Consumer").field("step", &self.step).finish_non_exhaustive()
     }
 }
 
@@ -392,13 +374,7 @@ impl Definition {
     }
 
     fn add(&mut self, consumer: Consumer, topic: Option<String>) {
-        let Consumer {
-            mut step,
-            handler,
-            visibility,
-            retention,
-            dead_letter_queue,
-        } = consumer;
+        let Consumer { mut step, handler, visibility, retention, dead_letter_queue } = consumer;
         step.topic = topic;
         let dead_letter_queue = dead_letter_queue.unwrap_or_else(|| format!("{}-dlq", step.queue));
         let visibility = visibility.unwrap_or(step.timeout * limits::VISIBILITY_PER_TIMEOUT_MIN);
@@ -434,11 +410,7 @@ impl Definition {
     /// Every mistake in it, each with a name and how to mend it.
     pub fn build(mut self) -> Result<Choreography, DefinitionErrors> {
         if let Some(topic) = &self.alarm_topic {
-            let dead = self
-                .model
-                .queues
-                .iter()
-                .filter_map(|queue| queue.redrive.as_ref());
+            let dead = self.model.queues.iter().filter_map(|queue| queue.redrive.as_ref());
             self.model.alarms = dead
                 .map(|redrive| AlarmModel {
                     dead_letter_queue: redrive.dead_letter_queue.clone(),

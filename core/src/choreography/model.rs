@@ -147,7 +147,7 @@ pub struct AlarmModel {
 }
 
 /// Where an event goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Destination<'a> {
     Queue(&'a str),
     Topic(&'a str),
@@ -175,10 +175,7 @@ impl Model {
     /// The queue whose dead letters go to `dead_letter_queue`.
     pub fn source_of(&self, dead_letter_queue: &str) -> Option<&QueueModel> {
         self.queues.iter().find(|queue| {
-            queue
-                .redrive
-                .as_ref()
-                .is_some_and(|redrive| redrive.dead_letter_queue == dead_letter_queue)
+            queue.redrive.as_ref().is_some_and(|redrive| redrive.dead_letter_queue == dead_letter_queue)
         })
     }
 
@@ -186,10 +183,8 @@ impl Model {
     pub(crate) fn destinations(&self, event_type: &str) -> Vec<Destination<'_>> {
         let mut destinations = Vec::new();
         for step in self.steps.iter().filter(|step| step.event_type == event_type) {
-            let destination = step
-                .topic
-                .as_deref()
-                .map_or(Destination::Queue(&step.queue), Destination::Topic);
+            let destination =
+                step.topic.as_deref().map_or(Destination::Queue(&step.queue), Destination::Topic);
             if !destinations.contains(&destination) {
                 destinations.push(destination);
             }
@@ -199,9 +194,7 @@ impl Model {
 
     /// The names of the steps that consume what `step` emits.
     fn next_of<'a>(&'a self, step: &'a StepModel) -> impl Iterator<Item = &'a StepModel> {
-        self.steps
-            .iter()
-            .filter(|next| step.emits.contains(&next.event_type))
+        self.steps.iter().filter(|next| step.emits.contains(&next.event_type))
     }
 
     fn reaches(&self, from: &StepModel, to: &str) -> bool {
@@ -239,20 +232,14 @@ impl Model {
     pub(crate) fn budget_of(&self, step: &StepModel) -> Option<Budget> {
         let cycle = step.cycle.as_ref()?;
         step.budget.or_else(|| {
-            self.steps
-                .iter()
-                .filter(|other| other.cycle.as_ref() == Some(cycle))
-                .find_map(|s| s.budget)
+            self.steps.iter().filter(|other| other.cycle.as_ref() == Some(cycle)).find_map(|s| s.budget)
         })
     }
 
     /// What an event of `event_type` carries of a budget when `from` emits it: the rest of the one that `from` was
     /// called with where it stays on the cycle, a fresh one where it enters a cycle, nothing off all cycles.
     pub(crate) fn carried(&self, from: &str, carried: Carried, event_type: &str, now: Timestamp) -> Carried {
-        let Some(to) = self
-            .steps
-            .iter()
-            .find(|step| step.event_type == event_type && step.cycle.is_some())
+        let Some(to) = self.steps.iter().find(|step| step.event_type == event_type && step.cycle.is_some())
         else {
             return Carried::default();
         };
@@ -268,10 +255,9 @@ impl Model {
 
     /// A fresh budget for an event that enters the cycle of `step` at `now`.
     pub(crate) fn entering(&self, step: &StepModel, now: Timestamp) -> Carried {
-        self.budget_of(step)
-            .map_or_else(Carried::default, |budget| Carried {
-                deadline: Some(now + budget.deadline),
-                hops: Some(0),
-            })
+        self.budget_of(step).map_or_else(Carried::default, |budget| Carried {
+            deadline: Some(now + budget.deadline),
+            hops: Some(0),
+        })
     }
 }

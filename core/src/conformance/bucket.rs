@@ -34,45 +34,23 @@ impl Stage<'_> {
         let (mut keys, mut after) = (Vec::new(), after.map(str::to_owned));
         for _ in 0..1_000 {
             let page = self.bucket()?.list(prefix, after.as_deref(), limit).await?;
-            holds(
-                "a page is no longer than its limit",
-                page.keys.len() <= limit,
-                page.keys.len(),
-            )?;
+            holds("a page is no longer than its limit", page.keys.len() <= limit, page.keys.len())?;
             keys.extend(page.keys);
             let Some(next) = page.next else { return Ok(keys) };
             same("the end of a page is its last key", &keys.last(), &Some(&next))?;
-            holds(
-                "each page ends behind the one before it",
-                after.is_none_or(|after| after < next),
-                &next,
-            )?;
+            holds("each page ends behind the one before it", after.is_none_or(|after| after < next), &next)?;
             after = Some(next);
         }
-        Err(Violation::differs(
-            "the pages of a listing",
-            "an end",
-            "1,000 pages",
-        ))
+        Err(Violation::differs("the pages of a listing", "an end", "1,000 pages"))
     }
 }
 
 async fn an_object_is_written_once(stage: &Stage<'_>) -> Result<(), Violation> {
     let (bucket, key) = (stage.bucket()?, format!("{}/once.json", stage.tag));
-    let body: Vec<u8> = (0..200_000_u32)
-        .map(|at| u8::try_from(at * 7 % 256).unwrap_or(0))
-        .collect();
-    same(
-        "writing a new object",
-        &true,
-        &bucket.put_if_absent(&key, body.clone()).await?,
-    )?;
+    let body: Vec<u8> = (0..200_000_u32).map(|at| u8::try_from(at * 7 % 256).unwrap_or(0)).collect();
+    same("writing a new object", &true, &bucket.put_if_absent(&key, body.clone()).await?)?;
     for other in [b"other".to_vec(), body.clone(), Vec::new()] {
-        same(
-            "writing it again",
-            &false,
-            &bucket.put_if_absent(&key, other).await?,
-        )?;
+        same("writing it again", &false, &bucket.put_if_absent(&key, other).await?)?;
         let found = bucket.get(&key).await?;
         holds(
             "an object keeps what was written first",
@@ -91,22 +69,14 @@ async fn of_several_writers_one_wins_whole(stage: &Stage<'_>) -> Result<(), Viol
             let (bucket, key, body) = (stage.bucket().cloned(), key.clone(), body(contender));
             async move { Ok::<_, Violation>(bucket?.put_if_absent(&key, body).await?) }
         };
-        let answers: Vec<bool> = together((0..12).map(contend))
-            .await?
-            .into_iter()
-            .collect::<Result<_, _>>()?;
-        let winners: Vec<u8> = (0..12)
-            .filter(|contender| answers[usize::from(*contender)])
-            .collect();
+        let answers: Vec<bool> =
+            together((0..12).map(contend)).await?.into_iter().collect::<Result<_, _>>()?;
+        let winners: Vec<u8> = (0..12).filter(|contender| answers[usize::from(*contender)]).collect();
         same("winners of 12 writers", &1, &winners.len())?;
         let found = stage.bucket()?.get(&key).await?;
         let expected = winners.first().map(|winner| body(*winner));
         let described = found.as_ref().map(|found| (found.len(), found.first()));
-        holds(
-            "the object is the winner's, whole",
-            found == expected,
-            (described, winners),
-        )?;
+        holds("the object is the winner's, whole", found == expected, (described, winners))?;
     }
     Ok(())
 }
@@ -116,15 +86,9 @@ async fn a_missing_object_is_none(stage: &Stage<'_>) -> Result<(), Violation> {
     let inside = format!("{}/folder/inside", stage.tag);
     bucket.put_if_absent(&inside, b"x".to_vec()).await?;
     // Neither part of a key is an object, nor is anything below one.
-    for key in [
-        "",
-        "/folder",
-        "/folder/",
-        "/folder/insid",
-        "/folder/inside/",
-        "/folder/inside/x",
-        "/Folder/inside",
-    ] {
+    for key in
+        ["", "/folder", "/folder/", "/folder/insid", "/folder/inside/", "/folder/inside/x", "/Folder/inside"]
+    {
         let key = format!("{}{key}", stage.tag);
         same(&format!("the object of {key:?}"), &None, &bucket.get(&key).await?)?;
     }
@@ -137,22 +101,10 @@ async fn a_missing_object_is_none(stage: &Stage<'_>) -> Result<(), Violation> {
 
 async fn an_empty_object_is_an_object(stage: &Stage<'_>) -> Result<(), Violation> {
     let (bucket, key) = (stage.bucket()?, format!("{}/empty", stage.tag));
-    same(
-        "writing an empty object",
-        &true,
-        &bucket.put_if_absent(&key, Vec::new()).await?,
-    )?;
+    same("writing an empty object", &true, &bucket.put_if_absent(&key, Vec::new()).await?)?;
     same("an empty object", &Some(Vec::new()), &bucket.get(&key).await?)?;
-    same(
-        "writing over an empty object",
-        &false,
-        &bucket.put_if_absent(&key, b"x".to_vec()).await?,
-    )?;
-    same(
-        "keys with an empty object",
-        &vec![key.clone()],
-        &stage.keys_of(&key, None, 10).await?,
-    )
+    same("writing over an empty object", &false, &bucket.put_if_absent(&key, b"x".to_vec()).await?)?;
+    same("keys with an empty object", &vec![key.clone()], &stage.keys_of(&key, None, 10).await?)
 }
 
 async fn hostile_keys_stay_apart(stage: &Stage<'_>) -> Result<(), Violation> {
@@ -243,26 +195,14 @@ async fn hostile_keys_stay_apart(stage: &Stage<'_>) -> Result<(), Violation> {
         bucket.put_if_absent(key, body(key)).await?;
     }
     for key in &own {
-        same(
-            &format!("writing {key:?}"),
-            &true,
-            &bucket.put_if_absent(key, body(key)).await?,
-        )?;
+        same(&format!("writing {key:?}"), &true, &bucket.put_if_absent(key, body(key)).await?)?;
     }
     for key in known.iter().copied().chain(own.iter().map(String::as_str)) {
         let found = bucket.get(key).await?;
         let found = found.map(|found| String::from_utf8_lossy(&found).into_owned());
-        same(
-            &format!("the object of {key:?}"),
-            &Some(format!("the object of {key:?}")),
-            &found,
-        )?;
+        same(&format!("the object of {key:?}"), &Some(format!("the object of {key:?}")), &found)?;
         let listed = stage.bucket()?.list(key, None, 1).await?;
-        same(
-            &format!("the first key that begins with {key:?}"),
-            &vec![key.to_owned()],
-            &listed.keys,
-        )?;
+        same(&format!("the first key that begins with {key:?}"), &vec![key.to_owned()], &listed.keys)?;
     }
     let mut expected: Vec<String> = own.into_iter().filter(|key| key.starts_with(tag)).collect();
     expected.sort_unstable();
@@ -284,11 +224,7 @@ async fn a_key_over_the_limits_is_refused(stage: &Stage<'_>) -> Result<(), Viola
         &true,
         &bucket.put_if_absent(&longest, b"x".to_vec()).await?,
     )?;
-    same(
-        "keys once two were refused",
-        &vec![longest],
-        &stage.keys_of(&stage.tag, None, 10).await?,
-    )
+    same("keys once two were refused", &vec![longest], &stage.keys_of(&stage.tag, None, 10).await?)
 }
 
 async fn pages_list_keys_in_the_order_of_their_bytes(stage: &Stage<'_>) -> Result<(), Violation> {
@@ -303,27 +239,15 @@ async fn pages_list_keys_in_the_order_of_their_bytes(stage: &Stage<'_>) -> Resul
     }
     keys.sort_unstable();
     for prefix in ["", "p", "p/", "p/0", "p/03", "q", "r"].map(key) {
-        let expected: Vec<String> = keys
-            .iter()
-            .filter(|key| key.starts_with(&prefix))
-            .cloned()
-            .collect();
+        let expected: Vec<String> = keys.iter().filter(|key| key.starts_with(&prefix)).cloned().collect();
         for limit in [1, 7, expected.len().max(1), 1_000] {
             let listed = stage.keys_of(&prefix, None, limit).await?;
-            same(
-                &format!("keys of {prefix:?} in pages of {limit}"),
-                &expected,
-                &listed,
-            )?;
+            same(&format!("keys of {prefix:?} in pages of {limit}"), &expected, &listed)?;
         }
         for after in ["a", "p/03", "p/030", "p/99", "z"].map(key) {
             let expected: Vec<String> = expected.iter().filter(|key| **key > after).cloned().collect();
             let listed = stage.keys_of(&prefix, Some(&after), 4).await?;
-            same(
-                &format!("keys of {prefix:?} behind {after:?}"),
-                &expected,
-                &listed,
-            )?;
+            same(&format!("keys of {prefix:?} behind {after:?}"), &expected, &listed)?;
         }
     }
     Ok(())

@@ -28,10 +28,7 @@ impl Stage<'_> {
     /// An item listed in `partition` at `sort`.
     fn listed(&self, name: &str, partition: &str, sort: &str) -> Write {
         let mut write = self.insert(&format!("{KIND}/{}-{name}", self.tag), "{}");
-        write.item.index = Some(IndexEntry {
-            partition: self.partition(partition),
-            sort: sort.to_owned(),
-        });
+        write.item.index = Some(IndexEntry { partition: self.partition(partition), sort: sort.to_owned() });
         write
     }
 
@@ -40,22 +37,14 @@ impl Stage<'_> {
         let (mut query, mut items) = (query.clone(), Vec::new());
         for _ in 0..1_000 {
             let page = self.table()?.query(&query).await?;
-            holds(
-                "a page is no longer than its limit",
-                page.items.len() <= query.limit,
-                page.items.len(),
-            )?;
+            holds("a page is no longer than its limit", page.items.len() <= query.limit, page.items.len())?;
             items.extend(page.items);
             let Some(next) = page.next else { return Ok(items) };
             let moves_on = query.after.as_ref().is_none_or(|after| *after < next);
             holds("each page ends behind the one before it", moves_on, &next)?;
             query.after = Some(next);
         }
-        Err(Violation::differs(
-            "the pages of a query",
-            "an end",
-            "1,000 pages",
-        ))
+        Err(Violation::differs("the pages of a query", "an end", "1,000 pages"))
     }
 
     /// Asserts what a query lists, as soon as the index may be expected to show it.
@@ -76,16 +65,8 @@ impl Stage<'_> {
 
 /// What tells items apart in a report.
 fn labels(items: &[Item]) -> Vec<String> {
-    let sort = |item: &Item| {
-        item.index
-            .as_ref()
-            .map(|entry| entry.sort.clone())
-            .unwrap_or_default()
-    };
-    items
-        .iter()
-        .map(|item| format!("{} v{} at {:?}", item.key, item.version, sort(item)))
-        .collect()
+    let sort = |item: &Item| item.index.as_ref().map(|entry| entry.sort.clone()).unwrap_or_default();
+    items.iter().map(|item| format!("{} v{} at {:?}", item.key, item.version, sort(item))).collect()
 }
 
 fn items(writes: &[Write]) -> Vec<Item> {
@@ -95,27 +76,15 @@ fn items(writes: &[Write]) -> Vec<Item> {
 }
 
 fn all(partition: String) -> IndexQuery {
-    IndexQuery {
-        partition,
-        after: None,
-        before: None,
-        limit: 100,
-    }
+    IndexQuery { partition, after: None, before: None, limit: 100 }
 }
 
 async fn pages_neither_skip_nor_repeat(stage: &Stage<'_>) -> Result<(), Violation> {
     // In the order of their bytes; other encodings and locales order some of them otherwise.
     let mut sorts: Vec<String> = (0..40).map(|at| format!("{:03}", at * 7 % 40)).collect();
-    sorts.extend(
-        [
-            "Z", "a", "a'b", "a\"b", "a/b", "ab", "z", "é", "\u{ffff}", "😀", " ",
-        ]
-        .map(str::to_owned),
-    );
-    let writes: Vec<Write> = sorts
-        .iter()
-        .map(|sort| stage.listed(&format!("paged-{sort}"), "paged", sort))
-        .collect();
+    sorts.extend(["Z", "a", "a'b", "a\"b", "a/b", "ab", "z", "é", "\u{ffff}", "😀", " "].map(str::to_owned));
+    let writes: Vec<Write> =
+        sorts.iter().map(|sort| stage.listed(&format!("paged-{sort}"), "paged", sort)).collect();
     let expected = items(&writes);
     let beside: Vec<Write> = (0..10)
         .flat_map(|at| {
@@ -123,33 +92,17 @@ async fn pages_neither_skip_nor_repeat(stage: &Stage<'_>) -> Result<(), Violatio
         })
         .collect();
     let unlisted = stage.insert(&format!("{KIND}/{}-unlisted", stage.tag), "{}");
-    applied(
-        &**stage.table()?,
-        writes.into_iter().chain(beside).chain([unlisted]).collect(),
-    )
-    .await?;
+    applied(&**stage.table()?, writes.into_iter().chain(beside).chain([unlisted]).collect()).await?;
     for limit in [1, 7, 17, 51, 52, 1_000] {
-        let query = IndexQuery {
-            limit,
-            ..all(stage.partition("paged"))
-        };
-        stage
-            .lists(&format!("51 items in pages of {limit}"), &query, &expected)
-            .await?;
+        let query = IndexQuery { limit, ..all(stage.partition("paged")) };
+        stage.lists(&format!("51 items in pages of {limit}"), &query, &expected).await?;
     }
-    stage
-        .lists(
-            "a partition with nothing in it",
-            &all(stage.partition("empty")),
-            &[],
-        )
-        .await
+    stage.lists("a partition with nothing in it", &all(stage.partition("empty")), &[]).await
 }
 
 async fn bounds_are_exclusive(stage: &Stage<'_>) -> Result<(), Violation> {
-    let writes: Vec<Write> = (0..10)
-        .map(|at| stage.listed(&format!("bounded-{at}"), "bounded", &format!("{at}0")))
-        .collect();
+    let writes: Vec<Write> =
+        (0..10).map(|at| stage.listed(&format!("bounded-{at}"), "bounded", &format!("{at}0"))).collect();
     let stored = items(&writes);
     applied(&**stage.table()?, writes).await?;
     for (after, before, expected) in [
@@ -204,30 +157,16 @@ async fn an_item_is_listed_where_its_entry_is(stage: &Stage<'_>) -> Result<(), V
         write.item.index = index;
         let item = write.item.clone();
         applied(&**table, vec![write]).await?;
-        let in_partition = |name: &str| {
-            item.index
-                .as_ref()
-                .is_some_and(|e| e.partition == stage.partition(name))
-        };
+        let in_partition =
+            |name: &str| item.index.as_ref().is_some_and(|e| e.partition == stage.partition(name));
         let mut expected = vec![beside.clone()];
         if in_partition("one") {
             expected.push(item.clone());
         }
         expected.sort_by(|one, other| one.index.cmp(&other.index));
-        stage
-            .lists(&format!("the first partition, an item {what}"), &one, &expected)
-            .await?;
-        let expected: Vec<Item> = Some(item.clone())
-            .filter(|_| in_partition("other"))
-            .into_iter()
-            .collect();
-        stage
-            .lists(
-                &format!("the second partition, an item {what}"),
-                &other,
-                &expected,
-            )
-            .await?;
+        stage.lists(&format!("the first partition, an item {what}"), &one, &expected).await?;
+        let expected: Vec<Item> = Some(item.clone()).filter(|_| in_partition("other")).into_iter().collect();
+        stage.lists(&format!("the second partition, an item {what}"), &other, &expected).await?;
         current = Some(item);
     }
 
@@ -237,21 +176,10 @@ async fn an_item_is_listed_where_its_entry_is(stage: &Stage<'_>) -> Result<(), V
     old.item.expires_at = Some(stage.in_seconds(3_600));
     let old_item = old.item.clone();
     applied(&**table, vec![old]).await?;
-    stage
-        .lists(
-            "an item that will expire",
-            &expired,
-            std::slice::from_ref(&old_item),
-        )
-        .await?;
-    let new = Write {
-        now: stage.in_seconds(7_200),
-        ..stage.insert(&old_item.key, "\"new\"")
-    };
+    stage.lists("an item that will expire", &expired, std::slice::from_ref(&old_item)).await?;
+    let new = Write { now: stage.in_seconds(7_200), ..stage.insert(&old_item.key, "\"new\"") };
     applied(&**table, vec![new]).await?;
-    stage
-        .lists("the entry of an expired item that was replaced", &expired, &[])
-        .await
+    stage.lists("the entry of an expired item that was replaced", &expired, &[]).await
 }
 
 async fn a_commit_is_listed_at_once(stage: &Stage<'_>) -> Result<(), Violation> {
@@ -259,11 +187,7 @@ async fn a_commit_is_listed_at_once(stage: &Stage<'_>) -> Result<(), Violation> 
     for at in 0..20 {
         let write = stage.listed(&format!("at-once-{at}"), "at-once", &format!("{at:03}"));
         applied(&**stage.table()?, vec![write]).await?;
-        same(
-            "items listed after each commit",
-            &(at + 1),
-            &stage.pages(&query).await?.len(),
-        )?;
+        same("items listed after each commit", &(at + 1), &stage.pages(&query).await?.len())?;
     }
     Ok(())
 }

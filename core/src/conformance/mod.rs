@@ -100,45 +100,26 @@ pub struct Capabilities {
 
 /// The model that the ports of a [`World`] are opened to: what the scenarios need, and no choreography to be run.
 pub fn model() -> Model {
-    let table = |name: &str, kind: &str| TableModel {
-        name: name.to_owned(),
-        kinds: vec![kind.to_owned()],
-    };
+    let table = |name: &str, kind: &str| TableModel { name: name.to_owned(), kinds: vec![kind.to_owned()] };
     let redrive = RedrivePolicy {
         dead_letter_queue: queue::DEAD_LETTERS.to_owned(),
         receives_max: queue::RECEIVES_MAX,
     };
     Model {
         name: "conformance".to_owned(),
-        tables: vec![
-            table(table::TABLE, table::KIND),
-            table(stream::TABLE, stream::KIND),
-        ],
+        tables: vec![table(table::TABLE, table::KIND), table(stream::TABLE, stream::KIND)],
         queues: vec![
             plain_queue(queue::QUEUE),
             plain_queue(queue::COUNTED),
-            QueueModel {
-                redrive: Some(redrive),
-                ..plain_queue(queue::REDRIVEN)
-            },
+            QueueModel { redrive: Some(redrive), ..plain_queue(queue::REDRIVEN) },
             plain_queue(queue::DEAD_LETTERS),
-            QueueModel {
-                retention: queue::RETENTION,
-                ..plain_queue(queue::FORGETFUL)
-            },
+            QueueModel { retention: queue::RETENTION, ..plain_queue(queue::FORGETFUL) },
             plain_queue(topic::SUBSCRIPTIONS[0]),
             plain_queue(topic::SUBSCRIPTIONS[1]),
         ],
-        topics: vec![TopicModel {
-            name: topic::TOPIC.to_owned(),
-        }],
-        buckets: vec![BucketModel {
-            name: bucket::BUCKET.to_owned(),
-        }],
-        steps: topic::SUBSCRIPTIONS
-            .iter()
-            .map(|queue| subscriber(topic::TOPIC, queue))
-            .collect(),
+        topics: vec![TopicModel { name: topic::TOPIC.to_owned() }],
+        buckets: vec![BucketModel { name: bucket::BUCKET.to_owned() }],
+        steps: topic::SUBSCRIPTIONS.iter().map(|queue| subscriber(topic::TOPIC, queue)).collect(),
         ..Model::default()
     }
 }
@@ -193,10 +174,7 @@ pub async fn run(world: &dyn World) -> Report {
     .concat()
     {
         let outcome = play(world, &scenario).await;
-        scenarios.push(ScenarioReport {
-            name: scenario.name,
-            outcome,
-        });
+        scenarios.push(ScenarioReport { name: scenario.name, outcome });
     }
     Report { scenarios }
 }
@@ -216,14 +194,11 @@ async fn play(world: &dyn World, scenario: &Scenario) -> Outcome {
         Ok(Err(panic)) => {
             let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
             let message = message.or_else(|| panic.downcast_ref::<String>().cloned());
-            Outcome::Failed(Violation::Panics {
-                message: message.unwrap_or_default(),
-            })
+            Outcome::Failed(Violation::Panics { message: message.unwrap_or_default() })
         }
-        Err(_) => Outcome::Failed(Violation::Hangs {
-            what: "the scenario".to_owned(),
-            time: SCENARIO_TIME_MAX,
-        }),
+        Err(_) => {
+            Outcome::Failed(Violation::Hangs { what: "the scenario".to_owned(), time: SCENARIO_TIME_MAX })
+        }
     }
 }
 

@@ -73,36 +73,26 @@ pub(super) struct Line<'a> {
 
 impl<'a> Line<'a> {
     pub(super) fn new(stage: &'a Stage<'a>, name: &str) -> Result<Self, Violation> {
-        Ok(Self {
-            stage,
-            queue: Arc::clone(stage.ports.queue(name)?),
-        })
+        Ok(Self { stage, queue: Arc::clone(stage.ports.queue(name)?) })
     }
 
     /// A message of the scenario.
     pub(super) fn message(&self, text: &str) -> NewMessage {
-        NewMessage {
-            body: format!("{}/{text}", self.stage.tag),
-            ..NewMessage::default()
-        }
+        NewMessage { body: format!("{}/{text}", self.stage.tag), ..NewMessage::default() }
     }
 
     async fn send(&self, messages: Vec<NewMessage>) -> Result<(), Violation> {
         let count = messages.len();
         let answers = self.queue.send(messages).await;
         same("answers of a send", &count, &answers.len())?;
-        answers
-            .into_iter()
-            .try_for_each(|answer| answer.map_err(Violation::from))
+        answers.into_iter().try_for_each(|answer| answer.map_err(Violation::from))
     }
 
     /// Sends one message and receives it.
     async fn sent_and_received(&self, text: &str, visibility: Duration) -> Result<Message, Violation> {
         let message = self.message(text);
         self.send(vec![message.clone()]).await?;
-        let received = self
-            .receive_one("a message that was sent", Some(visibility))
-            .await?;
+        let received = self.receive_one("a message that was sent", Some(visibility)).await?;
         same("the body of a message", &message.body, &received.body)?;
         Ok(received)
     }
@@ -111,14 +101,9 @@ impl<'a> Line<'a> {
     pub(super) async fn look(&self, visibility: Option<Duration>) -> Result<Vec<Message>, Violation> {
         for _ in 0..LOOKS_MAX {
             let received = self.queue.receive(10, NO_WAIT, visibility).await?;
-            holds(
-                "a receive answers at most what was asked for",
-                received.len() <= 10,
-                received.len(),
-            )?;
-            let (own, strange): (Vec<Message>, Vec<Message>) = received
-                .into_iter()
-                .partition(|message| message.body.starts_with(&self.stage.tag));
+            holds("a receive answers at most what was asked for", received.len() <= 10, received.len())?;
+            let (own, strange): (Vec<Message>, Vec<Message>) =
+                received.into_iter().partition(|message| message.body.starts_with(&self.stage.tag));
             if strange.is_empty() {
                 return Ok(own);
             }
@@ -127,11 +112,7 @@ impl<'a> Line<'a> {
                 return Ok(own);
             }
         }
-        Err(Violation::differs(
-            "messages of earlier scenarios, deleted when met",
-            "an end",
-            "more and more",
-        ))
+        Err(Violation::differs("messages of earlier scenarios, deleted when met", "an end", "more and more"))
     }
 
     /// Receives until there are `count` messages, or nothing has come for as long as the adapter may be late.
@@ -178,18 +159,12 @@ impl<'a> Line<'a> {
     }
 
     async fn extend(&self, message: &Message, visibility: Duration) -> Result<(), Violation> {
-        Ok(self
-            .queue
-            .extend(&[(message.receipt.clone(), visibility)])
-            .await?)
+        Ok(self.queue.extend(&[(message.receipt.clone(), visibility)]).await?)
     }
 }
 
 fn attributes<const N: usize>(attributes: [(&str, &str); N]) -> Attributes {
-    attributes
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect()
+    attributes.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 fn bodies(messages: &[Message]) -> Vec<String> {
@@ -227,28 +202,19 @@ async fn a_message_arrives_as_it_was_sent(stage: &Stage<'_>) -> Result<(), Viola
     let describe = |body: &str, attributes: &Attributes| format!("{body:?} {attributes:?}");
     same_ids(
         "messages with their attributes",
-        messages
-            .iter()
-            .map(|message| describe(&message.body, &message.attributes)),
-        received
-            .iter()
-            .map(|message| describe(&message.body, &message.attributes)),
+        messages.iter().map(|message| describe(&message.body, &message.attributes)),
+        received.iter().map(|message| describe(&message.body, &message.attributes)),
     )?;
     for message in &received {
         same("the count of a first receive", &1, &message.receive_count)?;
         // The cloud's clock and ours may differ a little.
         let slack = stage.claims.lateness;
         let timely = message.sent_at + slack >= before && message.sent_at <= stage.now() + slack;
-        holds(
-            "a message knows when it was sent",
-            timely,
-            (before, message.sent_at),
-        )?;
+        holds("a message knows when it was sent", timely, (before, message.sent_at))?;
     }
     let ids: BTreeSet<&String> = received.iter().map(|message| &message.id).collect();
     same("different ids of different messages", &received.len(), &ids.len())?;
-    line.shows_nothing("messages received, their visibility timeout running")
-        .await?;
+    line.shows_nothing("messages received, their visibility timeout running").await?;
     line.delete(&received).await
 }
 
@@ -276,31 +242,16 @@ async fn a_delayed_message_is_hidden_until_it_is_due(stage: &Stage<'_>) -> Resul
     let line = Line::new(stage, QUEUE)?;
     let delay = Duration::from_secs(5);
     let before = stage.now();
-    line.send(vec![
-        NewMessage {
-            delay,
-            ..line.message("delayed")
-        },
-        line.message("not delayed"),
-    ])
-    .await?;
-    let now = line
-        .receive_one("a message without a delay beside one with a delay", Some(LONG))
-        .await?;
-    same(
-        "the message without a delay",
-        &line.message("not delayed").body,
-        &now.body,
-    )?;
+    line.send(vec![NewMessage { delay, ..line.message("delayed") }, line.message("not delayed")]).await?;
+    let now = line.receive_one("a message without a delay beside one with a delay", Some(LONG)).await?;
+    same("the message without a delay", &line.message("not delayed").body, &now.body)?;
     while stage.now().since(before) < Duration::from_secs(4) {
         line.shows_nothing("a delayed message before it is due").await?;
         stage.pass(Duration::from_millis(500)).await;
     }
     let elapsed = stage.now().since(before);
     stage.pass(delay.saturating_sub(elapsed)).await;
-    let due = line
-        .receive_one("a delayed message once it is due", Some(LONG))
-        .await?;
+    let due = line.receive_one("a delayed message once it is due", Some(LONG)).await?;
     same("the delayed message", &line.message("delayed").body, &due.body)?;
     same("the receive count of a delayed message", &1, &due.receive_count)?;
     line.delete(&[now, due]).await
@@ -308,21 +259,11 @@ async fn a_delayed_message_is_hidden_until_it_is_due(stage: &Stage<'_>) -> Resul
 
 async fn a_delay_over_the_limit_is_refused_alone(stage: &Stage<'_>) -> Result<(), Violation> {
     let line = Line::new(stage, QUEUE)?;
-    let over = NewMessage {
-        delay: QUEUE_DELAY_MAX + Duration::from_secs(1),
-        ..line.message("over")
-    };
-    let answers = line
-        .queue
-        .send(vec![line.message("one"), over, line.message("other")])
-        .await;
+    let over = NewMessage { delay: QUEUE_DELAY_MAX + Duration::from_secs(1), ..line.message("over") };
+    let answers = line.queue.send(vec![line.message("one"), over, line.message("other")]).await;
     same("answers of a send", &3, &answers.len())?;
     refused("a delay of 901 s", &answers[1])?;
-    same(
-        "the messages beside it",
-        &(&Ok(()), &Ok(())),
-        &(&answers[0], &answers[2]),
-    )?;
+    same("the messages beside it", &(&Ok(()), &Ok(())), &(&answers[0], &answers[2]))?;
     let received = line.receive(2, Some(LONG)).await?;
     let expected = vec![line.message("one").body, line.message("other").body];
     same_ids("messages beside a refused one", expected, bodies(&received))?;
@@ -330,21 +271,14 @@ async fn a_delay_over_the_limit_is_refused_alone(stage: &Stage<'_>) -> Result<()
     line.delete(&received).await?;
     // The longest delay is taken: by a queue that forgets the message before anybody has to delete it.
     let forgetful = Line::new(stage, FORGETFUL)?;
-    forgetful
-        .send(vec![NewMessage {
-            delay: QUEUE_DELAY_MAX,
-            ..line.message("longest")
-        }])
-        .await?;
+    forgetful.send(vec![NewMessage { delay: QUEUE_DELAY_MAX, ..line.message("longest") }]).await?;
     forgetful.shows_nothing("a message with the longest delay").await
 }
 
 async fn a_message_over_the_limit_is_refused_alone(stage: &Stage<'_>) -> Result<(), Violation> {
     let line = Line::new(stage, QUEUE)?;
-    let of_size = |bytes: usize| NewMessage {
-        body: filled(line.message("").body, bytes),
-        ..NewMessage::default()
-    };
+    let of_size =
+        |bytes: usize| NewMessage { body: filled(line.message("").body, bytes), ..NewMessage::default() };
     let with_attribute = NewMessage {
         attributes: attributes([("name", "twenty bytes of text")]),
         ..of_size(MESSAGE_BYTES_MAX - 10)
@@ -360,11 +294,7 @@ async fn a_message_over_the_limit_is_refused_alone(stage: &Stage<'_>) -> Result<
     same("answers of a send", &4, &answers.len())?;
     refused("a message of 1 MiB and a byte", &answers[1])?;
     refused("a message that is over 1 MiB with its attributes", &answers[2])?;
-    same(
-        "a small message and one of 1 MiB",
-        &(&Ok(()), &Ok(())),
-        &(&answers[0], &answers[3]),
-    )?;
+    same("a small message and one of 1 MiB", &(&Ok(()), &Ok(())), &(&answers[0], &answers[3]))?;
     let received = line.receive(2, Some(LONG)).await?;
     same_ids("messages beside refused ones", expected, bodies(&received))?;
     line.delete(&received).await
@@ -387,28 +317,19 @@ async fn a_visibility_timeout_over_the_limit_is_refused(stage: &Stage<'_>) -> Re
 async fn a_message_not_deleted_is_delivered_again(stage: &Stage<'_>) -> Result<(), Violation> {
     let line = Line::new(stage, QUEUE)?;
     // First by a timeout of the receive, then by the queue's own.
-    for (name, visibility) in [
-        ("of a receive", Some(Duration::from_secs(4))),
-        ("of the queue", None),
-    ] {
-        let message = NewMessage {
-            attributes: attributes([("name", "value")]),
-            ..line.message(name)
-        };
+    for (name, visibility) in [("of a receive", Some(Duration::from_secs(4))), ("of the queue", None)] {
+        let message = NewMessage { attributes: attributes([("name", "value")]), ..line.message(name) };
         line.send(vec![message.clone()]).await?;
         let before = stage.now();
         let first = line.receive_one("a message that was sent", visibility).await?;
         let timeout = visibility.unwrap_or(VISIBILITY);
         while stage.now().since(before) + Duration::from_secs(1) < timeout {
-            line.shows_nothing("a message before its visibility timeout is over")
-                .await?;
+            line.shows_nothing("a message before its visibility timeout is over").await?;
             stage.pass(Duration::from_secs(1)).await;
         }
         let elapsed = stage.now().since(before);
         stage.pass(timeout.saturating_sub(elapsed)).await;
-        let again = line
-            .receive_one("a message whose visibility timeout is over", Some(LONG))
-            .await?;
+        let again = line.receive_one("a message whose visibility timeout is over", Some(LONG)).await?;
         same("the receive count of a second receive", &2, &again.receive_count)?;
         same(
             "the body and the attributes of a second receive",
@@ -420,11 +341,7 @@ async fn a_message_not_deleted_is_delivered_again(stage: &Stage<'_>) -> Result<(
             &(&first.id, first.sent_at),
             &(&again.id, again.sent_at),
         )?;
-        holds(
-            "a second receive has a receipt of its own",
-            first.receipt != again.receipt,
-            &again.receipt,
-        )?;
+        holds("a second receive has a receipt of its own", first.receipt != again.receipt, &again.receipt)?;
         line.delete(&[again]).await?;
     }
     Ok(())
@@ -440,17 +357,12 @@ async fn a_void_receipt_is_passed_over(stage: &Stage<'_>) -> Result<(), Violatio
     line.delete(std::slice::from_ref(&old)).await?;
     line.extend(&old, NO_WAIT).await?;
     if stage.now().since(before) < timeout {
-        line.shows_nothing("a message that a void receipt would make visible")
-            .await?;
+        line.shows_nothing("a message that a void receipt would make visible").await?;
     }
     line.extend(&old, LONG).await?;
     stage.pass(timeout).await;
-    let again = line
-        .receive_one(
-            "a message that a void receipt would delete, or hide longer",
-            Some(LONG),
-        )
-        .await?;
+    let again =
+        line.receive_one("a message that a void receipt would delete, or hide longer", Some(LONG)).await?;
     same("the receive count of a third receive", &3, &again.receive_count)?;
     line.delete(&[old, current, again]).await
 }
@@ -471,18 +383,13 @@ async fn extending_hides_a_message_longer(stage: &Stage<'_>) -> Result<(), Viola
     let before = stage.now();
     line.extend(&first, Duration::from_secs(6)).await?;
     while stage.now().since(before) < Duration::from_secs(5) {
-        line.shows_nothing("a message whose visibility timeout was extended")
-            .await?;
+        line.shows_nothing("a message whose visibility timeout was extended").await?;
         stage.pass(Duration::from_secs(1)).await;
     }
     let elapsed = stage.now().since(before);
     stage.pass(Duration::from_secs(6).saturating_sub(elapsed)).await;
-    let again = line
-        .receive_one(
-            "a message once its extended visibility timeout is over",
-            Some(LONG),
-        )
-        .await?;
+    let again =
+        line.receive_one("a message once its extended visibility timeout is over", Some(LONG)).await?;
     same("its receive count", &2, &again.receive_count)?;
     line.delete(&[again]).await
 }
@@ -508,20 +415,13 @@ async fn a_message_received_too_often_is_dead_lettered(stage: &Stage<'_>) -> Res
     };
     line.send(vec![message.clone()]).await?;
     for count in 1..=RECEIVES_MAX {
-        let received = line
-            .receive_one("a message received less often than allowed", Some(LONG))
-            .await?;
+        let received = line.receive_one("a message received less often than allowed", Some(LONG)).await?;
         same("its receive count", &count, &received.receive_count)?;
-        dead_letters
-            .shows_nothing("a dead-letter queue before the last receive")
-            .await?;
+        dead_letters.shows_nothing("a dead-letter queue before the last receive").await?;
         line.extend(&received, NO_WAIT).await?;
     }
-    line.shows_nothing("a message received as often as allowed")
-        .await?;
-    let dead = dead_letters
-        .receive_one("the dead-letter queue", Some(LONG))
-        .await?;
+    line.shows_nothing("a message received as often as allowed").await?;
+    let dead = dead_letters.receive_one("the dead-letter queue", Some(LONG)).await?;
     same(
         "the body and the attributes of a dead letter",
         &(&message.body, &message.attributes),
@@ -534,30 +434,19 @@ async fn a_message_received_too_often_is_dead_lettered(stage: &Stage<'_>) -> Res
 
 async fn a_message_past_its_retention_vanishes(stage: &Stage<'_>) -> Result<(), Violation> {
     let line = Line::new(stage, FORGETFUL)?;
-    line.send(vec![line.message("kept"), line.message("forgotten")])
-        .await?;
+    line.send(vec![line.message("kept"), line.message("forgotten")]).await?;
     stage.pass(RETENTION / 2).await;
     let received = line.receive(2, Some(NO_WAIT)).await?;
     let expected = vec![line.message("kept").body, line.message("forgotten").body];
     same_ids("messages within their retention", expected, bodies(&received))?;
-    stage
-        .pass(RETENTION / 2 + stage.claims.retention_within.unwrap_or_default())
-        .await;
+    stage.pass(RETENTION / 2 + stage.claims.retention_within.unwrap_or_default()).await;
     line.shows_nothing("messages past their retention").await
 }
 
 async fn depth_counts_visible_in_flight_and_delayed(stage: &Stage<'_>) -> Result<(), Violation> {
     let line = Line::new(stage, COUNTED)?;
     let depth = async |what: &str, visible, in_flight, delayed| {
-        same(
-            what,
-            &Depth {
-                visible,
-                in_flight,
-                delayed,
-            },
-            &line.queue.depth().await?,
-        )
+        same(what, &Depth { visible, in_flight, delayed }, &line.queue.depth().await?)
     };
     // What an earlier run left behind is deleted as it shows itself.
     for _ in 0..LONG.as_secs() {
@@ -573,10 +462,7 @@ async fn depth_counts_visible_in_flight_and_delayed(stage: &Stage<'_>) -> Result
     messages[6].delay = Duration::from_secs(10);
     line.send(messages).await?;
     depth("the depth after 5 messages and 2 delayed ones", 5, 0, 2).await?;
-    let held = line
-        .queue
-        .receive(3, NO_WAIT, Some(Duration::from_secs(20)))
-        .await?;
+    let held = line.queue.receive(3, NO_WAIT, Some(Duration::from_secs(20))).await?;
     same("messages received", &3, &held.len())?;
     depth("the depth after 3 are received", 2, 3, 2).await?;
     line.delete(&held[..1]).await?;
@@ -596,20 +482,14 @@ async fn depth_counts_visible_in_flight_and_delayed(stage: &Stage<'_>) -> Result
 async fn concurrent_receivers_never_hold_a_message_together(stage: &Stage<'_>) -> Result<(), Violation> {
     const MESSAGES: usize = 200;
     let line = Line::new(stage, QUEUE)?;
-    let messages: Vec<NewMessage> = (0..MESSAGES)
-        .map(|at| line.message(&format!("shared-{at}")))
-        .collect();
+    let messages: Vec<NewMessage> = (0..MESSAGES).map(|at| line.message(&format!("shared-{at}"))).collect();
     let sent: Vec<String> = messages.iter().map(|message| message.body.clone()).collect();
     line.send(messages).await?;
     let left = Arc::new(AtomicUsize::new(MESSAGES));
     let held: Arc<Mutex<Vec<Message>>> = Arc::default();
     let receiver = |_| {
-        let (queue, left, held, tag) = (
-            Arc::clone(&line.queue),
-            Arc::clone(&left),
-            Arc::clone(&held),
-            stage.tag.clone(),
-        );
+        let (queue, left, held, tag) =
+            (Arc::clone(&line.queue), Arc::clone(&left), Arc::clone(&held), stage.tag.clone());
         async move {
             // An empty answer may be luck where a queue is spread over machines, but not so often.
             let mut misses = 0;
@@ -617,27 +497,16 @@ async fn concurrent_receivers_never_hold_a_message_together(stage: &Stage<'_>) -
                 let mut received = queue.receive(7, NO_WAIT, Some(LONG)).await?;
                 received.retain(|message| message.body.starts_with(&tag));
                 misses = if received.is_empty() { misses + 1 } else { 0 };
-                left.fetch_sub(
-                    received.len().min(left.load(Ordering::Relaxed)),
-                    Ordering::Relaxed,
-                );
-                held.lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .extend(received);
+                left.fetch_sub(received.len().min(left.load(Ordering::Relaxed)), Ordering::Relaxed);
+                held.lock().unwrap_or_else(PoisonError::into_inner).extend(received);
                 tokio::task::yield_now().await;
             }
             Ok::<(), PortError>(())
         }
     };
-    together((0..8).map(receiver))
-        .await?
-        .into_iter()
-        .collect::<Result<(), PortError>>()?;
+    together((0..8).map(receiver)).await?.into_iter().collect::<Result<(), PortError>>()?;
     let mut held = std::mem::take(&mut *held.lock().unwrap_or_else(PoisonError::into_inner));
-    held.extend(
-        line.receive(MESSAGES.saturating_sub(held.len()), Some(LONG))
-            .await?,
-    );
+    held.extend(line.receive(MESSAGES.saturating_sub(held.len()), Some(LONG)).await?);
     same_ids("messages held by 8 receivers", sent, bodies(&held))?;
     line.delete(&held).await
 }
@@ -645,12 +514,7 @@ async fn concurrent_receivers_never_hold_a_message_together(stage: &Stage<'_>) -
 /// A receive of one message that waits up to 20 s beside the scenario, and the time at which it answers.
 fn waiting(line: &Line<'_>) -> Call<(Result<Vec<Message>, PortError>, crate::Timestamp)> {
     let (queue, clock) = (Arc::clone(&line.queue), Arc::clone(&line.stage.ports.clock));
-    Call::begin(async move {
-        (
-            queue.receive(1, Duration::from_secs(20), Some(LONG)).await,
-            clock.now(),
-        )
-    })
+    Call::begin(async move { (queue.receive(1, Duration::from_secs(20), Some(LONG)).await, clock.now()) })
 }
 
 /// Deletes what is visible of earlier scenarios, so that a waiting receive has something to wait for.
@@ -671,15 +535,9 @@ async fn a_waiting_receive_is_woken_by_a_send(stage: &Stage<'_>) -> Result<(), V
     let receiving = waiting(&line);
     stage.pass(Duration::from_millis(50)).await;
     line.send(vec![line.message("waking")]).await?;
-    let (received, _) = stage
-        .woken("a receive that waits while something is sent", receiving)
-        .await?;
+    let (received, _) = stage.woken("a receive that waits while something is sent", receiving).await?;
     let (received, bodies) = one_body(received)?;
-    same(
-        "what a waiting receive answers",
-        &vec![line.message("waking").body],
-        &bodies,
-    )?;
+    same("what a waiting receive answers", &vec![line.message("waking").body], &bodies)?;
     line.delete(&received).await
 }
 
@@ -690,9 +548,7 @@ async fn a_waiting_receive_is_woken_by_an_extension_to_zero(stage: &Stage<'_>) -
     let receiving = waiting(&line);
     stage.pass(Duration::from_millis(50)).await;
     line.extend(&held, NO_WAIT).await?;
-    let (received, _) = stage
-        .woken("a receive that waits while a message is given back", receiving)
-        .await?;
+    let (received, _) = stage.woken("a receive that waits while a message is given back", receiving).await?;
     let (received, bodies) = one_body(received)?;
     same("what a waiting receive answers", &vec![held.body], &bodies)?;
     line.delete(&received).await
@@ -703,28 +559,15 @@ async fn a_waiting_receive_answers_once_a_message_is_due(stage: &Stage<'_>) -> R
     clear(&line).await?;
     let delay = Duration::from_secs(3);
     let sent = stage.now();
-    line.send(vec![NewMessage {
-        delay,
-        ..line.message("due")
-    }])
-    .await?;
+    line.send(vec![NewMessage { delay, ..line.message("due") }]).await?;
     let receiving = waiting(&line);
     stage.pass(Duration::from_millis(50)).await;
     let time = delay + stage.claims.lateness;
-    let (received, at) = stage
-        .answered("a receive that waits for a delayed message", receiving, time)
-        .await?;
+    let (received, at) =
+        stage.answered("a receive that waits for a delayed message", receiving, time).await?;
     let (received, bodies) = one_body(received)?;
-    same(
-        "what a waiting receive answers",
-        &vec![line.message("due").body],
-        &bodies,
-    )?;
-    holds(
-        "a delayed message is not received before it is due",
-        at.since(sent) >= delay,
-        at.since(sent),
-    )?;
+    same("what a waiting receive answers", &vec![line.message("due").body], &bodies)?;
+    holds("a delayed message is not received before it is due", at.since(sent) >= delay, at.since(sent))?;
     line.delete(&received).await
 }
 
@@ -734,21 +577,11 @@ async fn a_waiting_receive_ends_after_its_wait(stage: &Stage<'_>) -> Result<(), 
     let begun = stage.now();
     let receiving = waiting(&line);
     let time = Duration::from_secs(21) + stage.claims.lateness;
-    let (received, ended) = stage
-        .answered("a receive that waits for nothing", receiving, time)
-        .await?;
+    let (received, ended) = stage.answered("a receive that waits for nothing", receiving, time).await?;
     let (_, bodies) = one_body(received)?;
-    same_ids(
-        "messages of a receive that waited for nothing",
-        Vec::new(),
-        bodies,
-    )?;
+    same_ids("messages of a receive that waited for nothing", Vec::new(), bodies)?;
     let waited = ended.since(begun);
-    holds(
-        "a receive waits as long as it was told to",
-        waited >= Duration::from_secs(20),
-        waited,
-    )
+    holds("a receive waits as long as it was told to", waited >= Duration::from_secs(20), waited)
 }
 
 async fn arrivals_are_seen_without_receiving(stage: &Stage<'_>) -> Result<(), Violation> {
@@ -764,20 +597,13 @@ async fn arrivals_are_seen_without_receiving(stage: &Stage<'_>) -> Result<(), Vi
     for _ in 0..4 {
         let after = seen.last().map_or(begin, |(place, _)| *place);
         let page = line.queue.arrived(after, 2).await?;
-        holds(
-            "a page of arrivals is no longer than asked for",
-            page.len() <= 2,
-            page.len(),
-        )?;
+        holds("a page of arrivals is no longer than asked for", page.len() <= 2, page.len())?;
         seen.extend(page);
     }
     let whole = |message: &Message| (message.body.clone(), message.attributes.clone());
     same(
         "arrivals in pages of 2, in their order",
-        &messages
-            .iter()
-            .map(|message| (message.body.clone(), message.attributes.clone()))
-            .collect(),
+        &messages.iter().map(|message| (message.body.clone(), message.attributes.clone())).collect(),
         &seen.iter().map(|(_, message)| whole(message)).collect::<Vec<_>>(),
     )?;
     holds(
@@ -801,31 +627,19 @@ async fn arrivals_are_seen_without_receiving(stage: &Stage<'_>) -> Result<(), Vi
         &received.iter().map(|message| message.receive_count).collect(),
     )?;
     line.delete(&received[1..]).await?;
-    let left: Vec<String> = line
-        .queue
-        .arrived(begin, 100)
-        .await?
-        .into_iter()
-        .map(|(_, message)| message.body)
-        .collect();
-    same_ids(
-        "arrivals not deleted",
-        [received[0].body.clone(), messages[2].body.clone()],
-        left,
-    )?;
+    let left: Vec<String> =
+        line.queue.arrived(begin, 100).await?.into_iter().map(|(_, message)| message.body).collect();
+    same_ids("arrivals not deleted", [received[0].body.clone(), messages[2].body.clone()], left)?;
 
     // A dead letter arrives where it is moved to.
     let begin = last_arrival(&dead_letters).await?;
     let mut poison = received[0].clone();
     for _ in 1..RECEIVES_MAX {
         line.extend(&poison, NO_WAIT).await?;
-        poison = line
-            .receive_one("a message received less often than allowed", Some(LONG))
-            .await?;
+        poison = line.receive_one("a message received less often than allowed", Some(LONG)).await?;
     }
     line.extend(&poison, NO_WAIT).await?;
-    line.shows_nothing("a message received as often as allowed")
-        .await?;
+    line.shows_nothing("a message received as often as allowed").await?;
     let arrived = dead_letters.queue.arrived(begin, 10).await?;
     same_ids(
         "arrivals of dead letters",

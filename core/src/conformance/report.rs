@@ -82,10 +82,7 @@ pub enum Violation {
 
 impl From<PortError> for Violation {
     fn from(error: PortError) -> Self {
-        Self::Call {
-            what: "a call".to_owned(),
-            error: error.to_string(),
-        }
+        Self::Call { what: "a call".to_owned(), error: error.to_string() }
     }
 }
 
@@ -97,11 +94,7 @@ impl Violation {
         found: impl fmt::Debug,
     ) -> Self {
         let text = |value: &dyn fmt::Debug| excerpt(&format!("{value:?}"), 300);
-        Self::Differs {
-            what: what.into(),
-            expected: text(&expected),
-            found: text(&found),
-        }
+        Self::Differs { what: what.into(), expected: text(&expected), found: text(&found) }
     }
 }
 
@@ -116,29 +109,19 @@ impl fmt::Display for Ids<'_> {
         for (at, id) in self.0.iter().take(IDS_SHOWN_MAX).enumerate() {
             write!(f, "{}{:?}", if at == 0 { "" } else { ", " }, excerpt(id, 80))?;
         }
-        f.write_str(if self.0.len() > IDS_SHOWN_MAX {
-            ", …)"
-        } else {
-            ")"
-        })
+        f.write_str(if self.0.len() > IDS_SHOWN_MAX { ", …)" } else { ")" })
     }
 }
 
 impl Report {
     /// The scenarios that failed.
     pub fn failures(&self) -> Vec<&ScenarioReport> {
-        self.scenarios
-            .iter()
-            .filter(|scenario| matches!(scenario.outcome, Outcome::Failed(_)))
-            .collect()
+        self.scenarios.iter().filter(|scenario| matches!(scenario.outcome, Outcome::Failed(_))).collect()
     }
 
     /// The scenarios that were not played.
     pub fn skipped(&self) -> Vec<&ScenarioReport> {
-        self.scenarios
-            .iter()
-            .filter(|scenario| matches!(scenario.outcome, Outcome::Skipped(_)))
-            .collect()
+        self.scenarios.iter().filter(|scenario| matches!(scenario.outcome, Outcome::Skipped(_))).collect()
     }
 }
 
@@ -159,9 +142,31 @@ impl fmt::Display for Report {
         }
         let (failed, skipped) = (self.failures().len(), self.skipped().len());
         let passed = self.scenarios.len() - failed - skipped;
-        write!(
-            f,
-            "conformance: {passed} passed, {skipped} skipped, {failed} failed"
-        )
+        write!(f, "conformance: {passed} passed, {skipped} skipped, {failed} failed")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_reads_well() {
+        let ids = |count: usize| (0..count).map(|id| id.to_string()).collect();
+        let violation = Violation::Ids { what: "arrivals".to_owned(), missing: ids(12), extra: ids(0) };
+        let report = Report {
+            scenarios: vec![
+                ScenarioReport { name: "a::holds", outcome: Outcome::Passed },
+                ScenarioReport { name: "b::waits", outcome: Outcome::Skipped("c is not claimed".to_owned()) },
+                ScenarioReport { name: "c::fails", outcome: Outcome::Failed(violation) },
+            ],
+        };
+        let text = r#"    passed   a::holds
+    skipped  b::waits (c is not claimed)
+    FAILED   c::fails
+             arrivals: missing 12 ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9", …), extra none
+conformance: 1 passed, 1 skipped, 1 failed"#;
+        assert_eq!(report.to_string(), text);
+        assert_eq!(report.failures().iter().map(|scenario| scenario.name).collect::<Vec<_>>(), ["c::fails"]);
     }
 }

@@ -29,12 +29,7 @@ impl<'a> Stage<'a> {
         // A seeded world that is reopened draws the same numbers again, but at a later time.
         let seed = format!("{:x}/{}/{scenario}", ports.random.next_u64(), ports.clock.now());
         let tag = format!("{:016x}", stable_hash(seed.as_bytes()));
-        Self {
-            world,
-            claims: world.capabilities(),
-            ports,
-            tag,
-        }
+        Self { world, claims: world.capabilities(), ports, tag }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -52,20 +47,13 @@ impl<'a> Stage<'a> {
 
     /// Patience for something that is due now: as much as the adapter may be late.
     pub(super) fn patience(&self) -> Patience<'_> {
-        Patience {
-            stage: self,
-            left: self.claims.lateness,
-            step: (self.claims.lateness / 20).max(GLANCE),
-        }
+        Patience { stage: self, left: self.claims.lateness, step: (self.claims.lateness / 20).max(GLANCE) }
     }
 
     /// The answer of a call that is to come without time passing, because something wakes it.
     pub(super) async fn woken<T: 'static>(&self, what: &str, call: Call<T>) -> Result<T, Violation> {
         let time = GRACE + self.claims.lateness;
-        let hangs = |_| Violation::Hangs {
-            what: what.to_owned(),
-            time,
-        };
+        let hangs = |_| Violation::Hangs { what: what.to_owned(), time };
         tokio::time::timeout(time, call.answer()).await.map_err(hangs)?
     }
 
@@ -124,15 +112,8 @@ impl<T: 'static> Call<T> {
     }
 
     async fn joined(&mut self) -> Result<T, Violation> {
-        let broken = |error: String| Violation::Call {
-            what: "a call under way".to_owned(),
-            error,
-        };
-        let joined = self
-            .0
-            .join_next()
-            .await
-            .ok_or_else(|| broken("it has already answered".to_owned()))?;
+        let broken = |error: String| Violation::Call { what: "a call under way".to_owned(), error };
+        let joined = self.0.join_next().await.ok_or_else(|| broken("it has already answered".to_owned()))?;
         joined.map_err(|error| broken(error.to_string()))
     }
 }
@@ -163,20 +144,12 @@ pub(super) fn same<T: PartialEq + Debug + ?Sized>(
     expected: &T,
     found: &T,
 ) -> Result<(), Violation> {
-    if expected == found {
-        Ok(())
-    } else {
-        Err(Violation::differs(what, expected, found))
-    }
+    if expected == found { Ok(()) } else { Err(Violation::differs(what, expected, found)) }
 }
 
 /// Asserts a condition; `found` is what stands against it.
 pub(super) fn holds(what: &str, condition: bool, found: impl Debug) -> Result<(), Violation> {
-    if condition {
-        Ok(())
-    } else {
-        Err(Violation::differs(what, format_args!("that it holds"), found))
-    }
+    if condition { Ok(()) } else { Err(Violation::differs(what, format_args!("that it holds"), found)) }
 }
 
 /// Asserts that both hold the same ids equally often, in any order.
@@ -186,12 +159,8 @@ pub(super) fn same_ids<S: Into<String>>(
     found: impl IntoIterator<Item = S>,
 ) -> Result<(), Violation> {
     let mut balance: BTreeMap<String, i64> = BTreeMap::new();
-    expected
-        .into_iter()
-        .for_each(|id| *balance.entry(id.into()).or_default() += 1);
-    found
-        .into_iter()
-        .for_each(|id| *balance.entry(id.into()).or_default() -= 1);
+    expected.into_iter().for_each(|id| *balance.entry(id.into()).or_default() += 1);
+    found.into_iter().for_each(|id| *balance.entry(id.into()).or_default() -= 1);
     let (mut missing, mut extra) = (Vec::new(), Vec::new());
     for (id, balance) in balance {
         let side = if balance > 0 { &mut missing } else { &mut extra };
@@ -200,9 +169,5 @@ pub(super) fn same_ids<S: Into<String>>(
     if missing.is_empty() && extra.is_empty() {
         return Ok(());
     }
-    Err(Violation::Ids {
-        what: what.to_owned(),
-        missing,
-        extra,
-    })
+    Err(Violation::Ids { what: what.to_owned(), missing, extra })
 }

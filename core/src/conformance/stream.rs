@@ -39,6 +39,23 @@ struct Emitted {
     events: Vec<String>,
 }
 
+/// Asserts what was emitted, in its order. Where keys, versions and ids of events already differ, only they are told.
+fn same_emitted(what: &str, expected: &[Emitted], found: &[StreamRecord]) -> Result<(), Violation> {
+    let found: Vec<Emitted> = found.iter().map(emitted).collect();
+    let id = |event: &String| {
+        let event: serde_json::Value = serde_json::from_str(event).unwrap_or_default();
+        event["id"].as_str().unwrap_or("no id").to_owned()
+    };
+    let short = |emitted: &Emitted| {
+        let ids: Vec<String> = emitted.events.iter().map(id).collect();
+        format!("{} v{} {}", emitted.key, emitted.version, ids.join(" "))
+    };
+    let (of_expected, of_found): (Vec<String>, Vec<String>) =
+        (expected.iter().map(short).collect(), found.iter().map(short).collect());
+    same(what, &of_expected, &of_found)?;
+    same(what, expected, found.as_slice())
+}
+
 fn emitted(record: &StreamRecord) -> Emitted {
     Emitted {
         key: record.key.clone(),
@@ -52,10 +69,8 @@ fn event(id: &str) -> Result<Box<RawValue>, Violation> {
         "{{\"specversion\":\"1.0\",\"id\":\"{id}\",\"type\":\"conformance.emitted\",\"data\":{{\"text\":\"é \\\"😀\\\" \
          \\u0000\",\"number\":1.50}}}}"
     );
-    RawValue::from_string(text).map_err(|error| Violation::Call {
-        what: "writing an event".to_owned(),
-        error: error.to_string(),
-    })
+    RawValue::from_string(text)
+        .map_err(|error| Violation::Call { what: "writing an event".to_owned(), error: error.to_string() })
 }
 
 impl Stage<'_> {
@@ -90,11 +105,7 @@ impl Stage<'_> {
                 None => return Ok(()),
             }
         }
-        Err(Violation::differs(
-            "the stream, drained",
-            "an end",
-            "more and more records",
-        ))
+        Err(Violation::differs("the stream, drained", "an end", "more and more records"))
     }
 
     /// The records of this scenario that are not checkpointed, once there are at least `count`.
@@ -143,11 +154,7 @@ async fn a_commit_emits_all_its_events_or_none(stage: &Stage<'_>) -> Result<(), 
     let mut large = stage.emitting("large", None, 2)?;
     large.item.document = format!("\"{}\"", "x".repeat(ITEM_BYTES_MAX));
     let found = answers(&**flows, vec![late, large]).await?;
-    same(
-        "an insert too late and one too large",
-        &vec![Answer::Conflict, Answer::TooLarge],
-        &found,
-    )?;
+    same("an insert too late and one too large", &vec![Answer::Conflict, Answer::TooLarge], &found)?;
 
     let contend = |contender: usize| {
         let (flows, write) = (Arc::clone(flows), stage.emitting("atomic", Some(&item), 2));
@@ -159,22 +166,12 @@ async fn a_commit_emits_all_its_events_or_none(stage: &Stage<'_>) -> Result<(), 
             Ok::<_, Violation>((answers(&*flows, vec![write]).await?, emitted))
         }
     };
-    let contenders: Vec<_> = together((0..8).map(contend))
-        .await?
-        .into_iter()
-        .collect::<Result<_, _>>()?;
+    let contenders: Vec<_> = together((0..8).map(contend)).await?.into_iter().collect::<Result<_, _>>()?;
     expected.extend(
-        contenders
-            .into_iter()
-            .filter(|(found, _)| *found == [Answer::Applied])
-            .map(|(_, emitted)| emitted),
+        contenders.into_iter().filter(|(found, _)| *found == [Answer::Applied]).map(|(_, emitted)| emitted),
     );
-    let found: Vec<Emitted> = stage.all_records().await?.iter().map(emitted).collect();
-    same(
-        "what an insert and the winner of 8 updates emitted",
-        &expected,
-        &found,
-    )
+    let found = stage.all_records().await?;
+    same_emitted("what an insert and the winner of 8 updates emitted", &expected, &found)
 }
 
 fn emitted_by(write: &Write) -> Emitted {
@@ -195,12 +192,8 @@ async fn a_commit_without_events_does_not_appear(stage: &Stage<'_>) -> Result<()
     for write in [silent, spoken, silent_again] {
         applied(&**flows, vec![write]).await?;
     }
-    let found: Vec<Emitted> = stage.all_records().await?.iter().map(emitted).collect();
-    same(
-        "what two silent commits and one between them emitted",
-        &expected,
-        &found,
-    )
+    let found = stage.all_records().await?;
+    same_emitted("what two silent commits and one between them emitted", &expected, &found)
 }
 
 async fn each_entity_keeps_its_order(stage: &Stage<'_>) -> Result<(), Violation> {
@@ -212,10 +205,7 @@ async fn each_entity_keeps_its_order(stage: &Stage<'_>) -> Result<(), Violation>
         for at in 0..5 {
             let name = format!("ordered-{at}");
             let write = stage.emitting(&name, items.get(&name), 2)?;
-            expected
-                .entry(write.item.key.clone())
-                .or_default()
-                .push(emitted_by(&write));
+            expected.entry(write.item.key.clone()).or_default().push(emitted_by(&write));
             items.insert(name, write.item.clone());
             writes.push(write);
         }
@@ -227,14 +217,9 @@ async fn each_entity_keeps_its_order(stage: &Stage<'_>) -> Result<(), Violation>
     }
     for (key, expected) in &expected {
         let of_entity = records.get(key).map_or(&[][..], Vec::as_slice);
-        let found: Vec<Emitted> = of_entity.iter().map(emitted).collect();
-        same(&format!("what {key} emitted"), expected, &found)?;
+        same_emitted(&format!("what {key} emitted"), expected, of_entity)?;
         let sequences = sequences(of_entity);
-        holds(
-            "sequences rise within an entity",
-            sequences.is_sorted_by(|one, next| one < next),
-            sequences,
-        )?;
+        holds("sequences rise within an entity", sequences.is_sorted_by(|one, next| one < next), sequences)?;
     }
     same("entities in the stream", &expected.len(), &records.len())
 }
@@ -248,25 +233,16 @@ async fn all_commits_keep_their_order(stage: &Stage<'_>) -> Result<(), Violation
         applied(&**stage.flows()?, vec![write]).await?;
     }
     let records = stage.records(20).await?;
-    same(
-        "commits of 20 entities, one after the other",
-        &expected,
-        &records.iter().map(emitted).collect(),
-    )?;
+    same_emitted("commits of 20 entities, one after the other", &expected, &records)?;
     let sequences = sequences(&records);
-    holds(
-        "sequences rise over all entities",
-        sequences.is_sorted_by(|one, next| one < next),
-        sequences,
-    )
+    holds("sequences rise over all entities", sequences.is_sorted_by(|one, next| one < next), sequences)
 }
 
 /// Commits `count` flows and waits until all of them are in the stream.
 async fn emit_many(stage: &Stage<'_>, count: usize) -> Result<Vec<StreamRecord>, Violation> {
     stage.drain().await?;
-    let writes = (0..count)
-        .map(|at| stage.emitting(&format!("many-{at}"), None, 1))
-        .collect::<Result<_, _>>()?;
+    let writes =
+        (0..count).map(|at| stage.emitting(&format!("many-{at}"), None, 1)).collect::<Result<_, _>>()?;
     applied(&**stage.flows()?, writes).await?;
     let records = stage.records(count).await?;
     same("records in the stream", &count, &records.len())?;
@@ -278,16 +254,9 @@ async fn reading_again_without_a_checkpoint_gives_the_same(stage: &Stage<'_>) ->
     for max in [8, 3, 1, MANY] {
         let again = stage.stream()?.read(max, Duration::ZERO).await?;
         let expected = &records[..max.min(records.len())];
-        same(
-            &format!("sequences of the first {max} records"),
-            &sequences(expected),
-            &sequences(&again),
-        )?;
-        let (expected, again): (Vec<Emitted>, Vec<Emitted>) = (
-            expected.iter().map(emitted).collect(),
-            again.iter().map(emitted).collect(),
-        );
-        same(&format!("the first {max} records"), &expected, &again)?;
+        same(&format!("sequences of the first {max} records"), &sequences(expected), &sequences(&again))?;
+        let expected: Vec<Emitted> = expected.iter().map(emitted).collect();
+        same_emitted(&format!("the first {max} records"), &expected, &again)?;
     }
     Ok(())
 }
@@ -299,24 +268,16 @@ async fn a_checkpoint_moves_on(stage: &Stage<'_>) -> Result<(), Violation> {
         if at % 3 == 2 {
             stream.checkpoint(record.sequence).await?;
             let left = sequences(&stage.records(records.len() - at - 1).await?);
-            same(
-                &format!("what is left behind record {at}"),
-                &sequences(&records[at + 1..]),
-                &left,
-            )?;
+            same(&format!("what is left behind record {at}"), &sequences(&records[at + 1..]), &left)?;
         }
     }
     stage.drain().await?;
-    same(
-        "records once all are checkpointed",
-        &0,
-        &stage.records(0).await?.len(),
-    )?;
+    same("records once all are checkpointed", &0, &stage.records(0).await?.len())?;
     let next = stage.emitting("next", None, 1)?;
     let expected = vec![emitted_by(&next)];
     applied(&**stage.flows()?, vec![next]).await?;
-    let found = stage.records(1).await?.iter().map(emitted).collect();
-    same("what is emitted behind a checkpoint", &expected, &found)
+    let found = stage.records(1).await?;
+    same_emitted("what is emitted behind a checkpoint", &expected, &found)
 }
 
 async fn a_waiting_read_is_woken_by_a_commit(stage: &Stage<'_>) -> Result<(), Violation> {
@@ -327,33 +288,18 @@ async fn a_waiting_read_is_woken_by_a_commit(stage: &Stage<'_>) -> Result<(), Vi
     let write = stage.emitting("waking", None, 1)?;
     let expected = vec![emitted_by(&write)];
     applied(&**stage.flows()?, vec![write]).await?;
-    let records = stage
-        .woken("a read that waits while something is committed", reading)
-        .await??;
-    same(
-        "what a waiting read answers",
-        &expected,
-        &records.iter().map(emitted).collect(),
-    )
+    let records = stage.woken("a read that waits while something is committed", reading).await??;
+    same_emitted("what a waiting read answers", &expected, &records)
 }
 
 async fn a_waiting_read_ends_after_its_wait(stage: &Stage<'_>) -> Result<(), Violation> {
     stage.drain().await?;
-    let (stream, clock, wait) = (
-        Arc::clone(stage.stream()?),
-        Arc::clone(&stage.ports.clock),
-        Duration::from_secs(2),
-    );
+    let (stream, clock, wait) =
+        (Arc::clone(stage.stream()?), Arc::clone(&stage.ports.clock), Duration::from_secs(2));
     let begun = stage.now();
     let reading = Call::begin(async move { (stream.read(10, wait).await, clock.now()) });
     let time = wait * 2 + stage.claims.lateness;
-    let (records, ended) = stage
-        .answered("a read that waits for nothing", reading, time)
-        .await?;
+    let (records, ended) = stage.answered("a read that waits for nothing", reading, time).await?;
     same("records of a read that waited for nothing", &0, &records?.len())?;
-    holds(
-        "a read waits as long as it was told to",
-        ended.since(begun) >= wait,
-        ended.since(begun),
-    )
+    holds("a read waits as long as it was told to", ended.since(begun) >= wait, ended.since(begun))
 }

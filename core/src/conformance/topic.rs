@@ -31,10 +31,7 @@ impl Stage<'_> {
     }
 
     fn notification(&self, text: &str) -> NewMessage {
-        NewMessage {
-            body: format!("{}/{text}", self.tag),
-            ..NewMessage::default()
-        }
+        NewMessage { body: format!("{}/{text}", self.tag), ..NewMessage::default() }
     }
 
     async fn publish(&self, messages: Vec<NewMessage>) -> Result<Vec<Result<(), PortError>>, Violation> {
@@ -53,13 +50,8 @@ impl Stage<'_> {
             let describe = |body: &str, attributes: &Attributes| format!("{body:?} {attributes:?}");
             same_ids(
                 &format!("{what}, at {name}"),
-                messages
-                    .iter()
-                    .map(|message| describe(&message.body, &message.attributes)),
-                received
-                    .iter()
-                    .chain(&more)
-                    .map(|message| describe(&message.body, &message.attributes)),
+                messages.iter().map(|message| describe(&message.body, &message.attributes)),
+                received.iter().chain(&more).map(|message| describe(&message.body, &message.attributes)),
             )?;
             line.delete(&received).await?;
         }
@@ -71,10 +63,7 @@ async fn every_subscription_gets_every_message(stage: &Stage<'_>) -> Result<(), 
     let mut messages: Vec<NewMessage> = (0..25).map(|at| stage.notification(&format!("{at}"))).collect();
     messages.push(stage.notification("{\"text\":\"é \\\"😀\\\" 日本\"}\r\n\t"));
     let named = Attributes::from([("event-type".to_owned(), "it's \"é\"".to_owned())]);
-    messages.push(NewMessage {
-        attributes: named,
-        ..stage.notification("with attributes")
-    });
+    messages.push(NewMessage { attributes: named, ..stage.notification("with attributes") });
     let answers = stage.publish(messages.clone()).await?;
     answers.into_iter().collect::<Result<(), PortError>>()?;
     stage.all_get("27 messages published", &messages).await
@@ -87,40 +76,21 @@ async fn a_notification_over_the_limit_is_refused_alone(stage: &Stage<'_>) -> Re
     };
     let small = stage.notification("small");
     let largest = of_size(NOTIFICATION_BYTES_MAX);
-    let messages = vec![
-        small.clone(),
-        of_size(NOTIFICATION_BYTES_MAX + 1),
-        largest.clone(),
-    ];
+    let messages = vec![small.clone(), of_size(NOTIFICATION_BYTES_MAX + 1), largest.clone()];
     let answers = stage.publish(messages).await?;
     refused("a notification of 256 KiB and a byte", &answers[1])?;
-    same(
-        "a small notification and one of 256 KiB",
-        &(&Ok(()), &Ok(())),
-        &(&answers[0], &answers[2]),
-    )?;
-    stage
-        .all_get("notifications beside a refused one", &[small, largest])
-        .await
+    same("a small notification and one of 256 KiB", &(&Ok(()), &Ok(())), &(&answers[0], &answers[2]))?;
+    stage.all_get("notifications beside a refused one", &[small, largest]).await
 }
 
 async fn a_delay_is_refused_alone(stage: &Stage<'_>) -> Result<(), Violation> {
     let (one, other) = (stage.notification("one"), stage.notification("other"));
-    let delayed = NewMessage {
-        delay: Duration::from_secs(1),
-        ..stage.notification("delayed")
-    };
+    let delayed = NewMessage { delay: Duration::from_secs(1), ..stage.notification("delayed") };
     let answers = stage.publish(vec![one.clone(), delayed, other.clone()]).await?;
     refused("a notification with a delay", &answers[1])?;
-    same(
-        "the notifications beside it",
-        &(&Ok(()), &Ok(())),
-        &(&answers[0], &answers[2]),
-    )?;
+    same("the notifications beside it", &(&Ok(()), &Ok(())), &(&answers[0], &answers[2]))?;
     stage.pass(Duration::from_secs(1)).await;
-    stage
-        .all_get("notifications beside a refused one", &[one, other])
-        .await
+    stage.all_get("notifications beside a refused one", &[one, other]).await
 }
 
 async fn calls_with_nothing_do_nothing(stage: &Stage<'_>) -> Result<(), Violation> {

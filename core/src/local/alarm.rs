@@ -30,10 +30,7 @@ pub struct AlarmPolicy {
 impl Default for AlarmPolicy {
     /// Half a second, and a minute.
     fn default() -> Self {
-        Self {
-            gather: Duration::from_millis(500),
-            digest_every: Duration::from_secs(60),
-        }
+        Self { gather: Duration::from_millis(500), digest_every: Duration::from_secs(60) }
     }
 }
 
@@ -72,17 +69,12 @@ struct Arrived {
 
 impl Watch {
     pub(super) fn new(local: &Local, model: &Model, alarm: &AlarmModel, policy: AlarmPolicy) -> Option<Self> {
-        let subscribers = model
-            .steps
-            .iter()
-            .filter(|step| step.topic.as_ref() == Some(&alarm.topic));
+        let subscribers = model.steps.iter().filter(|step| step.topic.as_ref() == Some(&alarm.topic));
         Some(Self {
             choreography: model.name.clone(),
             queue: Arc::clone(local.queues.get(&alarm.dead_letter_queue)?),
             name: alarm.dead_letter_queue.clone(),
-            subscriptions: subscribers
-                .filter_map(|step| local.queues.get(&step.queue).cloned())
-                .collect(),
+            subscriptions: subscribers.filter_map(|step| local.queues.get(&step.queue).cloned()).collect(),
             store: Arc::clone(&local.store),
             clock: Arc::clone(&local.clock),
             policy,
@@ -128,16 +120,8 @@ impl Watch {
         let arrived = self.gather(told.place).await?;
         let mut told = told;
         if arrived.count > 0 {
-            let state = if told.red {
-                AlertState::Digest
-            } else {
-                AlertState::Alarm
-            };
-            told = Told {
-                place: arrived.place,
-                red: true,
-                last: now,
-            };
+            let state = if told.red { AlertState::Digest } else { AlertState::Alarm };
+            told = Told { place: arrived.place, red: true, last: now };
             self.tell(told, state, depth, arrived).await?;
         }
         if told.red && depth == 0 {
@@ -148,10 +132,7 @@ impl Watch {
     }
 
     async fn gather(&self, mut place: u64) -> Result<Arrived, PortError> {
-        let mut arrived = Arrived {
-            place,
-            ..Arrived::default()
-        };
+        let mut arrived = Arrived { place, ..Arrived::default() };
         loop {
             let page = self.queue.arrived(place, PAGE).await?;
             let whole = page.len() == PAGE;
@@ -160,9 +141,7 @@ impl Watch {
                 place = at;
                 arrived.count += 1;
                 *arrived.reasons.entry(letter.reason).or_default() += 1;
-                if let Some(subject) = letter
-                    .subject
-                    .filter(|_| arrived.subjects.len() < ALERT_SUBJECTS_MAX)
+                if let Some(subject) = letter.subject.filter(|_| arrived.subjects.len() < ALERT_SUBJECTS_MAX)
                 {
                     arrived.subjects.push(subject);
                 }
@@ -210,9 +189,7 @@ impl Watch {
             reasons: arrived.reasons,
             subjects: arrived.subjects,
         };
-        let body = self
-            .envelope(alert, told.place)
-            .map_err(|error| PortError::permanent("alarm", error))?;
+        let body = self.envelope(alert, told.place).map_err(|error| PortError::permanent("alarm", error))?;
         let (name, place) = (self.name.clone(), i64::try_from(told.place).unwrap_or(i64::MAX));
         let files: Vec<Arc<QueueFile>> = self.subscriptions.iter().map(|queue| queue.file()).collect();
         self.store
@@ -236,11 +213,7 @@ impl Watch {
 
     fn envelope(&self, alert: Alert, place: u64) -> Result<String, serde_json::Error> {
         let state = serde_json::to_value(alert.state)?;
-        let id = format!(
-            "alarm/{}@{place}.{}",
-            self.name,
-            state.as_str().unwrap_or_default()
-        );
+        let id = format!("alarm/{}@{place}.{}", self.name, state.as_str().unwrap_or_default());
         serde_json::to_string(&Envelope {
             specversion: SPEC_VERSION.into(),
             source: format!("/{}/alarm", self.choreography),

@@ -68,15 +68,9 @@ impl LocalBucket {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let name = folder
-            .file_name()
-            .map_or_else(|| "bucket".into(), |name| name.to_string_lossy().into_owned());
-        let mut bucket = Self {
-            name,
-            folder,
-            writers: Vec::new(),
-            threads: Vec::new(),
-        };
+        let name =
+            folder.file_name().map_or_else(|| "bucket".into(), |name| name.to_string_lossy().into_owned());
+        let mut bucket = Self { name, folder, writers: Vec::new(), threads: Vec::new() };
         for number in 0..WRITERS {
             let partial = partial.join(number.to_string());
             let writer = Writer::new(bucket.name.clone(), bucket.folder.clone(), partial)?;
@@ -92,10 +86,7 @@ impl LocalBucket {
         if (1..=OBJECT_KEY_BYTES_MAX).contains(&key.len()) {
             return Ok(());
         }
-        let detail = format_args!(
-            "a key of {} bytes; 1 to {OBJECT_KEY_BYTES_MAX} are allowed",
-            key.len()
-        );
+        let detail = format_args!("a key of {} bytes; 1 to {OBJECT_KEY_BYTES_MAX} are allowed", key.len());
         Err(PortError::permanent(&self.name, detail))
     }
 
@@ -122,20 +113,14 @@ impl Bucket for LocalBucket {
     async fn put_if_absent(&self, key: &str, body: Vec<u8>) -> Result<bool, PortError> {
         self.check_key(key)?;
         if body.len() > OBJECT_BYTES_MAX {
-            let detail = format_args!(
-                "an object of {} bytes; at most {OBJECT_BYTES_MAX} are allowed",
-                body.len()
-            );
+            let detail =
+                format_args!("an object of {} bytes; at most {OBJECT_BYTES_MAX} are allowed", body.len());
             return Err(PortError::permanent(&self.name, detail));
         }
         let stopped = || PortError::transient(&self.name, "the writer has stopped");
         let writer = self.writer(key).ok_or_else(stopped)?;
         let (answer, answered) = oneshot::channel();
-        let put = Put {
-            path: self.folder.join(path::of(key)),
-            body,
-            answer,
-        };
+        let put = Put { path: self.folder.join(path::of(key)), body, answer };
         writer.send(put).await.map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?
     }
@@ -161,8 +146,7 @@ impl Bucket for LocalBucket {
             return Err(PortError::permanent(&self.name, detail));
         }
         let (folder, prefix, after) = (self.folder.clone(), prefix.to_owned(), after.map(str::to_owned));
-        self.blocking(move || listing::list(&folder, &prefix, after.as_deref(), limit))
-            .await
+        self.blocking(move || listing::list(&folder, &prefix, after.as_deref(), limit)).await
     }
 }
 
@@ -187,9 +171,7 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
         }
         Err(error) => return Err(error),
     };
-    let limit = u64::try_from(OBJECT_BYTES_MAX)
-        .unwrap_or(u64::MAX)
-        .saturating_add(1);
+    let limit = u64::try_from(OBJECT_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
     let length = usize::try_from(file.metadata()?.len().min(limit)).unwrap_or_default();
     let mut body = Vec::with_capacity(length);
     file.take(limit).read_to_end(&mut body)?;
@@ -201,11 +183,7 @@ fn create(folder: &Path) -> io::Result<()> {
     let missing = folder.ancestors().take_while(|above| !above.exists()).count();
     fs::create_dir_all(folder)?;
     // The folder's own name too: a process that was killed may have created it unflushed.
-    folder
-        .ancestors()
-        .skip(1)
-        .take(missing.max(1))
-        .try_for_each(writer::flush_directory)
+    folder.ancestors().skip(1).take(missing.max(1)).try_for_each(writer::flush_directory)
 }
 
 /// An error of the file system. What is wrong with the path itself stays; all else may pass: space can be made.
@@ -278,10 +256,7 @@ mod tests {
                 (
                     key.clone(),
                     number,
-                    bucket
-                        .put_if_absent(&key, number.to_string().into_bytes())
-                        .await
-                        .unwrap(),
+                    bucket.put_if_absent(&key, number.to_string().into_bytes()).await.unwrap(),
                 )
             })
         });
@@ -289,10 +264,7 @@ mod tests {
         for put in join_all(puts).await {
             let (key, number, new) = put.unwrap();
             if new {
-                assert_eq!(
-                    bucket.get(&key).await.unwrap().unwrap(),
-                    number.to_string().into_bytes()
-                );
+                assert_eq!(bucket.get(&key).await.unwrap().unwrap(), number.to_string().into_bytes());
                 assert!(won.insert(key));
             }
         }
@@ -346,16 +318,10 @@ mod tests {
             &long,
             &longer,
         ];
-        let puts = keys
-            .iter()
-            .map(|key| bucket.put_if_absent(key, key.as_bytes().to_vec()));
+        let puts = keys.iter().map(|key| bucket.put_if_absent(key, key.as_bytes().to_vec()));
         assert!(join_all(puts).await.into_iter().all(|put| put == Ok(true)));
         for key in &keys {
-            assert_eq!(
-                bucket.get(key).await.unwrap().as_deref(),
-                Some(key.as_bytes()),
-                "{key:?}"
-            );
+            assert_eq!(bucket.get(key).await.unwrap().as_deref(), Some(key.as_bytes()), "{key:?}");
         }
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
         assert_eq!(files(&folder).len(), keys.len());
@@ -363,13 +329,7 @@ mod tests {
         assert_eq!(all(&bucket, "", 1_000).await, keys);
         assert_eq!(all(&bucket, "", 1).await, keys);
         for key in ["".to_owned(), "x".repeat(1_025)] {
-            assert!(
-                !bucket
-                    .put_if_absent(&key, Vec::new())
-                    .await
-                    .unwrap_err()
-                    .is_transient()
-            );
+            assert!(!bucket.put_if_absent(&key, Vec::new()).await.unwrap_err().is_transient());
             assert!(!bucket.get(&key).await.unwrap_err().is_transient());
         }
     }
@@ -381,27 +341,15 @@ mod tests {
         // Names around the length at which they are continued in a directory interleave with their neighbours.
         let long =
             (195..205).flat_map(|length| ["", "!", ".", "a", "é", "/b"].map(|end| "x".repeat(length) + end));
-        let short = [
-            "a", "a!", "a-", "a.json", "a/b", "a/b.json", "a/b/c", "a0", "aé", "b/1", "b/10", "b/2",
-        ];
+        let short = ["a", "a!", "a-", "a.json", "a/b", "a/b.json", "a/b/c", "a0", "aé", "b/1", "b/10", "b/2"];
         let mut keys: Vec<String> = long.chain(short.map(str::to_owned)).collect();
         keys.sort_unstable();
         keys.dedup();
         join_all(keys.iter().map(|key| bucket.put_if_absent(key, Vec::new()))).await;
         for limit in [1, 3, 1_000] {
-            for prefix in [
-                "",
-                "a",
-                "a/",
-                "a/b",
-                "b/1",
-                "x",
-                &"x".repeat(201),
-                "é",
-                "c/",
-                "a//",
-                &"a".repeat(2_000),
-            ] {
+            for prefix in
+                ["", "a", "a/", "a/b", "b/1", "x", &"x".repeat(201), "é", "c/", "a//", &"a".repeat(2_000)]
+            {
                 let expected: Vec<_> = keys.iter().filter(|key| key.starts_with(prefix)).collect();
                 assert_eq!(
                     all(&bucket, prefix, limit).await.iter().collect::<Vec<_>>(),
@@ -439,9 +387,8 @@ mod tests {
         let bucket = LocalBucket::open(root.path()).unwrap();
         // A file in the place of a directory stands for any refusal of the file system.
         fs::write(root.path().join("refused"), "").unwrap();
-        let keys: Vec<String> = (0..20)
-            .map(|number| format!("{}/{number}", ["taken", "refused"][number % 2]))
-            .collect();
+        let keys: Vec<String> =
+            (0..20).map(|number| format!("{}/{number}", ["taken", "refused"][number % 2])).collect();
         let puts = join_all(keys.iter().map(|key| bucket.put_if_absent(key, Vec::new()))).await;
         for (key, put) in keys.iter().zip(puts) {
             match key.starts_with("taken") {
@@ -459,10 +406,7 @@ mod tests {
     async fn an_object_is_bounded_in_both_directions() {
         let root = tempfile::tempdir().unwrap();
         let bucket = LocalBucket::open(root.path()).unwrap();
-        let error = bucket
-            .put_if_absent("large", vec![0; OBJECT_BYTES_MAX + 1])
-            .await
-            .unwrap_err();
+        let error = bucket.put_if_absent("large", vec![0; OBJECT_BYTES_MAX + 1]).await.unwrap_err();
         assert!(!error.is_transient());
         let file = File::create(root.path().join("larger.bin")).unwrap();
         file.set_len(1 << 40).unwrap();

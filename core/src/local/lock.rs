@@ -66,33 +66,20 @@ impl FolderLock {
     /// [`LockError::Held`] while another process, or another lock of this one, has the folder; [`LockError::Folder`]
     /// where it can't be created or written.
     pub fn acquire(folder: &Path) -> Result<Self, LockError> {
-        let failed = |source| LockError::Folder {
-            folder: folder.to_owned(),
-            source,
-        };
+        let failed = |source| LockError::Folder { folder: folder.to_owned(), source };
         create(folder).map_err(failed)?;
         let mut options = OpenOptions::new();
         // Neither truncated nor written: the file is only there to be locked.
-        let file = options
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(folder.join(LOCK))
-            .map_err(failed)?;
+        let file =
+            options.write(true).create(true).truncate(false).open(folder.join(LOCK)).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(LockError::Held {
-                    folder: folder.to_owned(),
-                    address: announced(folder),
-                });
+                return Err(LockError::Held { folder: folder.to_owned(), address: announced(folder) });
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        let lock = Self {
-            folder: folder.to_owned(),
-            _file: file,
-        };
+        let lock = Self { folder: folder.to_owned(), _file: file };
         // An engine that was killed could not take its announcement back.
         lock.withdraw().map_err(failed)?;
         Ok(lock)
@@ -166,15 +153,9 @@ mod tests {
         lock.announce(([127, 0, 0, 1], 1_234).into()).unwrap();
         lock.announce(([127, 0, 0, 1], 5_678).into()).unwrap();
         assert_eq!(held(&folder).as_deref(), Some("127.0.0.1:5678"));
-        assert_eq!(
-            fs::read_to_string(folder.join(ANNOUNCEMENT)).unwrap(),
-            r#"{"address":"127.0.0.1:5678"}"#
-        );
+        assert_eq!(fs::read_to_string(folder.join(ANNOUNCEMENT)).unwrap(), r#"{"address":"127.0.0.1:5678"}"#);
         let text = FolderLock::acquire(&folder).unwrap_err().to_string();
-        assert!(
-            text.ends_with("stop it, or use it with `--url http://127.0.0.1:5678`"),
-            "{text}"
-        );
+        assert!(text.ends_with("stop it, or use it with `--url http://127.0.0.1:5678`"), "{text}");
 
         drop(lock);
         assert!(!folder.join(ANNOUNCEMENT).exists());

@@ -25,7 +25,7 @@ pub use server::{Server, ServerConfig, ServerError, Service, Token, TokenError};
 pub use store::StoreError;
 
 use crate::{
-    Choreography,
+    Choreography, Pipeline,
     choreography::Model,
     engine::{Engine, Stopping},
     port::{Bucket, Clock, PortError, Ports, Random},
@@ -87,9 +87,7 @@ pub struct Local {
 
 impl std::fmt::Debug for Local {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Local")
-            .field("ports", &self.ports)
-            .finish_non_exhaustive()
+        f.debug_struct("Local").field("ports", &self.ports).finish_non_exhaustive()
     }
 }
 
@@ -107,29 +105,18 @@ impl Local {
         let lock = FolderLock::acquire(folder)?;
         let (store, (table_files, mut queue_files)) = Store::open(folder, |connection, rollbacks| {
             let tables = model.tables.iter().map(|table| {
-                Ok((
-                    table.name.clone(),
-                    TableFile::create(connection, rollbacks, &table.name)?,
-                ))
+                Ok((table.name.clone(), TableFile::create(connection, rollbacks, &table.name)?))
             });
             let tables = tables.collect::<rusqlite::Result<Vec<_>>>()?;
             let queues = model.queues.iter().map(|queue| {
-                Ok((
-                    queue.name.clone(),
-                    QueueFile::create(connection, rollbacks, &queue.name)?,
-                ))
+                Ok((queue.name.clone(), QueueFile::create(connection, rollbacks, &queue.name)?))
             });
             Ok((tables, queues.collect::<rusqlite::Result<BTreeMap<_, _>>>()?))
         })?;
         let store = Arc::new(store);
         let tables: BTreeMap<String, Arc<LocalTable>> = table_files
             .into_iter()
-            .map(|(name, file)| {
-                (
-                    name,
-                    Arc::new(file.into_table(Arc::clone(&store), Arc::clone(&clock))),
-                )
-            })
+            .map(|(name, file)| (name, Arc::new(file.into_table(Arc::clone(&store), Arc::clone(&clock)))))
             .collect();
         // Dead-letter queues first: their sources point at them.
         let mut queues: BTreeMap<String, Arc<LocalQueue>> = BTreeMap::new();
@@ -141,10 +128,7 @@ impl Local {
             };
             let redrive = queue.redrive.as_ref();
             let dead = redrive.and_then(|redrive| {
-                Some((
-                    Arc::clone(queues.get(&redrive.dead_letter_queue)?),
-                    redrive.receives_max,
-                ))
+                Some((Arc::clone(queues.get(&redrive.dead_letter_queue)?), redrive.receives_max))
             });
             let local = LocalQueue::new(Arc::clone(&store), Arc::clone(&clock), file, queue, dead);
             queues.insert(queue.name.clone(), Arc::new(local));
@@ -171,25 +155,11 @@ impl Local {
             ports.buckets.insert(bucket.name.clone(), Arc::new(opened));
         }
         for topic in &model.topics {
-            let steps = model
-                .steps
-                .iter()
-                .filter(|step| step.topic.as_ref() == Some(&topic.name));
-            let subscriptions = steps
-                .filter_map(|step| queues.get(&step.queue).cloned())
-                .collect();
-            ports
-                .topics
-                .insert(topic.name.clone(), Arc::new(LocalTopic { subscriptions }));
+            let steps = model.steps.iter().filter(|step| step.topic.as_ref() == Some(&topic.name));
+            let subscriptions = steps.filter_map(|step| queues.get(&step.queue).cloned()).collect();
+            ports.topics.insert(topic.name.clone(), Arc::new(LocalTopic { subscriptions }));
         }
-        Ok(Self {
-            ports,
-            store,
-            tables: tables.into_values().collect(),
-            queues,
-            clock,
-            lock,
-        })
+        Ok(Self { ports, store, tables: tables.into_values().collect(), queues, clock, lock })
     }
 
     /// The ports of the folder.
@@ -197,19 +167,27 @@ impl Local {
         &self.ports
     }
 
+    /// The ports, to put a wrapper around one of them before the engine starts.
+    pub fn ports_mut(&mut self) -> &mut Ports {
+        &mut self.ports
+    }
+
     /// The folder's lock, which also tells others where the engine listens.
     pub fn lock(&self) -> &FolderLock {
         &self.lock
     }
 
-    /// Runs the choreography over the folder until the engine is stopped.
-    pub fn start(&self, choreography: &Choreography, alarms: AlarmPolicy) -> Engine {
-        let mut engine = Engine::start(choreography.clone(), self.ports.clone());
-        for alarm in &choreography.model().alarms {
-            let watch = alarm::Watch::new(self, choreography.model(), alarm, alarms);
-            if let Some(watch) = watch {
-                engine.spawn(|stopping| watch.run(stopping));
-            }
+    /// A pipeline of the choreography over the folder.
+    pub fn pipeline(&self, choreography: &Choreography) -> Pipeline {
+        Pipeline::new(choreography.clone(), self.ports.clone())
+    }
+
+    /// Runs the choreography of `pipeline` over the folder until the engine is stopped.
+    pub fn start(&self, pipeline: &Pipeline, alarms: AlarmPolicy) -> Engine {
+        let mut engine = Engine::start(pipeline.clone());
+        let model = pipeline.choreography().model();
+        for watch in model.alarms.iter().filter_map(|alarm| alarm::Watch::new(self, model, alarm, alarms)) {
+            engine.spawn(|stopping| watch.run(stopping));
         }
         let (tables, queues, clock) = (self.tables.clone(), self.queues.clone(), Arc::clone(&self.clock));
         engine.spawn(|stopping| sweep(tables, queues, clock, stopping));

@@ -160,16 +160,8 @@ impl QueueFile {
         let total: i64 =
             connection.query_row(&format!("SELECT COUNT(*) FROM {message}"), (), |row| row.get(0))?;
         let sequence = Sequence::open(connection, rollbacks, format!("message/{name}"))?;
-        let state = Mutex::new(State {
-            total: u64::try_from(total).unwrap_or(0),
-            ..State::default()
-        });
-        Ok(Self {
-            name: name.to_owned(),
-            statements,
-            sequence,
-            state,
-        })
+        let state = Mutex::new(State { total: u64::try_from(total).unwrap_or(0), ..State::default() });
+        Ok(Self { name: name.to_owned(), statements, sequence, state })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -188,30 +180,20 @@ impl QueueFile {
         let id = self.sequence.next(connection)?;
         let due = (!delay.is_zero()).then(|| (sent_at + delay).as_millis());
         let values = (id, due, 0, sent_at.as_millis(), attributes, body);
-        connection
-            .prepare_cached(&self.statements.send)?
-            .execute(values)
-            .map(drop)
+        connection.prepare_cached(&self.statements.send)?.execute(values).map(drop)
     }
 }
 
 /// Each message named by a lease was received when the process ended: that counts.
 fn recover_leases(connection: &Connection, queue: &str, table: &str) -> rusqlite::Result<()> {
     let mut leases = connection.prepare("SELECT messages FROM lease WHERE queue = ?1")?;
-    let named = leases
-        .query_map((queue,), |row| row.get::<_, String>(0))?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let named =
+        leases.query_map((queue,), |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
     let mut count = connection.prepare(&format!("UPDATE {table} SET count = count + 1 WHERE id = ?1"))?;
-    for id in named
-        .iter()
-        .flat_map(|ids| ids.split(' '))
-        .filter_map(|id| id.parse::<i64>().ok())
-    {
+    for id in named.iter().flat_map(|ids| ids.split(' ')).filter_map(|id| id.parse::<i64>().ok()) {
         count.execute((id,))?;
     }
-    connection
-        .execute("DELETE FROM lease WHERE queue = ?1", (queue,))
-        .map(drop)
+    connection.execute("DELETE FROM lease WHERE queue = ?1", (queue,)).map(drop)
 }
 
 impl LocalQueue {
@@ -267,9 +249,7 @@ impl LocalQueue {
                     .query_map((oldest, number(max)), |row| row.get(0))?
                     .collect::<rusqlite::Result<Vec<i64>>>()?;
                 for id in &ids {
-                    connection
-                        .prepare_cached(&file.statements.delete)?
-                        .execute((id,))?;
+                    connection.prepare_cached(&file.statements.delete)?.execute((id,))?;
                 }
                 Ok(ids)
             })
@@ -313,10 +293,7 @@ impl LocalQueue {
     async fn take(&self, max: usize, visibility: Duration) -> Result<(Vec<Message>, bool), PortError> {
         let now = self.clock.now();
         let file = Arc::clone(&self.file);
-        let dead = self
-            .dead_letters
-            .as_ref()
-            .map(|(queue, max)| (queue.file(), *max));
+        let dead = self.dead_letters.as_ref().map(|(queue, max)| (queue.file(), *max));
         let took = self
             .store
             .run(move |connection| take(connection, &file, dead.as_ref(), max, now, now + visibility))
@@ -328,10 +305,8 @@ impl LocalQueue {
             }
             self.changed();
         }
-        let messages = messages
-            .into_iter()
-            .map(|(row, receipt)| row.message(receipt))
-            .collect::<Result<Vec<_>, _>>()?;
+        let messages =
+            messages.into_iter().map(|(row, receipt)| row.message(receipt)).collect::<Result<Vec<_>, _>>()?;
         Ok((messages, moved > 0))
     }
 
@@ -341,9 +316,7 @@ impl LocalQueue {
         let due: Option<i64> = self
             .store
             .run(move |connection| {
-                connection
-                    .prepare_cached(&file.statements.next_due)?
-                    .query_row((), |row| row.get(0))
+                connection.prepare_cached(&file.statements.next_due)?.query_row((), |row| row.get(0))
             })
             .await?;
         let end = self.file.state().ends.first().map(|(until, _)| *until);
@@ -357,11 +330,7 @@ impl LocalQueue {
             .map(|receipt| {
                 let (id, receive) = receipt.0.split_once('.')?;
                 let (id, receive) = (id.parse::<i64>().ok()?, receive.parse::<u64>().ok()?);
-                state
-                    .in_flight
-                    .get(&id)
-                    .filter(|flight| flight.receive == receive)
-                    .map(|_| id)
+                state.in_flight.get(&id).filter(|flight| flight.receive == receive).map(|_| id)
             })
             .collect()
     }
@@ -382,33 +351,25 @@ fn take(
     settle_ended(connection, file, state, now)?;
     let mut rows: Vec<Taken> = Vec::new();
     let mut due = connection.prepare_cached(&file.statements.take_due)?;
-    rows.extend(
-        due.query_map((now.as_millis(), number(max)), taken)?
-            .collect::<rusqlite::Result<Vec<_>>>()?,
-    );
+    rows.extend(due.query_map((now.as_millis(), number(max)), taken)?.collect::<rusqlite::Result<Vec<_>>>()?);
     while rows.len() < max
         && let Some(id) = state.returned.pop_first()
     {
         rows.extend(
-            connection
-                .prepare_cached(&file.statements.take_one)?
-                .query_row((id,), taken)
-                .optional()?,
+            connection.prepare_cached(&file.statements.take_one)?.query_row((id,), taken).optional()?,
         );
     }
     let mut fresh = connection.prepare_cached(&file.statements.take_fresh)?;
     while rows.len() < max {
         let wanted = max - rows.len();
-        let next = fresh
-            .query_map((state.cursor, number(wanted)), taken)?
-            .collect::<rusqlite::Result<Vec<_>>>()?;
+        let next =
+            fresh.query_map((state.cursor, number(wanted)), taken)?.collect::<rusqlite::Result<Vec<_>>>()?;
         let Some(last) = next.last() else { break };
         state.cursor = last.id;
         let ended = next.len() < wanted;
         // One that has a time is found by it; one received before this process had its cursor is in flight or returned.
         rows.extend(
-            next.into_iter()
-                .filter(|row| row.due.is_none() && !state.in_flight.contains_key(&row.id)),
+            next.into_iter().filter(|row| row.due.is_none() && !state.in_flight.contains_key(&row.id)),
         );
         if ended {
             break;
@@ -416,44 +377,24 @@ fn take(
     }
     let mut messages: Vec<(Taken, Receipt)> = Vec::with_capacity(rows.len());
     let mut moved = 0;
-    let lease = if rows.is_empty() {
-        0
-    } else {
-        file.sequence.next(connection)?
-    };
+    let lease = if rows.is_empty() { 0 } else { file.sequence.next(connection)? };
     let mut named = String::new();
     for mut row in rows {
         if let Some((dead, receives_max)) = dead
             && row.count >= *receives_max
         {
-            dead.insert(
-                connection,
-                row.sent_at,
-                Duration::ZERO,
-                row.attributes.as_deref(),
-                &row.body,
-            )?;
-            connection
-                .prepare_cached(&file.statements.delete)?
-                .execute((row.id,))?;
+            dead.insert(connection, row.sent_at, Duration::ZERO, row.attributes.as_deref(), &row.body)?;
+            connection.prepare_cached(&file.statements.delete)?.execute((row.id,))?;
             state.total = state.total.saturating_sub(1);
             moved += 1;
             continue;
         }
         if row.due.is_some() {
-            connection
-                .prepare_cached(&file.statements.received)?
-                .execute((row.id, row.count))?;
+            connection.prepare_cached(&file.statements.received)?.execute((row.id, row.count))?;
         }
         row.count += 1;
         state.receives += 1;
-        let flight = Flight {
-            receive: state.receives,
-            lease,
-            until,
-            count: row.count,
-            durable: false,
-        };
+        let flight = Flight { receive: state.receives, lease, until, count: row.count, durable: false };
         state.in_flight.insert(row.id, flight);
         state.ends.insert((until, row.id));
         if !named.is_empty() {
@@ -485,9 +426,7 @@ fn settle_ended(
         let Some(flight) = state.in_flight.remove(&id) else {
             continue;
         };
-        connection
-            .prepare_cached(&file.statements.received)?
-            .execute((id, flight.count))?;
+        connection.prepare_cached(&file.statements.received)?.execute((id, flight.count))?;
         state.returned.insert(id);
         if !flight.durable {
             release(connection, file, state, flight.lease)?;
@@ -505,9 +444,7 @@ fn release(connection: &Connection, file: &QueueFile, state: &mut State, lease: 
     if *left == 0 {
         state.leases.remove(&lease);
         let values = (&file.name, lease);
-        connection
-            .prepare_cached("DELETE FROM lease WHERE queue = ?1 AND id = ?2")?
-            .execute(values)?;
+        connection.prepare_cached("DELETE FROM lease WHERE queue = ?1 AND id = ?2")?.execute(values)?;
     }
     Ok(())
 }
@@ -554,18 +491,13 @@ impl Queue for LocalQueue {
     ) -> Result<Vec<Message>, PortError> {
         let visibility = visibility.unwrap_or(self.visibility);
         if visibility > limits::QUEUE_VISIBILITY_MAX {
-            return Err(PortError::permanent(
-                "queue",
-                "a visibility timeout is at most 12 hours",
-            ));
+            return Err(PortError::permanent("queue", "a visibility timeout is at most 12 hours"));
         }
         let give_up = self.clock.now() + wait;
         loop {
             let mut visible = std::pin::pin!(self.visible.notified());
             visible.as_mut().enable();
-            let (messages, moved) = self
-                .take(max.clamp(1, limits::CONSUMER_BATCH_MAX), visibility)
-                .await?;
+            let (messages, moved) = self.take(max.clamp(1, limits::CONSUMER_BATCH_MAX), visibility).await?;
             if messages.is_empty() && moved {
                 continue;
             }
@@ -573,10 +505,7 @@ impl Queue for LocalQueue {
             if !messages.is_empty() || now >= give_up {
                 return Ok(messages);
             }
-            let wake = self
-                .next_visible()
-                .await?
-                .map_or(give_up, |next| next.min(give_up));
+            let wake = self.next_visible().await?.map_or(give_up, |next| next.min(give_up));
             tokio::select! {
                 () = visible => {}
                 () = self.clock.sleep_until(wake) => {}
@@ -585,14 +514,8 @@ impl Queue for LocalQueue {
     }
 
     async fn extend(&self, receipts: &[(Receipt, Duration)]) -> Result<(), PortError> {
-        if receipts
-            .iter()
-            .any(|(_, visibility)| *visibility > limits::QUEUE_VISIBILITY_MAX)
-        {
-            return Err(PortError::permanent(
-                "queue",
-                "a visibility timeout is at most 12 hours",
-            ));
+        if receipts.iter().any(|(_, visibility)| *visibility > limits::QUEUE_VISIBILITY_MAX) {
+            return Err(PortError::permanent("queue", "a visibility timeout is at most 12 hours"));
         }
         let now = self.clock.now();
         let held = self.held(receipts.iter().map(|(receipt, _)| receipt));
@@ -612,11 +535,7 @@ impl Queue for LocalQueue {
                         continue;
                     };
                     let before = *flight;
-                    *flight = Flight {
-                        until,
-                        durable: true,
-                        ..before
-                    };
+                    *flight = Flight { until, durable: true, ..before };
                     state.ends.remove(&(before.until, id));
                     state.ends.insert((until, id));
                     // The wait outlives a restart, and so does the count, which the lease need not hold any longer.
@@ -652,9 +571,7 @@ impl Queue for LocalQueue {
                     };
                     state.ends.remove(&(flight.until, id));
                     state.total = state.total.saturating_sub(1);
-                    connection
-                        .prepare_cached(&file.statements.delete)?
-                        .execute((id,))?;
+                    connection.prepare_cached(&file.statements.delete)?.execute((id,))?;
                     if !flight.durable {
                         release(connection, &file, state, flight.lease)?;
                     }
@@ -676,15 +593,10 @@ impl Queue for LocalQueue {
                     .query_row((now.as_millis(),), |row| row.get(0))?;
                 let state = file.state();
                 let flights = state.in_flight.values().filter(|flight| flight.until > now);
-                let (in_flight, durable) = flights.fold((0, 0), |(all, durable), flight| {
-                    (all + 1, durable + u64::from(flight.durable))
-                });
+                let (in_flight, durable) = flights
+                    .fold((0, 0), |(all, durable), flight| (all + 1, durable + u64::from(flight.durable)));
                 let delayed = u64::try_from(due).unwrap_or(0).saturating_sub(durable);
-                Ok(Depth {
-                    visible: state.total.saturating_sub(in_flight + delayed),
-                    in_flight,
-                    delayed,
-                })
+                Ok(Depth { visible: state.total.saturating_sub(in_flight + delayed), in_flight, delayed })
             })
             .await
     }
@@ -696,47 +608,28 @@ impl Queue for LocalQueue {
             .store
             .run(move |connection| {
                 let mut statement = connection.prepare_cached(&file.statements.arrived)?;
-                statement
-                    .query_map((after, number(max)), taken)?
-                    .collect::<rusqlite::Result<Vec<_>>>()
+                statement.query_map((after, number(max)), taken)?.collect::<rusqlite::Result<Vec<_>>>()
             })
             .await?;
         rows.into_iter()
-            .map(|row| {
-                Ok((
-                    u64::try_from(row.id).unwrap_or(0),
-                    row.message(Receipt(String::new()))?,
-                ))
-            })
+            .map(|row| Ok((u64::try_from(row.id).unwrap_or(0), row.message(Receipt(String::new()))?)))
             .collect()
     }
 }
 
 /// The attributes as they are stored, where the queue takes the message.
 fn checked(message: &NewMessage) -> Result<Option<String>, PortError> {
-    let attributes: usize = message
-        .attributes
-        .iter()
-        .map(|(name, value)| name.len() + value.len())
-        .sum();
+    let attributes: usize = message.attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
     let bytes = message.body.len() + attributes;
     if bytes > limits::MESSAGE_BYTES_MAX {
-        let detail = format_args!(
-            "a message has at most {} bytes, not {bytes}",
-            limits::MESSAGE_BYTES_MAX
-        );
+        let detail = format_args!("a message has at most {} bytes, not {bytes}", limits::MESSAGE_BYTES_MAX);
         return Err(PortError::permanent("queue", detail));
     }
     if message.delay > limits::QUEUE_DELAY_MAX {
-        return Err(PortError::permanent(
-            "queue",
-            "a delay is at most 900 s; walk longer ones in hops",
-        ));
+        return Err(PortError::permanent("queue", "a delay is at most 900 s; walk longer ones in hops"));
     }
     if message.attributes.is_empty() {
         return Ok(None);
     }
-    serde_json::to_string(&message.attributes)
-        .map(Some)
-        .map_err(|error| PortError::permanent("queue", error))
+    serde_json::to_string(&message.attributes).map(Some).map_err(|error| PortError::permanent("queue", error))
 }

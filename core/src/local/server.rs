@@ -111,10 +111,8 @@ impl Token {
     /// guessed: every byte is compared, whatever the ones before it were.
     fn is(&self, given: &[u8]) -> bool {
         let secret = self.0.as_bytes();
-        let differences = secret
-            .iter()
-            .zip(given)
-            .fold(0, |found, (one, other)| black_box(found | (one ^ other)));
+        let differences =
+            secret.iter().zip(given).fold(0, |found, (one, other)| black_box(found | (one ^ other)));
         secret.len() == given.len() && differences == 0
     }
 }
@@ -214,12 +212,7 @@ impl<S: Service> Server<S> {
         };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        Ok(Self {
-            listener,
-            address,
-            config,
-            service,
-        })
+        Ok(Self { listener, address, config, service })
     }
 
     /// Where it listens, with the port it got.
@@ -230,12 +223,7 @@ impl<S: Service> Server<S> {
     /// Answers requests until `shutdown` is done; then accepts no more, lets those in hand finish, for
     /// [`ServerConfig::grace`] at most, and returns.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self {
-            listener,
-            address,
-            config,
-            service,
-        } = self;
+        let Self { listener, address, config, service } = self;
         let mut shutdown = pin!(shutdown);
         let seats = Arc::new(Semaphore::new(config.connections_max.max(1)));
         let (stop, stopping) = watch::channel(());
@@ -265,10 +253,7 @@ impl<S: Service> Server<S> {
         drop((listener, stop));
         let finished = async { while connections.join_next().await.is_some() {} };
         if timeout(grace, finished).await.is_err() {
-            tracing::warn!(
-                left = connections.len(),
-                "requests were not finished in time and are cut off"
-            );
+            tracing::warn!(left = connections.len(), "requests were not finished in time and are cut off");
             connections.shutdown().await;
         }
     }
@@ -280,12 +265,7 @@ async fn serve<S: Service>(stream: TcpStream, door: Arc<Door<S>>, mut stopping: 
     let _ = stream.set_nodelay(true);
     let progress = Arc::new(Progress::default());
     let read_timeout = door.config.read_timeout;
-    let watched = Watched {
-        stream,
-        progress: Arc::clone(&progress),
-        stall: read_timeout,
-        stalled: None,
-    };
+    let watched = Watched { stream, progress: Arc::clone(&progress), stall: read_timeout, stalled: None };
     let answering = Arc::clone(&progress);
     let service = service_fn(move |request| {
         let (door, progress) = (Arc::clone(&door), Arc::clone(&answering));
@@ -357,10 +337,7 @@ struct Progress {
 impl Progress {
     fn arrived(&self) {
         self.begun.store(true, Ordering::Relaxed);
-        self.since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert_with(Instant::now);
+        self.since.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
     }
 
     fn take_since(&self) -> Option<Instant> {
@@ -388,10 +365,7 @@ impl Watched {
         }
         let stall = self.stall;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(stall)));
-        stalled
-            .as_mut()
-            .poll(context)
-            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+        stalled.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -459,17 +433,11 @@ struct Refusal {
 
 impl Refusal {
     fn new(status: u16, name: &str, detail: impl fmt::Display) -> Self {
-        Self {
-            problem: Problem::new(status, name, detail).into(),
-            header: None,
-        }
+        Self { problem: Problem::new(status, name, detail).into(), header: None }
     }
 
     fn with(self, name: HeaderName, value: &'static str) -> Self {
-        Self {
-            header: Some((name, value)),
-            ..self
-        }
+        Self { header: Some((name, value)), ..self }
     }
 }
 
@@ -484,15 +452,8 @@ impl<S: Service> Door<S> {
             // The port that is left out.
             names.extend(names.clone().iter().map(|name| without_port(name).to_owned()));
         }
-        config
-            .hosts
-            .iter_mut()
-            .for_each(|host| host.make_ascii_lowercase());
-        Self {
-            config,
-            names,
-            service,
-        }
+        config.hosts.iter_mut().for_each(|host| host.make_ascii_lowercase());
+        Self { config, names, service }
     }
 
     async fn answer(
@@ -503,26 +464,20 @@ impl<S: Service> Door<S> {
         let since = progress.take_since().unwrap_or_else(Instant::now);
         let (head, body) = request.into_parts();
         let mut unread = !body.is_end_stream();
-        let answered = self
-            .pass(&head, body, since + self.config.read_timeout, &mut unread)
-            .await;
+        let answered = self.pass(&head, body, since + self.config.read_timeout, &mut unread).await;
         let mut response = match answered {
             Ok(response) => written(response),
             Err(refusal) => {
                 let mut response = written(refusal.problem);
                 if let Some((name, value)) = refusal.header {
-                    response
-                        .headers_mut()
-                        .insert(name, HeaderValue::from_static(value));
+                    response.headers_mut().insert(name, HeaderValue::from_static(value));
                 }
                 response
             }
         };
         if unread {
             progress.unread.store(true, Ordering::Relaxed);
-            response
-                .headers_mut()
-                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         // What has arrived by now belongs to the next request, whose time begins when it is its turn.
         progress.take_since();
@@ -542,11 +497,8 @@ impl<S: Service> Door<S> {
             Method::GET | Method::HEAD => "GET",
             Method::POST => "POST",
             _ => {
-                let refusal = Refusal::new(
-                    405,
-                    "method_not_allowed",
-                    "the methods here are GET, HEAD and POST",
-                );
+                let refusal =
+                    Refusal::new(405, "method_not_allowed", "the methods here are GET, HEAD and POST");
                 return Err(refusal.with(header::ALLOW, "GET, HEAD, POST"));
             }
         };
@@ -561,27 +513,18 @@ impl<S: Service> Door<S> {
             headers: self.readable(&head.headers),
             body,
         };
-        let answered = AssertUnwindSafe(self.service.respond(method, head.uri.path(), request))
-            .catch_unwind()
-            .await;
+        let answered =
+            AssertUnwindSafe(self.service.respond(method, head.uri.path(), request)).catch_unwind().await;
         answered.map_err(|_| {
             tracing::error!(method, path = head.uri.path(), "a request's handler panicked");
-            Refusal::new(
-                500,
-                "panicked",
-                "the request could not be finished; the engine's log tells why",
-            )
+            Refusal::new(500, "panicked", "the request could not be finished; the engine's log tells why")
         })
     }
 
     fn check_host(&self, head: &Parts) -> Result<(), Refusal> {
         let mut hosts = head.headers.get_all(header::HOST).iter();
         let (Some(host), None) = (hosts.next(), hosts.next()) else {
-            return Err(Refusal::new(
-                400,
-                "host_required",
-                "a request has exactly one Host header",
-            ));
+            return Err(Refusal::new(400, "host_required", "a request has exactly one Host header"));
         };
         // The request line may name a host too, and then that one counts (RFC 9112, 3.2.2).
         let named = head.uri.authority().map(|authority| authority.as_str());
@@ -599,23 +542,14 @@ impl<S: Service> Door<S> {
     fn check_site(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let is_own = |origin: &HeaderValue| {
             let origin = origin.to_str().unwrap_or_default();
-            let host = origin
-                .strip_prefix("http://")
-                .or_else(|| origin.strip_prefix("https://"));
+            let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
             host.is_some_and(|host| self.is_own(host))
         };
-        let cross_site = headers
-            .get_all("sec-fetch-site")
-            .iter()
-            .any(|site| site == "cross-site");
+        let cross_site = headers.get_all("sec-fetch-site").iter().any(|site| site == "cross-site");
         if !cross_site && headers.get_all(header::ORIGIN).iter().all(is_own) {
             return Ok(());
         }
-        Err(Refusal::new(
-            403,
-            "cross_site",
-            "a web page of another site may not use this server",
-        ))
+        Err(Refusal::new(403, "cross_site", "a web page of another site may not use this server"))
     }
 
     fn check_token(&self, headers: &HeaderMap) -> Result<(), Refusal> {
@@ -657,11 +591,7 @@ impl<S: Service> Door<S> {
                 let mut whole = Vec::new();
                 while let Some(frame) = body.frame().await {
                     let cut = |_| {
-                        Refusal::new(
-                            400,
-                            "body_cut_off",
-                            "the body ended too early or is not well-formed",
-                        )
+                        Refusal::new(400, "body_cut_off", "the body ended too early or is not well-formed")
                     };
                     let Ok(data) = frame.map_err(cut)?.into_data() else {
                         continue;
@@ -689,13 +619,10 @@ impl<S: Service> Door<S> {
     /// The headers a handler gets: those in UTF-8, without the token, which is no handler's business.
     fn readable(&self, headers: &HeaderMap) -> BTreeMap<String, String> {
         let is_token = |name: &HeaderName| self.config.token.is_some() && name == header::AUTHORIZATION;
-        let readable = headers
-            .iter()
-            .filter(|(name, _)| !is_token(name))
-            .filter_map(|(name, value)| {
-                let value = std::str::from_utf8(value.as_bytes()).ok()?;
-                Some((name.as_str().to_owned(), value.to_owned()))
-            });
+        let readable = headers.iter().filter(|(name, _)| !is_token(name)).filter_map(|(name, value)| {
+            let value = std::str::from_utf8(value.as_bytes()).ok()?;
+            Some((name.as_str().to_owned(), value.to_owned()))
+        });
         readable.collect()
     }
 }
@@ -712,9 +639,7 @@ fn without_port(host: &str) -> &str {
 fn written(response: Response) -> hyper::Response<Full<Bytes>> {
     let mut written = hyper::Response::new(Full::from(response.body));
     // Below 200 it would be no final answer.
-    let status = StatusCode::from_u16(response.status)
-        .ok()
-        .filter(|status| !status.is_informational());
+    let status = StatusCode::from_u16(response.status).ok().filter(|status| !status.is_informational());
     *written.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let content_type = HeaderValue::from_str(response.content_type);
     let headers = written.headers_mut();
@@ -723,10 +648,7 @@ fn written(response: Response) -> hyper::Response<Full<Bytes>> {
         content_type.unwrap_or(HeaderValue::from_static("application/octet-stream")),
     );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     written
 }
 
@@ -777,12 +699,7 @@ mod tests {
         let address = server.local_addr();
         let stopped = Arc::clone(&stop);
         let server = tokio::spawn(server.run(async move { stopped.notified().await }));
-        Running {
-            address,
-            echo,
-            stop,
-            server,
-        }
+        Running { address, echo, stop, server }
     }
 
     impl Running {
@@ -795,9 +712,7 @@ mod tests {
         /// Sends `HOST` replaced by the server's address, and reads until the server closes.
         fn exchange(&self, request: &str) -> String {
             let mut client = self.connect();
-            client
-                .write_all(request.replace("HOST", &self.address.to_string()).as_bytes())
-                .unwrap();
+            client.write_all(request.replace("HOST", &self.address.to_string()).as_bytes()).unwrap();
             rest(&mut client)
         }
     }
@@ -817,10 +732,7 @@ mod tests {
             answer.push(byte[0]);
         }
         let mut answer = String::from_utf8(answer).unwrap();
-        let length = answer
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length: "))
-            .unwrap_or("0");
+        let length = answer.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
         let mut body = vec![0; length.parse().unwrap()];
         client.read_exact(&mut body).unwrap();
         answer.push_str(std::str::from_utf8(&body).unwrap());
@@ -830,14 +742,8 @@ mod tests {
     #[track_caller]
     fn assert_problem(answer: &str, status: u16, name: &str) {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
-        assert!(
-            answer.contains("content-type: application/problem+json\r\n"),
-            "{answer}"
-        );
-        assert!(
-            answer.contains(&format!(r#""type":"/problems/{name}""#)),
-            "{answer}"
-        );
+        assert!(answer.contains("content-type: application/problem+json\r\n"), "{answer}");
+        assert!(answer.contains(&format!(r#""type":"/problems/{name}""#)), "{answer}");
     }
 
     macro_rules! server_test {
@@ -860,20 +766,15 @@ mod tests {
         );
         let host = running.address;
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-        for header in [
-            "content-type: application/json",
-            "cache-control: no-store",
-            "x-content-type-options: nosniff",
-        ] {
+        for header in
+            ["content-type: application/json", "cache-control: no-store", "x-content-type-options: nosniff"]
+        {
             assert!(answer.contains(&format!("{header}\r\n")), "{answer}");
         }
         let body = format!(
             r#"["POST","/orders/a%2Fb","x=%20&y",{{"connection":"close","content-length":"4","host":"{host}","x-one":"1","x-two":"é"}},"body"]"#
         );
-        assert!(
-            answer.contains(&format!("content-length: {}\r\n", body.len())),
-            "{answer}"
-        );
+        assert!(answer.contains(&format!("content-length: {}\r\n", body.len())), "{answer}");
         assert!(answer.ends_with(&format!("\r\n\r\n{body}")), "{answer}");
     });
 
@@ -882,9 +783,7 @@ mod tests {
         let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", running.address);
         client.write_all(request("/1").as_bytes()).unwrap();
         assert!(next(&mut client).contains(r#"["GET","/1""#));
-        client
-            .write_all((request("/2") + &request("/3")).as_bytes())
-            .unwrap();
+        client.write_all((request("/2") + &request("/3")).as_bytes()).unwrap();
         assert!(next(&mut client).contains(r#"["GET","/2""#));
         assert!(next(&mut client).contains(r#"["GET","/3""#));
         let chunked = "Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n";
@@ -895,9 +794,7 @@ mod tests {
             .unwrap();
         assert!(next(&mut client).ends_with("\"body\"]"));
         // A refusal of a request that was read to its end ends no connection.
-        client
-            .write_all(request("/4").replace("GET", "DELETE").as_bytes())
-            .unwrap();
+        client.write_all(request("/4").replace("GET", "DELETE").as_bytes()).unwrap();
         assert_problem(&next(&mut client), 405, "method_not_allowed");
         client.write_all(request("/5").as_bytes()).unwrap();
         assert!(next(&mut client).contains(r#"["GET","/5""#));
@@ -905,21 +802,14 @@ mod tests {
 
     server_test!(a_head_is_a_get_without_the_body, running = |_| {}, {
         let answer = running.exchange("HEAD /x HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n");
-        assert!(
-            answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\n"),
-            "{answer}"
-        );
-        assert!(
-            !answer.contains("content-length: 0\r\n") && answer.contains("content-length: "),
-            "{answer}"
-        );
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
+        assert!(!answer.contains("content-length: 0\r\n") && answer.contains("content-length: "), "{answer}");
     });
 
     server_test!(unknown_methods_are_refused, running = |_| {}, {
         for method in ["PUT", "DELETE", "OPTIONS", "TRACE", "BREW"] {
-            let answer = running.exchange(&format!(
-                "{method} / HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n"
-            ));
+            let answer =
+                running.exchange(&format!("{method} / HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n"));
             assert_problem(&answer, 405, "method_not_allowed");
             assert!(answer.contains("allow: GET, HEAD, POST\r\n"), "{answer}");
         }
@@ -931,15 +821,10 @@ mod tests {
         {
             let port = running.address.port();
             let ask = |host: &str| {
-                running.exchange(&format!(
-                    "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-                ))
+                running.exchange(&format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"))
             };
             for host in ["127.0.0.1", "localhost", "LocalHost", "[::1]"] {
-                assert!(
-                    ask(&format!("{host}:{port}")).starts_with("HTTP/1.1 200 "),
-                    "{host}"
-                );
+                assert!(ask(&format!("{host}:{port}")).starts_with("HTTP/1.1 200 "), "{host}");
             }
             for host in ["demo.test", "DEMO.test:8443", "x:1"] {
                 assert!(ask(host).starts_with("HTTP/1.1 200 "), "{host}");
@@ -977,15 +862,10 @@ mod tests {
 
     server_test!(web_pages_of_other_sites_are_refused, running = |_| {}, {
         let ask = |header: &str| {
-            running.exchange(&format!(
-                "POST / HTTP/1.1\r\nHost: HOST\r\n{header}\r\nConnection: close\r\n\r\n"
-            ))
+            running
+                .exchange(&format!("POST / HTTP/1.1\r\nHost: HOST\r\n{header}\r\nConnection: close\r\n\r\n"))
         };
-        let own = [
-            "Origin: http://HOST",
-            "Sec-Fetch-Site: same-origin",
-            "Sec-Fetch-Site: none",
-        ];
+        let own = ["Origin: http://HOST", "Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: none"];
         for header in own {
             assert!(ask(header).starts_with("HTTP/1.1 200 "), "{header}");
         }
@@ -995,10 +875,9 @@ mod tests {
             "Origin: http://127.0.0.1",
             "Origin: http://HOST.evil.test",
         ];
-        for header in others.into_iter().chain([
-            "Sec-Fetch-Site: cross-site",
-            "Origin: http://HOST\r\nOrigin: null",
-        ]) {
+        for header in
+            others.into_iter().chain(["Sec-Fetch-Site: cross-site", "Origin: http://HOST\r\nOrigin: null"])
+        {
             assert_problem(&ask(header), 403, "cross_site");
         }
     });
@@ -1015,10 +894,7 @@ mod tests {
             let shown = format!("Authorization: Bearer {SECRET}\r\n");
             let answer = ask("GET /", &shown);
             // The handler does not get it.
-            assert!(
-                answer.starts_with("HTTP/1.1 200 ") && !answer.contains(SECRET),
-                "{answer}"
-            );
+            assert!(answer.starts_with("HTTP/1.1 200 ") && !answer.contains(SECRET), "{answer}");
             assert!(ask("GET /", &shown.replace("Bearer", "bearer")).starts_with("HTTP/1.1 200 "));
             assert!(ask("GET /healthz", "").starts_with("HTTP/1.1 200 "));
             assert!(ask("HEAD /healthz", "").starts_with("HTTP/1.1 200 "));
@@ -1053,55 +929,40 @@ mod tests {
         }
     }
 
-    server_test!(
-        a_body_over_the_limit_is_refused,
-        running = |config| config.body_bytes_max = 100_000,
-        {
-            let post = "POST / HTTP/1.1\r\nHost: HOST\r\n";
-            // At once, from the length that is announced.
-            assert_problem(
-                &running.exchange(&format!("{post}Content-Length: 100001\r\n\r\n")),
-                413,
-                "body_too_large",
-            );
-            // While it is read.
-            let chunk = format!("186A1\r\n{}\r\n", "x".repeat(100_001));
-            let chunked = format!("{post}Transfer-Encoding: chunked\r\n\r\n{chunk}");
-            assert_problem(&running.exchange(&chunked), 413, "body_too_large");
-            // A client that sends all before it reads still sees the answer.
-            let all = "x".repeat(8_000_000);
-            let answer = running.exchange(&format!("{post}Content-Length: {}\r\n\r\n{all}", all.len()));
-            assert_problem(&answer, 413, "body_too_large");
-            assert!(answer.contains("connection: close\r\n"), "{answer}");
-            // As much as is allowed.
-            let most = "x".repeat(100_000);
-            let request = format!("{post}Connection: close\r\nContent-Length: 100000\r\n\r\n{most}");
-            assert!(running.exchange(&request).ends_with(&format!("{most}\"]")));
-        }
-    );
+    server_test!(a_body_over_the_limit_is_refused, running = |config| config.body_bytes_max = 100_000, {
+        let post = "POST / HTTP/1.1\r\nHost: HOST\r\n";
+        // At once, from the length that is announced.
+        assert_problem(
+            &running.exchange(&format!("{post}Content-Length: 100001\r\n\r\n")),
+            413,
+            "body_too_large",
+        );
+        // While it is read.
+        let chunk = format!("186A1\r\n{}\r\n", "x".repeat(100_001));
+        let chunked = format!("{post}Transfer-Encoding: chunked\r\n\r\n{chunk}");
+        assert_problem(&running.exchange(&chunked), 413, "body_too_large");
+        // A client that sends all before it reads still sees the answer.
+        let all = "x".repeat(8_000_000);
+        let answer = running.exchange(&format!("{post}Content-Length: {}\r\n\r\n{all}", all.len()));
+        assert_problem(&answer, 413, "body_too_large");
+        assert!(answer.contains("connection: close\r\n"), "{answer}");
+        // As much as is allowed.
+        let most = "x".repeat(100_000);
+        let request = format!("{post}Connection: close\r\nContent-Length: 100000\r\n\r\n{most}");
+        assert!(running.exchange(&request).ends_with(&format!("{most}\"]")));
+    });
 
-    server_test!(
-        a_client_may_ask_before_it_sends,
-        running = |config| config.body_bytes_max = 10,
-        {
-            let mut client = running.connect();
-            let head = format!(
-                "POST / HTTP/1.1\r\nHost: {}\r\nExpect: 100-continue\r\n",
-                running.address
-            );
-            client
-                .write_all(format!("{head}Content-Length: 4\r\n\r\n").as_bytes())
-                .unwrap();
-            assert_eq!(next(&mut client), "HTTP/1.1 100 Continue\r\n\r\n");
-            client.write_all(b"body").unwrap();
-            assert!(next(&mut client).ends_with("\"body\"]"));
-            client
-                .write_all(format!("{head}Content-Length: 11\r\n\r\n").as_bytes())
-                .unwrap();
-            assert_problem(&next(&mut client), 413, "body_too_large");
-            assert_eq!(rest(&mut client), "");
-        }
-    );
+    server_test!(a_client_may_ask_before_it_sends, running = |config| config.body_bytes_max = 10, {
+        let mut client = running.connect();
+        let head = format!("POST / HTTP/1.1\r\nHost: {}\r\nExpect: 100-continue\r\n", running.address);
+        client.write_all(format!("{head}Content-Length: 4\r\n\r\n").as_bytes()).unwrap();
+        assert_eq!(next(&mut client), "HTTP/1.1 100 Continue\r\n\r\n");
+        client.write_all(b"body").unwrap();
+        assert!(next(&mut client).ends_with("\"body\"]"));
+        client.write_all(format!("{head}Content-Length: 11\r\n\r\n").as_bytes()).unwrap();
+        assert_problem(&next(&mut client), 413, "body_too_large");
+        assert_eq!(rest(&mut client), "");
+    });
 
     server_test!(
         a_slow_request_is_given_up,
@@ -1109,10 +970,7 @@ mod tests {
         {
             let started = Instant::now();
             let mut slow = running.connect();
-            let head = format!(
-                "POST / HTTP/1.1\r\nHost: {}\r\nContent-Length: 10\r\n\r\nb",
-                running.address
-            );
+            let head = format!("POST / HTTP/1.1\r\nHost: {}\r\nContent-Length: 10\r\n\r\nb", running.address);
             slow.write_all(head.as_bytes()).unwrap();
             let mut headless = running.connect();
             headless.write_all(b"GET / HTTP/1.1\r\nHost: ").unwrap();
@@ -1126,10 +984,7 @@ mod tests {
     );
 
     server_test!(a_body_that_is_cut_off_reaches_no_handler, running = |_| {}, {
-        let bodies = [
-            "Content-Length: 10\r\n\r\nbody",
-            "Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n",
-        ];
+        let bodies = ["Content-Length: 10\r\n\r\nbody", "Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n"];
         for body in bodies {
             let mut client = running.connect();
             client
@@ -1145,10 +1000,7 @@ mod tests {
     });
 
     server_test!(a_header_is_bounded, running = |_| {}, {
-        let large = format!(
-            "GET / HTTP/1.1\r\nHost: HOST\r\nX: {}\r\n\r\n",
-            "x".repeat(1_000_000)
-        );
+        let large = format!("GET / HTTP/1.1\r\nHost: HOST\r\nX: {}\r\n\r\n", "x".repeat(1_000_000));
         assert!(running.exchange(&large).starts_with("HTTP/1.1 431 "));
         let many = format!("GET / HTTP/1.1\r\nHost: HOST\r\n{}\r\n", "X: x\r\n".repeat(1_000));
         assert!(running.exchange(&many).starts_with("HTTP/1.1 431 "));
@@ -1163,23 +1015,19 @@ mod tests {
         assert_problem(&answer, 500, "panicked");
     });
 
-    server_test!(
-        connections_beyond_the_bound_wait,
-        running = |config| config.connections_max = 1,
-        {
-            let request = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", running.address);
-            let mut first = running.connect();
-            first.write_all(request.as_bytes()).unwrap();
-            next(&mut first);
-            let mut second = running.connect();
-            second.write_all(request.as_bytes()).unwrap();
-            second.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-            assert!(second.read(&mut [0]).is_err());
-            drop(first);
-            second.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-            assert!(next(&mut second).starts_with("HTTP/1.1 200 "));
-        }
-    );
+    server_test!(connections_beyond_the_bound_wait, running = |config| config.connections_max = 1, {
+        let request = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", running.address);
+        let mut first = running.connect();
+        first.write_all(request.as_bytes()).unwrap();
+        next(&mut first);
+        let mut second = running.connect();
+        second.write_all(request.as_bytes()).unwrap();
+        second.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        assert!(second.read(&mut [0]).is_err());
+        drop(first);
+        second.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        assert!(next(&mut second).starts_with("HTTP/1.1 200 "));
+    });
 
     server_test!(
         a_client_that_takes_no_answer_is_let_go,
@@ -1209,8 +1057,7 @@ mod tests {
         let running = start(|_| {}).await;
         let idle = running.connect();
         let mut kept = running.connect();
-        kept.write_all(format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", running.address).as_bytes())
-            .unwrap();
+        kept.write_all(format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", running.address).as_bytes()).unwrap();
         next(&mut kept);
         running.echo.asked.notified().await;
         let mut held = running.connect();
@@ -1223,10 +1070,7 @@ mod tests {
         assert!(!running.server.is_finished());
         running.echo.let_go.notify_one();
         let answer = rest(&mut held);
-        assert!(
-            answer.starts_with("HTTP/1.1 200 ") && answer.contains("/held"),
-            "{answer}"
-        );
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("/held"), "{answer}");
         running.server.await.unwrap();
         assert!(Client::connect(running.address).is_err());
         drop(idle);
@@ -1247,28 +1091,15 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_that_can_not_be_had_is_an_error_with_a_way_out() {
-        let server = Server::bind(ServerConfig::new(([127, 0, 0, 1], 0).into()), Echo::default())
-            .await
-            .unwrap();
-        let error = Server::bind(ServerConfig::new(server.local_addr()), Echo::default())
-            .await
-            .unwrap_err();
+        let server =
+            Server::bind(ServerConfig::new(([127, 0, 0, 1], 0).into()), Echo::default()).await.unwrap();
+        let error = Server::bind(ServerConfig::new(server.local_addr()), Echo::default()).await.unwrap_err();
         assert!(matches!(error, ServerError::AddressInUse { .. }), "{error}");
         let open: SocketAddr = ([0, 0, 0, 0], 0).into();
-        let error = Server::bind(ServerConfig::new(open), Echo::default())
-            .await
-            .unwrap_err();
+        let error = Server::bind(ServerConfig::new(open), Echo::default()).await.unwrap_err();
         assert!(matches!(error, ServerError::TokenRequired { .. }), "{error}");
         let token = Some(Token::new(SECRET.into()).unwrap());
-        Server::bind(
-            ServerConfig {
-                token,
-                ..ServerConfig::new(open)
-            },
-            Echo::default(),
-        )
-        .await
-        .unwrap();
+        Server::bind(ServerConfig { token, ..ServerConfig::new(open) }, Echo::default()).await.unwrap();
     }
 
     #[test]

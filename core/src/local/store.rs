@@ -82,10 +82,9 @@ where
     fn answer(self: Box<Self>, failed: Option<&str>) {
         let answer = match (self.done, failed) {
             (Some(done), None) => Ok(done),
-            (_, failed) => Err(PortError::transient(
-                "store",
-                failed.unwrap_or("the transaction was rolled back"),
-            )),
+            (_, failed) => {
+                Err(PortError::transient("store", failed.unwrap_or("the transaction was rolled back")))
+            }
         };
         // A caller that went away needs no answer.
         let _ = self.answer.send(answer);
@@ -129,13 +128,7 @@ impl Store {
         let thread = std::thread::Builder::new()
             .name("quadrille-store".into())
             .spawn(move || serve(&connection, &rollbacks, waiting))?;
-        Ok((
-            Self {
-                work,
-                thread: Mutex::new(Some(thread)),
-            },
-            made,
-        ))
+        Ok((Self { work, thread: Mutex::new(Some(thread)) }, made))
     }
 
     /// Runs `work` on the connection and answers once it is durable. If any work of its group fails in the database, the
@@ -146,11 +139,7 @@ impl Store {
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let work = Closure {
-            work: Some(work),
-            done: None,
-            answer,
-        };
+        let work = Closure { work: Some(work), done: None, answer };
         let closed = || PortError::permanent("store", "the store is closed");
         self.work.send(Box::new(work)).await.map_err(|_| closed())?;
         answered.await.map_err(|_| closed())?
@@ -239,21 +228,11 @@ impl Sequence {
         name: String,
     ) -> rusqlite::Result<Self> {
         let reserved: Option<i64> = connection
-            .query_row("SELECT reserved FROM sequence WHERE name = ?1", (&name,), |row| {
-                row.get(0)
-            })
+            .query_row("SELECT reserved FROM sequence WHERE name = ?1", (&name,), |row| row.get(0))
             .optional()?;
         let next = reserved.unwrap_or(1);
-        let state = Mutex::new(Ids {
-            next,
-            reserved: next,
-            rollbacks: 0,
-        });
-        Ok(Self {
-            name,
-            rollbacks: rollbacks.clone(),
-            state,
-        })
+        let state = Mutex::new(Ids { next, reserved: next, rollbacks: 0 });
+        Ok(Self { name, rollbacks: rollbacks.clone(), state })
     }
 
     pub(super) fn next(&self, connection: &Connection) -> rusqlite::Result<i64> {

@@ -61,11 +61,7 @@ impl TableFile {
                  outbox TEXT NOT NULL);"
         ))?;
         let update = |index: bool, expiry: bool| {
-            let index = if index {
-                ", index_partition = ?5, index_sort = ?6"
-            } else {
-                ""
-            };
+            let index = if index { ", index_partition = ?5, index_sort = ?6" } else { "" };
             let expiry = if expiry { ", expires_at = ?7" } else { "" };
             format!(
                 "UPDATE {item} SET version = ?3, document = ?4{index}{expiry} WHERE key = ?1 AND version = ?2"
@@ -94,21 +90,12 @@ impl TableFile {
             checkpoint: format!("DELETE FROM {stream} WHERE sequence <= ?1"),
         };
         let sequence = Sequence::open(connection, rollbacks, format!("stream/{name}"))?;
-        Ok(Self {
-            statements: Arc::new(statements),
-            sequence: Arc::new(sequence),
-        })
+        Ok(Self { statements: Arc::new(statements), sequence: Arc::new(sequence) })
     }
 
     pub(super) fn into_table(self, store: Arc<Store>, clock: Arc<dyn Clock>) -> LocalTable {
         let Self { statements, sequence } = self;
-        LocalTable {
-            store,
-            clock,
-            statements,
-            sequence,
-            written: Arc::new(Notify::new()),
-        }
+        LocalTable { store, clock, statements, sequence, written: Arc::new(Notify::new()) }
     }
 }
 
@@ -120,9 +107,7 @@ fn item(row: &Row<'_>) -> rusqlite::Result<Item> {
         version: u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0),
         document: row.get(2)?,
         expires_at: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_millis),
-        index: partition
-            .zip(sort)
-            .map(|(partition, sort)| IndexEntry { partition, sort }),
+        index: partition.zip(sort).map(|(partition, sort)| IndexEntry { partition, sort }),
     })
 }
 
@@ -132,27 +117,13 @@ fn number(value: u64) -> i64 {
 
 /// Applies one write; false where it lost.
 fn apply(connection: &Connection, statements: &Statements, write: &Write) -> rusqlite::Result<bool> {
-    let Item {
-        key,
-        version,
-        document,
-        expires_at,
-        index,
-    } = &write.item;
+    let Item { key, version, document, expires_at, index } = &write.item;
     let expires_at = expires_at.map(Timestamp::as_millis);
     let partition = index.as_ref().map(|index| index.partition.as_str());
     let sort = index.as_ref().map(|index| index.sort.as_str());
     let version = number(*version);
     let changed = if write.expected == 0 {
-        let values = (
-            key,
-            version,
-            document,
-            expires_at,
-            partition,
-            sort,
-            write.now.as_millis(),
-        );
+        let values = (key, version, document, expires_at, partition, sort, write.now.as_millis());
         connection.prepare_cached(&statements.insert)?.execute(values)?
     } else {
         let sql = &statements.update[usize::from(write.index_changed)][usize::from(write.expiry_changed)];
@@ -171,20 +142,12 @@ fn apply(connection: &Connection, statements: &Statements, write: &Write) -> rus
 
 /// Why a write can't be taken by any table, if so.
 fn refused(write: &Write, outbox: &str) -> Option<CommitError> {
-    let Item {
-        key, document, index, ..
-    } = &write.item;
+    let Item { key, document, index, .. } = &write.item;
     if key.is_empty() || key.len() > limits::KEY_BYTES_MAX {
-        let detail = format_args!(
-            "a key has 1 to {} bytes, not {}",
-            limits::KEY_BYTES_MAX,
-            key.len()
-        );
+        let detail = format_args!("a key has 1 to {} bytes, not {}", limits::KEY_BYTES_MAX, key.len());
         return Some(PortError::permanent("table", detail).into());
     }
-    let indexed = index
-        .as_ref()
-        .map_or(0, |index| index.partition.len() + index.sort.len());
+    let indexed = index.as_ref().map_or(0, |index| index.partition.len() + index.sort.len());
     let bytes = key.len() + document.len() + outbox.len() + indexed;
     (bytes > limits::ITEM_BYTES_MAX).then_some(CommitError::TooLarge { bytes })
 }
@@ -219,9 +182,7 @@ impl Table for LocalTable {
         self.store
             .run(move |connection| {
                 let mut statement = connection.prepare_cached(&statements.get)?;
-                keys.iter()
-                    .map(|key| statement.query_row((key,), item).optional())
-                    .collect()
+                keys.iter().map(|key| statement.query_row((key,), item).optional()).collect()
             })
             .await
     }
@@ -290,9 +251,7 @@ impl Table for LocalTable {
                     statement.query_map((&query.partition, after, before, number(limit as u64)), item)?;
                 let items = rows.collect::<rusqlite::Result<Vec<Item>>>()?;
                 let last = items.last().filter(|_| items.len() == limit);
-                let next = last
-                    .and_then(|item| item.index.as_ref())
-                    .map(|index| index.sort.clone());
+                let next = last.and_then(|item| item.index.as_ref()).map(|index| index.sort.clone());
                 Ok(IndexPage { items, next })
             })
             .await
@@ -310,14 +269,8 @@ impl Table for LocalTable {
                     Ok((item(row)?, row.get::<_, i64>(6)?))
                 })?;
                 let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-                let next = rows
-                    .last()
-                    .filter(|_| rows.len() == limit)
-                    .map(|(_, id)| id.to_string());
-                Ok(ScanPage {
-                    items: rows.into_iter().map(|(item, _)| item).collect(),
-                    next,
-                })
+                let next = rows.last().filter(|_| rows.len() == limit).map(|(_, id)| id.to_string());
+                Ok(ScanPage { items: rows.into_iter().map(|(item, _)| item).collect(), next })
             })
             .await
     }
@@ -365,10 +318,7 @@ impl ChangeStream for LocalTable {
         let sequence = number(sequence);
         self.store
             .run(move |connection| {
-                connection
-                    .prepare_cached(&statements.checkpoint)?
-                    .execute((sequence,))
-                    .map(drop)
+                connection.prepare_cached(&statements.checkpoint)?.execute((sequence,)).map(drop)
             })
             .await
     }
@@ -377,10 +327,5 @@ impl ChangeStream for LocalTable {
 fn record((sequence, key, version, outbox): (i64, String, i64, String)) -> Result<StreamRecord, PortError> {
     let outbox = serde_json::from_str(&outbox).map_err(|error| PortError::permanent("stream", error))?;
     let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
-    Ok(StreamRecord {
-        sequence: unsigned(sequence),
-        key,
-        version: unsigned(version),
-        outbox,
-    })
+    Ok(StreamRecord { sequence: unsigned(sequence), key, version: unsigned(version), outbox })
 }

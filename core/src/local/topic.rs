@@ -20,10 +20,8 @@ impl Topic for LocalTopic {
             .iter()
             .map(|message| {
                 if message.body.len() > limits::NOTIFICATION_BYTES_MAX {
-                    let detail = format_args!(
-                        "a notification has at most {} bytes",
-                        limits::NOTIFICATION_BYTES_MAX
-                    );
+                    let detail =
+                        format_args!("a notification has at most {} bytes", limits::NOTIFICATION_BYTES_MAX);
                     return Err(PortError::permanent("topic", detail));
                 }
                 if message.delay.is_zero() {
@@ -33,11 +31,8 @@ impl Topic for LocalTopic {
                 }
             })
             .collect();
-        let (places, messages): (Vec<usize>, Vec<NewMessage>) = messages
-            .into_iter()
-            .enumerate()
-            .filter(|(at, _)| answers[*at].is_ok())
-            .unzip();
+        let (places, messages): (Vec<usize>, Vec<NewMessage>) =
+            messages.into_iter().enumerate().filter(|(at, _)| answers[*at].is_ok()).unzip();
         for queue in &self.subscriptions {
             for (at, sent) in places.iter().zip(queue.send(messages.clone()).await) {
                 if sent.is_err() {

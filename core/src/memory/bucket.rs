@@ -22,10 +22,7 @@ pub(super) struct MemoryBucket {
 
 impl MemoryBucket {
     pub(super) fn new(name: String) -> Self {
-        Self {
-            name,
-            objects: Mutex::default(),
-        }
+        Self { name, objects: Mutex::default() }
     }
 
     fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Vec<u8>>> {
@@ -36,10 +33,7 @@ impl MemoryBucket {
         if (1..=OBJECT_KEY_BYTES_MAX).contains(&key.len()) {
             return Ok(());
         }
-        let detail = format_args!(
-            "a key of {} bytes; 1 to {OBJECT_KEY_BYTES_MAX} are allowed",
-            key.len()
-        );
+        let detail = format_args!("a key of {} bytes; 1 to {OBJECT_KEY_BYTES_MAX} are allowed", key.len());
         Err(PortError::permanent(&self.name, detail))
     }
 }

@@ -28,11 +28,7 @@ struct State {
 impl VirtualClock {
     /// A clock that shows `start`.
     pub fn new(start: Timestamp) -> Self {
-        Self(Mutex::new(State {
-            now: start,
-            sleepers_so_far: 0,
-            sleepers: BTreeMap::new(),
-        }))
+        Self(Mutex::new(State { now: start, sleepers_so_far: 0, sleepers: BTreeMap::new() }))
     }
 
     /// Lets `time` pass, to the millisecond, and wakes the sleepers whose time has come.
@@ -66,11 +62,7 @@ impl VirtualClock {
         state.sleepers_so_far += 1;
         let place = (until, state.sleepers_so_far);
         state.sleepers.insert(place, wake);
-        Some(Sleeper {
-            clock: self,
-            place,
-            woken,
-        })
+        Some(Sleeper { clock: self, place, woken })
     }
 }
 

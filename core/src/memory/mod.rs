@@ -47,10 +47,7 @@ impl Memory {
             .tables
             .iter()
             .map(|table| {
-                (
-                    table.name.clone(),
-                    Arc::new(MemoryTable::new(table.name.clone(), Arc::clone(&clock))),
-                )
+                (table.name.clone(), Arc::new(MemoryTable::new(table.name.clone(), Arc::clone(&clock))))
             })
             .collect();
         let queues: BTreeMap<String, Arc<MemoryQueue>> = model
@@ -70,42 +67,22 @@ impl Memory {
             }
         }
         let topic = |name: &str| -> Arc<dyn Topic> {
-            let steps = model
-                .steps
-                .iter()
-                .filter(|step| step.topic.as_deref() == Some(name));
+            let steps = model.steps.iter().filter(|step| step.topic.as_deref() == Some(name));
             let subscribed: BTreeSet<&str> = steps.map(|step| step.queue.as_str()).collect();
-            let subscriptions = subscribed
-                .into_iter()
-                .filter_map(|queue| queues.get(queue))
-                .map(Arc::clone)
-                .collect();
+            let subscriptions =
+                subscribed.into_iter().filter_map(|queue| queues.get(queue)).map(Arc::clone).collect();
             Arc::new(MemoryTopic::new(name.to_owned(), subscriptions))
         };
-        let topics = model
-            .topics
-            .iter()
-            .map(|model| (model.name.clone(), topic(&model.name)))
-            .collect();
+        let topics = model.topics.iter().map(|model| (model.name.clone(), topic(&model.name))).collect();
         let bucket = |name: &String| -> Arc<dyn Bucket> { Arc::new(MemoryBucket::new(name.clone())) };
         let ports = Ports {
             streams: tables
                 .iter()
                 .map(|(name, table)| (name.clone(), Arc::clone(table) as Arc<dyn ChangeStream>))
                 .collect(),
-            tables: tables
-                .into_iter()
-                .map(|(name, table)| (name, table as Arc<dyn Table>))
-                .collect(),
-            queues: queues
-                .into_iter()
-                .map(|(name, queue)| (name, queue as Arc<dyn Queue>))
-                .collect(),
-            buckets: model
-                .buckets
-                .iter()
-                .map(|model| (model.name.clone(), bucket(&model.name)))
-                .collect(),
+            tables: tables.into_iter().map(|(name, table)| (name, table as Arc<dyn Table>)).collect(),
+            queues: queues.into_iter().map(|(name, queue)| (name, queue as Arc<dyn Queue>)).collect(),
+            buckets: model.buckets.iter().map(|model| (model.name.clone(), bucket(&model.name))).collect(),
             topics,
             clock,
             random,

@@ -161,10 +161,7 @@ impl MemoryQueue {
     /// Sends messages received `receives_max` times to `dead_letters`. Said once, when all queues are made.
     pub(super) fn redrive_to(&self, dead_letters: Arc<Self>, receives_max: u32) {
         // A second call could only come from a model with two queues of one name, where the first one counts.
-        let _ = self.redrive.set(Redrive {
-            dead_letters,
-            receives_max,
-        });
+        let _ = self.redrive.set(Redrive { dead_letters, receives_max });
     }
 
     /// The state as of now.
@@ -176,11 +173,7 @@ impl MemoryQueue {
     }
 
     fn check(&self, message: &NewMessage) -> Result<(), PortError> {
-        let attributes: usize = message
-            .attributes
-            .iter()
-            .map(|(name, value)| name.len() + value.len())
-            .sum();
+        let attributes: usize = message.attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
         let bytes = message.body.len() + attributes;
         if bytes > MESSAGE_BYTES_MAX {
             let detail = format_args!("a message of {bytes} bytes is over the limit of {MESSAGE_BYTES_MAX}");
@@ -194,10 +187,8 @@ impl MemoryQueue {
             return Err(PortError::permanent(&self.name, detail));
         }
         if message.delay > QUEUE_DELAY_MAX {
-            let detail = format_args!(
-                "a delay of {:?} is over the limit of {QUEUE_DELAY_MAX:?}",
-                message.delay
-            );
+            let detail =
+                format_args!("a delay of {:?} is over the limit of {QUEUE_DELAY_MAX:?}", message.delay);
             return Err(PortError::permanent(&self.name, detail));
         }
         Ok(())
@@ -222,10 +213,7 @@ impl MemoryQueue {
 
     fn take(&self, max: usize, visibility: Duration) -> Taken {
         let now = self.clock.now();
-        let receives_max = self
-            .redrive
-            .get()
-            .map_or(u32::MAX, |redrive| redrive.receives_max);
+        let receives_max = self.redrive.get().map_or(u32::MAX, |redrive| redrive.receives_max);
         let mut state = self.state();
         let (mut received, mut dead) = (Vec::new(), Vec::new());
         let mut places = Vec::new();
@@ -248,11 +236,7 @@ impl MemoryQueue {
         for place in places {
             state.hide(place, now + visibility);
         }
-        Taken {
-            received,
-            dead,
-            next_due: state.hidden.first().map(|(due, _)| *due),
-        }
+        Taken { received, dead, next_due: state.hidden.first().map(|(due, _)| *due) }
     }
 
     fn dead_letter(&self, dead: Vec<Held>) {
@@ -260,11 +244,7 @@ impl MemoryQueue {
             return;
         };
         let now = self.clock.now();
-        redrive.dead_letters.insert(dead.into_iter().map(|held| Held {
-            due: now,
-            delayed: false,
-            ..held
-        }));
+        redrive.dead_letters.insert(dead.into_iter().map(|held| Held { due: now, delayed: false, ..held }));
     }
 }
 
@@ -277,11 +257,7 @@ impl Queue for MemoryQueue {
             .into_iter()
             .map(|message| {
                 self.check(&message)?;
-                let NewMessage {
-                    body,
-                    attributes,
-                    delay,
-                } = message;
+                let NewMessage { body, attributes, delay } = message;
                 arriving.push(Held {
                     id: format!("{:016x}", self.random.next_u64()),
                     body,
@@ -310,11 +286,7 @@ impl Queue for MemoryQueue {
         loop {
             // Made before looking, so that a message that comes in between wakes it.
             let changed = self.changed.notified();
-            let Taken {
-                received,
-                dead,
-                next_due,
-            } = self.take(max, visibility);
+            let Taken { received, dead, next_due } = self.take(max, visibility);
             self.dead_letter(dead);
             if !received.is_empty() || max == 0 || self.clock.now() >= until {
                 return Ok(received);
@@ -328,9 +300,7 @@ impl Queue for MemoryQueue {
     }
 
     async fn extend(&self, receipts: &[(Receipt, Duration)]) -> Result<(), PortError> {
-        receipts
-            .iter()
-            .try_for_each(|(_, visibility)| self.check_visibility(*visibility))?;
+        receipts.iter().try_for_each(|(_, visibility)| self.check_visibility(*visibility))?;
         let now = self.clock.now();
         let mut state = self.state();
         for (receipt, visibility) in receipts {
@@ -364,13 +334,8 @@ impl Queue for MemoryQueue {
 
     async fn arrived(&self, after: u64, max: usize) -> Result<Vec<(u64, Message)>, PortError> {
         let state = self.state();
-        let behind = state
-            .messages
-            .range((Bound::Excluded(after), Bound::Unbounded))
-            .take(max);
-        Ok(behind
-            .map(|(place, held)| (*place, held.message(Receipt(String::new()))))
-            .collect())
+        let behind = state.messages.range((Bound::Excluded(after), Bound::Unbounded)).take(max);
+        Ok(behind.map(|(place, held)| (*place, held.message(Receipt(String::new())))).collect())
     }
 }
 
@@ -398,35 +363,17 @@ mod tests {
         let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(1_000)));
         let (source, dead_letters) = (queue("source", &clock), queue("source-dlq", &clock));
         source.redrive_to(Arc::clone(&dead_letters), 1);
-        let sent = source
-            .send(vec![NewMessage {
-                body: "x".to_owned(),
-                ..NewMessage::default()
-            }])
-            .await;
+        let sent = source.send(vec![NewMessage { body: "x".to_owned(), ..NewMessage::default() }]).await;
         assert_eq!(sent, [Ok(())]);
         let first = source.receive(10, Duration::ZERO, None).await.unwrap().remove(0);
         clock.advance(Duration::from_secs(30));
         assert_eq!(source.receive(10, Duration::ZERO, None).await.unwrap(), []);
         assert_eq!(source.depth().await.unwrap().total(), 0);
-        let dead = dead_letters
-            .receive(10, Duration::ZERO, None)
-            .await
-            .unwrap()
-            .remove(0);
-        assert_eq!(
-            (&dead.id, dead.sent_at, dead.receive_count),
-            (&first.id, first.sent_at, 2)
-        );
+        let dead = dead_letters.receive(10, Duration::ZERO, None).await.unwrap().remove(0);
+        assert_eq!((&dead.id, dead.sent_at, dead.receive_count), (&first.id, first.sent_at, 2));
         // The first receipt was the source's; here it must not touch anything.
         dead_letters.delete(&[first.receipt]).await.unwrap();
-        assert_eq!(
-            dead_letters.depth().await.unwrap(),
-            Depth {
-                in_flight: 1,
-                ..Depth::default()
-            }
-        );
+        assert_eq!(dead_letters.depth().await.unwrap(), Depth { in_flight: 1, ..Depth::default() });
         // Its retention counts from when it was first sent.
         clock.advance(Duration::from_secs(570));
         assert_eq!(dead_letters.depth().await.unwrap(), Depth::default());

@@ -10,7 +10,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 /// How long after its expiry an item is deleted.
 pub(super) const EXPIRY_LAG: Duration = Duration::from_secs(3_600);
 
-/// Most items a page of the index holds.
+/// Most items a page of the index or of a scan holds.
 const PAGE_ITEMS_MAX: usize = 1_000;
 
 /// A table and its change stream.
@@ -34,7 +34,7 @@ pub(super) struct MemoryTable {
 
 #[derive(Default)]
 struct State {
-    items: HashMap<String, Item>,
+    items: BTreeMap<String, Item>,
     /// Index entries with the key of their item, in the order in which they are read.
     index: BTreeSet<(IndexEntry, String)>,
     /// Items that expire, the earliest first.
@@ -46,12 +46,7 @@ struct State {
 
 impl MemoryTable {
     pub(super) fn new(name: String, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            name,
-            clock,
-            state: Mutex::default(),
-            emitted: Notify::new(),
-        }
+        Self { name, clock, state: Mutex::default(), emitted: Notify::new() }
     }
 
     /// The state as of now: what expired long enough ago is deleted. Every item is deleted once, so that this costs
@@ -66,6 +61,14 @@ impl MemoryTable {
             state.remove(&key);
         }
         state
+    }
+
+    fn check_limit(&self, limit: usize) -> Result<(), PortError> {
+        if (1..=PAGE_ITEMS_MAX).contains(&limit) {
+            return Ok(());
+        }
+        let detail = format_args!("a page of {limit} items; 1 to {PAGE_ITEMS_MAX} are allowed");
+        Err(PortError::permanent(&self.name, detail))
     }
 
     /// Refuses what no table would take, and what the caller must not ask for.
@@ -87,22 +90,14 @@ impl MemoryTable {
             return refuse("the version written is not one more than the expected one");
         }
         let bytes = size(write);
-        if bytes > ITEM_BYTES_MAX {
-            Err(CommitError::TooLarge { bytes })
-        } else {
-            Ok(())
-        }
+        if bytes > ITEM_BYTES_MAX { Err(CommitError::TooLarge { bytes }) } else { Ok(()) }
     }
 }
 
 /// Bytes of the item with all that is written beside it.
 fn size(write: &Write) -> usize {
-    let Item {
-        key, document, index, ..
-    } = &write.item;
-    let index = index
-        .as_ref()
-        .map_or(0, |entry| entry.partition.len() + entry.sort.len());
+    let Item { key, document, index, .. } = &write.item;
+    let index = index.as_ref().map_or(0, |entry| entry.partition.len() + entry.sort.len());
     let outbox: usize = write.outbox.iter().map(|event| event.get().len()).sum();
     key.len() + document.len() + index + outbox
 }
@@ -192,22 +187,10 @@ impl Table for MemoryTable {
     }
 
     async fn query(&self, query: &IndexQuery) -> Result<IndexPage, PortError> {
-        if !(1..=PAGE_ITEMS_MAX).contains(&query.limit) {
-            let detail = format_args!(
-                "a page of {} items; 1 to {PAGE_ITEMS_MAX} are allowed",
-                query.limit
-            );
-            return Err(PortError::permanent(&self.name, detail));
-        }
+        self.check_limit(query.limit)?;
         let state = self.state();
         let after = query.after.as_deref().unwrap_or_default();
-        let from = (
-            IndexEntry {
-                partition: query.partition.clone(),
-                sort: after.to_owned(),
-            },
-            String::new(),
-        );
+        let from = (IndexEntry { partition: query.partition.clone(), sort: after.to_owned() }, String::new());
         let behind = |entry: &IndexEntry| query.after.as_ref().is_none_or(|after| entry.sort > *after);
         let ahead = |entry: &IndexEntry| query.before.as_ref().is_none_or(|before| entry.sort < *before);
         let mut found = state
@@ -216,34 +199,19 @@ impl Table for MemoryTable {
             .skip_while(|(entry, _)| entry.partition == query.partition && !behind(entry))
             .take_while(|(entry, _)| entry.partition == query.partition && ahead(entry));
         let page: Vec<&(IndexEntry, String)> = found.by_ref().take(query.limit).collect();
-        let next = found
-            .next()
-            .and_then(|_| page.last().map(|(entry, _)| entry.sort.clone()));
-        let items = page
-            .iter()
-            .filter_map(|(_, key)| state.items.get(key).cloned())
-            .collect();
+        let next = found.next().and_then(|_| page.last().map(|(entry, _)| entry.sort.clone()));
+        let items = page.iter().filter_map(|(_, key)| state.items.get(key).cloned()).collect();
         Ok(IndexPage { items, next })
     }
 
     async fn scan(&self, after: Option<&str>, limit: usize) -> Result<ScanPage, PortError> {
+        self.check_limit(limit)?;
         let state = self.state();
-        let mut keys: Vec<&String> = state
-            .items
-            .keys()
-            .filter(|key| after.is_none_or(|after| key.as_str() > after))
-            .collect();
-        keys.sort_unstable();
-        let whole = keys.len() <= limit;
-        keys.truncate(limit);
-        let items = keys
-            .iter()
-            .filter_map(|key| state.items.get(*key).cloned())
-            .collect();
-        Ok(ScanPage {
-            items,
-            next: keys.last().filter(|_| !whole).map(|key| (*key).clone()),
-        })
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut found = state.items.range::<str, _>((from, Bound::Unbounded)).map(|(_, item)| item);
+        let items: Vec<Item> = found.by_ref().take(limit).cloned().collect();
+        let next = found.next().and_then(|_| items.last().map(|item| item.key.clone()));
+        Ok(ScanPage { items, next })
     }
 }
 

@@ -20,11 +20,7 @@ impl MemoryTopic {
     }
 
     fn check(&self, message: &NewMessage) -> Result<(), PortError> {
-        let attributes: usize = message
-            .attributes
-            .iter()
-            .map(|(name, value)| name.len() + value.len())
-            .sum();
+        let attributes: usize = message.attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
         let bytes = message.body.len() + attributes;
         if bytes > NOTIFICATION_BYTES_MAX {
             let detail =

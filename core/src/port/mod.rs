@@ -38,19 +38,12 @@ pub struct PortError {
 impl PortError {
     /// An error that may pass: the call may be repeated.
     pub fn transient(port: impl Into<String>, detail: impl fmt::Display) -> Self {
-        Self {
-            port: port.into(),
-            detail: excerpt(&detail.to_string(), 1_024),
-            transient: true,
-        }
+        Self { port: port.into(), detail: excerpt(&detail.to_string(), 1_024), transient: true }
     }
 
     /// An error that stays: the call as made can't succeed.
     pub fn permanent(port: impl Into<String>, detail: impl fmt::Display) -> Self {
-        Self {
-            transient: false,
-            ..Self::transient(port, detail)
-        }
+        Self { transient: false, ..Self::transient(port, detail) }
     }
 
     /// Whether repeating the call can help.

@@ -36,7 +36,7 @@ pub struct Message {
     pub attributes: Attributes,
     /// How often it has been received, this time included.
     pub receive_count: u32,
-    /// When it was sent to this queue.
+    /// When it was first sent. A message that the redrive policy moved keeps the time of its source queue, as on SQS.
     pub sent_at: Timestamp,
 }
 
@@ -98,9 +98,6 @@ pub trait Queue: Send + Sync {
     /// Unless an adapter offers it, a permanent [`PortError`].
     async fn arrived(&self, after: u64, max: usize) -> Result<Vec<(u64, Message)>, PortError> {
         let _ = (after, max);
-        Err(PortError::permanent(
-            "queue",
-            "arrived: not offered by this adapter",
-        ))
+        Err(PortError::permanent("queue", "arrived: not offered by this adapter"))
     }
 }

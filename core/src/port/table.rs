@@ -36,7 +36,7 @@ pub struct IndexEntry {
 pub struct Write {
     /// The whole item after the write; its version is one more than `expected`.
     pub item: Item,
-    /// The version the item has to have now; 0: there must be none (or one that expired before `now`).
+    /// The version the item has to have now; 0: there must be none (or one that has expired by `now`).
     pub expected: u64,
     /// The time of the write, against which an old item's expiry is held.
     pub now: Timestamp,
@@ -55,10 +55,7 @@ pub enum CommitError {
     #[error("the item is not at the expected version")]
     Conflict,
     /// The item, with its outbox, is larger than a table takes (400 KB).
-    #[error(
-        "the item of {bytes} bytes is over the limit of {} bytes",
-        crate::limits::ITEM_BYTES_MAX
-    )]
+    #[error("the item of {bytes} bytes is over the limit of {} bytes", crate::limits::ITEM_BYTES_MAX)]
     TooLarge {
         /// Its size.
         bytes: usize,

@@ -90,19 +90,10 @@ impl Api {
             first(&route.path) == first(path)
         });
         if known {
-            return Problem::new(
-                405,
-                "method_not_allowed",
-                format_args!("{method} is not offered here"),
-            )
-            .into();
+            return Problem::new(405, "method_not_allowed", format_args!("{method} is not offered here"))
+                .into();
         }
-        Problem::new(
-            404,
-            "not_found",
-            "there is nothing here; orders are posted to /orders",
-        )
-        .into()
+        Problem::new(404, "not_found", "there is nothing here; orders are posted to /orders").into()
     }
 
     /// Healthy: the store answers, and what it answers would be durable.
@@ -123,6 +114,7 @@ impl Api {
             ("GET", "/_quadrille/queues") => {
                 Ok(Response::json(200, &operator::queues(&self.pipeline).await?))
             }
+            ("GET", "/_quadrille/counts") => Ok(Response::json(200, &self.pipeline.counts())),
             ("GET", "/_quadrille/orders") => self.orders(&query).await,
             ("GET", "/_quadrille/run") => self.run(&query).await,
             ("POST", "/_quadrille/kickoff") => {
@@ -131,25 +123,16 @@ impl Api {
                 Ok(Response::json(202, &serde_json::json!({ "run_id": now })))
             }
             ("GET", "/_quadrille/dead-letters") => {
-                let filter = Filter {
-                    reason: query.get("reason").cloned(),
-                    before: None,
-                };
+                let filter = Filter { reason: query.get("reason").cloned(), before: None };
                 let (after, limit) = (number(&query, "after", 0)?, number(&query, "limit", 100)?);
-                let limit = usize::try_from(limit)
-                    .unwrap_or(usize::MAX)
-                    .min(operator::PAGE_MAX);
+                let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(operator::PAGE_MAX);
                 let queue = required(&query, "queue")?;
                 let page = operator::dead_letters(&self.pipeline, queue, &filter, after, limit).await?;
                 Ok(Response::json(200, &page))
             }
             ("POST", "/_quadrille/redrive" | "/_quadrille/purge") => {
                 let walk: Walk = body(request)?;
-                let act = if path.ends_with("redrive") {
-                    Act::Redrive
-                } else {
-                    Act::Purge
-                };
+                let act = if path.ends_with("redrive") { Act::Redrive } else { Act::Purge };
                 let moved =
                     operator::walk(&self.pipeline, &walk.queue, &walk.filter, act, walk.limit).await?;
                 Ok(Response::json(200, &moved))
@@ -159,15 +142,10 @@ impl Api {
     }
 
     async fn orders(&self, query: &BTreeMap<String, String>) -> Result<Response, Failure> {
-        let limit = usize::try_from(number(query, "limit", 100)?)
-            .unwrap_or(usize::MAX)
-            .clamp(1, 1_000);
+        let limit = usize::try_from(number(query, "limit", 100)?).unwrap_or(usize::MAX).clamp(1, 1_000);
         let wanted = query.get("status");
         let table = self.pipeline.ports().table("orders")?;
-        let mut page = OrderPage {
-            orders: Vec::new(),
-            next: query.get("after").cloned(),
-        };
+        let mut page = OrderPage { orders: Vec::new(), next: query.get("after").cloned() };
         let now = self.pipeline.ports().clock.now();
         let scanned = table.scan(page.next.as_deref(), 1_000).await?;
         page.next = scanned.next;
@@ -194,21 +172,11 @@ impl Api {
     async fn run(&self, query: &BTreeMap<String, String>) -> Result<Response, Failure> {
         let id = required(query, "run_id")?;
         let key = format!("run/{id}");
-        let found = self
-            .pipeline
-            .ports()
-            .table("orders")?
-            .get(&[key])
-            .await?
-            .pop()
-            .flatten();
+        let found = self.pipeline.ports().table("orders")?.get(&[key]).await?.pop().flatten();
         let item = found
             .ok_or_else(|| Failure::permanent("no_such_run", "no run has this id, or it has expired"))?;
         let run: Stored<Run> = Stored::read(&item)?;
-        Ok(Response::json(
-            200,
-            &serde_json::json!({ "run": &*run, "trail": run.trail().entries }),
-        ))
+        Ok(Response::json(200, &serde_json::json!({ "run": &*run, "trail": run.trail().entries })))
     }
 }
 
@@ -223,9 +191,7 @@ fn body<T: DeserializeOwned>(request: &Request) -> Result<T, Failure> {
 fn query(text: &str) -> Result<BTreeMap<String, String>, Failure> {
     let decode = |part: &str| {
         let decoded = percent_encoding::percent_decode_str(part).decode_utf8();
-        decoded
-            .map(std::borrow::Cow::into_owned)
-            .map_err(|_| invalid("the query is not UTF-8"))
+        decoded.map(std::borrow::Cow::into_owned).map_err(|_| invalid("the query is not UTF-8"))
     };
     let pairs = text.split('&').filter(|pair| !pair.is_empty());
     pairs
@@ -247,6 +213,5 @@ fn number(query: &BTreeMap<String, String>, name: &str, default: u64) -> Result<
     let Some(text) = query.get(name) else {
         return Ok(default);
     };
-    text.parse()
-        .map_err(|_| invalid(format_args!("the query parameter {name} is not a number")))
+    text.parse().map_err(|_| invalid(format_args!("the query parameter {name} is not a number")))
 }

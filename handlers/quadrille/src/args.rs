@@ -293,6 +293,9 @@ pub struct Bench {
     /// How often the platform answers that it is not ready.
     #[arg(long, default_value_t = 2)]
     pub not_ready: u32,
+    /// Serve the contract of a comparison with other engines instead (see `docs/performance.md`).
+    #[arg(long)]
+    pub serve: bool,
     /// The folder that data folders are made in; without, the temporary one.
     #[arg(long)]
     pub data: Option<PathBuf>,
@@ -319,14 +322,9 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "h" => 3_600_000,
         _ => return Err("write a whole number with its unit: 200ms, 30s, 5m, 1h".to_owned()),
     };
-    let millis = number
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(unit));
+    let millis = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
     let whole = millis.filter(|millis| (1..=14 * 86_400_000).contains(millis));
-    whole
-        .map(Duration::from_millis)
-        .ok_or_else(|| "a duration is 1ms to 14 days (336h)".to_owned())
+    whole.map(Duration::from_millis).ok_or_else(|| "a duration is 1ms to 14 days (336h)".to_owned())
 }
 
 #[cfg(test)]
@@ -340,8 +338,7 @@ mod tests {
         command.clone().debug_assert();
         for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
             assert!(
-                sub.get_after_help()
-                    .is_some_and(|help| help.to_string().contains("Example")),
+                sub.get_after_help().is_some_and(|help| help.to_string().contains("Example")),
                 "{}",
                 sub.get_name()
             );

@@ -25,11 +25,7 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// A way to the API.
 pub enum Client {
     /// Over HTTP.
-    Remote {
-        http: HttpClient,
-        base: String,
-        token: Option<String>,
-    },
+    Remote { http: HttpClient, base: String, token: Option<String> },
     /// In this process; the node keeps the folder open.
     Local { api: Api, _node: Box<Node> },
 }
@@ -56,11 +52,7 @@ impl Answer {
     pub fn refused(&self) -> CommandError {
         let problem: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
         let detail = problem["detail"].as_str().unwrap_or("no detail was given");
-        let text = format!(
-            "the engine answered {}: {}",
-            self.status,
-            quadrille::excerpt(detail, 500)
-        );
+        let text = format!("the engine answered {}: {}", self.status, quadrille::excerpt(detail, 500));
         match self.status {
             404 => CommandError::NotFound(text),
             400..500 => CommandError::Refused(text),
@@ -86,10 +78,7 @@ impl Client {
             )));
         }
         match Node::open(&target.data, &AuctionOptions::at_rest(), Vec::new()) {
-            Ok(node) => Ok(Self::Local {
-                api: Api::new(node.at_rest()),
-                _node: Box::new(node),
-            }),
+            Ok(node) => Ok(Self::Local { api: Api::new(node.pipeline()), _node: Box::new(node) }),
             Err(error) => match held_at(&target.data) {
                 Some(address) => Self::remote(&format!("http://{address}"), token),
                 None => Err(error),
@@ -105,11 +94,7 @@ impl Client {
         let base = url.trim_end_matches('/').to_owned();
         systems::http_client::parse_url(&base)
             .map_err(|error| CommandError::Usage(format!("--url: {error}")))?;
-        Ok(Self::Remote {
-            http: HttpClient::new(TIMEOUT)?,
-            base,
-            token,
-        })
+        Ok(Self::Remote { http: HttpClient::new(TIMEOUT)?, base, token })
     }
 
     /// Asks the API.
@@ -127,9 +112,8 @@ impl Client {
                 let authorization = token.as_ref().map(|token| format!("Bearer {token}"));
                 let mut headers = vec![("content-type", "application/json")];
                 headers.extend(authorization.as_deref().map(|value| ("authorization", value)));
-                let (status, body) = http
-                    .send(method, &format!("{base}{path}"), &headers, body, ANSWER_BYTES_MAX)
-                    .await?;
+                let (status, body) =
+                    http.send(method, &format!("{base}{path}"), &headers, body, ANSWER_BYTES_MAX).await?;
                 Ok(Answer { status, body })
             }
             Self::Local { api, .. } => {
@@ -141,10 +125,7 @@ impl Client {
                     ..Request::default()
                 };
                 let response = api.respond(method.as_str(), path, request).await;
-                Ok(Answer {
-                    status: response.status,
-                    body: response.body,
-                })
+                Ok(Answer { status: response.status, body: response.body })
             }
         }
     }
@@ -166,9 +147,7 @@ impl Client {
         path: &str,
         body: &impl serde::Serialize,
     ) -> Result<T, CommandError> {
-        self.ask(Method::POST, path, Some(serde_json::to_vec(body)?))
-            .await?
-            .ok()
+        self.ask(Method::POST, path, Some(serde_json::to_vec(body)?)).await?.ok()
     }
 }
 

@@ -46,22 +46,15 @@ pub async fn post(args: Post) -> Result<(), CommandError> {
         let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         if !matches!(answer.status, 202 | 409) {
             for fault in body["errors"].as_array().into_iter().flatten() {
-                let text = |name: &str| {
-                    fault[name]
-                        .as_str()
-                        .map(|text| excerpt(text, 300))
-                        .unwrap_or_default()
-                };
+                let text =
+                    |name: &str| fault[name].as_str().map(|text| excerpt(text, 300)).unwrap_or_default();
                 eprintln!("{}  {}", shown(&text("pointer"), Shown::Dim), text("detail"));
             }
             return Err(answer.refused());
         }
         for row in body["results"].as_array().into_iter().flatten() {
             let outcome = row["outcome"].as_str().unwrap_or_default();
-            counts
-                .iter_mut()
-                .filter(|(name, _)| *name == outcome)
-                .for_each(|(_, count)| *count += 1);
+            counts.iter_mut().filter(|(name, _)| *name == outcome).for_each(|(_, count)| *count += 1);
             if outcome == "conflict" && !args.target.json {
                 let id = excerpt(row["record_id"].as_str().unwrap_or_default(), 300);
                 eprintln!("conflict: {id} is there with other content");
@@ -72,14 +65,10 @@ pub async fn post(args: Post) -> Result<(), CommandError> {
     if args.target.json {
         line(&json!({ "stored": stored, "unchanged": unchanged, "conflict": conflict }));
     } else {
-        line(format_args!(
-            "{stored} stored, {unchanged} unchanged, {conflict} in conflict"
-        ));
+        line(format_args!("{stored} stored, {unchanged} unchanged, {conflict} in conflict"));
     }
     if conflict > 0 {
-        return Err(CommandError::Refused(format!(
-            "{conflict} order(s) are there with other content"
-        )));
+        return Err(CommandError::Refused(format!("{conflict} order(s) are there with other content")));
     }
     Ok(())
 }
@@ -90,14 +79,10 @@ async fn read(file: &Path) -> Result<String, CommandError> {
             let mut text = String::new();
             std::io::stdin().read_to_string(&mut text).map(|_| text)
         });
-        let read = read
-            .await
-            .map_err(|error| CommandError::Failed(error.to_string()))?;
+        let read = read.await.map_err(|error| CommandError::Failed(error.to_string()))?;
         return read.map_err(CommandError::io("standard input"));
     }
-    tokio::fs::read_to_string(file)
-        .await
-        .map_err(CommandError::io(file.display().to_string()))
+    tokio::fs::read_to_string(file).await.map_err(CommandError::io(file.display().to_string()))
 }
 
 pub async fn kickoff(args: Plain) -> Result<(), CommandError> {
@@ -106,10 +91,7 @@ pub async fn kickoff(args: Plain) -> Result<(), CommandError> {
     if args.target.json {
         line(&started);
     } else {
-        line(format_args!(
-            "run {} was kicked off",
-            started["run_id"].as_str().unwrap_or_default()
-        ));
+        line(format_args!("run {} was kicked off", started["run_id"].as_str().unwrap_or_default()));
         if matches!(client, Client::Local { .. }) {
             line("No engine runs on this folder: the message waits for the next `quadrille up`.");
         }
@@ -120,16 +102,10 @@ pub async fn kickoff(args: Plain) -> Result<(), CommandError> {
 pub async fn orders(args: Orders) -> Result<(), CommandError> {
     let client = Client::open(&args.target)?;
     let (mut after, mut left) = (None::<String>, args.limit);
-    let status = args
-        .status
-        .map(|status| format!("&status={status}"))
-        .unwrap_or_default();
+    let status = args.status.map(|status| format!("&status={status}")).unwrap_or_default();
     let mut all = Vec::new();
     while left > 0 {
-        let from = after
-            .as_deref()
-            .map(|after| format!("&after={}", encoded(after)))
-            .unwrap_or_default();
+        let from = after.as_deref().map(|after| format!("&after={}", encoded(after))).unwrap_or_default();
         let path = format!("/_quadrille/orders?limit={}{status}{from}", left.min(1_000));
         let page: OrderPage = client.get(&path).await?;
         left -= page.orders.len().min(left);
@@ -138,11 +114,7 @@ pub async fn orders(args: Orders) -> Result<(), CommandError> {
                 all.push(order);
             } else {
                 let id = excerpt(&order.record_id, 300);
-                line(format_args!(
-                    "{}  {:9}  {id}",
-                    order.received_at,
-                    order.status.as_str()
-                ));
+                line(format_args!("{}  {:9}  {id}", order.received_at, order.status.as_str()));
             }
         }
         match page.next {
@@ -184,10 +156,7 @@ struct TracedRun {
 pub async fn timeline(client: &Client, record_id: &str) -> Result<Value, CommandError> {
     let order: Traced = client.get(&format!("/orders/{}", encoded(record_id))).await?;
     let run: Option<TracedRun> = match &order.run_id {
-        Some(id) => match client
-            .get(&format!("/_quadrille/run?run_id={}", encoded(id)))
-            .await
-        {
+        Some(id) => match client.get(&format!("/_quadrille/run?run_id={}", encoded(id))).await {
             Ok(run) => Some(run),
             Err(CommandError::NotFound(_)) => None,
             Err(error) => return Err(error),
@@ -236,36 +205,24 @@ pub fn print_timeline(traced: &Value) {
         shown(&text(&traced["record_id"]), Shown::Bold),
         shown(&status, Shown::of_status(&status))
     ));
-    for (name, value) in [
-        ("correlation id", &traced["correlation_id"]),
-        ("trace id", &traced["trace_id"]),
-    ] {
+    for (name, value) in [("correlation id", &traced["correlation_id"]), ("trace id", &traced["trace_id"])] {
         if value.is_string() {
             line(shown(&format!("  {name} {}", text(value)), Shown::Dim));
         }
     }
     for entry in traced["timeline"].as_array().into_iter().flatten() {
         let attempt = entry["attempt"].as_u64().filter(|attempt| *attempt > 1);
-        let attempt = attempt
-            .map(|attempt| format!(", attempt {attempt}"))
-            .unwrap_or_default();
-        let until = entry["until"]
-            .as_str()
-            .map(|until| format!(", until {}", clock(until)))
-            .unwrap_or_default();
+        let attempt = attempt.map(|attempt| format!(", attempt {attempt}")).unwrap_or_default();
+        let until =
+            entry["until"].as_str().map(|until| format!(", until {}", clock(until))).unwrap_or_default();
         let run = if entry["of"] == "run" { "  run: " } else { "  " };
         let what = text(&entry["what"]);
-        let by = shown(
-            &format!("by {}{attempt}{until}", text(&entry["handler"])),
-            Shown::Dim,
-        );
+        let by = shown(&format!("by {}{attempt}{until}", text(&entry["handler"])), Shown::Dim);
         line(format_args!("  {}{run}{what}  {by}", clock(&text(&entry["at"]))));
     }
     if let Some(waiting) = traced["waiting"].as_object() {
-        let until = waiting["until"]
-            .as_str()
-            .map(|until| format!(" until {}", clock(until)))
-            .unwrap_or_default();
+        let until =
+            waiting["until"].as_str().map(|until| format!(" until {}", clock(until))).unwrap_or_default();
         line(format_args!(
             "  now: {}{until}; the run's deadline is {}",
             text(&waiting["for"]),
@@ -289,10 +246,7 @@ pub async fn queues(args: Plain) -> Result<(), CommandError> {
         line(&serde_json::to_value(queues)?);
         return Ok(());
     }
-    line(format_args!(
-        "{:28} {:>9} {:>9} {:>9} {:>9}",
-        "queue", "visible", "in flight", "delayed", "dead"
-    ));
+    line(format_args!("{:28} {:>9} {:>9} {:>9} {:>9}", "queue", "visible", "in flight", "delayed", "dead"));
     for queue in queues {
         let dead = format!("{:>9}", queue.dead);
         let dead = shown(&dead, if queue.dead > 0 { Shown::Bad } else { Shown::Plain });
@@ -321,15 +275,10 @@ async fn letters(
     mut each: impl FnMut(Listed) -> bool,
 ) -> Result<u64, CommandError> {
     let (mut after, mut count) = (0, 0);
-    let reason = options
-        .reason
-        .as_deref()
-        .map(|reason| format!("&reason={}", encoded(reason)))
-        .unwrap_or_default();
+    let reason =
+        options.reason.as_deref().map(|reason| format!("&reason={}", encoded(reason))).unwrap_or_default();
     loop {
-        let left = options
-            .limit
-            .map_or(500, |limit| limit.saturating_sub(count).min(500));
+        let left = options.limit.map_or(500, |limit| limit.saturating_sub(count).min(500));
         if left == 0 {
             return Ok(count);
         }
@@ -375,10 +324,8 @@ pub fn print_letter(listed: &Listed) {
     let letter = &listed.letter;
     let subject = excerpt(letter.subject.as_deref().unwrap_or("-"), 300);
     let why = format!("{}: {}", letter.reason, excerpt(&letter.detail, 300));
-    let about = format!(
-        "by {}, attempt {}, first seen {}",
-        letter.handler, letter.attempts, letter.first_seen
-    );
+    let about =
+        format!("by {}, attempt {}, first seen {}", letter.handler, letter.attempts, letter.first_seen);
     line(format_args!(
         "{:>6}  {subject}  {}  {}",
         listed.id,
@@ -419,11 +366,7 @@ async fn show(show: DlqShow) -> Result<(), CommandError> {
 }
 
 async fn walk(args: DlqMove, act: &str) -> Result<(), CommandError> {
-    let DlqMove {
-        options,
-        dry_run,
-        rate,
-    } = args;
+    let DlqMove { options, dry_run, rate } = args;
     let client = Client::open(&options.target)?;
     let done = if act == "redrive" { "redriven" } else { "purged" };
     if dry_run {
@@ -438,17 +381,12 @@ async fn walk(args: DlqMove, act: &str) -> Result<(), CommandError> {
         if json {
             line(&json!({ "dry_run": true, done: count }));
         } else {
-            line(format_args!(
-                "{count} dead letter(s) would be {done}; nothing was changed"
-            ));
+            line(format_args!("{count} dead letter(s) would be {done}; nothing was changed"));
         }
         return Ok(());
     }
     // What fails again meanwhile is left for the next time: a redrive ends.
-    let filter = Filter {
-        reason: options.reason.clone(),
-        before: Some(now()),
-    };
+    let filter = Filter { reason: options.reason.clone(), before: Some(now()) };
     let limit = options.limit.unwrap_or(u64::MAX);
     // At most a fifth of a second's worth at once, so that the rate is even.
     let page = rate.map_or(WALK_PAGE, |rate| (u64::from(rate) / 5).clamp(1, WALK_PAGE));
@@ -479,9 +417,7 @@ async fn walk(args: DlqMove, act: &str) -> Result<(), CommandError> {
     if options.target.json {
         line(&json!({ "dry_run": false, done: moved, "examined": examined }));
     } else {
-        line(format_args!(
-            "{moved} dead letter(s) {done}, {examined} looked at"
-        ));
+        line(format_args!("{moved} dead letter(s) {done}, {examined} looked at"));
     }
     Ok(())
 }

@@ -13,7 +13,6 @@ use async_trait::async_trait;
 use quadrille::{
     Alert, DeadLetter, Failure, Observation, Stored, Verdict, excerpt,
     operator::{self, Filter, Moved},
-    port::Bucket,
 };
 use serde_json::{Value, json};
 use std::{
@@ -52,9 +51,7 @@ struct Told(mpsc::UnboundedSender<Alert>);
 #[async_trait]
 impl Notifier for Told {
     async fn notify(&self, alert: &Alert) -> Result<(), Failure> {
-        self.0
-            .send(alert.clone())
-            .map_err(|_| Failure::permanent("demo_over", "nobody listens any longer"))
+        self.0.send(alert.clone()).map_err(|_| Failure::permanent("demo_over", "nobody listens any longer"))
     }
 }
 
@@ -91,9 +88,7 @@ impl Show {
 
     fn number_of(&self, record_id: &str) -> Option<usize> {
         let number: u64 = record_id.strip_prefix(&self.prefix)?.parse().ok()?;
-        usize::try_from(number.checked_sub(1)?)
-            .ok()
-            .filter(|at| (*at as u64) < self.orders)
+        usize::try_from(number.checked_sub(1)?).ok().filter(|at| (*at as u64) < self.orders)
     }
 }
 
@@ -102,34 +97,19 @@ pub async fn demo(args: Demo) -> Result<(), CommandError> {
         Some(_) => None,
         None => Some(tempfile::tempdir().map_err(CommandError::io("a temporary folder"))?),
     };
-    let folder = args
-        .data
-        .as_deref()
-        .or(temporary.as_ref().map(tempfile::TempDir::path))
-        .unwrap_or(Path::new("."));
+    let folder =
+        args.data.as_deref().or(temporary.as_ref().map(tempfile::TempDir::path)).unwrap_or(Path::new("."));
     let (tell, mut told) = mpsc::unbounded_channel();
     let notifiers: Vec<(String, Arc<dyn Notifier>)> = vec![
         ("notify_demo".into(), Arc::new(Told(tell))),
-        (
-            "notify_file".into(),
-            Arc::new(FileNotifier::new(folder.join("notifications.jsonl"))),
-        ),
+        ("notify_file".into(), Arc::new(FileNotifier::new(folder.join("notifications.jsonl")))),
     ];
     let options = AuctionOptions::local(args.seed, args.not_ready);
     let running = Running::start(Node::open(folder, &options, notifiers)?, loopback()).await?;
     // On a folder that is kept, each demo has orders of its own.
     let tag = running.engine.pipeline().ports().clock.now().as_millis();
-    let prefix = if args.data.is_some() {
-        format!("order-{tag}-")
-    } else {
-        "order-".to_owned()
-    };
-    let show = Show {
-        orders: args.orders,
-        prefix,
-        began: Instant::now(),
-        quiet: args.json,
-    };
+    let prefix = if args.data.is_some() { format!("order-{tag}-") } else { "order-".to_owned() };
+    let show = Show { orders: args.orders, prefix, began: Instant::now(), quiet: args.json };
     let outcome = play(&running, &show, &mut told, folder).await;
     running.stop().await;
     let summary = outcome?;
@@ -138,11 +118,7 @@ pub async fn demo(args: Demo) -> Result<(), CommandError> {
     }
     let count = |name: &str| summary[name].as_u64().unwrap_or(0);
     if count("lost") > 0 || count("unfinished") > 0 {
-        let text = format!(
-            "{} order(s) lost, {} without an end",
-            count("lost"),
-            count("unfinished")
-        );
+        let text = format!("{} order(s) lost, {} without an end", count("lost"), count("unfinished"));
         return Err(CommandError::Incomplete(text));
     }
     Ok(())
@@ -170,14 +146,7 @@ async fn play(
     let run_id = started["run_id"].as_str().unwrap_or_default().to_owned();
     show.step("kickoff", &format!("run {run_id}"));
     let run = watch(running, show, &run_id, &mut steps).await?;
-    let dead = running
-        .engine
-        .pipeline()
-        .ports()
-        .queue(DEAD_LETTERS)?
-        .depth()
-        .await?
-        .total();
+    let dead = running.engine.pipeline().ports().queue(DEAD_LETTERS)?.depth().await?.total();
     let alert = first_alert(told, dead > 0).await;
     if let Some(alert) = &alert {
         show.step("alerts", &alert.summary());
@@ -185,12 +154,8 @@ async fn play(
     let seconds = show.began.elapsed().as_secs_f64();
     let ends = ends(running, show).await?;
     let count = |ends: &[bool]| ends.iter().filter(|end| **end).count() as u64;
-    let unfinished = ends
-        .stored
-        .iter()
-        .zip(&ends.dead)
-        .filter(|(stored, dead)| !**stored && !**dead)
-        .count() as u64;
+    let unfinished =
+        ends.stored.iter().zip(&ends.dead).filter(|(stored, dead)| !**stored && !**dead).count() as u64;
     // An order that is in the table without an end is unfinished; one that is nowhere is lost.
     let lost = lost(running, show, &ends).await?;
     let summary = json!({
@@ -224,9 +189,7 @@ async fn post(client: &Client, show: &Show) -> Result<(), CommandError> {
                     "parameter_2": number })
             })
             .collect();
-        let answer = client
-            .ask(Method::POST, "/orders", Some(serde_json::to_vec(&orders)?))
-            .await?;
+        let answer = client.ask(Method::POST, "/orders", Some(serde_json::to_vec(&orders)?)).await?;
         let status = answer.status;
         let results: Value = answer.ok()?;
         if posted == 0 {
@@ -260,9 +223,7 @@ async fn watch(
         match step {
             Ok(Ok(step)) if show.one_by_one() || step.step == "poll_auction" => observed(show, &step),
             Ok(Err(broadcast::error::RecvError::Closed)) => {
-                return Err(CommandError::Failed(
-                    "the engine ended before the orders did".into(),
-                ));
+                return Err(CommandError::Failed("the engine ended before the orders did".into()));
             }
             _ => {}
         }
@@ -270,19 +231,15 @@ async fn watch(
             continue;
         }
         let counts = pipeline.counts();
-        let finished = counts
-            .get("store_result")
-            .map_or(0, |counts| counts.done + counts.dead_lettered);
+        let finished = counts.get("store_result").map_or(0, |counts| counts.done + counts.dead_lettered);
         if !show.one_by_one() && !show.quiet {
             progress.show(format_args!("{finished} of {} orders at their end", show.orders));
         }
         let item = pipeline.ports().table("orders")?.get(&key).await?.pop().flatten();
         let run = item.as_ref().map(Stored::<Run>::read).transpose()?;
         let mut waiting = 0;
-        for queue in operator::queues(pipeline)
-            .await?
-            .iter()
-            .filter(|queue| queue.name.starts_with("auction-"))
+        for queue in
+            operator::queues(pipeline).await?.iter().filter(|queue| queue.name.starts_with("auction-"))
         {
             waiting += queue.depth.total();
         }
@@ -298,9 +255,7 @@ async fn watch(
             return Ok(run.into_state());
         }
         if standstill {
-            return Err(CommandError::Incomplete(
-                "the run did not start within a minute".into(),
-            ));
+            return Err(CommandError::Incomplete("the run did not start within a minute".into()));
         }
     }
 }
@@ -314,10 +269,9 @@ fn observed(show: &Show, step: &Observation) {
     let what = match &step.verdict {
         Verdict::Done => format!("{about}{}", step.what),
         Verdict::Later(left) => format!("{about}not before {left:?} have passed"),
-        Verdict::Retry(after, _) => shown(
-            &format!("{about}{}, again in {after:?}", step.what),
-            Shown::Waiting,
-        ),
+        Verdict::Retry(after, _) => {
+            shown(&format!("{about}{}, again in {after:?}", step.what), Shown::Waiting)
+        }
         Verdict::DeadLetter(_) => shown(&format!("{about}dead-lettered: {}", step.what), Shown::Bad),
     };
     if !step.step.starts_with("notify") {
@@ -329,24 +283,19 @@ async fn first_alert(told: &mut mpsc::UnboundedReceiver<Alert>, expected: bool) 
     if !expected {
         return None;
     }
-    tokio::time::timeout(Duration::from_secs(5), told.recv())
-        .await
-        .ok()
-        .flatten()
+    tokio::time::timeout(Duration::from_secs(5), told.recv()).await.ok().flatten()
 }
 
 /// Every end an order can have, read from the bucket and the dead-letter queue themselves.
 async fn ends(running: &Running, show: &Show) -> Result<Ends, CommandError> {
     let size = usize::try_from(show.orders).unwrap_or(usize::MAX);
-    let mut ends = Ends {
-        stored: vec![false; size],
-        dead: vec![false; size],
-    };
+    let mut ends = Ends { stored: vec![false; size], dead: vec![false; size] };
     let ports = running.engine.pipeline().ports();
-    for number in filed(ports.bucket(RESULTS_BUCKET)?.as_ref())
-        .await?
-        .iter()
-        .filter_map(|id| show.number_of(id))
+    let folder = running.node.folder().join("bucket").join(RESULTS_BUCKET).join("orders");
+    let names = tokio::task::spawn_blocking(move || filed(&folder));
+    let names = names.await.map_err(|error| CommandError::Failed(error.to_string()))?;
+    for number in
+        names.map_err(CommandError::io("the bucket's folder"))?.iter().filter_map(|id| show.number_of(id))
     {
         ends.stored[number] = true;
     }
@@ -366,24 +315,21 @@ async fn ends(running: &Running, show: &Show) -> Result<Ends, CommandError> {
     }
 }
 
-/// The record ids of the filed orders, by their keys.
-async fn filed(bucket: &dyn Bucket) -> Result<Vec<String>, CommandError> {
-    let (mut ids, mut after) = (Vec::new(), None::<String>);
-    loop {
-        let page = bucket.list("orders/order_", after.as_deref(), 1_000).await?;
-        ids.extend(page.keys.iter().filter_map(|key| {
-            let name = key.strip_prefix("orders/order_")?.strip_suffix(".json")?;
-            let (_, id) = name.split_once('_')?;
-            percent_encoding::percent_decode_str(id)
-                .decode_utf8()
-                .ok()
-                .map(std::borrow::Cow::into_owned)
-        }));
-        match page.next {
-            Some(next) => after = Some(next),
-            None => return Ok(ids),
-        }
+/// The record ids of the filed orders, by the names of their files.
+fn filed(folder: &Path) -> std::io::Result<Vec<String>> {
+    let mut ids = Vec::new();
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(ids),
+        entries => entries?,
+    };
+    for entry in entries {
+        let name = entry?.file_name();
+        let id = name
+            .to_str()
+            .and_then(|name| name.strip_prefix("order_")?.strip_suffix(".json")?.split_once('_'));
+        ids.extend(id.map(|(_, id)| id.to_owned()));
     }
+    Ok(ids)
 }
 
 /// Orders that were taken and are nowhere: at no end, and not in the table.
@@ -395,12 +341,7 @@ async fn lost(running: &Running, show: &Show, ends: &Ends) -> Result<u64, Comman
     let table = running.engine.pipeline().ports().table("orders")?;
     let mut lost = 0;
     for keys in without.chunks(1_000) {
-        lost += table
-            .get(keys)
-            .await?
-            .iter()
-            .filter(|item| item.is_none())
-            .count() as u64;
+        lost += table.get(keys).await?.iter().filter(|item| item.is_none()).count() as u64;
     }
     Ok(lost)
 }
@@ -408,10 +349,7 @@ async fn lost(running: &Running, show: &Show, ends: &Ends) -> Result<u64, Comman
 async fn epilogue(running: &Running, show: &Show, client: &Client, ends: &Ends) -> Result<(), CommandError> {
     show.title("The flow, as it is defined");
     line(running.node.choreography.to_text());
-    for (title, ends) in [
-        ("An accepted order", &ends.stored),
-        ("A rejected order", &ends.dead),
-    ] {
+    for (title, ends) in [("An accepted order", &ends.stored), ("A rejected order", &ends.dead)] {
         if let Some(at) = ends.iter().position(|end| *end) {
             show.title(title);
             print_timeline(&timeline(client, &format!("{}{}", show.prefix, at + 1)).await?);
@@ -429,10 +367,7 @@ async fn epilogue(running: &Running, show: &Show, client: &Client, ends: &Ends) 
     if let Some(key) = keys.keys.first()
         && let Some(body) = bucket.get(key).await?
     {
-        line(shown(
-            &format!("  {}", String::from_utf8_lossy(&body)),
-            Shown::Dim,
-        ));
+        line(shown(&format!("  {}", String::from_utf8_lossy(&body)), Shown::Dim));
     }
     show.title("Dead letters");
     let pipeline = running.engine.pipeline();
@@ -442,13 +377,7 @@ async fn epilogue(running: &Running, show: &Show, client: &Client, ends: &Ends) 
         line("  …");
     }
     if let Some(first) = page.letters.first() {
-        redrive(
-            running,
-            client,
-            show,
-            first.letter.subject.as_deref().unwrap_or_default(),
-        )
-        .await?;
+        redrive(running, client, show, first.letter.subject.as_deref().unwrap_or_default()).await?;
     }
     Ok(())
 }

@@ -31,10 +31,7 @@ pub enum CommandError {
 impl CommandError {
     /// Attaches what was being done to an I/O error.
     pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
-        |source| Self::Io {
-            what: what.into(),
-            source,
-        }
+        |source| Self::Io { what: what.into(), source }
     }
 
     /// The codes that `--help` lists.

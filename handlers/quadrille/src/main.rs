@@ -3,6 +3,7 @@
 mod api;
 mod args;
 mod bench;
+mod bench_engine;
 mod client;
 mod commands;
 mod demo;
@@ -64,9 +65,7 @@ fn log_to_stderr(format: LogFormat, level: LogLevel) {
         LogLevel::Debug => tracing::Level::DEBUG,
         LogLevel::Trace => tracing::Level::TRACE,
     };
-    let builder = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_max_level(level);
+    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level);
     match format {
         LogFormat::Json => builder.json().flatten_event(true).init(),
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),

@@ -34,26 +34,19 @@ impl Node {
     ) -> Result<Self, CommandError> {
         let platform = platform(folder, options)?;
         let choreography = auction(&settings(options), platform, notifiers)?;
-        let local = Local::open(
-            folder,
-            choreography.model(),
-            Arc::new(SystemClock),
-            Arc::new(SystemRandom),
-        )?;
-        let alarms = AlarmPolicy {
-            digest_every: options.digest,
-            ..AlarmPolicy::default()
-        };
-        Ok(Self {
-            choreography,
-            local,
-            alarms,
-        })
+        let local = Local::open(folder, choreography.model(), Arc::new(SystemClock), Arc::new(SystemRandom))?;
+        let alarms = AlarmPolicy { digest_every: options.digest, ..AlarmPolicy::default() };
+        Ok(Self { choreography, local, alarms })
     }
 
-    /// A pipeline over the folder at rest: for commands that look and send, without running a handler.
-    pub fn at_rest(&self) -> Pipeline {
-        Pipeline::new(self.choreography.clone(), self.local.ports().clone())
+    /// The data folder.
+    pub fn folder(&self) -> &Path {
+        self.local.lock().folder()
+    }
+
+    /// A pipeline over the folder. At rest, it serves commands that look and send, without running a handler.
+    pub fn pipeline(&self) -> Pipeline {
+        self.local.pipeline(&self.choreography)
     }
 }
 
@@ -61,30 +54,19 @@ impl Node {
 pub fn settings(options: &AuctionOptions) -> Settings {
     Settings {
         every: options.every,
-        poll_backoff: Backoff {
-            initial: options.backoff,
-            max: options.backoff * 60,
-            ..Backoff::default()
-        },
+        poll_backoff: Backoff { initial: options.backoff, max: options.backoff * 60, ..Backoff::default() },
         deadline: options.deadline,
     }
 }
 
 fn platform(folder: &Path, options: &AuctionOptions) -> Result<Arc<dyn AuctionPlatform>, CommandError> {
     if options.platform == "simulated" {
-        let bucket = quadrille::local::bucket(&folder.join(PLATFORM_FOLDER)).map_err(CommandError::io(
-            format!("the simulated platform's folder in {}", folder.display()),
-        ))?;
-        return Ok(Arc::new(SimulatedPlatform::new(
-            bucket,
-            options.seed,
-            options.not_ready,
-        )));
+        let bucket = quadrille::local::bucket(&folder.join(PLATFORM_FOLDER))
+            .map_err(CommandError::io(format!("the simulated platform's folder in {}", folder.display())))?;
+        return Ok(Arc::new(SimulatedPlatform::new(bucket, options.seed, options.not_ready)));
     }
     let platform = HttpPlatform::new(&options.platform, options.platform_timeout);
-    Ok(Arc::new(platform.map_err(|error| {
-        CommandError::Usage(format!("--platform: {error}"))
-    })?))
+    Ok(Arc::new(platform.map_err(|error| CommandError::Usage(format!("--platform: {error}")))?))
 }
 
 /// The auction as it is derived from: its diagram knows no folder and no platform.

@@ -57,9 +57,7 @@ pub struct Progress {
 
 impl Progress {
     pub fn new() -> Self {
-        Self {
-            shown: std::io::stderr().is_terminal(),
-        }
+        Self { shown: std::io::stderr().is_terminal() }
     }
 
     pub fn show(&self, text: impl Display) {

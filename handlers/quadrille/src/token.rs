@@ -13,8 +13,11 @@ pub const VARIABLE: &str = "QUADRILLE_TOKEN";
 /// # Errors
 /// The file can't be read.
 pub fn text(file: Option<&Path>) -> Result<Option<String>, CommandError> {
-    let Some(file) = file else { return Ok(std::env::var(VARIABLE).ok()) };
-    let text = std::fs::read_to_string(file).map_err(CommandError::io(format!("the token file {}", file.display())))?;
+    let Some(file) = file else {
+        return Ok(std::env::var(VARIABLE).ok());
+    };
+    let text = std::fs::read_to_string(file)
+        .map_err(CommandError::io(format!("the token file {}", file.display())))?;
     Ok(Some(text.trim().to_owned()))
 }
 

@@ -29,25 +29,17 @@ impl Running {
     /// Starts the engine of `node` and serves its API.
     pub async fn start(node: Node, config: ServerConfig) -> Result<Self, CommandError> {
         // Bound before anything runs: an address in use changes nothing.
-        let server = Server::bind(config, Api::new(node.at_rest())).await?;
-        let engine = node.local.start(&node.choreography, node.alarms);
+        let pipeline = node.pipeline();
+        let server = Server::bind(config, Api::new(pipeline.clone())).await?;
+        let engine = node.local.start(&pipeline, node.alarms);
         let address = server.local_addr();
-        node.local
-            .lock()
-            .announce(address)
-            .map_err(CommandError::io("the data folder"))?;
+        node.local.lock().announce(address).map_err(CommandError::io("the data folder"))?;
         let (stop, mut stopping) = watch::channel(false);
         let serving = tokio::spawn(server.run(async move {
             // The sender is gone only with the process.
             let _ = stopping.wait_for(|stop| *stop).await;
         }));
-        Ok(Self {
-            node,
-            engine,
-            address,
-            stop,
-            serving,
-        })
+        Ok(Self { node, engine, address, stop, serving })
     }
 
     /// Takes no more requests, finishes what is in hand.
@@ -72,10 +64,7 @@ pub async fn up(args: Up) -> Result<(), CommandError> {
     config.token = token;
     let mut notifiers: Vec<(String, Arc<dyn Notifier>)> = vec![
         ("notify_terminal".into(), Arc::new(TerminalNotifier::new())),
-        (
-            "notify_file".into(),
-            Arc::new(FileNotifier::new(args.data.join("notifications.jsonl"))),
-        ),
+        ("notify_file".into(), Arc::new(FileNotifier::new(args.data.join("notifications.jsonl")))),
     ];
     if let Some(url) = &args.webhook {
         let webhook = WebhookNotifier::new(url, WEBHOOK_TIMEOUT);
@@ -99,7 +88,7 @@ pub async fn up(args: Up) -> Result<(), CommandError> {
 }
 
 /// Resolves with ctrl-C or SIGTERM. The handlers are set before it is first polled.
-fn signal() -> Result<impl Future<Output = ()>, CommandError> {
+pub fn signal() -> Result<impl Future<Output = ()>, CommandError> {
     use tokio::signal::unix::{SignalKind, signal};
     let set = |kind| signal(kind).map_err(CommandError::io("signal handlers"));
     let (mut interrupt, mut terminate) = (set(SignalKind::interrupt())?, set(SignalKind::terminate())?);

@@ -71,9 +71,7 @@ pub struct HttpClient {
 
 impl fmt::Debug for HttpClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpClient")
-            .field("timeout", &self.timeout)
-            .finish_non_exhaustive()
+        f.debug_struct("HttpClient").field("timeout", &self.timeout).finish_non_exhaustive()
     }
 }
 
@@ -127,10 +125,7 @@ impl HttpClient {
         body: Option<Vec<u8>>,
         response_bytes_max: usize,
     ) -> Result<(u16, Vec<u8>), HttpClientError> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(parse_url(url)?)
-            .header(USER_AGENT, AGENT);
+        let mut request = Request::builder().method(method).uri(parse_url(url)?).header(USER_AGENT, AGENT);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -138,11 +133,7 @@ impl HttpClient {
             .body(Full::from(body.unwrap_or_default()))
             .map_err(|_| HttpClientError::Request("a header is malformed"))?;
         let exchange = async {
-            let response = self
-                .client
-                .request(request)
-                .await
-                .map_err(|error| self.classify(&error))?;
+            let response = self.client.request(request).await.map_err(|error| self.classify(&error))?;
             self.read(response, response_bytes_max).await
         };
         tokio::time::timeout(self.timeout, exchange)
@@ -209,19 +200,14 @@ impl HttpClient {
 /// # Errors
 /// [`HttpClientError::Request`] for any other; it does not repeat the URL.
 pub fn parse_url(url: &str) -> Result<Uri, HttpClientError> {
-    let url: Uri = url
-        .parse()
-        .map_err(|_| HttpClientError::Request("the URL is malformed"))?;
+    let url: Uri = url.parse().map_err(|_| HttpClientError::Request("the URL is malformed"))?;
     if !matches!(url.scheme_str(), Some("http" | "https")) {
         return Err(HttpClientError::Request("the URL has neither http nor https"));
     }
     if url.host().is_none_or(str::is_empty) {
         return Err(HttpClientError::Request("the URL has no host"));
     }
-    if url
-        .authority()
-        .is_some_and(|authority| authority.as_str().contains('@'))
-    {
+    if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         return Err(HttpClientError::Request("the URL has credentials"));
     }
     Ok(url)
@@ -229,11 +215,7 @@ pub fn parse_url(url: &str) -> Result<Uri, HttpClientError> {
 
 /// What may be shown of a URL: scheme and host.
 pub fn origin(url: &Uri) -> String {
-    format!(
-        "{}://{}",
-        url.scheme_str().unwrap_or_default(),
-        url.host().unwrap_or_default()
-    )
+    format!("{}://{}", url.scheme_str().unwrap_or_default(), url.host().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -280,16 +262,11 @@ pub(crate) mod tests {
                 }
             }
         });
-        let _closed = http1::Builder::new()
-            .serve_connection(TokioIo::new(stream), service)
-            .await;
+        let _closed = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
     }
 
     pub(crate) fn response(status: u16, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-        Response::builder()
-            .status(status)
-            .body(Full::new(body.into()))
-            .unwrap()
+        Response::builder().status(status).body(Full::new(body.into())).unwrap()
     }
 
     /// A server that takes one connection after the other and answers each with `bytes` before it closes it.
@@ -309,20 +286,14 @@ pub(crate) mod tests {
     }
 
     async fn get(url: &str, bytes_max: usize) -> Result<(u16, Vec<u8>), HttpClientError> {
-        HttpClient::new(TIMEOUT)
-            .unwrap()
-            .send(Method::GET, url, &[], None, bytes_max)
-            .await
+        HttpClient::new(TIMEOUT).unwrap().send(Method::GET, url, &[], None, bytes_max).await
     }
 
     #[tokio::test]
     async fn a_request_arrives_as_it_was_sent() {
         let server = serve(|request| {
-            let seen = (
-                request.method().as_str(),
-                request.uri().to_string(),
-                request.headers()["x-key"].as_bytes(),
-            );
+            let seen =
+                (request.method().as_str(), request.uri().to_string(), request.headers()["x-key"].as_bytes());
             assert_eq!(seen, ("PUT", "/a%2Fb?c=d".to_owned(), b"1/2".as_slice()));
             assert_eq!(request.headers()[CONTENT_LENGTH], "4");
             Some(response(418, request.into_body()))
@@ -330,9 +301,7 @@ pub(crate) mod tests {
         .await;
         let client = HttpClient::new(TIMEOUT).unwrap();
         let url = format!("http://{server}/a%2Fb?c=d");
-        let answer = client
-            .send(Method::PUT, &url, &[("x-key", "1/2")], Some(b"body".to_vec()), 4)
-            .await;
+        let answer = client.send(Method::PUT, &url, &[("x-key", "1/2")], Some(b"body".to_vec()), 4).await;
         assert_eq!(answer, Ok((418, b"body".to_vec())));
     }
 
@@ -340,9 +309,7 @@ pub(crate) mod tests {
     async fn redirects_are_answers() {
         let server = serve(|_| {
             let mut response = response(302, "");
-            response
-                .headers_mut()
-                .insert("location", "/elsewhere".parse().unwrap());
+            response.headers_mut().insert("location", "/elsewhere".parse().unwrap());
             Some(response)
         })
         .await;
@@ -351,11 +318,7 @@ pub(crate) mod tests {
 
     #[tokio::test]
     async fn errors_are_told_apart() {
-        let closed = TcpListener::bind("127.0.0.1:0")
-            .await
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let refused = get(&format!("http://{closed}/secret"), 0).await;
         assert!(
             matches!(&refused, Err(HttpClientError::Connect(detail)) if detail.contains("refused")),
@@ -372,10 +335,7 @@ pub(crate) mod tests {
 
         let garbage = babble(b"220 mail.example.net ESMTP\r\n\r\n").await;
         let protocol = get(&format!("http://{garbage}/secret"), 0).await;
-        assert!(
-            matches!(&protocol, Err(HttpClientError::Protocol(_))),
-            "{protocol:?}"
-        );
+        assert!(matches!(&protocol, Err(HttpClientError::Protocol(_))), "{protocol:?}");
         let tls = get(&format!("https://{garbage}/secret"), 0).await;
         assert!(matches!(&tls, Err(HttpClientError::Tls(_))), "{tls:?}");
 
@@ -390,10 +350,7 @@ pub(crate) mod tests {
         let server = serve(|_| Some(response(200, "12345"))).await;
         let url = format!("http://{server}/");
         assert_eq!(get(&url, 5).await, Ok((200, b"12345".to_vec())));
-        let too_large = Err(HttpClientError::TooLarge {
-            status: 200,
-            bytes_max: 4,
-        });
+        let too_large = Err(HttpClientError::TooLarge { status: 200, bytes_max: 4 });
         assert_eq!(get(&url, 4).await, too_large);
         // A length that is not announced is found out while reading.
         let chunked =
@@ -409,9 +366,7 @@ pub(crate) mod tests {
         let server = serve(|_| None).await;
         let timeout = Duration::from_millis(50);
         let client = HttpClient::new(timeout).unwrap();
-        let answer = client
-            .send(Method::GET, &format!("http://{server}/secret"), &[], None, 0)
-            .await;
+        let answer = client.send(Method::GET, &format!("http://{server}/secret"), &[], None, 0).await;
         assert_eq!(answer, Err(HttpClientError::Timeout(timeout)));
     }
 
@@ -442,10 +397,7 @@ pub(crate) mod tests {
         let mut roots = RootCertStore::empty();
         roots.add(certificate).unwrap();
         let trusting = HttpClient::trusting(roots, TIMEOUT).unwrap();
-        assert_eq!(
-            trusting.send(Method::GET, &url, &[], None, 6).await,
-            Ok((200, b"secure".to_vec()))
-        );
+        assert_eq!(trusting.send(Method::GET, &url, &[], None, 6).await, Ok((200, b"secure".to_vec())));
         let wary = get(&url, 6).await;
         assert!(matches!(&wary, Err(HttpClientError::Tls(_))), "{wary:?}");
     }
@@ -453,24 +405,13 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn what_can_not_be_sent_is_refused() {
         let client = HttpClient::new(TIMEOUT).unwrap();
-        for url in [
-            "",
-            "/path",
-            "localhost",
-            "ftp://host/",
-            "http://",
-            "http://user:secret@host/",
-            "http://a b/",
-        ] {
+        for url in
+            ["", "/path", "localhost", "ftp://host/", "http://", "http://user:secret@host/", "http://a b/"]
+        {
             let refused = client.send(Method::GET, url, &[], None, 0).await;
-            assert!(
-                matches!(refused, Err(HttpClientError::Request(_))),
-                "{url}: {refused:?}"
-            );
+            assert!(matches!(refused, Err(HttpClientError::Request(_))), "{url}: {refused:?}");
         }
-        let refused = client
-            .send(Method::GET, "http://localhost/", &[("a", "b\nc")], None, 0)
-            .await;
+        let refused = client.send(Method::GET, "http://localhost/", &[("a", "b\nc")], None, 0).await;
         assert_eq!(refused, Err(HttpClientError::Request("a header is malformed")));
         assert_eq!(format!("{client:?}"), "HttpClient { timeout: 5s, .. }");
         let url = parse_url("https://hooks.example.net/services/secret?secret").unwrap();

@@ -59,9 +59,7 @@ impl TerminalNotifier {
     /// A notifier that looks at standard error and `NO_COLOR` now.
     pub fn new() -> Self {
         let is_plain = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self {
-            is_coloured: !is_plain && io::stderr().is_terminal(),
-        }
+        Self { is_coloured: !is_plain && io::stderr().is_terminal() }
     }
 
     fn line(self, alert: &Alert) -> String {
@@ -71,11 +69,7 @@ impl TerminalNotifier {
             AlertState::Alarm | AlertState::Digest => 31,
             AlertState::Ok => 32,
         };
-        if self.is_coloured {
-            format!("\x1b[{colour}m{summary}\x1b[0m\n")
-        } else {
-            summary + "\n"
-        }
+        if self.is_coloured { format!("\x1b[{colour}m{summary}\x1b[0m\n") } else { summary + "\n" }
     }
 }
 
@@ -107,10 +101,7 @@ pub struct FileNotifier {
 impl FileNotifier {
     /// A notifier that appends to the file at `path`. Only this notifier and its clones may write to it.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into().into(),
-            writing: Arc::default(),
-        }
+        Self { path: path.into().into(), writing: Arc::default() }
     }
 }
 
@@ -126,21 +117,14 @@ impl Notifier for FileNotifier {
         })
         .await
         .map_err(|error| {
-            Failure::transient(
-                "file_unwritable",
-                format_args!("{}: {error}", self.path.display()),
-            )
+            Failure::transient("file_unwritable", format_args!("{}: {error}", self.path.display()))
         })
     }
 }
 
 /// Appends `line`, on a line of its own even where a crash or a full disk left half of one.
 fn append(path: &Path, line: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .open(path)?;
+    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
     if file.seek(SeekFrom::End(0))? == 0 {
         sync_folder(path)?;
     } else {
@@ -159,10 +143,7 @@ fn append(path: &Path, line: &[u8]) -> io::Result<()> {
 fn sync_folder(path: &Path) -> io::Result<()> {
     // Elsewhere a folder can't be opened, and its entries need no sync of their own.
     if cfg!(unix) {
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         OpenOptions::new().read(true).open(folder)?.sync_all()?;
     }
     Ok(())
@@ -170,9 +151,7 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 
 /// Runs what may block on a thread where it may.
 async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|stopped| Err(io::Error::other(stopped)))
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|stopped| Err(io::Error::other(stopped)))
 }
 
 /// Posts every alert to a Slack incoming webhook, or to what understands the same messages.
@@ -202,11 +181,7 @@ impl WebhookNotifier {
     /// [`HttpClientError`] where the URL is malformed or there is no client; it does not repeat the URL.
     pub fn new(url: &str, timeout: Duration) -> Result<Self, HttpClientError> {
         let origin = origin(&parse_url(url)?);
-        Ok(Self {
-            client: HttpClient::new(timeout)?,
-            url: url.to_owned(),
-            origin,
-        })
+        Ok(Self { client: HttpClient::new(timeout)?, url: url.to_owned(), origin })
     }
 }
 
@@ -215,10 +190,7 @@ impl Notifier for WebhookNotifier {
     async fn notify(&self, alert: &Alert) -> Result<(), Failure> {
         let headers = [("content-type", "application/json")];
         let body = slack_message(alert).to_string().into_bytes();
-        let sent = self
-            .client
-            .send(Method::POST, &self.url, &headers, Some(body), ANSWER_BYTES_MAX)
-            .await;
+        let sent = self.client.send(Method::POST, &self.url, &headers, Some(body), ANSWER_BYTES_MAX).await;
         let status = match sent {
             Ok((status, _)) | Err(HttpClientError::TooLarge { status, .. }) => status,
             Err(error) => {
@@ -256,22 +228,13 @@ pub fn slack_message(alert: &Alert) -> Value {
         format!("*Arrived*\n{}", alert.arrived),
         format!("*In the queue*\n{}", alert.depth),
     ];
-    let mut blocks = vec![
-        section(headline),
-        json!({"type": "section", "fields": fields.map(|field| mrkdwn(&field))}),
-    ];
-    let reasons = alert
-        .reasons
-        .iter()
-        .map(|(reason, count)| format!("{} {count}", code(reason)));
+    let mut blocks =
+        vec![section(headline), json!({"type": "section", "fields": fields.map(|field| mrkdwn(&field))})];
+    let reasons = alert.reasons.iter().map(|(reason, count)| format!("{} {count}", code(reason)));
     if let Some(list) = list(reasons, "\n") {
         blocks.push(section(&format!("*Reasons*\n{list}")));
     }
-    let subjects = alert
-        .subjects
-        .iter()
-        .take(ALERT_SUBJECTS_MAX)
-        .map(|subject| code(subject));
+    let subjects = alert.subjects.iter().take(ALERT_SUBJECTS_MAX).map(|subject| code(subject));
     if let Some(list) = list(subjects, ", ") {
         blocks.push(section(&format!("*Entities*\n{list}")));
     }
@@ -314,9 +277,7 @@ fn code(name: &str) -> String {
 
 /// The three characters Slack wants escaped (docs.slack.dev, "Formatting message text").
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -364,19 +325,11 @@ mod tests {
 
     #[test]
     fn an_empty_queue_is_a_short_message() {
-        let ok = Alert {
-            state: AlertState::Ok,
-            reasons: BTreeMap::new(),
-            subjects: vec![],
-            ..alert()
-        };
+        let ok = Alert { state: AlertState::Ok, reasons: BTreeMap::new(), subjects: vec![], ..alert() };
         let message = slack_message(&ok);
         assert_eq!(message["text"], "OK auction: results-dlq is empty again");
         assert_eq!(message["blocks"].as_array().unwrap().len(), 3);
-        assert_eq!(
-            message["blocks"][0]["text"]["text"],
-            ":white_check_mark: *Empty again*"
-        );
+        assert_eq!(message["blocks"][0]["text"]["text"], ":white_check_mark: *Empty again*");
     }
 
     #[test]
@@ -392,23 +345,13 @@ mod tests {
         let message = slack_message(&long);
         assert!(message["text"].as_str().unwrap().len() <= 3_000);
         for block in message["blocks"].as_array().unwrap() {
-            let fields = block["fields"]
-                .as_array()
-                .or(block["elements"].as_array())
-                .cloned()
-                .unwrap_or_default();
+            let fields =
+                block["fields"].as_array().or(block["elements"].as_array()).cloned().unwrap_or_default();
             assert!(
                 fields.len() <= 10
-                    && fields
-                        .iter()
-                        .all(|field| field["text"].as_str().unwrap().len() <= 2_000)
+                    && fields.iter().all(|field| field["text"].as_str().unwrap().len() <= 2_000)
             );
-            assert!(
-                block["text"]["text"]
-                    .as_str()
-                    .is_none_or(|text| text.len() <= 3_000),
-                "{block}"
-            );
+            assert!(block["text"]["text"].as_str().is_none_or(|text| text.len() <= 3_000), "{block}");
         }
         let subjects = message["blocks"][3]["text"]["text"].as_str().unwrap();
         assert!(subjects.ends_with(" more"), "{subjects}");
@@ -416,11 +359,7 @@ mod tests {
 
     #[test]
     fn a_terminal_is_told_in_colour_and_obeys_nothing() {
-        let mut hostile = Alert {
-            queue: "dlq\x1b]0;owned\x07".into(),
-            reasons: BTreeMap::new(),
-            ..alert()
-        };
+        let mut hostile = Alert { queue: "dlq\x1b]0;owned\x07".into(), reasons: BTreeMap::new(), ..alert() };
         let plain = TerminalNotifier { is_coloured: false };
         let summary = "ALARM auction: 3 dead letter(s) in dlq\\u{1b}]0;owned\\u{7}";
         assert_eq!(plain.line(&hostile), format!("{summary}\n"));
@@ -437,12 +376,7 @@ mod tests {
         let notifier = FileNotifier::new(&path);
         notifier.notify(&alert()).await.unwrap();
         // As a crash in the middle of a line leaves it.
-        OpenOptions::new()
-            .append(true)
-            .open(&path)
-            .unwrap()
-            .write_all(b"{\"chor")
-            .unwrap();
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"chor").unwrap();
         let together: Vec<_> = (0..8)
             .map(|_| {
                 let notifier = notifier.clone();
@@ -456,12 +390,7 @@ mod tests {
         assert!(text.ends_with('\n'));
         let lines: Vec<_> = text.lines().collect();
         assert_eq!((lines.len(), lines[1]), (10, "{\"chor"));
-        for line in lines
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| *index != 1)
-            .map(|(_, line)| line)
-        {
+        for line in lines.iter().enumerate().filter(|(index, _)| *index != 1).map(|(_, line)| line) {
             assert_eq!(serde_json::from_str::<Alert>(line).unwrap(), alert());
         }
     }
@@ -469,14 +398,9 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_can_not_be_written_may_be_writable_later() {
         let folder = tempfile::tempdir().unwrap();
-        let failure = FileNotifier::new(folder.path().join("missing/alerts"))
-            .notify(&alert())
-            .await
-            .unwrap_err();
-        assert_eq!(
-            (failure.reason(), failure.is_permanent()),
-            ("file_unwritable", false)
-        );
+        let failure =
+            FileNotifier::new(folder.path().join("missing/alerts")).notify(&alert()).await.unwrap_err();
+        assert_eq!((failure.reason(), failure.is_permanent()), ("file_unwritable", false));
     }
 
     #[tokio::test]
@@ -486,12 +410,7 @@ mod tests {
             assert_eq!(request.headers()["content-type"], "application/json");
             let body: Value = serde_json::from_slice(request.body()).unwrap();
             assert_eq!(body, slack_message(&alert()));
-            let status = request
-                .uri()
-                .path()
-                .trim_start_matches("/secret/")
-                .parse()
-                .unwrap();
+            let status = request.uri().path().trim_start_matches("/secret/").parse().unwrap();
             (status != 999).then(|| response(status, "no such path: /secret"))
         })
         .await;
@@ -506,19 +425,13 @@ mod tests {
             (500, Some(("webhook_error", false))),
             (999, Some(("webhook_timeout", false))),
         ] {
-            let timeout = if status == 999 {
-                Duration::from_millis(50)
-            } else {
-                TIMEOUT
-            };
+            let timeout = if status == 999 { Duration::from_millis(50) } else { TIMEOUT };
             let notifier =
                 WebhookNotifier::new(&format!("http://{server}/secret/{status}"), timeout).unwrap();
             assert!(!format!("{notifier:?}").contains("secret"));
             let told = notify(Arc::new(notifier), alert()).await;
             let failure = told.err();
-            let kind = failure
-                .as_ref()
-                .map(|failure| (failure.reason(), failure.is_permanent()));
+            let kind = failure.as_ref().map(|failure| (failure.reason(), failure.is_permanent()));
             assert_eq!(kind, expected, "{status}");
             assert!(!format!("{failure:?}").contains("secret"), "{failure:?}");
         }
@@ -526,17 +439,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_webhook_that_is_away_keeps_its_url_secret() {
-        let away = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let away = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let notifier = WebhookNotifier::new(&format!("http://{away}/secret"), TIMEOUT).unwrap();
         let failure = notifier.notify(&alert()).await.unwrap_err();
-        assert_eq!(
-            (failure.reason(), failure.is_permanent()),
-            ("webhook_unreachable", false)
-        );
+        assert_eq!((failure.reason(), failure.is_permanent()), ("webhook_unreachable", false));
         assert!(!failure.to_string().contains("secret"), "{failure}");
         let refused = WebhookNotifier::new("hooks.example.net/secret", TIMEOUT).unwrap_err();
         assert!(!format!("{refused} {refused:?}").contains("secret"));

@@ -15,18 +15,10 @@ use std::{
 /// A page of keys that begin with `prefix`, after `after`, at most `limit`.
 pub(super) fn list(folder: &Path, prefix: &str, after: Option<&str>, limit: usize) -> io::Result<ObjectPage> {
     // One more than the page holds tells whether there are more behind it.
-    let mut page = Page {
-        prefix,
-        after,
-        room: limit.saturating_add(1),
-        found: BinaryHeap::new(),
-    };
+    let mut page = Page { prefix, after, room: limit.saturating_add(1), found: BinaryHeap::new() };
     // All keys of the page lie in one directory: the names that the prefix holds whole.
     let (directory, base) = match prefix.rsplit_once('/') {
-        Some((directories, _)) => (
-            folder.join(path::of_directory(directories)),
-            format!("{directories}/"),
-        ),
+        Some((directories, _)) => (folder.join(path::of_directory(directories)), format!("{directories}/")),
         None => (folder.to_owned(), String::new()),
     };
     let mut directories: Vec<(PathBuf, Vec<u8>)> = Vec::new();
@@ -99,9 +91,8 @@ impl Page<'_> {
     /// Whether a key that begins with `base` may belong to the page.
     fn may_take_from(&self, base: &[u8]) -> bool {
         let prefix = self.prefix.as_bytes();
-        let passed = self
-            .after
-            .is_some_and(|after| base < after.as_bytes() && !after.as_bytes().starts_with(base));
+        let passed =
+            self.after.is_some_and(|after| base < after.as_bytes() && !after.as_bytes().starts_with(base));
         (base.starts_with(prefix) || prefix.starts_with(base)) && !passed && self.is_in_time(base)
     }
 

@@ -35,9 +35,7 @@ const EMPTY: &str = "=";
 
 /// The path of the object `key`, relative to the bucket's folder.
 pub(super) fn of(key: &str) -> PathBuf {
-    let (directories, name) = key
-        .rsplit_once('/')
-        .map_or((None, key), |(before, name)| (Some(before), name));
+    let (directories, name) = key.rsplit_once('/').map_or((None, key), |(before, name)| (Some(before), name));
     // Most keys grow by nothing but the mark of a file.
     let mut path = PathBuf::with_capacity(key.len() + 8);
     if let Some(directories) = directories {
@@ -56,10 +54,7 @@ pub(super) fn of_directory(directories: &str) -> PathBuf {
 
 /// What the name of a file stands for: the end of a key. None where no object has such a name.
 pub(super) fn file_name(name: &str) -> Option<Vec<u8>> {
-    decode(
-        name.strip_suffix(FILE_MARK)
-            .or_else(|| name.contains('.').then_some(name))?,
-    )
+    decode(name.strip_suffix(FILE_MARK).or_else(|| name.contains('.').then_some(name))?)
 }
 
 /// What the name of a directory stands for: a piece of the key, with the `/` that ends it unless it is continued.
@@ -185,22 +180,14 @@ mod tests {
         let mut key = Vec::new();
         let mut names = path.split('/').peekable();
         while let Some(name) = names.next() {
-            key.extend(if names.peek().is_some() {
-                directory_name(name)?
-            } else {
-                file_name(name)?
-            });
+            key.extend(if names.peek().is_some() { directory_name(name)? } else { file_name(name)? });
         }
         String::from_utf8(key).ok()
     }
 
     #[test]
     fn ordinary_keys_are_their_own_paths() {
-        for key in [
-            "orders/order_20261120T091500Z_a%2Fb.json",
-            "a.json",
-            "2026/11/20/x-1_~@(2)+!,.tar.gz",
-        ] {
+        for key in ["orders/order_20261120T091500Z_a%2Fb.json", "a.json", "2026/11/20/x-1_~@(2)+!,.tar.gz"] {
             assert_eq!(path_of(key), key);
         }
     }

@@ -20,7 +20,7 @@ const GROUP_MAX: usize = 512;
 
 /// Up to so many files or directories are flushed one by one. That is as fast, and does not wait for what other
 /// programs have written to the file system, as a flush of all of it does. Measured on ext4.
-const FLUSHED_SINGLY_MAX: usize = 100000;
+const FLUSHED_SINGLY_MAX: usize = 4;
 
 /// Directories a writer remembers as durable at most. Beyond that it forgets them all, which costs a flush each.
 const DURABLE_MAX: usize = 4_096;
@@ -80,9 +80,7 @@ impl Writer {
         while !waiting.is_empty() || puts.blocking_recv_many(&mut waiting, GROUP_MAX) > 0 {
             // Of several puts of one key the later ones wait for the next group, which finds the object there.
             let mut paths = HashSet::with_capacity(waiting.len());
-            let (group, later) = waiting
-                .drain(..)
-                .partition(|put: &Put| paths.insert(put.path.clone()));
+            let (group, later) = waiting.drain(..).partition(|put: &Put| paths.insert(put.path.clone()));
             self.work(group);
             waiting = later;
         }
@@ -141,11 +139,7 @@ impl Writer {
         let partial = self.partial.join(number.to_string());
         let write = || {
             // Truncated: one that could not be removed earlier may be there.
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .open(&partial)?;
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&partial)?;
             file.write_all(&put.body)?;
             if flush { file.sync_data() } else { Ok(()) }
         };
@@ -191,26 +185,20 @@ impl Writer {
         // A new directory is durable once the one above it is flushed.
         for directory in directories.clone() {
             if !self.durable.contains(directory) {
-                let above = directory
-                    .ancestors()
-                    .take_while(|above| above.starts_with(&self.folder));
+                let above = directory.ancestors().take_while(|above| above.starts_with(&self.folder));
                 directories.extend(above);
             }
         }
         let flushed = if FLUSHES_TOGETHER && directories.len() > FLUSHED_SINGLY_MAX {
             self.flush_all()
         } else {
-            directories
-                .iter()
-                .try_for_each(|directory| flush_directory(directory))
+            directories.iter().try_for_each(|directory| flush_directory(directory))
         };
         if flushed.is_err() || self.durable.len() + directories.len() > DURABLE_MAX {
             self.durable.clear();
         }
         if flushed.is_ok() {
-            let new = directories
-                .into_iter()
-                .filter(|directory| !self.durable.contains(*directory));
+            let new = directories.into_iter().filter(|directory| !self.durable.contains(*directory));
             let new: Vec<PathBuf> = new.map(Path::to_owned).collect();
             self.durable.extend(new);
         }

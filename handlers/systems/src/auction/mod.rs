@@ -37,10 +37,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             every: Duration::from_secs(300),
-            poll_backoff: Backoff {
-                initial: Duration::from_secs(10),
-                ..Backoff::default()
-            },
+            poll_backoff: Backoff { initial: Duration::from_secs(10), ..Backoff::default() },
             deadline: Duration::from_secs(3_600),
         }
     }
@@ -60,40 +57,23 @@ pub fn auction(
         let platform = Arc::clone(&platform);
         async move { poll_auction(&*platform, backoff, run, event, cx).await }
     };
-    let retries = Backoff {
-        initial: Duration::from_secs(1),
-        max: Duration::from_secs(60),
-        ..Backoff::default()
-    };
+    let retries =
+        Backoff { initial: Duration::from_secs(1), max: Duration::from_secs(60), ..Backoff::default() };
     // The retries of a round fit well within the run's deadline: with 5 attempts they last half of it at most.
-    let poll_retries = Backoff {
-        initial: retries.initial.min(settings.deadline / 32),
-        ..retries
-    };
+    let poll_retries = Backoff { initial: retries.initial.min(settings.deadline / 32), ..retries };
     let mut definition = Choreography::define("auction")
-        .table(
-            Table::new("orders")
-                .holds::<Order>()
-                .holds::<Run>()
-                .holds::<RunPage>(),
-        )
+        .table(Table::new("orders").holds::<Order>().holds::<Run>().holds::<RunPage>())
         .bucket(RESULTS_BUCKET)
         .topic(ALERTS)
         .route(Method::Post, "/orders", "post_orders", orders::post_orders)
         .route(Method::Get, "/orders/{record_id}", "get_order", orders::get_order)
-        .schedule(KICKOFF, settings.every, |at| PollAuction {
-            run_id: at.to_string(),
-            round: 0,
-        })
+        .schedule(KICKOFF, settings.every, |at| PollAuction { run_id: at.to_string(), round: 0 })
         .on(Consumer::new("poll_auction", poll)
             .queue("auction-poll")
             .batch(1, Duration::ZERO)
             .timeout(Duration::from_secs(60))
             .attempts(5, poll_retries)
-            .budget(Budget {
-                deadline: settings.deadline,
-                hops: 100_000,
-            }))
+            .budget(Budget { deadline: settings.deadline, hops: 100_000 }))
         .on(Consumer::new("store_result", store_result)
             .queue("auction-results")
             .batch(100, Duration::from_secs(1))

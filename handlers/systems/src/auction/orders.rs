@@ -41,19 +41,14 @@ pub async fn post_orders(request: Request, cx: Context<()>) -> Result<Response, 
         Err(faults) => {
             let detail =
                 "nothing was stored; every fault stands in `errors`, with a JSON Pointer into the body";
-            return Ok(Problem::new(400, "invalid_orders", detail)
-                .with("errors", faults)
-                .into());
+            return Ok(Problem::new(400, "invalid_orders", detail).with("errors", faults).into());
         }
     };
     let outcomes = take(&orders, &cx).await?;
     let rows: Vec<Row<'_>> = orders
         .iter()
         .zip(outcomes)
-        .map(|(order, outcome)| Row {
-            record_id: &order.record_id,
-            outcome,
-        })
+        .map(|(order, outcome)| Row { record_id: &order.record_id, outcome })
         .collect();
     if rows.iter().any(|row| row.outcome == Taken::Conflict) {
         let detail = "a record_id marked `conflict` is there with other content and was not changed; the others are stored";
@@ -66,15 +61,11 @@ async fn take(orders: &[NewOrder], cx: &Context<()>) -> Result<Vec<Taken>, Failu
     let now = cx.now();
     let commits = orders.iter().map(|new| {
         let id = format!("{:016x}{:016x}", cx.random().next_u64(), cx.random().next_u64());
-        Stored::new(Order::receive(new.clone(), now))
-            .with_correlation_id(id)
-            .commit("received")
+        Stored::new(Order::receive(new.clone(), now)).with_correlation_id(id).commit("received")
     });
     let committed = cx.commit_all(commits.collect()).await?;
     let mut outcomes = vec![Taken::Stored; orders.len()];
-    let there: Vec<usize> = (0..orders.len())
-        .filter(|at| committed[*at] == Committed::Conflict)
-        .collect();
+    let there: Vec<usize> = (0..orders.len()).filter(|at| committed[*at] == Committed::Conflict).collect();
     let ids: Vec<&str> = there.iter().map(|at| orders[*at].record_id.as_str()).collect();
     for (at, existing) in there.into_iter().zip(cx.get::<Order>(&ids).await?) {
         outcomes[at] = match existing {
@@ -114,19 +105,12 @@ fn is_zero(count: &u32) -> bool {
 /// # Errors
 /// A [`Failure`] of the table.
 pub async fn get_order(request: Request, cx: Context<()>) -> Result<Response, Failure> {
-    let id = request
-        .parameters
-        .get("record_id")
-        .map(String::as_str)
-        .unwrap_or_default();
+    let id = request.parameters.get("record_id").map(String::as_str).unwrap_or_default();
     let found = cx.get::<Order>(&[id]).await?.pop().flatten();
     let Some(order) = found else {
-        return Ok(Problem::new(
-            404,
-            "no_such_order",
-            "no order has this record_id, or it has expired",
-        )
-        .into());
+        return Ok(
+            Problem::new(404, "no_such_order", "no order has this record_id, or it has expired").into()
+        );
     };
     let view = View {
         order: &order,

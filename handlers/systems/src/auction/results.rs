@@ -64,33 +64,18 @@ impl OrderDecided {
             decided_at: result.decided_at,
         });
         let (record_id, run_id) = (order.record_id.clone(), run_id.to_owned());
-        Self {
-            record_id,
-            run_id,
-            result,
-            fault: order.undecidable.clone(),
-            detail: None,
-        }
+        Self { record_id, run_id, result, fault: order.undecidable.clone(), detail: None }
     }
 
     /// A decision that fits no order of the run.
     pub fn fault(run_id: &str, record_id: &str, fault: &'static str) -> Self {
         let (record_id, run_id) = (record_id.to_owned(), run_id.to_owned());
-        Self {
-            record_id,
-            run_id,
-            result: None,
-            fault: Some(Cow::Borrowed(fault)),
-            detail: None,
-        }
+        Self { record_id, run_id, result: None, fault: Some(Cow::Borrowed(fault)), detail: None }
     }
 
     /// A decision that could not be read.
     pub fn broken(run_id: &str, detail: String) -> Self {
-        Self {
-            detail: Some(detail),
-            ..Self::fault(run_id, "", "broken_decision")
-        }
+        Self { detail: Some(detail), ..Self::fault(run_id, "", "broken_decision") }
     }
 }
 
@@ -101,16 +86,12 @@ impl OrderDecided {
 /// Those, and transient failures of table and bucket.
 pub async fn store_result(order: Option<Stored<Order>>, event: OrderDecided, cx: Context<()>) -> Outcome<()> {
     if let Some(fault) = event.fault {
-        let detail = event
-            .detail
-            .unwrap_or_else(|| format!("the decision of run {} fits no rule", event.run_id));
+        let detail =
+            event.detail.unwrap_or_else(|| format!("the decision of run {} fits no rule", event.run_id));
         return Err(Failure::permanent(fault, detail));
     }
     let Some(decided) = event.result else {
-        return Err(Failure::permanent(
-            "decision_missing",
-            "the event holds no decision",
-        ));
+        return Err(Failure::permanent("decision_missing", "the event holds no decision"));
     };
     match decided.status {
         OrderStatus::Accepted => {}

@@ -254,16 +254,11 @@ pub async fn poll_auction(
             let malformed = |error| Failure::permanent("malformed_run", format_args!("run_id: {error}"));
             let started_at = Timestamp::parse(&event.run_id).map_err(malformed)?;
             let deadline = cx.deadline().unwrap_or(Timestamp::MAX);
-            let phase = overdue(&cx)
-                .await?
-                .unwrap_or_else(|| Phase::Gathering(Cursors::start()));
+            let phase = overdue(&cx).await?.unwrap_or_else(|| Phase::Gathering(Cursors::start()));
             Stored::new(Run::start(event.run_id, started_at, deadline, phase))
         }
         None => {
-            return Err(Failure::permanent(
-                "entity_gone",
-                "the run of this round has expired",
-            ));
+            return Err(Failure::permanent("entity_gone", "the run of this round has expired"));
         }
         Some(run) if run.round != event.round => return Ok(Handled::Already("this round is over")),
         Some(run) => run,
@@ -279,23 +274,8 @@ pub async fn poll_auction(
                 let what = format!("waiting: not ready (ask {})", run.polls);
                 Ok(next_round(run, what, Some(wait)).into())
             }
-            Answer::Ready {
-                decisions,
-                faults,
-                next,
-            } => {
-                decide(
-                    run,
-                    Page {
-                        after: None,
-                        offset: 0,
-                        decisions,
-                        faults,
-                        next,
-                    },
-                    &cx,
-                )
-                .await
+            Answer::Ready { decisions, faults, next } => {
+                decide(run, Page { after: None, offset: 0, decisions, faults, next }, &cx).await
             }
         },
         Phase::Deciding { after, offset } => {
@@ -304,23 +284,8 @@ pub async fn poll_auction(
                     "platform_error",
                     "the platform had decided and says again that it has not",
                 )),
-                Answer::Ready {
-                    decisions,
-                    faults,
-                    next,
-                } => {
-                    decide(
-                        run,
-                        Page {
-                            after,
-                            offset,
-                            decisions,
-                            faults,
-                            next,
-                        },
-                        &cx,
-                    )
-                    .await
+                Answer::Ready { decisions, faults, next } => {
+                    decide(run, Page { after, offset, decisions, faults, next }, &cx).await
                 }
             }
         }
@@ -336,10 +301,7 @@ fn next_round(
     wait: Option<Duration>,
 ) -> Commit<Emits> {
     run.round += 1;
-    let event = PollAuction {
-        run_id: run.run_id.clone(),
-        round: run.round,
-    };
+    let event = PollAuction { run_id: run.run_id.clone(), round: run.round };
     match wait {
         Some(wait) => run.commit(what).emit_after(wait, event),
         None => run.commit(what).emit(event),
@@ -366,10 +328,7 @@ async fn overdue(cx: &Context<Emits>) -> Result<Option<Phase>, Failure> {
         limit: 1,
     };
     let (runs, _) = cx.query::<Run>(&query).await?;
-    Ok(runs.first().map(|run| Phase::TakingOver {
-        from: run.run_id.clone(),
-        page: 0,
-    }))
+    Ok(runs.first().map(|run| Phase::TakingOver { from: run.run_id.clone(), page: 0 }))
 }
 
 /// Takes over a page of a run that passed its deadline; behind its last page, ends it.
@@ -380,22 +339,11 @@ async fn take_over(
     platform: &dyn AuctionPlatform,
     cx: &Context<Emits>,
 ) -> Outcome<Emits> {
-    let theirs = cx
-        .get::<RunPage>(&[RunPage::id_of(&from, page)])
-        .await?
-        .pop()
-        .flatten();
+    let theirs = cx.get::<RunPage>(&[RunPage::id_of(&from, page)]).await?.pop().flatten();
     if let Some(theirs) = theirs {
-        let next = Phase::TakingOver {
-            from: from.clone(),
-            page: page + 1,
-        };
-        let wanted = Wanted {
-            from: Some(from.clone()),
-            record_ids: theirs.record_ids.clone(),
-            loaded: None,
-            next,
-        };
+        let next = Phase::TakingOver { from: from.clone(), page: page + 1 };
+        let wanted =
+            Wanted { from: Some(from.clone()), record_ids: theirs.record_ids.clone(), loaded: None, next };
         take_page(&mut run, wanted, platform, cx).await?;
         let what = format!("took over page {page} of run {from}, which passed its deadline");
         return Ok(next_round(run, what, None).into());
@@ -405,15 +353,10 @@ async fn take_over(
     {
         overdue.phase = Phase::Ended;
         overdue.round += 1;
-        let what = format!(
-            "failed: deadline passed; its open orders went to run {}",
-            run.run_id
-        );
+        let what = format!("failed: deadline passed; its open orders went to run {}", run.run_id);
         cx.commit_all(vec![overdue.commit(what)]).await?;
     }
-    run.phase = overdue(cx)
-        .await?
-        .unwrap_or_else(|| Phase::Gathering(Cursors::start()));
+    run.phase = overdue(cx).await?.unwrap_or_else(|| Phase::Gathering(Cursors::start()));
     Ok(next_round(run, format!("took over run {from}"), None).into())
 }
 
@@ -425,35 +368,16 @@ async fn gather(
     cx: &Context<Emits>,
 ) -> Outcome<Emits> {
     let orders = cursors.next_page(run.started_at, cx).await?;
-    let next = if cursors.is_done() {
-        Phase::Waiting
-    } else {
-        Phase::Gathering(cursors)
-    };
+    let next = if cursors.is_done() { Phase::Waiting } else { Phase::Gathering(cursors) };
     let record_ids = orders.iter().map(|order| order.record_id.clone()).collect();
-    take_page(
-        &mut run,
-        Wanted {
-            from: None,
-            record_ids,
-            loaded: Some(orders),
-            next,
-        },
-        platform,
-        cx,
-    )
-    .await?;
+    take_page(&mut run, Wanted { from: None, record_ids, loaded: Some(orders), next }, platform, cx).await?;
     if run.phase != Phase::Waiting {
         let what = format!("submitted {} orders", run.submitted);
         return Ok(next_round(run, what, None).into());
     }
     if run.submitted == 0 {
         // Nothing to auction: most runs of an idle system end here, and cost no write.
-        return Ok(if run.version() == 0 {
-            Handled::Already("no order is open")
-        } else {
-            end(run).into()
-        });
+        return Ok(if run.version() == 0 { Handled::Already("no order is open") } else { end(run).into() });
     }
     let what = format!("submitted {} orders, all that were open", run.submitted);
     Ok(next_round(run, what, None).into())
@@ -504,12 +428,7 @@ async fn take_page(
     if !page.record_ids.is_empty() {
         let orders = match loaded {
             Some(orders) => orders,
-            None => cx
-                .get::<Order>(&page.record_ids)
-                .await?
-                .into_iter()
-                .flatten()
-                .collect(),
+            None => cx.get::<Order>(&page.record_ids).await?.into_iter().flatten().collect(),
         };
         let taken = claim(run, page.from.as_deref(), orders, cx).await?;
         if !taken.is_empty() {
@@ -556,10 +475,7 @@ async fn claim(
         }
         left = cx.get::<Order>(&lost).await?.into_iter().flatten().collect();
     }
-    Err(Failure::transient(
-        "conflict",
-        "others keep changing the orders of this page",
-    ))
+    Err(Failure::transient("conflict", "others keep changing the orders of this page"))
 }
 
 fn submitted(order: &Order) -> SubmittedOrder {
@@ -581,38 +497,20 @@ struct Page {
 
 /// Commits a slice of the decisions of a page.
 async fn decide(mut run: Stored<Run>, page: Page, cx: &Context<Emits>) -> Outcome<Emits> {
-    let Page {
-        after,
-        offset,
-        decisions,
-        faults,
-        next,
-    } = page;
+    let Page { after, offset, decisions, faults, next } = page;
     let total = decisions.len();
-    let slice: Vec<Decision> = decisions
-        .into_iter()
-        .skip(offset)
-        .take(ORDERS_PER_ROUND)
-        .collect();
+    let slice: Vec<Decision> = decisions.into_iter().skip(offset).take(ORDERS_PER_ROUND).collect();
     let done = offset + slice.len();
     let mut told: Vec<OrderDecided> = Vec::new();
     if offset == 0 {
-        told.extend(
-            faults
-                .into_iter()
-                .map(|fault| OrderDecided::broken(&run.run_id, fault)),
-        );
+        told.extend(faults.into_iter().map(|fault| OrderDecided::broken(&run.run_id, fault)));
     }
     let mut by_id: HashMap<String, Decision> = HashMap::with_capacity(slice.len());
     let mut order_of_ids = Vec::with_capacity(slice.len());
     for decision in slice {
         match by_id.get(&decision.record_id) {
             Some(first) if first.status != decision.status => {
-                told.push(OrderDecided::fault(
-                    &run.run_id,
-                    &decision.record_id,
-                    "conflicting_decision",
-                ));
+                told.push(OrderDecided::fault(&run.run_id, &decision.record_id, "conflicting_decision"));
             }
             Some(_) => {}
             None => {
@@ -627,10 +525,7 @@ async fn decide(mut run: Stored<Run>, page: Page, cx: &Context<Emits>) -> Outcom
             break;
         }
         if attempt == RACES_MAX {
-            return Err(Failure::transient(
-                "conflict",
-                "others keep changing the orders of this page",
-            ));
+            return Err(Failure::transient("conflict", "others keep changing the orders of this page"));
         }
         let orders = cx.get::<Order>(&left).await?;
         let mut commits = Vec::with_capacity(left.len());
@@ -639,7 +534,7 @@ async fn decide(mut run: Stored<Run>, page: Page, cx: &Context<Emits>) -> Outcom
             let Some(decision) = by_id.get(&id) else { continue };
             match applied(&mut run, order, decision, cx.now()) {
                 Applied::Commit(commit) => {
-                    commits.push(*commit);
+                    commits.push(commit);
                     committing.push(id);
                 }
                 Applied::Before => {}
@@ -662,17 +557,11 @@ async fn decide(mut run: Stored<Run>, page: Page, cx: &Context<Emits>) -> Outcom
         run.phase = Phase::Deciding { after, offset: done };
         next_round(run, format!("decided {decided} orders"), None)
     } else if next.is_some() {
-        run.phase = Phase::Deciding {
-            after: next,
-            offset: 0,
-        };
+        run.phase = Phase::Deciding { after: next, offset: 0 };
         next_round(run, format!("decided {decided} orders"), None)
     } else if decided < run.submitted {
         run.phase = Phase::Reconciling { page: 0 };
-        let what = format!(
-            "decided {decided} orders, {} are missing",
-            run.submitted - decided
-        );
+        let what = format!("decided {decided} orders, {} are missing", run.submitted - decided);
         next_round(run, what, None)
     } else {
         end(run)
@@ -697,7 +586,7 @@ fn tell(mut commit: Commit<Emits>, mut told: Vec<OrderDecided>) -> Commit<Emits>
 }
 
 enum Applied {
-    Commit(Box<Commit<Emits>>),
+    Commit(Commit<Emits>),
     /// An earlier attempt at this round did it.
     Before,
     Fault(&'static str),
@@ -746,17 +635,12 @@ fn applied(run: &mut Run, order: Option<Stored<Order>>, decision: &Decision, now
         Some(reason) => Cow::Owned(format!("undecidable: {reason}")),
     };
     let event = OrderDecided::of(&order, &run.run_id);
-    Applied::Commit(Box::new(order.commit(what).emit(event)))
+    Applied::Commit(order.commit(what).emit(event))
 }
 
 /// Names the orders of a page of the run that the platform said nothing about.
 async fn reconcile(mut run: Stored<Run>, page: u32, cx: &Context<Emits>) -> Outcome<Emits> {
-    let record_ids = match cx
-        .get::<RunPage>(&[RunPage::id_of(&run.run_id, page)])
-        .await?
-        .pop()
-        .flatten()
-    {
+    let record_ids = match cx.get::<RunPage>(&[RunPage::id_of(&run.run_id, page)]).await?.pop().flatten() {
         Some(page) => page.into_state().record_ids,
         None => Vec::new(),
     };
@@ -771,10 +655,7 @@ async fn reconcile(mut run: Stored<Run>, page: u32, cx: &Context<Emits>) -> Outc
     });
     let commits = commits.collect();
     if cx.commit_all(commits).await?.contains(&Committed::Conflict) {
-        return Err(Failure::transient(
-            "conflict",
-            "an order of this page was changed meanwhile",
-        ));
+        return Err(Failure::transient("conflict", "an order of this page was changed meanwhile"));
     }
     if page + 1 < run.pages {
         run.phase = Phase::Reconciling { page: page + 1 };

@@ -91,13 +91,8 @@ impl Answer {
         let next: Option<String> =
             serde_json::from_str(answer.next.map_or("null", RawValue::get)).map_err(garbage)?;
         let next = next.filter(|token| !token.is_empty());
-        if next
-            .as_ref()
-            .is_some_and(|token| token.len() > PAGE_TOKEN_BYTES_MAX)
-        {
-            return Err(garbage(format_args!(
-                "a page token of more than {PAGE_TOKEN_BYTES_MAX} bytes"
-            )));
+        if next.as_ref().is_some_and(|token| token.len() > PAGE_TOKEN_BYTES_MAX) {
+            return Err(garbage(format_args!("a page token of more than {PAGE_TOKEN_BYTES_MAX} bytes")));
         }
         let (mut decisions, mut faults) = (Vec::with_capacity(orders.len()), Vec::new());
         for (index, entry) in orders.iter().enumerate() {
@@ -113,11 +108,7 @@ impl Answer {
         if unnamed > 0 {
             faults.push(format!("and {unnamed} more"));
         }
-        Ok(Self::Ready {
-            decisions,
-            faults,
-            next,
-        })
+        Ok(Self::Ready { decisions, faults, next })
     }
 }
 
@@ -167,10 +158,7 @@ fn fault(index: usize, entry: &str, why: &str) -> String {
 }
 
 fn garbage(why: impl std::fmt::Display) -> Failure {
-    Failure::transient(
-        PLATFORM_GARBAGE,
-        format_args!("the platform's answer can not be read: {why}"),
-    )
+    Failure::transient(PLATFORM_GARBAGE, format_args!("the platform's answer can not be read: {why}"))
 }
 
 #[cfg(test)]
@@ -186,18 +174,12 @@ mod tests {
     }
 
     fn ready(decisions: Vec<Decision>, next: Option<&str>) -> Answer {
-        Answer::Ready {
-            decisions,
-            faults: Vec::new(),
-            next: next.map(str::to_owned),
-        }
+        Answer::Ready { decisions, faults: Vec::new(), next: next.map(str::to_owned) }
     }
 
     fn parse_ready(body: &str) -> (Vec<Decision>, Vec<String>) {
         match Answer::parse(body.as_bytes()).unwrap() {
-            Answer::Ready {
-                decisions, faults, ..
-            } => (decisions, faults),
+            Answer::Ready { decisions, faults, .. } => (decisions, faults),
             Answer::NotReady => panic!("not ready: {body}"),
         }
     }
@@ -207,19 +189,10 @@ mod tests {
         let accepted = || decision("a", Some("accepted"), Some("1"));
         let cases = [
             (r#"{"results": false}"#, Answer::NotReady),
-            (
-                r#" {"orders": 5, "next": 5, "more": {"a": [1]}, "results": false} "#,
-                Answer::NotReady,
-            ),
+            (r#" {"orders": 5, "next": 5, "more": {"a": [1]}, "results": false} "#, Answer::NotReady),
             (r#"{"results": true}"#, ready(vec![], None)),
-            (
-                r#"{"results": true, "orders": null, "next": null}"#,
-                ready(vec![], None),
-            ),
-            (
-                r#"{"results": true, "orders": [], "next": ""}"#,
-                ready(vec![], None),
-            ),
+            (r#"{"results": true, "orders": null, "next": null}"#, ready(vec![], None)),
+            (r#"{"results": true, "orders": [], "next": ""}"#, ready(vec![], None)),
             (
                 r#"{"results": true, "orders": [{"record_id": "a", "status": "accepted", "power": 1}], "next": "t"}"#,
                 ready(vec![accepted()], Some("t")),
@@ -261,18 +234,12 @@ mod tests {
     fn a_long_status_is_cut() {
         let status = "accepted".repeat(100);
         let body = format!(r#"{{"results": true, "orders": [{{"record_id": "a", "status": "{status}"}}]}}"#);
-        assert_eq!(
-            parse_ready(&body).0[0].status.as_ref().unwrap().len(),
-            STATUS_BYTES_MAX
-        );
+        assert_eq!(parse_ready(&body).0[0].status.as_ref().unwrap().len(), STATUS_BYTES_MAX);
     }
 
     #[test]
     fn garbage_may_pass() {
-        let long = format!(
-            r#"{{"results": true, "next": "{}"}}"#,
-            "x".repeat(PAGE_TOKEN_BYTES_MAX + 1)
-        );
+        let long = format!(r#"{{"results": true, "next": "{}"}}"#, "x".repeat(PAGE_TOKEN_BYTES_MAX + 1));
         let bodies = [
             "",
             "<html>502 Bad Gateway</html>",
@@ -289,17 +256,11 @@ mod tests {
             r#"{"results": false} {"results": false}"#,
             long.as_str(),
         ];
-        for body in bodies
-            .map(str::as_bytes)
-            .into_iter()
-            .chain([b"{\"results\": false, \"\xff\": 1}".as_slice()])
+        for body in
+            bodies.map(str::as_bytes).into_iter().chain([b"{\"results\": false, \"\xff\": 1}".as_slice()])
         {
             let failure = Answer::parse(body).unwrap_err();
-            assert_eq!(
-                (failure.reason(), failure.is_permanent()),
-                (PLATFORM_GARBAGE, false),
-                "{body:?}"
-            );
+            assert_eq!((failure.reason(), failure.is_permanent()), (PLATFORM_GARBAGE, false), "{body:?}");
         }
     }
 
@@ -315,10 +276,7 @@ mod tests {
                 r#"{"record_id": "b\u001b[0m"}"#,
                 r"orders/1 (b\u{1b}[0m): a `record_id` with a control character",
             ),
-            (
-                r#"{"record_id": "b", "status": 5}"#,
-                "orders/1 (b): invalid type: integer `5`",
-            ),
+            (r#"{"record_id": "b", "status": 5}"#, "orders/1 (b): invalid type: integer `5`"),
             (
                 r#"{"record_id": "b", "status": "accepted", "status": "rejected"}"#,
                 "orders/1 (b): duplicate field",
@@ -327,14 +285,8 @@ mod tests {
                 r#"{"record_id": "b", "status": "accepted", "order": "rejected"}"#,
                 "(b): `status` and its alias `order`",
             ),
-            (
-                r#"{"record_id": "b", "power": "1"}"#,
-                "orders/1 (b): the text is not a JSON number",
-            ),
-            (
-                r#"{"record_id": "b", "power": 1e999}"#,
-                "orders/1 (b): the number is out of range",
-            ),
+            (r#"{"record_id": "b", "power": "1"}"#, "orders/1 (b): the text is not a JSON number"),
+            (r#"{"record_id": "b", "power": 1e999}"#, "orders/1 (b): the number is out of range"),
             (r#"["b", "accepted"]"#, "orders/1: not a JSON object"),
             ("null", "orders/1: not a JSON object"),
         ];
@@ -343,24 +295,14 @@ mod tests {
                 r#"{{"results": true, "orders": [{{"record_id": "a"}}, {entry}, {{"record_id": "c"}}]}}"#
             );
             let (decisions, faults) = parse_ready(&body);
-            assert_eq!(
-                decisions,
-                [decision("a", None, None), decision("c", None, None)],
-                "{entry}"
-            );
-            assert!(
-                faults.len() == 1 && faults[0].contains(why),
-                "{entry}: {faults:?}"
-            );
+            assert_eq!(decisions, [decision("a", None, None), decision("c", None, None)], "{entry}");
+            assert!(faults.len() == 1 && faults[0].contains(why), "{entry}: {faults:?}");
         }
     }
 
     #[test]
     fn the_list_of_faults_is_bounded() {
-        let body = format!(
-            r#"{{"results": true, "orders": [{}{{"record_id": "a"}}]}}"#,
-            "5,".repeat(25)
-        );
+        let body = format!(r#"{{"results": true, "orders": [{}{{"record_id": "a"}}]}}"#, "5,".repeat(25));
         let (decisions, faults) = parse_ready(&body);
         assert_eq!(
             (decisions.len(), faults.len(), faults[20].as_str()),

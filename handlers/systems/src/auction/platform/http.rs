@@ -57,10 +57,7 @@ impl HttpPlatform {
         if url.query().is_some() || base_url.contains('#') {
             return Err(BaseUrlError::QueryOrFragment);
         }
-        Ok(Self {
-            client: HttpClient::new(timeout)?,
-            base_url: base_url.trim_end_matches('/').to_owned(),
-        })
+        Ok(Self { client: HttpClient::new(timeout)?, base_url: base_url.trim_end_matches('/').to_owned() })
     }
 }
 
@@ -69,17 +66,10 @@ impl AuctionPlatform for HttpPlatform {
     async fn submit(&self, run_id: &str, page: u32, orders: &[SubmittedOrder]) -> Result<(), Failure> {
         let url = format!("{}/runs/{}/orders/{page}", self.base_url, run_segment(run_id)?);
         let key = format!("{}/{page}", utf8_percent_encode(run_id, HEADER_ESCAPED));
-        let headers = [
-            ("idempotency-key", key.as_str()),
-            ("content-type", "application/json"),
-        ];
+        let headers = [("idempotency-key", key.as_str()), ("content-type", "application/json")];
         let body = serde_json::to_vec(&Submission { orders })
             .map_err(|error| Failure::permanent("unwritable", format_args!("page {page}: {error}")))?;
-        match self
-            .client
-            .send(Method::PUT, &url, &headers, Some(body), ANSWER_BYTES_MAX)
-            .await
-        {
+        match self.client.send(Method::PUT, &url, &headers, Some(body), ANSWER_BYTES_MAX).await {
             // What the platform says beside its status is of no use, however long it is.
             Ok((status, _)) | Err(HttpClientError::TooLarge { status, .. }) => check(status),
             Err(error) => Err(failure(&error)),
@@ -89,19 +79,11 @@ impl AuctionPlatform for HttpPlatform {
     async fn results(&self, run_id: &str, _polls: u32, after: Option<&str>) -> Result<Answer, Failure> {
         let mut url = format!("{}/runs/{}/results", self.base_url, run_segment(run_id)?);
         if let Some(token) = after {
-            url.extend(
-                ["?after="]
-                    .into_iter()
-                    .chain(utf8_percent_encode(token, UNRESERVED)),
-            );
+            url.extend(["?after="].into_iter().chain(utf8_percent_encode(token, UNRESERVED)));
         }
         let key = utf8_percent_encode(run_id, HEADER_ESCAPED).to_string();
         let headers = [("idempotency-key", key.as_str()), ("accept", "application/json")];
-        let body = match self
-            .client
-            .send(Method::GET, &url, &headers, None, ANSWER_BYTES_MAX)
-            .await
-        {
+        let body = match self.client.send(Method::GET, &url, &headers, None, ANSWER_BYTES_MAX).await {
             Ok((status, body)) => check(status).map(|()| body)?,
             Err(error @ HttpClientError::TooLarge { status, .. }) => {
                 return Err(check(status).err().unwrap_or_else(|| failure(&error)));
@@ -130,10 +112,9 @@ fn check(status: u16) -> Result<(), Failure> {
         408 => Err(Failure::transient("platform_timeout", detail)),
         425 | 429 => Err(Failure::transient("platform_throttled", detail)),
         500..=599 => Err(Failure::transient("platform_error", detail)),
-        300..=399 => Err(Failure::permanent(
-            "platform_refused",
-            detail + ", a redirect, which is not followed",
-        )),
+        300..=399 => {
+            Err(Failure::permanent("platform_refused", detail + ", a redirect, which is not followed"))
+        }
         400..=499 => Err(Failure::permanent("platform_refused", detail)),
         _ => Err(Failure::transient(PLATFORM_GARBAGE, detail)),
     }
@@ -175,11 +156,7 @@ mod tests {
 
     fn orders() -> [SubmittedOrder; 1] {
         let parameter_2 = Number::parse("2.10").unwrap();
-        [SubmittedOrder {
-            record_id: "a".into(),
-            parameter_1: "abc".into(),
-            parameter_2,
-        }]
+        [SubmittedOrder { record_id: "a".into(), parameter_1: "abc".into(), parameter_2 }]
     }
 
     fn kind(failure: &Failure) -> (&str, bool) {
@@ -211,10 +188,7 @@ mod tests {
                 200,
                 r#"{"results": true, "orders": [{"record_id": "a", "status": "accepted"}], "next": "p/2 é"}"#,
             ),
-            (
-                200,
-                r#"{"results": true, "orders": [{"record_id": "b", "status": "rejected"}]}"#,
-            ),
+            (200, r#"{"results": true, "orders": [{"record_id": "b", "status": "rejected"}]}"#),
         ])
         .await;
         platform.submit(RUN, 7, &orders()).await.unwrap();
@@ -222,11 +196,8 @@ mod tests {
         let mut after = None;
         let mut seen = Vec::new();
         loop {
-            let Answer::Ready {
-                decisions,
-                faults,
-                next,
-            } = platform.results(RUN, 1, after.as_deref()).await.unwrap()
+            let Answer::Ready { decisions, faults, next } =
+                platform.results(RUN, 1, after.as_deref()).await.unwrap()
             else {
                 panic!("not ready")
             };
@@ -256,10 +227,7 @@ mod tests {
         platform.submit("../a%\r\né", 0, &[]).await.unwrap();
         let expected = "PUT /v1/runs/..%2Fa%25%0D%0A%C3%A9/orders/0 [../a%25%0D%0A%C3%A9/0] {\"orders\":[]}";
         assert_eq!(*log.lock().unwrap(), [expected]);
-        assert_eq!(
-            platform.submit("..", 0, &[]).await.unwrap_err().reason(),
-            "run_id_unusable"
-        );
+        assert_eq!(platform.submit("..", 0, &[]).await.unwrap_err().reason(), "run_id_unusable");
     }
 
     #[tokio::test]
@@ -271,15 +239,10 @@ mod tests {
             (200, r#"{"results": false}"#),
         ])
         .await;
-        for (after, reason) in [
-            (None, "platform_error"),
-            (None, PLATFORM_GARBAGE),
-            (Some("same"), PLATFORM_GARBAGE),
-        ] {
-            assert_eq!(
-                kind(&platform.results(RUN, 0, after).await.unwrap_err()),
-                (reason, false)
-            );
+        for (after, reason) in
+            [(None, "platform_error"), (None, PLATFORM_GARBAGE), (Some("same"), PLATFORM_GARBAGE)]
+        {
+            assert_eq!(kind(&platform.results(RUN, 0, after).await.unwrap_err()), (reason, false));
         }
         assert_eq!(platform.results(RUN, 0, None).await, Ok(Answer::NotReady));
     }
@@ -308,10 +271,7 @@ mod tests {
             ("platform_error", false),
             (PLATFORM_GARBAGE, false),
         ] {
-            assert_eq!(
-                kind(&platform.submit(RUN, 0, &[]).await.unwrap_err()),
-                (reason, is_permanent)
-            );
+            assert_eq!(kind(&platform.submit(RUN, 0, &[]).await.unwrap_err()), (reason, is_permanent));
         }
         assert_eq!(platform.submit(RUN, 0, &[]).await, Ok(()));
         assert_eq!(log.lock().unwrap().len(), 9, "a redirect is not followed");
@@ -323,15 +283,8 @@ mod tests {
             client: HttpClient::new(Duration::from_millis(50)).unwrap(),
             ..platform(serve(|_| None).await)
         };
-        assert_eq!(
-            kind(&hanging.results(RUN, 0, None).await.unwrap_err()),
-            ("platform_timeout", false)
-        );
-        let away = TcpListener::bind("127.0.0.1:0")
-            .await
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        assert_eq!(kind(&hanging.results(RUN, 0, None).await.unwrap_err()), ("platform_timeout", false));
+        let away = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         assert_eq!(
             kind(&platform(away).submit(RUN, 0, &[]).await.unwrap_err()),
             ("platform_unreachable", false)
@@ -342,22 +295,12 @@ mod tests {
     async fn an_answer_that_is_too_long_is_judged_by_its_status_where_that_is_enough() {
         let long = Bytes::from(vec![b' '; ANSWER_BYTES_MAX + 1]);
         let server = serve(move |request| {
-            Some(response(
-                if request.uri().path().contains("refused") {
-                    400
-                } else {
-                    200
-                },
-                long.clone(),
-            ))
+            Some(response(if request.uri().path().contains("refused") { 400 } else { 200 }, long.clone()))
         })
         .await;
         let platform = platform(server);
         assert_eq!(platform.submit(RUN, 0, &[]).await, Ok(()));
-        assert_eq!(
-            kind(&platform.results(RUN, 0, None).await.unwrap_err()),
-            (PLATFORM_GARBAGE, false)
-        );
+        assert_eq!(kind(&platform.results(RUN, 0, None).await.unwrap_err()), (PLATFORM_GARBAGE, false));
         assert_eq!(
             kind(&platform.results("refused", 0, None).await.unwrap_err()),
             ("platform_refused", true)
@@ -370,24 +313,11 @@ mod tests {
             assert!(HttpPlatform::new(url, TIMEOUT).is_ok(), "{url}");
         }
         for url in ["http://host/?a", "https://host/#a", "http://host#"] {
-            assert_eq!(
-                HttpPlatform::new(url, TIMEOUT).unwrap_err(),
-                BaseUrlError::QueryOrFragment,
-                "{url}"
-            );
+            assert_eq!(HttpPlatform::new(url, TIMEOUT).unwrap_err(), BaseUrlError::QueryOrFragment, "{url}");
         }
-        for url in [
-            "",
-            "host",
-            "ftp://host",
-            "file:///tmp",
-            "http://secret:secret@host/",
-        ] {
+        for url in ["", "host", "ftp://host", "file:///tmp", "http://secret:secret@host/"] {
             let error = HttpPlatform::new(url, TIMEOUT).unwrap_err();
-            assert!(
-                matches!(error, BaseUrlError::Client(HttpClientError::Request(_))),
-                "{url}: {error:?}"
-            );
+            assert!(matches!(error, BaseUrlError::Client(HttpClientError::Request(_))), "{url}: {error:?}");
         }
     }
 }

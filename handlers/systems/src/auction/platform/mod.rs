@@ -63,11 +63,7 @@ impl From<&Order> for SubmittedOrder {
 }
 
 /// What stays as it is in one segment of a path: RFC 3986's unreserved characters.
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The run's id as one segment of a path.
 ///
@@ -90,10 +86,7 @@ mod tests {
     #[test]
     fn an_id_of_a_run_stays_one_segment() {
         let segment = |run_id: &str| run_segment(run_id).map(|segment| segment.to_string());
-        assert_eq!(
-            segment("2026-11-20T09:15:00.000Z").unwrap(),
-            "2026-11-20T09%3A15%3A00.000Z"
-        );
+        assert_eq!(segment("2026-11-20T09:15:00.000Z").unwrap(), "2026-11-20T09%3A15%3A00.000Z");
         assert_eq!(segment("../a b?#é").unwrap(), "..%2Fa%20b%3F%23%C3%A9");
         for unusable in ["", ".", "..", &"x".repeat(257)] {
             assert_eq!(segment(unusable).unwrap_err().reason(), "run_id_unusable");

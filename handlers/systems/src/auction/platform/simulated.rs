@@ -34,11 +34,7 @@ impl SimulatedPlatform {
     /// A platform that keeps its memory in `bucket`, decides by `seed` (see [`decide`]), and answers the first
     /// `not_ready` asks of every run with "not ready".
     pub fn new(bucket: Arc<dyn Bucket>, seed: u64, not_ready: u32) -> Self {
-        Self {
-            bucket,
-            seed,
-            not_ready,
-        }
+        Self { bucket, seed, not_ready }
     }
 }
 
@@ -71,26 +67,15 @@ impl AuctionPlatform for SimulatedPlatform {
         }
         let listed = self.bucket.list(&prefix, after, 1).await?;
         let Some(key) = listed.keys.into_iter().next() else {
-            return Ok(Answer::Ready {
-                decisions: Vec::new(),
-                faults: Vec::new(),
-                next: None,
-            });
+            return Ok(Answer::Ready { decisions: Vec::new(), faults: Vec::new(), next: None });
         };
         let garbage = |why| Failure::transient(PLATFORM_GARBAGE, format_args!("{key}: {why}"));
-        let body = self
-            .bucket
-            .get(&key)
-            .await?
-            .ok_or_else(|| garbage("it is listed, and it is not there"))?;
+        let body =
+            self.bucket.get(&key).await?.ok_or_else(|| garbage("it is listed, and it is not there"))?;
         let ids: Vec<String> = serde_json::from_slice(&body).map_err(|_| garbage("it is no page of ids"))?;
         let decisions = ids.iter().map(|record_id| decide(self.seed, record_id)).collect();
         let next = listed.next.is_some().then(|| key.clone());
-        Ok(Answer::Ready {
-            decisions,
-            faults: Vec::new(),
-            next,
-        })
+        Ok(Answer::Ready { decisions, faults: Vec::new(), next })
     }
 }
 
@@ -104,19 +89,12 @@ pub fn decide(seed: u64, record_id: &str) -> Decision {
     let is_accepted = hash & 0b11 != 0;
     let whole = 1 + (hash >> 8 & 0xffff) % 100;
     let has_decimal = hash >> 24 & 0b11 == 0 && whole < 100;
-    let power = if has_decimal {
-        format!("{whole}.{}", 1 + (hash >> 32 & 0xffff) % 9)
-    } else {
-        whole.to_string()
-    };
+    let power =
+        if has_decimal { format!("{whole}.{}", 1 + (hash >> 32 & 0xffff) % 9) } else { whole.to_string() };
     Decision {
         record_id: record_id.to_owned(),
         status: Some(if is_accepted { "accepted" } else { "rejected" }.to_owned()),
-        power: if is_accepted {
-            Number::parse(&power).ok()
-        } else {
-            None
-        },
+        power: if is_accepted { Number::parse(&power).ok() } else { None },
     }
 }
 
@@ -132,9 +110,7 @@ fn is_page(prefix: &str, key: &str) -> bool {
         .and_then(|name| name.split_once('-'))
         .is_some_and(|(page, hash)| {
             page.len() >= 8
-                && page
-                    .parse::<u32>()
-                    .is_ok_and(|number| format!("{number:08}") == page)
+                && page.parse::<u32>().is_ok_and(|number| format!("{number:08}") == page)
                 && hash.len() == 16
                 && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
         })
@@ -178,10 +154,7 @@ mod tests {
             keys.sort();
             let is_more = keys.len() > limit;
             keys.truncate(limit);
-            Ok(ObjectPage {
-                next: keys.last().filter(|_| is_more).cloned(),
-                keys,
-            })
+            Ok(ObjectPage { next: keys.last().filter(|_| is_more).cloned(), keys })
         }
     }
 
@@ -214,56 +187,31 @@ mod tests {
     fn the_seeds_decisions_are_mixed_early_and_rightly() {
         let is_accepted = |decision: &Decision| decision.status.as_deref() == Some("accepted");
         let first: Vec<_> = (1..=8).map(|n| decide(1, &format!("order-{n}"))).collect();
-        assert!(
-            first.iter().any(is_accepted) && !first.iter().all(is_accepted),
-            "{first:?}"
-        );
+        assert!(first.iter().any(is_accepted) && !first.iter().all(is_accepted), "{first:?}");
 
         let many: Vec<_> = (0..10_000).map(|n| decide(7, &format!("order-{n}"))).collect();
         let accepted = many.iter().filter(|decision| is_accepted(decision)).count();
         assert!((7_300..7_700).contains(&accepted), "{accepted}");
         let mut decimals = 0;
         for decision in &many {
-            let power = decision
-                .power
-                .as_ref()
-                .map(|power| power.as_str().parse::<f64>().unwrap());
+            let power = decision.power.as_ref().map(|power| power.as_str().parse::<f64>().unwrap());
             assert_eq!(power.is_some(), is_accepted(decision));
-            assert!(
-                power.is_none_or(|power| (1.0..=100.0).contains(&power)),
-                "{decision:?}"
-            );
+            assert!(power.is_none_or(|power| (1.0..=100.0).contains(&power)), "{decision:?}");
             decimals += usize::from(power.is_some_and(|power| power.fract() != 0.0));
         }
         assert!((1_600..2_100).contains(&decimals), "{decimals}");
         let wholes = ["1", "100"].map(|text| Number::parse(text).unwrap());
         assert!(
-            wholes
-                .iter()
-                .all(|whole| many.iter().any(|decision| decision.power.as_ref() == Some(whole)))
+            wholes.iter().all(|whole| many.iter().any(|decision| decision.power.as_ref() == Some(whole)))
         );
-        assert_ne!(
-            many,
-            (0..10_000)
-                .map(|n| decide(8, &format!("order-{n}")))
-                .collect::<Vec<_>>()
-        );
+        assert_ne!(many, (0..10_000).map(|n| decide(8, &format!("order-{n}"))).collect::<Vec<_>>());
     }
 
     #[test]
     fn decisions_do_not_change_with_the_version() {
-        let power = |n: u32| {
-            decide(1, &format!("order-{n}"))
-                .power
-                .map(|power| power.to_string())
-        };
-        let first: Vec<_> = (1..=8)
-            .map(|n| power(n).unwrap_or_else(|| "rejected".to_owned()))
-            .collect();
-        assert_eq!(
-            first,
-            ["69.1", "rejected", "9", "rejected", "56", "92", "20", "68"]
-        );
+        let power = |n: u32| decide(1, &format!("order-{n}")).power.map(|power| power.to_string());
+        let first: Vec<_> = (1..=8).map(|n| power(n).unwrap_or_else(|| "rejected".to_owned())).collect();
+        assert_eq!(first, ["69.1", "rejected", "9", "rejected", "56", "92", "20", "68"]);
     }
 
     #[tokio::test]
@@ -276,10 +224,7 @@ mod tests {
         }
         platform.submit("run", 10, &orders(&["e"])).await.unwrap();
         platform.submit("run", 1, &orders(&["c", "d"])).await.unwrap();
-        platform
-            .submit("run/", 0, &orders(&["another run's"]))
-            .await
-            .unwrap();
+        platform.submit("run/", 0, &orders(&["another run's"])).await.unwrap();
         drop(platform);
 
         let platform = SimulatedPlatform::new(bucket, 1, 0);
@@ -299,10 +244,7 @@ mod tests {
         platform.submit("../é", 3, &orders(&["a", "\"b"])).await.unwrap();
         let objects = bucket.0.lock().unwrap().clone();
         let (key, body) = objects.iter().next().unwrap();
-        assert!(
-            key.starts_with("runs/..%2F%C3%A9/00000003-") && is_page("runs/..%2F%C3%A9/", key),
-            "{key}"
-        );
+        assert!(key.starts_with("runs/..%2F%C3%A9/00000003-") && is_page("runs/..%2F%C3%A9/", key), "{key}");
         assert_eq!(body, br#"["a","\"b"]"#);
         platform.submit(&"é".repeat(128), u32::MAX, &[]).await.unwrap();
     }
@@ -314,11 +256,7 @@ mod tests {
         for polls in [0, 1] {
             assert_eq!(platform.results("run", polls, None).await, Ok(Answer::NotReady));
         }
-        let ready = Answer::Ready {
-            decisions: vec![decide(1, "a")],
-            faults: Vec::new(),
-            next: None,
-        };
+        let ready = Answer::Ready { decisions: vec![decide(1, "a")], faults: Vec::new(), next: None };
         assert_eq!(platform.results("run", 2, None).await, Ok(ready));
     }
 
@@ -338,26 +276,16 @@ mod tests {
             &format!("runs/run/00000000-{hash}"),
         ] {
             let failure = platform.results("run", 0, Some(token)).await.unwrap_err();
-            assert_eq!(
-                (failure.reason(), failure.is_permanent()),
-                ("platform_refused", true),
-                "{token}"
-            );
+            assert_eq!((failure.reason(), failure.is_permanent()), ("platform_refused", true), "{token}");
         }
     }
 
     #[tokio::test]
     async fn an_object_that_is_no_page_is_garbage() {
         let bucket = Arc::new(TestBucket::default());
-        bucket
-            .put_if_absent("runs/run/00000000-0123456789abcdef.json", b"{}".to_vec())
-            .await
-            .unwrap();
+        bucket.put_if_absent("runs/run/00000000-0123456789abcdef.json", b"{}".to_vec()).await.unwrap();
         let platform = SimulatedPlatform::new(bucket, 1, 0);
         let failure = platform.results("run", 0, None).await.unwrap_err();
-        assert_eq!(
-            (failure.reason(), failure.is_permanent()),
-            (PLATFORM_GARBAGE, false)
-        );
+        assert_eq!((failure.reason(), failure.is_permanent()), (PLATFORM_GARBAGE, false));
     }
 }

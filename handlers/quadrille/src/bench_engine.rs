@@ -1,0 +1,254 @@
+//! `quadrille bench --serve`: the engine behind the contract of a comparison with other engines, so that all are measured
+//! by one driver in one run. Batches come in on one port, statistics go out on another; the platform is in the process and
+//! answers "not ready" a given number of times per run, then accepts all orders but those whose id ends in 7.
+//!
+//! Environment: `PORT`, `STATS_PORT`, `DATA_DIR`, `RESULTS_DIR`, `NOT_READY`, `POLL_DELAY_MS`; `EVERY_MS`, the time between
+//! two runs (0: one for each batch).
+
+use crate::{
+    error::CommandError,
+    print::line,
+    up::{loopback, signal},
+};
+use async_trait::async_trait;
+use quadrille::{
+    Backoff, Failure, Observation, Pipeline, Verdict,
+    auction::Number,
+    engine::trigger,
+    http::{Method, Problem, Request, Response},
+    local::{AlarmPolicy, Local, Server, ServerConfig, Service},
+    port::{Bucket, ObjectPage, PortError, SystemClock, SystemRandom},
+};
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use systems::auction::{
+    KICKOFF, Settings, auction,
+    platform::{Answer, AuctionPlatform, Decision, SubmittedOrder},
+    results::RESULTS_BUCKET,
+};
+use tokio::sync::broadcast;
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn variable<T: std::str::FromStr>(name: &str, default: T) -> Result<T, CommandError> {
+    match std::env::var(name) {
+        Err(_) => Ok(default),
+        Ok(text) => text.parse().map_err(|_| CommandError::Usage(format!("{name} is not a number"))),
+    }
+}
+
+fn nanoseconds() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The platform of the comparison.
+struct Platform {
+    not_ready: u32,
+    pages: Mutex<HashMap<String, Vec<Vec<String>>>>,
+}
+
+#[async_trait]
+impl AuctionPlatform for Platform {
+    async fn submit(&self, run_id: &str, _: u32, orders: &[SubmittedOrder]) -> Result<(), Failure> {
+        let page = orders.iter().map(|order| order.record_id.clone()).collect();
+        locked(&self.pages).entry(run_id.to_owned()).or_default().push(page);
+        Ok(())
+    }
+
+    async fn results(&self, run_id: &str, polls: u32, after: Option<&str>) -> Result<Answer, Failure> {
+        if polls < self.not_ready {
+            return Ok(Answer::NotReady);
+        }
+        let number: usize = after.and_then(|after| after.parse().ok()).unwrap_or(0);
+        let mut pages = locked(&self.pages);
+        let all = pages.get_mut(run_id).map(Vec::as_mut_slice).unwrap_or_default();
+        let decide = |record_id: &String| Decision {
+            record_id: record_id.clone(),
+            status: Some(if record_id.ends_with('7') { "rejected" } else { "accepted" }.to_owned()),
+            power: Some(Number::from(1_u32)),
+        };
+        let decisions = all.get(number).into_iter().flatten().map(decide).collect();
+        let next = (number + 1 < all.len()).then(|| (number + 1).to_string());
+        Ok(Answer::Ready { decisions, faults: Vec::new(), next })
+    }
+}
+
+/// The results' folder as the contract wants it: one file an order, named after it.
+struct Flat(Arc<dyn Bucket>);
+
+#[async_trait]
+impl Bucket for Flat {
+    async fn put_if_absent(&self, key: &str, body: Vec<u8>) -> Result<bool, PortError> {
+        let name =
+            key.strip_prefix("orders/order_").and_then(|name| name.split_once('_')).map_or(key, |(_, id)| id);
+        self.0.put_if_absent(name, body).await
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, PortError> {
+        self.0.get(key).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<ObjectPage, PortError> {
+        self.0.list(prefix, after, limit).await
+    }
+}
+
+/// What is told of the orders that reached an end.
+#[derive(Default)]
+struct Finished {
+    accepted: u64,
+    rejected: u64,
+    last: u64,
+    latencies_ms: Vec<f64>,
+    began: HashMap<String, u64>,
+}
+
+impl Finished {
+    #[allow(clippy::cast_precision_loss)] // a latency in nanoseconds
+    fn count(&mut self, step: &Observation) {
+        let now = nanoseconds();
+        match step.verdict {
+            Verdict::Done => self.accepted += 1,
+            Verdict::DeadLetter(_) => self.rejected += 1,
+            _ => return,
+        }
+        self.last = now;
+        if let Some(began) = self.began.remove(&step.subject) {
+            self.latencies_ms.push(now.saturating_sub(began) as f64 / 1e6);
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a percentile's place
+    fn tell(&self, skip: usize) -> Value {
+        let mut latencies: Vec<f64> = self.latencies_ms.iter().skip(skip).copied().collect();
+        latencies.sort_by(f64::total_cmp);
+        let at = |share: f64| {
+            latencies.get(((latencies.len() as f64 * share) as usize).min(latencies.len().saturating_sub(1)))
+        };
+        json!({ "done": self.accepted + self.rejected, "accepted": self.accepted, "rejected": self.rejected,
+            "last_done_ns": self.last, "p50_ms": at(0.5), "p99_ms": at(0.99) })
+    }
+}
+
+#[derive(Deserialize)]
+struct Batch {
+    t0_ns: u64,
+    orders: Box<RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    record_id: String,
+}
+
+/// Takes batches.
+struct Ingest {
+    pipeline: Pipeline,
+    finished: Arc<Mutex<Finished>>,
+    kickoff: bool,
+}
+
+impl Ingest {
+    async fn take(&self, request: Request) -> Result<Response, Failure> {
+        let malformed = |error| Failure::permanent("malformed", error);
+        let batch: Batch = serde_json::from_slice(&request.body).map_err(malformed)?;
+        let named: Vec<Named> = serde_json::from_str(batch.orders.get()).map_err(malformed)?;
+        locked(&self.finished).began.extend(named.into_iter().map(|order| (order.record_id, batch.t0_ns)));
+        let body = batch.orders.get().to_owned().into_bytes().into();
+        let posted = self.pipeline.respond(Method::Post, "/orders", Request { body, ..request }).await;
+        if self.kickoff {
+            trigger(&self.pipeline, KICKOFF, self.pipeline.ports().clock.now()).await?;
+        }
+        posted.ok_or_else(|| Failure::permanent("no_route", "orders can't be posted"))
+    }
+}
+
+impl Service for Ingest {
+    async fn respond(&self, _: &str, _: &str, request: Request) -> Response {
+        self.take(request)
+            .await
+            .unwrap_or_else(|failure| Problem::new(400, failure.reason(), failure.detail()).into())
+    }
+}
+
+struct Statistics(Arc<Mutex<Finished>>);
+
+impl Service for Statistics {
+    async fn respond(&self, _: &str, _: &str, request: Request) -> Response {
+        let skip = request.query.strip_prefix("skip=").and_then(|skip| skip.parse().ok()).unwrap_or(0);
+        Response::json(200, &locked(&self.0).tell(skip))
+    }
+}
+
+/// Runs until it is told to stop.
+pub async fn serve() -> Result<(), CommandError> {
+    let text = |name: &str| {
+        std::env::var(name)
+            .map_err(|_| CommandError::Usage(format!("the environment variable {name} is missing")))
+    };
+    let (data, results) = (text("DATA_DIR")?, text("RESULTS_DIR")?);
+    let every: u64 = variable("EVERY_MS", 20)?;
+    let wait = Duration::from_millis(variable("POLL_DELAY_MS", 0)?);
+    let settings = Settings {
+        every: Duration::from_millis(if every == 0 { 86_400_000 } else { every }),
+        poll_backoff: Backoff { initial: wait, max: wait, multiplier: 1.0, jitter: 0.0 },
+        ..Settings::default()
+    };
+    let platform = Arc::new(Platform { not_ready: variable("NOT_READY", 2)?, pages: Mutex::default() });
+    let choreography = auction(&settings, platform, vec![("notify_none".into(), Arc::new(Nobody))])?;
+    let mut local =
+        Local::open(Path::new(&data), choreography.model(), Arc::new(SystemClock), Arc::new(SystemRandom))?;
+    let bucket =
+        quadrille::local::bucket(Path::new(&results)).map_err(CommandError::io("the results' folder"))?;
+    local.ports_mut().buckets.insert(RESULTS_BUCKET.to_owned(), Arc::new(Flat(bucket)));
+    let pipeline = local.pipeline(&choreography);
+    let engine = local.start(&pipeline, AlarmPolicy::default());
+    let finished: Arc<Mutex<Finished>> = Arc::default();
+    let (mut steps, counting) = (pipeline.observe(), Arc::clone(&finished));
+    tokio::spawn(async move {
+        loop {
+            match steps.recv().await {
+                Ok(step) if step.step == "store_result" => locked(&counting).count(&step),
+                Ok(_) => {}
+                Err(broadcast::error::RecvError::Lagged(missed)) => {
+                    tracing::error!(missed, "orders were not counted")
+                }
+                Err(broadcast::error::RecvError::Closed) => return,
+            }
+        }
+    });
+    let ended = signal()?;
+    let at = |port: u16| {
+        let mut config = loopback();
+        config.address.set_port(port);
+        ServerConfig { ..config }
+    };
+    let ingest = Ingest { pipeline, finished: Arc::clone(&finished), kickoff: every == 0 };
+    let ingest = Server::bind(at(variable("PORT", 9_080)?), ingest).await?;
+    let statistics = Server::bind(at(variable("STATS_PORT", 9_081)?), Statistics(finished)).await?;
+    line(format_args!("listening on http://{}", ingest.local_addr()));
+    tokio::spawn(ingest.run(std::future::pending()));
+    tokio::spawn(statistics.run(std::future::pending()));
+    ended.await;
+    engine.stop().await;
+    Ok(())
+}
+
+/// Alarms of a comparison interest nobody.
+struct Nobody;
+
+#[async_trait]
+impl systems::notify::Notifier for Nobody {
+    async fn notify(&self, _: &quadrille::Alert) -> Result<(), Failure> {
+        Ok(())
+    }
+}

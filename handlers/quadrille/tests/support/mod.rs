@@ -1,0 +1,586 @@
+//! What the end-to-end tests share: the engine as a process, commands, a plain HTTP client, and what can be read from
+//! outside. Nothing here sleeps to let something happen; whoever waits, waits for a condition, and not for ever.
+#![allow(dead_code)] // Each test binary uses a part of it.
+
+pub mod server;
+
+use quadrille::auction::{Number, OrderStatus};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, value::RawValue};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::{self, BufRead as _, BufReader, ErrorKind, Read, Write as _},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Condvar, Mutex, MutexGuard},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+/// How long anything may take before a test gives up on it. No test takes this long unless it fails.
+pub const BOUND: Duration = Duration::from_secs(60);
+
+/// How long a condition that nothing announces is left alone between two looks at it.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+pub const POLL: &str = "auction-poll";
+pub const POLL_DEAD: &str = "auction-poll-dlq";
+pub const RESULTS: &str = "auction-results";
+pub const RESULTS_DEAD: &str = "auction-results-dlq";
+
+/// Looks until there is something to see, and returns it.
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(began.elapsed() < BOUND, "not within {BOUND:?}: {what}");
+        thread::park_timeout(LOOK_EVERY);
+    }
+}
+
+/// The `quadrille` command, with none of the variables that the caller's environment may set.
+pub fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quadrille"));
+    command.args(args);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("QUADRILLE_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// What a command left behind.
+#[derive(Debug)]
+pub struct Done {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Done {
+    /// Its output, which has to be that of a success.
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, 0, "{self:?}");
+        self.out
+    }
+
+    /// The last line of its output as JSON.
+    pub fn json(self) -> Value {
+        let out = self.ok();
+        let last = out.lines().last().unwrap_or_default();
+        serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {out}"))
+    }
+}
+
+/// Runs a command to its end, with nothing on its standard input.
+pub fn quadrille(args: &[&str]) -> Done {
+    run(command(args), b"")
+}
+
+/// Runs a command on a data folder.
+pub fn on(folder: &Path, args: &[&str]) -> Done {
+    let mut command = command(args);
+    command.arg("--data").arg(folder);
+    run(command, b"")
+}
+
+/// Runs a command to its end with `input` on its standard input.
+pub fn run(mut command: Command, input: &[u8]) -> Done {
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (out, err) = (text_of(child.stdout.take().unwrap()), text_of(child.stderr.take().unwrap()));
+    let mut stdin = child.stdin.take().unwrap();
+    // A command that fails before it has read its input closes it.
+    let _: io::Result<()> = stdin.write_all(input);
+    drop(stdin);
+    let status = ended(&mut child, "a command's end");
+    Done { code: status.code().unwrap_or(-1), out: out.join().unwrap(), err: err.join().unwrap() }
+}
+
+fn text_of(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
+    thread::spawn(move || {
+        let mut text = Vec::new();
+        from.read_to_end(&mut text).unwrap();
+        String::from_utf8(text).expect("what a command prints is UTF-8")
+    })
+}
+
+fn ended(child: &mut Child, what: &str) -> ExitStatus {
+    let began = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if began.elapsed() > BOUND {
+            child.kill().unwrap();
+            panic!("not within {BOUND:?}: {what}");
+        }
+        thread::park_timeout(LOOK_EVERY);
+    }
+}
+
+/// The lines of a process's output, as they come.
+#[derive(Clone, Default)]
+pub struct Lines(Arc<(Mutex<Seen>, Condvar)>);
+
+#[derive(Default)]
+struct Seen {
+    lines: Vec<String>,
+    is_over: bool,
+}
+
+impl Lines {
+    fn of(from: impl Read + Send + 'static) -> Self {
+        let lines = Self::default();
+        let seen = lines.clone();
+        thread::spawn(move || {
+            for line in BufReader::new(from).lines() {
+                let Ok(line) = line else { break };
+                seen.seen().lines.push(line);
+                seen.0.1.notify_all();
+            }
+            seen.seen().is_over = true;
+            seen.0.1.notify_all();
+        });
+        lines
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.0.0.lock().unwrap()
+    }
+
+    /// The first line that `find` takes something from; none where the output ends without it.
+    pub fn find<T>(&self, find: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let mut seen = self.seen();
+        loop {
+            if let Some(found) = seen.lines.iter().find_map(|line| find(line)) {
+                return Some(found);
+            }
+            if seen.is_over {
+                return None;
+            }
+            let (next, waited) = self.0.1.wait_timeout(seen, BOUND).unwrap();
+            assert!(!waited.timed_out(), "not within {BOUND:?}: a line of output");
+            seen = next;
+        }
+    }
+
+    /// All there is, once there will be no more.
+    pub fn whole(&self) -> String {
+        let mut seen = self.seen();
+        while !seen.is_over {
+            let (next, waited) = self.0.1.wait_timeout(seen, BOUND).unwrap();
+            assert!(!waited.timed_out(), "not within {BOUND:?}: the end of the output");
+            seen = next;
+        }
+        seen.lines.join("\n")
+    }
+
+    /// All there is by now.
+    pub fn so_far(&self) -> Vec<String> {
+        self.seen().lines.clone()
+    }
+}
+
+/// `quadrille up` in a process of its own, which is killed when this is dropped.
+pub struct Engine {
+    child: Child,
+    pub folder: PathBuf,
+    /// `host:port`.
+    pub address: String,
+    pub out: Lines,
+    pub err: Lines,
+}
+
+impl Engine {
+    /// Starts the service on `folder` and a free port; its schedule does nothing of itself unless `args` say so.
+    pub fn up(folder: &Path, args: &[&str]) -> Self {
+        Self::start(Self::command(folder, args), folder)
+    }
+
+    /// The command that [`up`](Self::up) starts.
+    pub fn command(folder: &Path, args: &[&str]) -> Command {
+        let mut command = command(&["up", "--port", "0", "--data"]);
+        command.arg(folder).args(args);
+        if !args.contains(&"--every") {
+            command.args(["--every", "336h"]);
+        }
+        command
+    }
+
+    /// Starts a command that is expected to say where it listens.
+    pub fn start(mut command: Command, folder: &Path) -> Self {
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (out, err) = (Lines::of(child.stdout.take().unwrap()), Lines::of(child.stderr.take().unwrap()));
+        let mut engine = Self { child, folder: folder.to_owned(), address: String::new(), out, err };
+        let listening = engine.out.find(|line| Some(line.strip_prefix("listening on http://")?.to_owned()));
+        engine.address = listening.unwrap_or_else(|| panic!("it did not start: {}", engine.err.whole()));
+        engine
+    }
+
+    /// Sends a request with a JSON body, or none; the answer has to come.
+    pub fn ask(&self, method: &str, path: &str, body: Option<&[u8]>) -> Answer {
+        ask(&self.address, method, path, &[], body).unwrap()
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, None)
+    }
+
+    pub fn post(&self, body: &str) -> Answer {
+        self.ask("POST", "/orders", Some(body.as_bytes()))
+    }
+
+    /// Posts orders that have to be taken as new ones.
+    pub fn take(&self, orders: &[Order]) {
+        for orders in orders.chunks(1_000) {
+            let answer = self.post(&body(orders));
+            assert_eq!(answer.status, 202, "{}", answer.text());
+            let rows = answer.json();
+            let outcomes: Vec<&str> = rows["results"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|row| row["outcome"].as_str().unwrap())
+                .collect();
+            assert_eq!(outcomes, vec!["stored"; orders.len()]);
+        }
+    }
+
+    /// An order as the API tells of it.
+    pub fn order(&self, record_id: &str) -> Value {
+        let answer = self.get(&format!("/orders/{}", encoded(record_id)));
+        assert_eq!(answer.status, 200, "{record_id}: {}", answer.text());
+        answer.json()
+    }
+
+    /// Starts a run; returns its id.
+    pub fn kickoff(&self) -> String {
+        let started = on(&self.folder, &["kickoff", "--json"]).json();
+        started["run_id"].as_str().unwrap().to_owned()
+    }
+
+    /// The queues by name, as `quadrille queues` tells of them.
+    pub fn queues(&self) -> BTreeMap<String, Value> {
+        let queues = self.get("/_quadrille/queues").json();
+        let named = |queue: &Value| (queue["name"].as_str().unwrap().to_owned(), queue.clone());
+        queues.as_array().unwrap().iter().map(named).collect()
+    }
+
+    /// A run as it is kept, with its trail.
+    pub fn run(&self, run_id: &str) -> Option<Value> {
+        let answer = self.get(&format!("/_quadrille/run?run_id={}", encoded(run_id)));
+        (answer.status == 200).then(|| answer.json())
+    }
+
+    /// Dead letters of a queue.
+    pub fn dead_letters(&self, queue: &str) -> Vec<Value> {
+        dead_letters(&self.folder, queue)
+    }
+
+    /// Waits until `orders` orders in all have reached an end and no message of theirs is under way.
+    pub fn settled(&self, orders: usize) {
+        eventually(&format!("{orders} orders at their ends"), || {
+            let queues = self.queues();
+            let is_empty =
+                |name: &str| ["visible", "in_flight", "delayed"].iter().all(|kind| queues[name][kind] == 0);
+            let dead = queues[RESULTS]["dead"].as_u64().unwrap();
+            let ends = filed(&self.folder).len() + usize::try_from(dead).unwrap();
+            assert!(ends <= orders, "{ends} ends of {orders} orders");
+            (ends == orders && is_empty(POLL) && is_empty(RESULTS)).then_some(())
+        });
+    }
+
+    /// Asks the process to end, and does not wait for it.
+    pub fn ask_to_end(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+    }
+
+    /// Waits until the process has ended by itself.
+    pub fn ended(mut self) -> Done {
+        let status = ended(&mut self.child, "the engine's end");
+        Done { code: status.code().unwrap_or(-1), out: self.out.whole(), err: self.err.whole() }
+    }
+
+    /// SIGTERM, which it has to obey with success.
+    pub fn terminate(self) -> Done {
+        self.ask_to_end();
+        let done = self.ended();
+        assert_eq!(done.code, 0, "{done:?}");
+        done
+    }
+
+    /// `kill -9`: no code of the process runs any more.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // It may have ended; if not, it must not outlive its test.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An answer over HTTP.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    /// By name in lower case.
+    pub headers: BTreeMap<String, String>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    /// The problem of an error (RFC 9457), which has to be one.
+    pub fn problem(&self) -> Value {
+        assert_eq!(self.headers["content-type"], "application/problem+json", "{}", self.text());
+        let problem = self.json();
+        assert_eq!(problem["status"], self.status, "{problem}");
+        problem
+    }
+}
+
+/// Sends one request on a connection of its own. `headers` are added to those that every request needs, and stand for
+/// those of the same name.
+///
+/// # Errors
+/// No whole answer came.
+pub fn ask(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Option<&[u8]>,
+) -> io::Result<Answer> {
+    let length = body.unwrap_or_default().len().to_string();
+    let mut all = BTreeMap::from([
+        ("host", address),
+        ("connection", "close"),
+        ("content-length", &length),
+        ("content-type", "application/json"),
+    ]);
+    all.extend(headers.iter().copied());
+    let mut request = format!("{method} {path} HTTP/1.1\r\n");
+    for (name, value) in all {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    request.push_str("\r\n");
+    let mut request = request.into_bytes();
+    request.extend_from_slice(body.unwrap_or_default());
+    exchange(address, &request)
+}
+
+/// Sends bytes and reads the answer.
+///
+/// # Errors
+/// No whole answer came.
+pub fn exchange(address: &str, request: &[u8]) -> io::Result<Answer> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(BOUND))?;
+    stream.set_write_timeout(Some(BOUND))?;
+    // One that is refused before it is read to its end may not be taken whole; the answer says so.
+    let written = stream.write_all(request);
+    let answer = read_answer(&mut stream);
+    answer.or_else(|error| written.and(Err(error)))
+}
+
+/// Reads an answer that ends with its connection.
+///
+/// # Errors
+/// It is not whole.
+pub fn read_answer(stream: &mut TcpStream) -> io::Result<Answer> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    let cut = || io::Error::from(ErrorKind::UnexpectedEof);
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").ok_or_else(cut)?;
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let mut lines = head.split("\r\n");
+    let status = lines.next().and_then(|line| line.split(' ').nth(1));
+    let status = status.and_then(|status| status.parse().ok()).ok_or_else(cut)?;
+    let headers: BTreeMap<String, String> = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
+    let body = bytes[end + 4..].to_vec();
+    match headers.get("content-length").map(|length| length.parse::<usize>()) {
+        Some(Ok(length)) if body.len() == length => Ok(Answer { status, headers, body }),
+        _ => Err(cut()),
+    }
+}
+
+/// A part of a path, percent-encoded.
+pub fn encoded(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+/// An order to post.
+#[derive(Clone, Debug)]
+pub struct Order {
+    pub record_id: String,
+    pub parameter_1: String,
+    /// A number as it is written.
+    pub parameter_2: String,
+}
+
+impl Order {
+    pub fn new(
+        record_id: impl Into<String>,
+        parameter_1: impl Into<String>,
+        parameter_2: impl Into<String>,
+    ) -> Self {
+        Self { record_id: record_id.into(), parameter_1: parameter_1.into(), parameter_2: parameter_2.into() }
+    }
+
+    pub fn json(&self) -> String {
+        let text = |text: &str| serde_json::to_string(text).unwrap();
+        let (id, one) = (text(&self.record_id), text(&self.parameter_1));
+        format!(r#"{{"record_id":{id},"parameter_1":{one},"parameter_2":{}}}"#, self.parameter_2)
+    }
+}
+
+/// `count` orders with ids that begin with `prefix`.
+pub fn orders(prefix: &str, count: usize) -> Vec<Order> {
+    (1..=count)
+        .map(|number| Order::new(format!("{prefix}{number}"), format!("plant {number}"), number.to_string()))
+        .collect()
+}
+
+/// The body that posts orders.
+pub fn body(orders: &[Order]) -> String {
+    let orders: Vec<String> = orders.iter().map(Order::json).collect();
+    format!("[{}]", orders.join(","))
+}
+
+/// What the simulated platform decides of an order, and the power it gives.
+pub fn decision(seed: u64, record_id: &str) -> (OrderStatus, Option<Number>) {
+    let decision = systems::auction::platform::decide(seed, record_id);
+    let status = match decision.status.as_deref() {
+        Some("accepted") => OrderStatus::Accepted,
+        Some("rejected") => OrderStatus::Rejected,
+        other => panic!("the simulated platform knows no status {other:?}"),
+    };
+    (status, decision.power)
+}
+
+/// The ids that the simulated platform accepts, and those that it rejects.
+pub fn expected(seed: u64, orders: &[Order]) -> (BTreeSet<String>, BTreeSet<String>) {
+    let ids = orders.iter().map(|order| order.record_id.clone());
+    ids.partition(|id| decision(seed, id).0 == OrderStatus::Accepted)
+}
+
+/// A JSON object's members, each value in the text it is written in.
+pub fn members(object: &[u8]) -> BTreeMap<String, String> {
+    let members: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(object).unwrap();
+    members.into_iter().map(|(name, value)| (name, value.get().to_owned())).collect()
+}
+
+/// What is filed: the result bucket's objects by key, read from its folder.
+pub fn filed(folder: &Path) -> BTreeMap<String, PathBuf> {
+    let bucket = folder.join("bucket/order-results");
+    files(&bucket)
+        .into_iter()
+        .map(|path| (path.strip_prefix(&bucket).unwrap().to_owned(), path))
+        .filter(|(place, _)| !place.starts_with(".partial"))
+        .map(|(place, path)| (key_of(place.to_str().unwrap()), path))
+        .collect()
+}
+
+/// The filed objects by the `record_id` inside them; there must be one of each.
+pub fn filed_by_id(folder: &Path) -> BTreeMap<String, (String, Vec<u8>)> {
+    let mut by_id = BTreeMap::new();
+    for (key, path) in filed(folder) {
+        let body = fs::read(path).unwrap();
+        let id: String = serde_json::from_str(&members(&body)["record_id"]).unwrap();
+        let earlier = by_id.insert(id.clone(), (key.clone(), body));
+        assert!(earlier.is_none(), "{id:?} is filed twice: {key} and {:?}", earlier.map(|(key, _)| key));
+    }
+    by_id
+}
+
+/// The key of an object by where its file lies: `==` at a directory's end says that the name goes on, `=XX` stands for a
+/// byte.
+fn key_of(place: &str) -> String {
+    let place = place.replace("==/", "");
+    let mut key = Vec::new();
+    let mut rest = place.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        match (byte, after) {
+            (b'=', [high, low, after @ ..]) => {
+                let hex = [*high, *low];
+                key.push(u8::from_str_radix(std::str::from_utf8(&hex).unwrap(), 16).unwrap());
+                rest = after;
+            }
+            _ => {
+                key.push(*byte);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8(key).unwrap()
+}
+
+/// Every file below a folder. One that vanishes meanwhile is passed over.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else {
+            continue;
+        };
+        for entry in entries {
+            let Ok(entry) = entry else { continue };
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => folders.push(entry.path()),
+                Ok(_) => found.push(entry.path()),
+                Err(_) => {}
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Dead letters of a queue, as `quadrille dlq list` tells of them.
+pub fn dead_letters(folder: &Path, queue: &str) -> Vec<Value> {
+    let letters = on(folder, &["dlq", "list", "--queue", queue, "--json"]).json();
+    letters.as_array().unwrap().clone()
+}
+
+/// The orders of dead letters, sorted, each as often as it is there.
+pub fn subjects(letters: &[Value]) -> Vec<String> {
+    let mut subjects: Vec<String> =
+        letters.iter().map(|letter| letter["subject"].as_str().unwrap_or("-").to_owned()).collect();
+    subjects.sort();
+    subjects
+}
+
+/// The texts of a trail, in their order.
+pub fn whats(trail: &Value) -> Vec<String> {
+    let entries = trail.as_array().unwrap().iter();
+    entries.map(|entry| entry["what"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The notifications in the data folder, one for each line of the file, each of which has to be whole.
+pub fn notifications(folder: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(folder.join("notifications.jsonl")).unwrap_or_default();
+    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    whole.map(|line| serde_json::from_str(line).unwrap()).collect()
+}
