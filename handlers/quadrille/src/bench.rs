@@ -113,7 +113,7 @@ pub async fn bench(args: Bench) -> Result<(), CommandError> {
     }
     let single = one_by_one(&args).await?;
     if args.json {
-        line(&json!({ "throughput": rows, "single": single }));
+        line(json!({ "throughput": rows, "single": single }));
     } else {
         line(format_args!(
             "one order when idle: p50 {:.1} ms, p99 {:.1} ms from POST to file or dead letter ({} asks); idle processor {:.2} %",

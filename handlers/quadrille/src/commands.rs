@@ -26,11 +26,8 @@ const WALK_PAGE: u64 = 100;
 
 pub async fn post(args: Post) -> Result<(), CommandError> {
     let text = read(&args.file).await?;
-    let orders: Vec<Box<RawValue>> = match serde_json::from_str(&text) {
-        Ok(orders) => orders,
-        // The API says what is wrong, and where.
-        Err(_) => Vec::new(),
-    };
+    // What is no array is sent as it is: the API says what is wrong, and where.
+    let orders: Vec<Box<RawValue>> = serde_json::from_str(&text).unwrap_or_default();
     let client = Client::open(&args.target)?;
     let mut batches: Vec<Vec<u8>> = Vec::new();
     if orders.len() <= ORDERS_PER_REQUEST_MAX {
@@ -63,7 +60,7 @@ pub async fn post(args: Post) -> Result<(), CommandError> {
     }
     let [(_, stored), (_, unchanged), (_, conflict)] = counts;
     if args.target.json {
-        line(&json!({ "stored": stored, "unchanged": unchanged, "conflict": conflict }));
+        line(json!({ "stored": stored, "unchanged": unchanged, "conflict": conflict }));
     } else {
         line(format_args!("{stored} stored, {unchanged} unchanged, {conflict} in conflict"));
     }
@@ -379,7 +376,7 @@ async fn walk(args: DlqMove, act: &str) -> Result<(), CommandError> {
         });
         let count = count.await?;
         if json {
-            line(&json!({ "dry_run": true, done: count }));
+            line(json!({ "dry_run": true, done: count }));
         } else {
             line(format_args!("{count} dead letter(s) would be {done}; nothing was changed"));
         }
@@ -415,7 +412,7 @@ async fn walk(args: DlqMove, act: &str) -> Result<(), CommandError> {
     }
     progress.clear();
     if options.target.json {
-        line(&json!({ "dry_run": false, done: moved, "examined": examined }));
+        line(json!({ "dry_run": false, done: moved, "examined": examined }));
     } else {
         line(format_args!("{moved} dead letter(s) {done}, {examined} looked at"));
     }

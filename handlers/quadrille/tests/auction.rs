@@ -154,11 +154,18 @@ fn an_id_is_data_and_never_a_path() {
         "\u{202e}nosj.x".to_owned(),
     ];
     let all: Vec<Order> = ids.iter().map(|id| Order::new(id, "abc", "1")).collect();
-    let (accepted, rejected) = expected(SEED, &all);
-    assert!(accepted.len() > 5 && rejected.len() > 2);
+    // A seed by which the most hostile ones are filed, and a few others are not.
+    let hostile = [&ids[..6], &ids[16..20]].concat();
+    let decides = |seed: &u64| {
+        let (accepted, rejected) = expected(*seed, &all);
+        hostile.iter().all(|id| accepted.contains(id)) && rejected.len() > 2
+    };
+    let seed = (0..).find(decides).unwrap();
+    let (accepted, rejected) = expected(seed, &all);
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("a/b/data");
-    let engine = Engine::up(&folder, &["--seed", "7", "--backoff", "10ms", "--not-ready", "0"]);
+    let seed = seed.to_string();
+    let engine = Engine::up(&folder, &["--seed", &seed, "--backoff", "10ms", "--not-ready", "0"]);
     engine.take(&all);
     engine.kickoff();
     engine.settled(all.len());
@@ -185,7 +192,7 @@ fn an_id_is_data_and_never_a_path() {
     }
     for unknown in ["x", "../x", "/etc/passwd/", "É", "CASE", "nobody's"] {
         let answer = engine.get(&format!("/orders/{}", encoded(unknown)));
-        assert_eq!((answer.status, &answer.problem()["title"].is_string()), (404, &true), "{unknown}");
+        assert_eq!((answer.status, answer.problem()["title"].is_string()), (404, true), "{unknown}");
     }
     // A name that is not UTF-8 is no order's.
     assert_eq!(engine.get("/orders/%ff%fe").status, 404);
@@ -217,9 +224,8 @@ fn an_order_sent_again_changes_nothing() {
         Order::new("c", "new", "1"),
         Order::new("a", "abc", "4.0001"),
         Order::new("b", "DEF", "2.1"),
-        b.clone(),
+        Order::new("d", "new", "1"),
     ];
-    let other = [&other[..3], &[Order::new("d", "new", "1")]].concat();
     let conflict = engine.post(&body(&other));
     assert_eq!(conflict.status, 409);
     assert_eq!(
