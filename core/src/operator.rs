@@ -4,7 +4,7 @@
 
 use crate::{
     DeadLetter, Failure, Pipeline, Timestamp,
-    port::{Depth, Message, Queue},
+    port::{Depth, Message, Queue, Receipt},
 };
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
@@ -69,7 +69,7 @@ pub struct DeadLetterPage {
 }
 
 /// What one call of a redrive or purge did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moved {
     /// Letters looked at.
     pub examined: u64,
@@ -77,6 +77,10 @@ pub struct Moved {
     pub moved: u64,
     /// Nothing was left to look at.
     pub done: bool,
+    /// The receipts of those looked at and left. They stay hidden for a while, so that the walk goes on behind them; when
+    /// it is over, [`give_back`] shows them again.
+    #[serde(default)]
+    pub passed_over: Vec<String>,
 }
 
 /// What is done with the dead letters that a walk meets.
@@ -147,7 +151,8 @@ pub async fn dead_letters(
     Ok(page)
 }
 
-/// Redrives or purges up to `limit` dead letters of `queue` (500 at most a call). Call it again until it is done.
+/// Redrives or purges up to `limit` dead letters of `queue` (500 at most a call). Call it again until it is done, then
+/// [`give_back`] what all the calls passed over.
 ///
 /// # Errors
 /// `no_such_queue`, or a [`Failure`] of a queue: what was not sent on is still there.
@@ -165,8 +170,9 @@ pub async fn walk(
     if messages.is_empty() {
         return Ok(Moved { done: true, ..Moved::default() });
     }
-    let chosen: Vec<Message> =
-        messages.into_iter().filter(|message| filter.takes(&DeadLetter::read(message))).collect();
+    let (chosen, left): (Vec<Message>, Vec<Message>) =
+        messages.into_iter().partition(|message| filter.takes(&DeadLetter::read(message)));
+    let mut passed_over: Vec<String> = left.into_iter().map(|message| message.receipt.0).collect();
     let mut gone = Vec::with_capacity(chosen.len());
     match act {
         Act::Purge => gone.extend(chosen.into_iter().map(|message| message.receipt)),
@@ -177,12 +183,24 @@ pub async fn walk(
                 match sent {
                     Ok(()) => gone.push(message.receipt),
                     Err(error) => {
-                        tracing::warn!(queue, id = %message.id, %error, "a dead letter could not be sent back; it stays")
+                        tracing::warn!(queue, id = %message.id, %error, "a dead letter could not be sent back; it stays");
+                        passed_over.push(message.receipt.0);
                     }
                 }
             }
         }
     }
     dead.delete(&gone).await?;
-    Ok(Moved { examined, moved: gone.len() as u64, done: false })
+    Ok(Moved { examined, moved: gone.len() as u64, done: false, passed_over })
+}
+
+/// Shows dead letters of `queue` again that a walk passed over, by their receipts.
+///
+/// # Errors
+/// `no_such_queue`, or a [`Failure`] of the queue: what was not given back shows itself again a little later.
+pub async fn give_back(pipeline: &Pipeline, queue: &str, receipts: Vec<String>) -> Result<(), Failure> {
+    let (dead, _) = dead_letter_queue(pipeline, queue)?;
+    let receipts: Vec<(Receipt, Duration)> =
+        receipts.into_iter().map(|receipt| (Receipt(receipt), Duration::ZERO)).collect();
+    Ok(dead.extend(&receipts).await?)
 }

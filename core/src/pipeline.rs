@@ -102,6 +102,15 @@ struct Work<'a> {
     envelope: Option<Envelope<Box<RawValue>>>,
 }
 
+/// A batch in work.
+struct Batch<'a> {
+    works: Vec<Work<'a>>,
+    failed: Vec<(usize, Failure)>,
+    notes: Vec<Option<String>>,
+    /// When the step's timeout, which is for the whole batch, is over.
+    end: Timestamp,
+}
+
 /// A message that was decoded and waits for its turn.
 struct Task {
     at: usize,
@@ -231,11 +240,17 @@ impl Pipeline {
             carried: Carried::default(),
         };
         let call = self.call(&route.step, Arc::new(about));
-        let answered = tokio::time::timeout(route.timeout, handler.call(request, call)).await;
+        let clock = &self.ports.clock;
+        let answered = tokio::select! {
+            biased;
+            answered = handler.call(request, call) => answered,
+            () = clock.sleep_until(clock.now() + route.timeout) => {
+                Err(Failure::transient("timeout", format_args!("no answer within {:?}", route.timeout)))
+            }
+        };
         let failure = match answered {
-            Ok(Ok(response)) => return Some(response),
-            Ok(Err(failure)) => failure,
-            Err(_) => Failure::transient("timeout", format_args!("no answer within {:?}", route.timeout)),
+            Ok(response) => return Some(response),
+            Err(failure) => failure,
         };
         tracing::warn!(step = %route.step, %failure, "a request failed");
         let status = if failure.is_permanent() { 500 } else { 503 };
@@ -274,9 +289,12 @@ impl Pipeline {
         };
         let now = self.ports.clock.now();
         let mut verdicts: Vec<Verdict> = vec![Verdict::Done; messages.len()];
-        let mut failed: Vec<(usize, Failure)> = Vec::new();
-        let mut notes: Vec<Option<String>> = vec![None; messages.len()];
-        let mut works: Vec<Work<'_>> = Vec::with_capacity(messages.len());
+        let mut batch = Batch {
+            works: Vec::with_capacity(messages.len()),
+            failed: Vec::new(),
+            notes: vec![None; messages.len()],
+            end: now + step.timeout,
+        };
         let mut tasks = VecDeque::with_capacity(messages.len());
         for (at, message) in messages.iter().enumerate() {
             let (envelope, decoded) = match Envelope::parse(&message.body) {
@@ -292,15 +310,17 @@ impl Pipeline {
                     tasks.push_back(Task { at, decoded, about: Arc::new(about), races: 0 })
                 }
                 Err(NotAdmitted::Early(left)) => verdicts[at] = Verdict::Later(left),
-                Err(NotAdmitted::Failed(failure)) => failed.push((at, failure)),
+                Err(NotAdmitted::Failed(failure)) => batch.failed.push((at, failure)),
             }
-            works.push(Work { message, envelope });
+            batch.works.push(Work { message, envelope });
         }
         while !tasks.is_empty() {
             let round = next_round(&mut tasks);
-            let again = self.round(step, handler.as_ref(), round, &works, &mut failed, &mut notes).await;
-            tasks.extend(again);
+            let again = self.round(step, handler.as_ref(), round, &mut batch).await;
+            // Before the others, so that messages told to one entity stay in their order.
+            again.into_iter().rev().for_each(|task| tasks.push_front(task));
         }
+        let Batch { works, failed, notes, .. } = batch;
         self.note_failures(step, &works, &failed).await;
         for (at, failure) in failed {
             verdicts[at] = self.verdict(step, messages[at].receive_count, failure);
@@ -318,10 +338,9 @@ impl Pipeline {
         step: &StepModel,
         handler: &dyn ErasedHandler,
         round: Vec<Task>,
-        works: &[Work<'_>],
-        failed: &mut Vec<(usize, Failure)>,
-        notes: &mut [Option<String>],
+        batch: &mut Batch<'_>,
     ) -> Vec<Task> {
+        let Batch { works, failed, notes, end } = batch;
         let mut round = round;
         let keys: Vec<String> = round.iter().filter_map(|task| task.decoded.key.clone()).collect();
         let mut items = match self.load(keys).await {
@@ -342,7 +361,7 @@ impl Pipeline {
             async move { (place, running.await) }
         });
         let calls: Vec<_> = calls.collect();
-        let outcomes = self.within(step, round.len(), calls, now).await;
+        let outcomes = self.within(step, round.len(), calls, *end).await;
         let mut committing: Vec<Task> = Vec::with_capacity(round.len());
         let mut commits: Vec<(Pending, Arc<About>)> = Vec::with_capacity(round.len());
         for (task, outcome) in round.into_iter().zip(outcomes) {
@@ -394,17 +413,17 @@ impl Pipeline {
         again
     }
 
-    /// Runs the calls, a bounded number at a time; `None` for those that did not end within the step's timeout.
+    /// Runs the calls, a bounded number at a time; `None` for those that did not end by `end`.
     async fn within<F: Future<Output = (usize, ErasedOutcome)>>(
         &self,
         step: &StepModel,
         count: usize,
         calls: Vec<F>,
-        now: Timestamp,
+        end: Timestamp,
     ) -> Vec<Option<ErasedOutcome>> {
         let mut outcomes: Vec<Option<ErasedOutcome>> = (0..count).map(|_| None).collect();
         let mut running = stream::iter(calls).buffer_unordered(step.concurrency.max(1));
-        let mut timeout = self.ports.clock.sleep_until(now + step.timeout);
+        let mut timeout = self.ports.clock.sleep_until(end);
         loop {
             tokio::select! {
                 biased;
@@ -461,17 +480,16 @@ impl Pipeline {
         let Some(kind) = step.entity_kind.as_deref() else {
             return;
         };
-        let mut left: Vec<(String, &Failure, u32)> = failed
+        let mut left: Vec<(String, &Failure, &Work<'_>)> = failed
             .iter()
-            .filter(|(at, failure)| {
-                failure.is_permanent() || works[*at].message.receive_count >= step.attempts
-            })
-            .filter_map(|(at, failure)| {
-                let work = &works[*at];
+            .map(|(at, failure)| (failure, &works[*at]))
+            .filter(|(failure, work)| failure.is_permanent() || work.message.receive_count >= step.attempts)
+            .filter_map(|(failure, work)| {
                 let envelope = work.envelope.as_ref()?;
-                Some((format!("{kind}/{}", envelope.subject), failure, work.message.receive_count))
+                Some((format!("{kind}/{}", envelope.subject), failure, work))
             })
             .collect();
+        let now = self.ports.clock.now();
         for _ in 0..COMMIT_RACES_MAX {
             if left.is_empty() {
                 return;
@@ -483,16 +501,19 @@ impl Pipeline {
             let mut commits = Vec::new();
             let mut committing = Vec::new();
             let mut later = Vec::new();
-            for (key, failure, attempt) in left {
-                let Some(item) = items.get(&key) else { continue };
+            for (key, failure, work) in left {
+                // A later entity of the same id has nothing to do with it.
+                let told = items.get(&key).filter(|item| same_entity(item, work.envelope.as_ref(), now));
+                let Some(item) = told else { continue };
                 if !noted.insert(key.clone()) {
-                    later.push((key, failure, attempt));
+                    later.push((key, failure, work));
                     continue;
                 }
                 let what = Cow::Owned(format!("dead-lettered: {}", failure.reason()));
                 if let Ok(pending) = Pending::note(item, what) {
+                    let attempt = work.message.receive_count;
                     commits.push((pending, Arc::new(About { attempt, ..About::default() })));
-                    committing.push((key, failure, attempt));
+                    committing.push((key, failure, work));
                 }
             }
             let outcomes = self.commit(&step.name, commits).await;

@@ -4,6 +4,7 @@ use crate::{
     Failure, Timestamp,
     choreography::{Destination, Model},
     dead_letter::{DeadLetter, Told},
+    event::Envelope,
     limits::QUEUE_DELAY_MAX,
     port::{Attributes, Message, NewMessage, PortError, Ports, Receipt, StreamRecord},
 };
@@ -133,9 +134,14 @@ async fn give_up(
         receive_count: 0,
         sent_at: now,
     };
+    let envelope = Envelope::parse(event).ok();
+    let told = Told {
+        correlation_id: envelope.as_ref().and_then(|envelope| envelope.correlationid.as_deref()),
+        subject: envelope.as_ref().map(|envelope| envelope.subject.as_str()),
+    };
     let mut all = true;
     for step in consumers {
-        let letter = DeadLetter::message(&message, failure, "relay", &step.queue, Told::default(), now);
+        let letter = DeadLetter::message(&message, failure, "relay", &step.queue, told, now);
         let redrive = model.queue(&step.queue).and_then(|queue| queue.redrive.as_ref());
         let sent = match redrive.map(|redrive| ports.queue(&redrive.dead_letter_queue)) {
             Some(Ok(queue)) => queue.send(vec![letter]).await.into_iter().all(|sent| sent.is_ok()),

@@ -68,7 +68,7 @@ pub enum DefinitionError {
     #[error(
         "visibility_too_short: queue {queue:?} hides a message for {visibility:?}, less than 6 times the {timeout:?} that \
          {step} may take: raise the visibility timeout to {} s or lower the timeout",
-        timeout.as_secs() * 6
+        timeout.saturating_mul(limits::VISIBILITY_PER_TIMEOUT_MIN).as_millis().div_ceil(1000)
     )]
     VisibilityTooShort {
         /// The queue.
@@ -329,6 +329,15 @@ fn policies(model: &Model, step: &super::StepModel, errors: &mut Vec<DefinitionE
         step.attempts.to_string(),
         "1 to 1,000 (SQS)",
         (1..=1_000).contains(&step.attempts),
+    );
+    // A message is hidden for 12 h at most, counted from its receive: the handler's own time is part of that.
+    let wait = if step.attempts > 1 { step.backoff.longest(step.attempts - 1) } else { Duration::ZERO };
+    let hidden = wait.saturating_add(timeout);
+    range(
+        "the longest backoff, with the timeout",
+        format!("{hidden:?}"),
+        "at most 12 h (SQS)",
+        hidden <= limits::QUEUE_VISIBILITY_MAX,
     );
     if let Some(time) = step.time_per_message {
         let rounds = u32::try_from(step.batch.div_ceil(step.concurrency.max(1))).unwrap_or(u32::MAX);

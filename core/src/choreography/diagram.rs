@@ -1,102 +1,147 @@
-//! The flow as a Mermaid flowchart.
+//! The flow as a picture, derived from the model: a Mermaid flowchart for documents, lines of text for a terminal.
 
-use super::Model;
-use std::fmt::Write as _;
+use super::{Model, StepModel};
+use crate::http::Method;
+use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
 
-/// Nodes: routes and schedules enter, queues stand between steps, tables and buckets keep, dead-letter queues and
-/// topics end it. An edge out of a table is the change stream, through the relay.
+/// Boxes are handlers, with the route of those that answer requests; flags are queues and dead-letter queues, the
+/// cylinder is a table, the hexagon a topic, the parallelogram a bucket. A queue that has its handler's name is not drawn:
+/// the handler stands for both. What leaves a table goes through the relay. Dotted lines are for what failed, and for
+/// reading.
 pub(super) fn mermaid(model: &Model) -> String {
-    let mut out = String::from("flowchart LR\n");
-    let mut line = |text: std::fmt::Arguments<'_>| {
+    let mut chart = Chart(String::from("flowchart TD\n"));
+    chart.nodes(model);
+    chart.entries(model);
+    chart.relayed(model);
+    model.steps.iter().for_each(|step| chart.step(model, step));
+    chart.alarms(model);
+    chart.0
+}
+
+struct Chart(String);
+
+impl Chart {
+    fn line(&mut self, text: std::fmt::Arguments<'_>) {
         // Writing to a String can't fail.
-        let _ = writeln!(out, "    {text}");
-    };
-    for route in &model.routes {
-        let id = node("route", &route.step);
-        line(format_args!(
-            "{id}([\"{} {}\"]) --> {}[{}]",
-            route.method,
-            route.path,
-            node("step", &route.step),
-            route.step
-        ));
+        let _ = writeln!(self.0, "    {text}");
     }
-    for schedule in &model.schedules {
-        let every = schedule.every.as_millis();
-        let every =
-            if every.is_multiple_of(1000) { format!("{} s", every / 1000) } else { format!("{every} ms") };
-        line(format_args!("{}([\"{}, every {every}\"])", node("schedule", &schedule.name), schedule.name));
-    }
-    for table in &model.tables {
-        line(format_args!("{}[(\"table {}\")]", node("table", &table.name), table.name));
-    }
-    for bucket in &model.buckets {
-        line(format_args!("{}[/\"bucket {}\"/]", node("bucket", &bucket.name), bucket.name));
-    }
-    for topic in &model.topics {
-        line(format_args!("{}{{{{\"topic {}\"}}}}", node("topic", &topic.name), topic.name));
-    }
-    for queue in &model.queues {
-        line(format_args!("{}>\"{}\"]", node("queue", &queue.name), queue.name));
-    }
-    for schedule in &model.schedules {
-        for step in model.steps.iter().filter(|step| step.event_type == schedule.event_type) {
-            line(format_args!("{} --> {}", node("schedule", &schedule.name), node("queue", &step.queue)));
+
+    fn nodes(&mut self, model: &Model) {
+        for route in &model.routes {
+            let (id, path) = (node("step", &route.step), &route.path);
+            self.line(format_args!("{id}[\"{}<br>{} {path}\"]", route.step, route.method));
         }
-    }
-    for route in &model.routes {
+        for schedule in &model.schedules {
+            let (id, every) = (node("schedule", &schedule.name), words(schedule.every));
+            self.line(format_args!("{id}([\"{}<br>every {every}\"])", schedule.name));
+        }
         for table in &model.tables {
-            let arrow =
-                if route.method == crate::http::Method::Get { "-. reads .->" } else { "-- commits -->" };
-            line(format_args!("{} {arrow} {}", node("step", &route.step), node("table", &table.name)));
+            self.line(format_args!("{}[(\"{}\")]", node("table", &table.name), table.name));
+        }
+        if model.steps.iter().any(|step| is_emitted(model, &step.event_type)) {
+            self.line(format_args!("relay((\"relay\"))"));
+        }
+        for step in &model.steps {
+            if step.queue != step.name {
+                self.line(format_args!("{}>\"{}\"]", node("queue", &step.queue), step.queue));
+            }
+            self.line(format_args!("{}[\"{}\"]", node("step", &step.name), step.name));
+            if let Some(dead) = dead_letter_queue(model, step) {
+                self.line(format_args!("{}>\"{dead}\"]", node("queue", dead)));
+            }
+        }
+        for bucket in &model.buckets {
+            self.line(format_args!("{}[/\"{}\"/]", node("bucket", &bucket.name), bucket.name));
+        }
+        for topic in &model.topics {
+            self.line(format_args!("{}{{{{\"{}\"}}}}", node("topic", &topic.name), topic.name));
         }
     }
-    for step in &model.steps {
-        let id = node("step", &step.name);
-        line(format_args!("{} --> {id}[{}]", node("queue", &step.queue), step.name));
-        if let Some(topic) = &step.topic {
-            line(format_args!("{} --> {}", node("topic", topic), node("queue", &step.queue)));
-        }
-        if let Some(table) = step.entity_kind.as_deref().and_then(|kind| model.table_of(kind)) {
-            line(format_args!("{id} -- commits --> {}", node("table", table)));
-        }
-        for bucket in &step.buckets {
-            line(format_args!("{id} --> {}", node("bucket", bucket)));
-        }
-    }
-    for step in &model.steps {
-        let emitters = model.steps.iter().filter(|from| from.emits.contains(&step.event_type)).count()
-            + model.routes.iter().filter(|from| from.emits.contains(&step.event_type)).count();
-        let to =
-            step.topic.as_deref().map_or_else(|| node("queue", &step.queue), |topic| node("topic", topic));
-        if emitters > 0 {
+
+    fn entries(&mut self, model: &Model) {
+        for route in &model.routes {
+            let arrow = if route.method == Method::Get { "-. reads .->" } else { "-- commits -->" };
             for table in &model.tables {
-                line(format_args!(
-                    "{} -- \"relay: {}\" --> {to}",
-                    node("table", &table.name),
-                    step.event_type
-                ));
+                let (from, to) = (node("step", &route.step), node("table", &table.name));
+                self.line(format_args!("{from} {arrow} {to}"));
+            }
+        }
+        for schedule in &model.schedules {
+            for step in model.steps.iter().filter(|step| step.event_type == schedule.event_type) {
+                self.line(format_args!("{} --> {}", node("schedule", &schedule.name), inbox(step)));
             }
         }
     }
-    for queue in &model.queues {
-        if let Some(redrive) = &queue.redrive {
-            line(format_args!(
-                "{} -. \"after {} receives, or permanent\" .-> {}",
-                node("queue", &queue.name),
-                redrive.receives_max,
-                node("queue", &redrive.dead_letter_queue)
-            ));
+
+    fn relayed(&mut self, model: &Model) {
+        let emitted = model.steps.iter().filter(|step| is_emitted(model, &step.event_type));
+        let edges: BTreeSet<(&str, String)> = emitted
+            .map(|step| {
+                let topic = step.topic.as_ref().map(|topic| node("topic", topic));
+                (step.event_type.as_str(), topic.unwrap_or_else(|| inbox(step)))
+            })
+            .collect();
+        for table in model.tables.iter().filter(|_| !edges.is_empty()) {
+            self.line(format_args!("{} == stream ==> relay", node("table", &table.name)));
+        }
+        for (event_type, to) in edges {
+            self.line(format_args!("relay -- {event_type} --> {to}"));
         }
     }
-    for alarm in &model.alarms {
-        line(format_args!(
-            "{} -. alarm .-> {}",
-            node("queue", &alarm.dead_letter_queue),
-            node("topic", &alarm.topic)
-        ));
+
+    fn step(&mut self, model: &Model, step: &StepModel) {
+        let id = node("step", &step.name);
+        if let Some(topic) = &step.topic {
+            self.line(format_args!("{} --> {}", node("topic", topic), inbox(step)));
+        }
+        if step.queue != step.name {
+            self.line(format_args!("{} --> {id}", inbox(step)));
+        }
+        if let Some(table) = step.entity_kind.as_deref().and_then(|kind| model.table_of(kind)) {
+            self.line(format_args!("{id} -- commits --> {}", node("table", table)));
+        }
+        for bucket in &step.buckets {
+            self.line(format_args!("{id} --> {}", node("bucket", bucket)));
+        }
+        if let Some(dead) = dead_letter_queue(model, step) {
+            self.line(format_args!("{id} -. fails .-> {}", node("queue", dead)));
+        }
     }
-    out
+
+    fn alarms(&mut self, model: &Model) {
+        for topic in &model.topics {
+            let told = model.alarms.iter().filter(|alarm| alarm.topic == topic.name);
+            let queues: Vec<String> = told.map(|alarm| node("queue", &alarm.dead_letter_queue)).collect();
+            if !queues.is_empty() {
+                self.line(format_args!("{} -. alarm .-> {}", queues.join(" & "), node("topic", &topic.name)));
+            }
+        }
+    }
+}
+
+/// The node that a step's messages arrive at.
+fn inbox(step: &StepModel) -> String {
+    if step.queue == step.name { node("step", &step.name) } else { node("queue", &step.queue) }
+}
+
+fn dead_letter_queue<'a>(model: &'a Model, step: &StepModel) -> Option<&'a str> {
+    model.queue(&step.queue)?.redrive.as_ref().map(|redrive| redrive.dead_letter_queue.as_str())
+}
+
+/// Whether a commit of some handler may hold events of this type.
+fn is_emitted(model: &Model, event_type: &str) -> bool {
+    let by_steps = model.steps.iter().flat_map(|step| &step.emits);
+    by_steps.chain(model.routes.iter().flat_map(|route| &route.emits)).any(|emitted| emitted == event_type)
+}
+
+/// A duration in the largest unit that it is a whole number of.
+fn words(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")];
+    match units.into_iter().find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{} {name}", millis / unit),
+        None => format!("{millis} ms"),
+    }
 }
 
 /// The flow as lines of text, for a terminal.
@@ -119,9 +164,7 @@ pub(super) fn text(model: &Model) -> String {
         lines.push(format!("{from}({}) ─▶ {}{kept}{buckets}", step.queue, step.name));
     }
     for step in model.steps.iter().filter(|step| step.topic.is_none()) {
-        let emitted = model.steps.iter().any(|from| from.emits.contains(&step.event_type))
-            || model.routes.iter().any(|from| from.emits.contains(&step.event_type));
-        if emitted {
+        if is_emitted(model, &step.event_type) {
             lines.push(format!("{tables} ─ stream ─▶ relay ─ {} ─▶ ({})", step.event_type, step.queue));
         }
     }

@@ -122,9 +122,10 @@ impl Watch {
         if arrived.count > 0 {
             let state = if told.red { AlertState::Digest } else { AlertState::Alarm };
             told = Told { place: arrived.place, red: true, last: now };
+            // The depth is older than what has arrived since: whether it is empty again is for the next look to say.
+            let depth = depth.max(arrived.count);
             self.tell(told, state, depth, arrived).await?;
-        }
-        if told.red && depth == 0 {
+        } else if told.red && depth == 0 {
             told.red = false;
             self.tell(told, AlertState::Ok, 0, Arrived::default()).await?;
         }

@@ -48,6 +48,14 @@ pub struct Walk {
     pub limit: usize,
 }
 
+/// What a walk passed over.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GiveBack {
+    pub queue: String,
+    pub receipts: Vec<String>,
+}
+
 impl Service for Api {
     async fn respond(&self, method: &str, path: &str, request: Request) -> Response {
         let answered = match (method, path) {
@@ -85,11 +93,9 @@ impl Api {
         {
             return response;
         }
-        let known = self.pipeline.choreography().model().routes.iter().any(|route| {
-            let first = |path: &str| path.split('/').nth(1).map(str::to_owned);
-            first(&route.path) == first(path)
-        });
-        if known {
+        // A path that is a route's own and still was not answered (its parameter is no UTF-8) names nothing.
+        let routes = &self.pipeline.choreography().model().routes;
+        if routes.iter().any(|route| Some(route.method) != parsed && has_shape(path, &route.path)) {
             return Problem::new(405, "method_not_allowed", format_args!("{method} is not offered here"))
                 .into();
         }
@@ -137,6 +143,11 @@ impl Api {
                     operator::walk(&self.pipeline, &walk.queue, &walk.filter, act, walk.limit).await?;
                 Ok(Response::json(200, &moved))
             }
+            ("POST", "/_quadrille/give-back") => {
+                let GiveBack { queue, receipts } = body(request)?;
+                operator::give_back(&self.pipeline, &queue, receipts).await?;
+                Ok(Response::json(200, &serde_json::json!({})))
+            }
             _ => Ok(Problem::new(404, "not_found", "no such operation").into()),
         }
     }
@@ -177,6 +188,18 @@ impl Api {
             .ok_or_else(|| Failure::permanent("no_such_run", "no run has this id, or it has expired"))?;
         let run: Stored<Run> = Stored::read(&item)?;
         Ok(Response::json(200, &serde_json::json!({ "run": &*run, "trail": run.trail().entries })))
+    }
+}
+
+/// Whether a path has the segments of a route's, whatever its parameters are.
+fn has_shape(path: &str, route: &str) -> bool {
+    let (mut parts, mut wanted) = (path.split('/'), route.split('/'));
+    loop {
+        match (parts.next(), wanted.next()) {
+            (None, None) => return true,
+            (Some(part), Some(wanted)) if wanted.starts_with('{') || part == wanted => {}
+            _ => return false,
+        }
     }
 }
 

@@ -82,23 +82,37 @@ impl AuctionPlatform for Platform {
     }
 }
 
-/// The results' folder as the contract wants it: one file an order, named after it.
-struct Flat(Arc<dyn Bucket>);
+/// The results' folder as the contract wants it: nothing but one file an order, named after it. The bucket is the folder
+/// above, so that what it needs besides objects lies beside the results.
+struct Flat {
+    bucket: Arc<dyn Bucket>,
+    folder: String,
+}
+
+impl Flat {
+    fn open(results: &Path) -> Result<Self, CommandError> {
+        let parts = results.parent().zip(results.file_name().and_then(|name| name.to_str()));
+        let (above, folder) =
+            parts.ok_or_else(|| CommandError::Usage("RESULTS_DIR is no folder in a folder".into()))?;
+        let bucket = quadrille::local::bucket(above).map_err(CommandError::io("the results' folder"))?;
+        Ok(Self { bucket, folder: folder.to_owned() })
+    }
+}
 
 #[async_trait]
 impl Bucket for Flat {
     async fn put_if_absent(&self, key: &str, body: Vec<u8>) -> Result<bool, PortError> {
         let name =
             key.strip_prefix("orders/order_").and_then(|name| name.split_once('_')).map_or(key, |(_, id)| id);
-        self.0.put_if_absent(name, body).await
+        self.bucket.put_if_absent(&format!("{}/{name}", self.folder), body).await
     }
 
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, PortError> {
-        self.0.get(key).await
+        self.bucket.get(key).await
     }
 
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<ObjectPage, PortError> {
-        self.0.list(prefix, after, limit).await
+        self.bucket.list(prefix, after, limit).await
     }
 }
 
@@ -207,9 +221,8 @@ pub async fn serve() -> Result<(), CommandError> {
     let choreography = auction(&settings, platform, vec![("notify_none".into(), Arc::new(Nobody))])?;
     let mut local =
         Local::open(Path::new(&data), choreography.model(), Arc::new(SystemClock), Arc::new(SystemRandom))?;
-    let bucket =
-        quadrille::local::bucket(Path::new(&results)).map_err(CommandError::io("the results' folder"))?;
-    local.ports_mut().buckets.insert(RESULTS_BUCKET.to_owned(), Arc::new(Flat(bucket)));
+    let bucket = Flat::open(Path::new(&results))?;
+    local.ports_mut().buckets.insert(RESULTS_BUCKET.to_owned(), Arc::new(bucket));
     let pipeline = local.pipeline(&choreography);
     let engine = local.start(&pipeline, AlarmPolicy::default());
     let finished: Arc<Mutex<Finished>> = Arc::default();

@@ -1,7 +1,7 @@
 //! The operator's commands: each asks the API and prints what it answers.
 
 use crate::{
-    api::{OrderPage, Walk},
+    api::{GiveBack, OrderPage, Walk},
     args::{Dlq, DlqMove, DlqOptions, DlqShow, Orders, Plain, Post, Trace},
     client::{Client, encoded},
     error::CommandError,
@@ -23,6 +23,9 @@ use systems::{
 
 /// Dead letters moved by one request.
 const WALK_PAGE: u64 = 100;
+
+/// Dead letters that one request shows again.
+const GIVEN_BACK_AT_ONCE: usize = 1_000;
 
 pub async fn post(args: Post) -> Result<(), CommandError> {
     let text = read(&args.file).await?;
@@ -388,6 +391,7 @@ async fn walk(args: DlqMove, act: &str) -> Result<(), CommandError> {
     // At most a fifth of a second's worth at once, so that the rate is even.
     let page = rate.map_or(WALK_PAGE, |rate| (u64::from(rate) / 5).clamp(1, WALK_PAGE));
     let (mut moved, mut examined) = (0, 0);
+    let mut passed_over: Vec<String> = Vec::new();
     let progress = crate::print::Progress::new();
     while moved < limit {
         let began = std::time::Instant::now();
@@ -399,6 +403,7 @@ async fn walk(args: DlqMove, act: &str) -> Result<(), CommandError> {
         let step: Moved = client.post(&format!("/_quadrille/{act}"), &ask).await?;
         moved += step.moved;
         examined += step.examined;
+        passed_over.extend(step.passed_over);
         if step.done {
             break;
         }
@@ -411,6 +416,10 @@ async fn walk(args: DlqMove, act: &str) -> Result<(), CommandError> {
         }
     }
     progress.clear();
+    for receipts in passed_over.chunks(GIVEN_BACK_AT_ONCE) {
+        let ask = GiveBack { queue: options.queue.clone(), receipts: receipts.to_vec() };
+        let _: Value = client.post("/_quadrille/give-back", &ask).await?;
+    }
     if options.target.json {
         line(json!({ "dry_run": false, done: moved, "examined": examined }));
     } else {

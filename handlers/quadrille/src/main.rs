@@ -18,10 +18,18 @@ use clap::Parser as _;
 use error::CommandError;
 use std::{io::IsTerminal as _, process::ExitCode};
 
+/// What is allocated on one thread is mostly freed on another here, which the system's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let command = Command::parse();
-    // The demo shows rejected orders on purpose: they are no news in its log.
-    let shown = if matches!(command.action, Action::Demo(_)) { LogLevel::Error } else { LogLevel::Warn };
+    // The demo and the benchmark reject orders on purpose: they are no news in their log.
+    let shown = if matches!(command.action, Action::Demo(_) | Action::Bench(_)) {
+        LogLevel::Error
+    } else {
+        LogLevel::Warn
+    };
     log_to_stderr(command.log_format, command.log_level.unwrap_or(shown));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

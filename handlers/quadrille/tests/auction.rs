@@ -534,3 +534,20 @@ fn posting_while_a_run_goes_on_loses_nothing() {
     assert_eq!(subjects(&engine.dead_letters(RESULTS_DEAD)), rejected.into_iter().collect::<Vec<_>>());
     engine.terminate();
 }
+
+#[test]
+fn a_thousand_of_the_longest_ids_are_no_longer_than_any_limit() {
+    // Each of these characters is two bytes wherever it is written as JSON.
+    let longest_id = |n: u32| -> String {
+        (0..256).map(|bit| if n >> bit.min(31) & 1 == 1 { '\\' } else { '"' }).collect()
+    };
+    let all: Vec<Order> = (0..1_000).map(|n| Order::new(longest_id(n), "\"".repeat(200), "1")).collect();
+    let (accepted, _) = expected(SEED, &all);
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::up(folder.path(), &["--seed", "7", "--backoff", "10ms", "--not-ready", "1"]);
+    engine.take(&all);
+    engine.kickoff();
+    engine.settled(all.len());
+    assert_eq!(filed_by_id(folder.path()).into_keys().collect::<BTreeSet<_>>(), accepted);
+    assert_eq!(engine.queues()[POLL]["dead"], 0);
+}

@@ -290,10 +290,13 @@ impl Engine {
             let queues = self.queues();
             let is_empty =
                 |name: &str| ["visible", "in_flight", "delayed"].iter().all(|kind| queues[name][kind] == 0);
+            if !is_empty(POLL) || !is_empty(RESULTS) {
+                return None;
+            }
             let dead = queues[RESULTS]["dead"].as_u64().unwrap();
             let ends = filed(&self.folder).len() + usize::try_from(dead).unwrap();
             assert!(ends <= orders, "{ends} ends of {orders} orders");
-            (ends == orders && is_empty(POLL) && is_empty(RESULTS)).then_some(())
+            (ends == orders).then_some(())
         });
     }
 

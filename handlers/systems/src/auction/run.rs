@@ -25,8 +25,9 @@ use quadrille::{
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, collections::HashMap, time::Duration};
 
-/// Orders worked in one round: bounds memory and the time of a round, whatever the size of the run.
-pub const ORDERS_PER_ROUND: usize = 1_000;
+/// Orders worked in one round: bounds memory and the time of a round, whatever the size of the run. So many of the longest
+/// ids (256 bytes, each escaped in JSON) and the cursors behind them still fit a run's page, an item of at most 400 KB.
+pub const ORDERS_PER_ROUND: usize = 760;
 
 /// Faults of a round that are told one by one; the rest in one sum. Bounds the run's item.
 const FAULTS_TOLD_MAX: usize = 100;
@@ -83,6 +84,10 @@ pub struct Run {
     pub rejected: u64,
     /// Orders whose decision is missing or of an unknown status.
     pub undecidable: u64,
+    /// A decision was found made before: by an earlier attempt at a round, or the platform told it twice. So the counts
+    /// prove nothing, and the orders are counted in the end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_uncertain: bool,
 }
 
 /// How far a run is.
@@ -203,6 +208,7 @@ impl Run {
             accepted: 0,
             rejected: 0,
             undecidable: 0,
+            is_uncertain: false,
         }
     }
 }
@@ -319,6 +325,19 @@ fn end(mut run: Stored<Run>) -> Commit<Emits> {
     run.commit(what)
 }
 
+/// The run as it stands in the table, written down now where it was not: an order that is a run's must find that run
+/// there, whatever becomes of the message of this round. `None` where the round is over meanwhile.
+async fn written_down(run: Stored<Run>, cx: &Context<Emits>) -> Result<Option<Stored<Run>>, Failure> {
+    if run.version() > 0 {
+        return Ok(Some(run));
+    }
+    let (id, round) = (run.run_id.clone(), run.round);
+    // Of several who write it down one wins, and all go on with what is there.
+    cx.commit_all(vec![run.commit("started")]).await?;
+    let written = cx.get::<Run>(&[id]).await?.pop().flatten();
+    Ok(written.filter(|written| written.round == round))
+}
+
 /// Taking over the first run that passed its deadline without ending, if there is one.
 async fn overdue(cx: &Context<Emits>) -> Result<Option<Phase>, Failure> {
     let query = IndexQuery {
@@ -333,12 +352,15 @@ async fn overdue(cx: &Context<Emits>) -> Result<Option<Phase>, Failure> {
 
 /// Takes over a page of a run that passed its deadline; behind its last page, ends it.
 async fn take_over(
-    mut run: Stored<Run>,
+    run: Stored<Run>,
     from: String,
     page: u32,
     platform: &dyn AuctionPlatform,
     cx: &Context<Emits>,
 ) -> Outcome<Emits> {
+    let Some(mut run) = written_down(run, cx).await? else {
+        return Ok(Handled::Already("this round is over"));
+    };
     let theirs = cx.get::<RunPage>(&[RunPage::id_of(&from, page)]).await?.pop().flatten();
     if let Some(theirs) = theirs {
         let next = Phase::TakingOver { from: from.clone(), page: page + 1 };
@@ -362,12 +384,19 @@ async fn take_over(
 
 /// Takes a page of open orders for the run, then hands it to the platform.
 async fn gather(
-    mut run: Stored<Run>,
+    run: Stored<Run>,
     mut cursors: Cursors,
     platform: &dyn AuctionPlatform,
     cx: &Context<Emits>,
 ) -> Outcome<Emits> {
     let orders = cursors.next_page(run.started_at, cx).await?;
+    if run.version() == 0 && orders.is_empty() && cursors.is_done() {
+        // Nothing to auction: most runs of an idle system end here, and cost no write.
+        return Ok(Handled::Already("no order is open"));
+    }
+    let Some(mut run) = written_down(run, cx).await? else {
+        return Ok(Handled::Already("this round is over"));
+    };
     let next = if cursors.is_done() { Phase::Waiting } else { Phase::Gathering(cursors) };
     let record_ids = orders.iter().map(|order| order.record_id.clone()).collect();
     take_page(&mut run, Wanted { from: None, record_ids, loaded: Some(orders), next }, platform, cx).await?;
@@ -376,8 +405,7 @@ async fn gather(
         return Ok(next_round(run, what, None).into());
     }
     if run.submitted == 0 {
-        // Nothing to auction: most runs of an idle system end here, and cost no write.
-        return Ok(if run.version() == 0 { Handled::Already("no order is open") } else { end(run).into() });
+        return Ok(end(run).into());
     }
     let what = format!("submitted {} orders, all that were open", run.submitted);
     Ok(next_round(run, what, None).into())
@@ -559,9 +587,12 @@ async fn decide(mut run: Stored<Run>, page: Page, cx: &Context<Emits>) -> Outcom
     } else if next.is_some() {
         run.phase = Phase::Deciding { after: next, offset: 0 };
         next_round(run, format!("decided {decided} orders"), None)
-    } else if decided < run.submitted {
+    } else if decided < run.submitted || run.is_uncertain {
         run.phase = Phase::Reconciling { page: 0 };
-        let what = format!("decided {decided} orders, {} are missing", run.submitted - decided);
+        let what = match run.submitted.saturating_sub(decided) {
+            0 => "decided, some orders more than once: they are counted".to_owned(),
+            missing => format!("decided {decided} orders, {missing} are missing"),
+        };
         next_round(run, what, None)
     } else {
         end(run)
@@ -587,7 +618,7 @@ fn tell(mut commit: Commit<Emits>, mut told: Vec<OrderDecided>) -> Commit<Emits>
 
 enum Applied {
     Commit(Commit<Emits>),
-    /// An earlier attempt at this round did it.
+    /// An earlier attempt at this round did it, or the platform told it before.
     Before,
     Fault(&'static str),
 }
@@ -623,6 +654,7 @@ fn applied(run: &mut Run, order: Option<Stored<Order>>, decision: &Decision, now
             return Applied::Fault("conflicting_decision");
         }
         *run.count_of(decision) += 1;
+        run.is_uncertain = true;
         return Applied::Before;
     }
     *run.count_of(decision) += 1;
@@ -638,14 +670,21 @@ fn applied(run: &mut Run, order: Option<Stored<Order>>, decision: &Decision, now
     Applied::Commit(order.commit(what).emit(event))
 }
 
-/// Names the orders of a page of the run that the platform said nothing about.
+/// Names the orders of a page of the run that the platform said nothing about, and counts the others.
 async fn reconcile(mut run: Stored<Run>, page: u32, cx: &Context<Emits>) -> Outcome<Emits> {
     let record_ids = match cx.get::<RunPage>(&[RunPage::id_of(&run.run_id, page)]).await?.pop().flatten() {
         Some(page) => page.into_state().record_ids,
         None => Vec::new(),
     };
-    let orders = cx.get::<Order>(&record_ids).await?.into_iter().flatten();
-    let missing = orders.filter(|order| order.run_id.as_ref() == Some(&run.run_id) && order.is_undecided());
+    let mut orders: Vec<Stored<Order>> = cx.get::<Order>(&record_ids).await?.into_iter().flatten().collect();
+    orders.retain(|order| order.run_id.as_ref() == Some(&run.run_id));
+    if page == 0 {
+        (run.accepted, run.rejected) = (0, 0);
+    }
+    let count = |status| orders.iter().filter(|order| order.status == status).count() as u64;
+    run.accepted += count(OrderStatus::Accepted);
+    run.rejected += count(OrderStatus::Rejected);
+    let missing = orders.into_iter().filter(|order| order.is_undecided());
     let now = cx.now();
     let commits = missing.map(|mut order| {
         order.undecidable = Some(Cow::Borrowed("decision_missing"));

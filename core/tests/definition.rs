@@ -1,0 +1,522 @@
+//! The rules that a definition is held to: each is broken once, alone, and the message says how to mend it.
+#![allow(clippy::unwrap_used)] // In a test a panic is the assertion.
+
+use quadrille::{
+    Backoff, Budget, Choreography, Consumer, Context, Definition, Emits, Entity, Event, Failure, Handled,
+    Outcome, Stored, Table,
+    choreography::DefinitionError as Broken,
+    http::{Method, Request, Response},
+};
+use serde::{Deserialize, Serialize};
+use std::{borrow::Cow, time::Duration};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[derive(Serialize, Deserialize)]
+struct Letter {
+    id: String,
+}
+
+impl Entity for Letter {
+    const KIND: &'static str = "letter";
+
+    fn id(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.id)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stamp;
+
+impl Entity for Stamp {
+    const KIND: &'static str = "stamp";
+
+    fn id(&self) -> Cow<'_, str> {
+        Cow::Borrowed("")
+    }
+}
+
+macro_rules! events {
+    ($($event:ident $name:literal),+) => {$(
+        #[derive(Serialize, Deserialize)]
+        struct $event;
+
+        impl Event for $event {
+            const TYPE: &'static str = $name;
+            type Entity = Letter;
+
+            fn subject(&self) -> Cow<'_, str> {
+                Cow::Borrowed("1")
+            }
+        }
+    )+};
+}
+
+events!(Posted "posted", Sorted "sorted", Carried "carried");
+
+/// A handler that loads nothing and does nothing.
+async fn idle<Ev: Event, Em: Emits>(_: Ev, _: Context<Em>) -> Outcome<Em> {
+    Ok(Handled::done())
+}
+
+/// A handler that loads the letter and does nothing.
+async fn load<Ev: Event<Entity = Letter>, Em: Emits>(
+    _: Stored<Letter>,
+    _: Ev,
+    _: Context<Em>,
+) -> Outcome<Em> {
+    Ok(Handled::done())
+}
+
+/// A route that claims to emit all of `Em`.
+async fn take<Em: Emits>(_: Request, _: Context<Em>) -> Result<Response, Failure> {
+    Ok(Response::json(202, &()))
+}
+
+/// Everything a definition can have, but no consumer: what is posted is not consumed yet.
+fn post_office() -> Definition {
+    Choreography::define("post-office")
+        .table(Table::new("letters").holds::<Letter>())
+        .bucket("photos")
+        .topic("notices")
+        .route(Method::Post, "/letters/{id}", "take", take::<(Posted,)>)
+        .schedule("rounds", secs(3_600), |_| Posted)
+}
+
+fn sorting() -> Consumer {
+    Consumer::new("sort", idle::<Posted, ()>)
+}
+
+fn good() -> Definition {
+    post_office().on(sorting())
+}
+
+/// A post office whose only consumer is changed by `change`.
+fn with(change: impl FnOnce(Consumer) -> Consumer) -> Definition {
+    post_office().on(change(sorting()))
+}
+
+/// A post office that sorts to itself without end, unless `change` gives that a budget.
+fn circling(change: impl FnOnce(Consumer) -> Consumer) -> Definition {
+    post_office().on(change(Consumer::new("sort", idle::<Posted, (Posted,)>)))
+}
+
+fn mistakes(definition: Definition) -> Vec<Broken> {
+    definition.build().map_or_else(|errors| errors.0, |_| Vec::new())
+}
+
+/// Asserts that the definition breaks this rule and no other, and that the message names rule and mend.
+#[track_caller]
+fn assert_breaks(definition: Definition, expected: Broken, rule: &str, mend: &str) {
+    let message = expected.to_string();
+    assert_eq!(mistakes(definition), [expected]);
+    assert!(message.starts_with(&format!("{rule}: ")), "{message}");
+    assert!(message.contains(mend), "{mend:?} is not in: {message}");
+}
+
+#[test]
+fn a_good_definition_builds() {
+    let choreography = good().build().unwrap();
+    let model = choreography.model();
+    let queue = model.queue("sort").unwrap();
+    // What follows from the consumer without being said.
+    assert_eq!(queue.visibility_timeout, secs(6 * 30));
+    let redrive = queue.redrive.as_ref().unwrap();
+    assert_eq!((redrive.dead_letter_queue.as_str(), redrive.receives_max), ("sort-dlq", 5));
+    assert_eq!(model.queue("sort-dlq").unwrap().retention, 14 * DAY);
+    assert_eq!(model.source_of("sort-dlq").unwrap().name, "sort");
+    assert_eq!(model.step("sort").unwrap().event_type, "posted");
+    assert_eq!(model.table_of("letter"), Some("letters"));
+}
+
+#[test]
+fn a_name_that_aws_would_not_take_everywhere() {
+    let long = "a".repeat(41);
+    for name in ["", "Sort", "1sort", "-sort", "sort.letters", "sört", long.as_str()] {
+        let invalid = |what| Broken::InvalidName { what, name: name.to_owned() };
+        let mend = "use 1 to 40 of a-z, 0-9 and '-' or '_', a letter first";
+        let breaks = |definition, what| assert_breaks(definition, invalid(what), "invalid_name", mend);
+        breaks(post_office().on(sorting()).table(Table::new(name)), "table");
+        breaks(good().bucket(name), "bucket");
+        breaks(good().topic(name), "topic");
+        breaks(good().schedule(name, DAY, |_| Posted), "schedule");
+        breaks(good().route(Method::Get, "/", name, take::<()>), "step");
+        breaks(with(|sort| sort.queue(name).dead_letter_queue("dead")), "queue");
+        breaks(with(|sort| sort.dead_letter_queue(name)), "queue");
+        breaks(Choreography::define(name), "choreography");
+    }
+}
+
+#[test]
+fn a_name_of_40_bytes_is_taken_and_its_dead_letter_queue_counts_too() {
+    let forty = format!("a{}-_9", "z".repeat(36));
+    assert_eq!(forty.len(), 40);
+    assert_eq!(mistakes(good().bucket(&forty)), []);
+    // `-dlq` makes it 44.
+    let dead = Broken::InvalidName { what: "queue", name: format!("{forty}-dlq") };
+    assert_eq!(mistakes(with(|sort| sort.queue(&forty))), [dead]);
+    assert_eq!(mistakes(with(|sort| sort.queue(&forty[..36]))), []);
+}
+
+#[test]
+fn two_things_of_one_sort_with_one_name() {
+    let breaks = |definition, what, name: &str| {
+        let twice = Broken::NameUsedTwice { what, name: name.to_owned() };
+        assert_breaks(definition, twice, "name_used_twice", "rename one");
+    };
+    breaks(good().table(Table::new("letters")), "table", "letters");
+    breaks(good().bucket("photos"), "bucket", "photos");
+    breaks(good().topic("notices"), "topic", "notices");
+    breaks(good().schedule("rounds", DAY, |_| Posted), "schedule", "rounds");
+    breaks(good().table(Table::new("others").holds::<Letter>()), "entity kind", "letter");
+    let again = || Consumer::new("again", idle::<Posted, ()>);
+    breaks(good().on(again().queue("sort").dead_letter_queue("again-dlq")), "queue", "sort");
+    breaks(good().on(again().dead_letter_queue("sort-dlq")), "queue", "sort-dlq");
+    breaks(good().on(Consumer::new("sort", idle::<Posted, ()>).queue("again")), "step", "sort");
+    // A route is a step too.
+    breaks(good().route(Method::Get, "/", "sort", take::<()>), "step", "sort");
+    // Two routes differ in more than the name of a parameter.
+    let route = good().route(Method::Post, "/letters/{other}", "other", take::<()>);
+    breaks(route, "route", "POST /letters/{}");
+    // Three are one mistake.
+    breaks(good().bucket("photos").bucket("photos"), "bucket", "photos");
+    // Of different sorts, or of different methods, they are two things.
+    assert_eq!(mistakes(good().bucket("letters").topic("letters")), []);
+    assert_eq!(mistakes(good().route(Method::Get, "/letters/{id}", "show", take::<()>)), []);
+}
+
+#[test]
+fn an_event_that_nobody_consumes() {
+    let breaks = |definition, emitter: &str, event_type: &str| {
+        let none = Broken::NoConsumer { emitter: emitter.to_owned(), event_type: event_type.to_owned() };
+        assert_breaks(definition, none, "no_consumer", "add a consumer for it, or don't emit it");
+    };
+    breaks(good().route(Method::Get, "/", "other", take::<(Sorted,)>), "other", "sorted");
+    breaks(good().schedule("other", DAY, |_| Sorted), "schedule other", "sorted");
+    breaks(post_office().on(Consumer::new("sort", idle::<Posted, (Sorted,)>)), "sort", "sorted");
+}
+
+#[test]
+fn a_consumer_that_nothing_feeds() {
+    let lonely = || Consumer::new("carry", idle::<Sorted, ()>);
+    let none = Broken::NoProducer { step: "carry".into(), event_type: "sorted".into() };
+    let mend = "emit it, schedule it, or remove the consumer";
+    assert_breaks(good().on(lonely()), none, "no_producer", mend);
+    assert_eq!(mistakes(good().on(lonely()).schedule("others", DAY, |_| Sorted)), []);
+    assert_eq!(mistakes(good().on(lonely()).route(Method::Get, "/", "other", take::<(Sorted,)>)), []);
+}
+
+#[test]
+fn alerts_are_produced_by_alarms_alone() {
+    let notify = || Consumer::new("notify", idle::<quadrille::Alert, ()>);
+    assert_eq!(mistakes(good().alarm_to("notices").subscribe("notices", notify())), []);
+    let none = Broken::NoProducer { step: "notify".into(), event_type: "quadrille.alert".into() };
+    assert_eq!(mistakes(good().subscribe("notices", notify())), [none]);
+}
+
+#[test]
+fn an_entity_that_no_table_holds() {
+    let definition = Choreography::define("post-office")
+        .table(Table::new("stamps").holds::<Stamp>())
+        .schedule("rounds", DAY, |_| Posted)
+        .on(Consumer::new("sort", load::<Posted, ()>));
+    let none = Broken::NoTable { step: "sort".into(), kind: "letter".into() };
+    assert_breaks(definition, none, "no_table", "add `.holds::<…>()` to one");
+    // A handler that loads nothing needs no table.
+    let definition = Choreography::define("post-office").schedule("rounds", DAY, |_| Posted).on(sorting());
+    assert_eq!(mistakes(definition), []);
+}
+
+#[test]
+fn a_name_that_is_used_but_not_defined() {
+    let breaks = |definition, user: &str, what, name: &str| {
+        let undefined = Broken::Undefined { user: user.to_owned(), what, name: name.to_owned() };
+        assert_breaks(definition, undefined, "undefined", "add it, or mend the name");
+    };
+    breaks(post_office().subscribe("notes", sorting()), "sort", "topic", "notes");
+    breaks(with(|sort| sort.bucket("photo")), "sort", "bucket", "photo");
+    breaks(good().alarm_to("notes"), "the alarm", "topic", "notes");
+}
+
+#[test]
+fn a_visibility_timeout_under_6_times_the_timeout() {
+    let visible_for = |time: Duration| with(move |sort| sort.timeout(secs(30)).visibility_timeout(time));
+    let short = Broken::VisibilityTooShort {
+        queue: "sort".into(),
+        visibility: secs(179),
+        step: "sort".into(),
+        timeout: secs(30),
+    };
+    assert_breaks(
+        visible_for(secs(179)),
+        short,
+        "visibility_too_short",
+        "raise the visibility timeout to 180 s",
+    );
+    assert_eq!(mistakes(visible_for(secs(180))), []);
+}
+
+#[test]
+fn the_visibility_timeout_that_the_message_asks_for_is_long_enough() {
+    let timeout = Duration::from_millis(1_500);
+    let visible_for = |time: Duration| with(move |sort| sort.timeout(timeout).visibility_timeout(time));
+    let short = Broken::VisibilityTooShort {
+        queue: "sort".into(),
+        visibility: secs(8),
+        step: "sort".into(),
+        timeout,
+    };
+    assert_breaks(visible_for(secs(8)), short, "visibility_too_short", "raise the visibility timeout to 9 s");
+    assert_eq!(mistakes(visible_for(secs(9))), []);
+}
+
+#[test]
+fn a_number_that_aws_would_not_take() {
+    let breaks = |definition, name: &str, what, value: &str, allowed| {
+        let range = Broken::OutOfRange { name: name.to_owned(), what, value: value.to_owned(), allowed };
+        assert_breaks(definition, range, "out_of_range", &format!("allowed is {allowed}"));
+    };
+    let timeouts = "1 s to 900 s (Lambda)";
+    breaks(with(|sort| sort.timeout(Duration::from_millis(999))), "sort", "the timeout", "999ms", timeouts);
+    breaks(with(|sort| sort.timeout(secs(901))), "sort", "the timeout", "901s", timeouts);
+    let batches = "1 to 10,000 messages (Lambda)";
+    breaks(with(|sort| sort.batch(0, secs(1))), "sort", "the batch", "0", batches);
+    breaks(with(|sort| sort.batch(10_001, secs(1))), "sort", "the batch", "10001", batches);
+    let window = "1 s or more for a batch over 10 (Lambda)";
+    breaks(with(|sort| sort.batch(11, Duration::ZERO)), "sort", "the batch window", "0ns", window);
+    let window = "at most 300 s (Lambda)";
+    breaks(with(|sort| sort.batch(11, secs(301))), "sort", "the batch window", "301s", window);
+    breaks(with(|sort| sort.concurrency(0)), "sort", "the concurrency", "0", "1 or more");
+    breaks(with(|sort| sort.workers(0)), "sort", "the workers", "0", "1 or more");
+    let attempts = "1 to 1,000 (SQS)";
+    let short = Backoff { initial: secs(1), max: secs(1), ..Backoff::default() };
+    breaks(with(|sort| sort.attempts(0, short)), "sort", "the attempts", "0", attempts);
+    breaks(with(|sort| sort.attempts(1_001, short)), "sort", "the attempts", "1001", attempts);
+    let hours_12 = secs(43_200);
+    let visible_for = |time: Duration| with(move |sort| sort.visibility_timeout(time));
+    let longer = visible_for(hours_12 + secs(1));
+    breaks(longer, "sort", "the visibility timeout", "43201s", "at most 12 h (SQS)");
+    assert_eq!(mistakes(visible_for(hours_12)), []);
+    let every = good().schedule("always", Duration::ZERO, |_| Posted);
+    breaks(every, "schedule always", "the time between two messages", "0", "more than 0");
+    let path = good().route(Method::Get, "letters", "list", take::<()>);
+    breaks(path, "list", "the path", "\"letters\"", "a path that begins with '/'");
+}
+
+#[test]
+fn the_ends_of_the_ranges_are_taken() {
+    let short = Backoff { initial: secs(1), max: secs(1), ..Backoff::default() };
+    for definition in [
+        with(|sort| sort.timeout(secs(1))),
+        with(|sort| sort.timeout(secs(900))),
+        with(|sort| sort.batch(1, Duration::ZERO)),
+        with(|sort| sort.batch(10, Duration::ZERO)),
+        with(|sort| sort.batch(11, secs(1))),
+        with(|sort| sort.batch(10_000, secs(300))),
+        with(|sort| sort.attempts(1, short)),
+        with(|sort| sort.attempts(1_000, short)),
+    ] {
+        assert_eq!(mistakes(definition), []);
+    }
+}
+
+#[test]
+fn a_wait_longer_than_a_queue_can_hide_a_message() {
+    // SQS hides a message for 12 h at most, counted from its receive: the handler's own time is part of that.
+    let waiting = |longest: Duration| {
+        let backoff = Backoff { initial: longest, max: longest, ..Backoff::default() };
+        with(move |sort| sort.timeout(secs(30)).attempts(2, backoff))
+    };
+    let range = Broken::OutOfRange {
+        name: "sort".into(),
+        what: "the longest backoff, with the timeout",
+        value: "43201s".into(),
+        allowed: "at most 12 h (SQS)",
+    };
+    assert_breaks(waiting(secs(43_171)), range, "out_of_range", "at most 12 h (SQS)");
+    assert_eq!(mistakes(waiting(secs(43_170))), []);
+}
+
+#[test]
+fn a_batch_that_does_not_fit_in_the_timeout() {
+    let taking = |time: Duration| {
+        with(move |sort| {
+            sort.timeout(secs(30)).batch(10, Duration::ZERO).concurrency(4).time_per_message(time)
+        })
+    };
+    // Ten messages, four at a time, are three rounds.
+    let slow = Broken::BatchTooSlow { step: "sort".into(), batch: 10, needed: secs(33), timeout: secs(30) };
+    let mend = "lower the batch, raise the concurrency or the timeout";
+    assert_breaks(taking(secs(11)), slow, "batch_too_slow", mend);
+    assert_eq!(mistakes(taking(secs(10))), []);
+}
+
+#[test]
+fn a_cycle_that_nothing_bounds() {
+    let cycle = |step: &str| Broken::CycleWithoutBudget { step: step.to_owned() };
+    let mend = "give it a `Budget` (deadline and hops)";
+    assert_breaks(circling(|sort| sort), cycle("sort"), "cycle_without_budget", mend);
+    let budget = Budget { deadline: DAY, hops: 10 };
+    assert_eq!(mistakes(circling(|sort| sort.budget(budget))), []);
+}
+
+/// Sorts to carriers, who carry to `Em`.
+fn two_steps<Em: Emits>(sort: Option<Budget>, carry: Option<Budget>) -> Definition {
+    let with = |consumer: Consumer, budget: Option<Budget>| match budget {
+        Some(budget) => consumer.budget(budget),
+        None => consumer,
+    };
+    post_office()
+        .on(with(Consumer::new("sort", idle::<Posted, (Sorted,)>), sort))
+        .on(with(Consumer::new("carry", idle::<Sorted, Em>), carry))
+}
+
+#[test]
+fn a_cycle_of_two_steps_needs_one_budget_on_either() {
+    let budget = Some(Budget { deadline: DAY, hops: 10 });
+    let cycle = Broken::CycleWithoutBudget { step: "sort".into() };
+    // One mistake, told of its first step, however many steps the cycle has.
+    assert_eq!(mistakes(two_steps::<(Posted,)>(None, None)), [cycle]);
+    for (sort, carry) in [(budget, None), (None, budget), (budget, budget)] {
+        let choreography = two_steps::<(Posted,)>(sort, carry).build().unwrap();
+        for step in ["sort", "carry"] {
+            assert_eq!(choreography.model().step(step).unwrap().cycle.as_deref(), Some("sort"));
+        }
+    }
+}
+
+#[test]
+fn a_chain_is_no_cycle_and_neither_is_the_way_into_one() {
+    let chain = two_steps::<()>(None, None).build().unwrap();
+    assert!(chain.model().steps.iter().all(|step| step.cycle.is_none()));
+    // `sort` leads to a cycle of `carry` with itself, and comes back to neither.
+    let circling = two_steps::<(Sorted,)>(None, None);
+    assert_eq!(mistakes(circling), [Broken::CycleWithoutBudget { step: "carry".into() }]);
+    let budget = Some(Budget { deadline: DAY, hops: 10 });
+    let bounded = two_steps::<(Sorted,)>(None, budget).build().unwrap();
+    assert_eq!(bounded.model().step("sort").unwrap().cycle, None);
+    assert_eq!(bounded.model().step("carry").unwrap().cycle.as_deref(), Some("carry"));
+    // A budget on the way in bounds nothing.
+    let before = two_steps::<(Sorted,)>(budget, None);
+    assert_eq!(mistakes(before), [Broken::CycleWithoutBudget { step: "carry".into() }]);
+}
+
+#[test]
+fn each_cycle_needs_its_own_budget() {
+    let budget = Budget { deadline: DAY, hops: 10 };
+    let definition = post_office()
+        .on(Consumer::new("sort", idle::<Posted, (Posted, Sorted)>).budget(budget))
+        .on(Consumer::new("carry", idle::<Sorted, (Sorted, Carried)>))
+        .on(Consumer::new("hand-over", idle::<Carried, ()>));
+    assert_eq!(mistakes(definition), [Broken::CycleWithoutBudget { step: "carry".into() }]);
+}
+
+#[test]
+fn retries_that_last_longer_than_the_deadline() {
+    let backoff = Backoff { initial: secs(100), max: secs(100), ..Backoff::default() };
+    let bounded = |deadline: Duration| {
+        circling(move |sort| sort.attempts(4, backoff).budget(Budget { deadline, hops: 10 }))
+    };
+    let beyond =
+        Broken::BackoffBeyondDeadline { step: "sort".into(), backoff: secs(300), deadline: secs(299) };
+    let mend = "lower the attempts or the backoff, or raise the deadline";
+    assert_breaks(bounded(secs(299)), beyond, "backoff_beyond_deadline", mend);
+    assert_eq!(mistakes(bounded(secs(300))), []);
+}
+
+#[test]
+fn waits_that_last_longer_than_the_queue_keeps_the_message() {
+    let mend = "raise the retention (at most 14 days) or shorten the backoff or the deadline";
+    let beyond = |needed: Duration, retention: Duration| Broken::BeyondRetention {
+        step: "sort".into(),
+        queue: "sort".into(),
+        needed,
+        retention,
+    };
+    let hour = secs(3_600);
+    let backoff = Backoff { initial: hour, max: hour, ..Backoff::default() };
+    let kept = |retention: Duration| with(move |sort| sort.attempts(4, backoff).retention(retention));
+    assert_breaks(kept(3 * hour - secs(1)), beyond(3 * hour, 3 * hour - secs(1)), "beyond_retention", mend);
+    assert_eq!(mistakes(kept(3 * hour)), []);
+    // The deadline counts where it is longer than the waits.
+    let budget = Budget { deadline: DAY, hops: 10 };
+    let kept = |retention: Duration| circling(move |sort| sort.budget(budget).retention(retention));
+    assert_breaks(kept(DAY - secs(1)), beyond(DAY, DAY - secs(1)), "beyond_retention", mend);
+    assert_eq!(mistakes(kept(DAY)), []);
+}
+
+#[test]
+fn a_dead_letter_queue_that_forgets_before_its_source_does() {
+    let kept = |retention: Duration| with(move |sort| sort.retention(retention));
+    let forgotten = Broken::DeadLettersForgotten {
+        queue: "sort-dlq".into(),
+        retention: 14 * DAY,
+        source_retention: 14 * DAY,
+    };
+    assert_breaks(kept(14 * DAY), forgotten, "dead_letters_forgotten", "lower the source's retention");
+    assert_eq!(mistakes(kept(14 * DAY - secs(1))), []);
+}
+
+#[test]
+fn every_mistake_is_reported_at_once() {
+    let definition = circling(|sort| sort.workers(0).bucket("nowhere")).topic("notices").bucket("Photos");
+    let errors = definition.build().unwrap_err();
+    let expected = [
+        Broken::NameUsedTwice { what: "topic", name: "notices".into() },
+        Broken::InvalidName { what: "bucket", name: "Photos".into() },
+        Broken::Undefined { user: "sort".into(), what: "bucket", name: "nowhere".into() },
+        Broken::OutOfRange {
+            name: "sort".into(),
+            what: "the workers",
+            value: "0".into(),
+            allowed: "1 or more",
+        },
+        Broken::CycleWithoutBudget { step: "sort".into() },
+    ];
+    assert_eq!(errors.0, expected);
+    let text = errors.to_string();
+    assert!(text.starts_with("the definition has 5 mistake(s)\n"), "{text}");
+    for error in expected {
+        assert!(text.contains(&format!("\n  {error}")), "{error} is not in: {text}");
+    }
+}
+
+#[test]
+fn the_flowchart_of_a_small_definition() {
+    let choreography = post_office()
+        .on(Consumer::new("sort", load::<Posted, (Sorted,)>).bucket("photos").attempts(3, Backoff::default()))
+        .subscribe("notices", Consumer::new("carry", load::<Sorted, ()>).queue("carriers"))
+        .alarm_to("notices")
+        .build()
+        .unwrap();
+    let expected = r#"flowchart LR
+    route_take(["POST /letters/{id}"]) --> step_take[take]
+    schedule_rounds(["rounds, every 3600 s"])
+    table_letters[("table letters")]
+    bucket_photos[/"bucket photos"/]
+    topic_notices{{"topic notices"}}
+    queue_sort>"sort"]
+    queue_sort_dlq>"sort-dlq"]
+    queue_carriers>"carriers"]
+    queue_carriers_dlq>"carriers-dlq"]
+    schedule_rounds --> queue_sort
+    step_take -- commits --> table_letters
+    queue_sort --> step_sort[sort]
+    step_sort -- commits --> table_letters
+    step_sort --> bucket_photos
+    queue_carriers --> step_carry[carry]
+    topic_notices --> queue_carriers
+    step_carry -- commits --> table_letters
+    table_letters -- "relay: posted" --> queue_sort
+    table_letters -- "relay: sorted" --> topic_notices
+    queue_sort -. "after 3 receives, or permanent" .-> queue_sort_dlq
+    queue_carriers -. "after 5 receives, or permanent" .-> queue_carriers_dlq
+    queue_sort_dlq -. alarm .-> topic_notices
+    queue_carriers_dlq -. alarm .-> topic_notices
+"#;
+    assert_eq!(choreography.to_mermaid(), expected);
+}

@@ -1,0 +1,23 @@
+//! The delivery pipeline over the in-memory adapter, called directly: no engine runs unless a test starts one, and time
+//! stands still unless a test moves it.
+#![allow(clippy::unwrap_used)] // In a test a panic is the assertion.
+
+mod budget;
+mod gone;
+mod http;
+mod reading;
+mod settling;
+#[path = "../support/mod.rs"]
+mod support;
+mod turns;
+mod waiting;
+
+use quadrille::{Consumer, Handler};
+use support::{BACKOFF, Loaded, Scanned, World, parcels};
+
+/// A world with one consumer, `scan`, which gives a message up after 3 attempts. What its handler may emit is consumed
+/// by `load`, which does nothing.
+fn scanning<A: 'static, H: Handler<A, Event = Scanned>>(handler: H) -> World {
+    let scan = Consumer::new("scan", handler).attempts(3, BACKOFF);
+    World::new(parcels::<(Scanned, Loaded)>().on(scan).on(Consumer::new("load", support::idle::<Loaded>)))
+}

@@ -1,0 +1,193 @@
+//! Ports around other ports, which fail as a test says and remember what went through them.
+
+use super::Log;
+use async_trait::async_trait;
+use quadrille::port::{
+    ChangeStream, CommitError, Depth, IndexPage, IndexQuery, Item, Message, NewMessage, PortError, Queue,
+    Receipt, ScanPage, StreamRecord, Table, Write,
+};
+use serde_json::Value;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+/// What happens to a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommitFault {
+    /// Nothing: it is applied.
+    None,
+    /// It is not applied, and the answer says so.
+    NotApplied,
+    /// It is applied, and the answer says that it failed.
+    AppliedUnheard,
+    /// Somebody else adds a stop to the parcel first.
+    Overtaken(String),
+}
+
+type AskCommit = Box<dyn FnMut(&Write) -> CommitFault + Send>;
+
+/// A table that asks about every write what is to happen to it.
+pub struct MeddledTable {
+    table: Arc<dyn Table>,
+    ask: Mutex<AskCommit>,
+    /// Every write that was tried.
+    pub tried: Log<Write>,
+}
+
+impl MeddledTable {
+    pub fn new(table: Arc<dyn Table>, ask: impl FnMut(&Write) -> CommitFault + Send + 'static) -> Self {
+        Self { table, ask: Mutex::new(Box::new(ask)), tried: Log::default() }
+    }
+
+    /// The keys of all writes that were tried.
+    pub fn keys(&self) -> Vec<String> {
+        self.tried.all().into_iter().map(|write| write.item.key).collect()
+    }
+
+    async fn overtake(&self, write: &Write, stop: &str) {
+        let stored = self.table.get(std::slice::from_ref(&write.item.key)).await.unwrap();
+        let mut item: Item = stored.into_iter().flatten().next().unwrap();
+        let mut document: Value = serde_json::from_str(&item.document).unwrap();
+        document["state"]["stops"].as_array_mut().unwrap().push(stop.into());
+        let expected = item.version;
+        (item.version, item.document) = (expected + 1, document.to_string());
+        let rival = Write {
+            item,
+            expected,
+            now: write.now,
+            outbox: Vec::new(),
+            index_changed: false,
+            expiry_changed: false,
+        };
+        assert_eq!(self.table.commit(vec![rival]).await, [Ok(())]);
+    }
+}
+
+#[async_trait]
+impl Table for MeddledTable {
+    async fn get(&self, keys: &[String]) -> Result<Vec<Option<Item>>, PortError> {
+        self.table.get(keys).await
+    }
+
+    async fn commit(&self, writes: Vec<Write>) -> Vec<Result<(), CommitError>> {
+        let unheard = || CommitError::from(PortError::transient("table", "no answer"));
+        let mut answers = Vec::with_capacity(writes.len());
+        for write in writes {
+            self.tried.push(write.clone());
+            let fault = (self.ask.lock().unwrap_or_else(PoisonError::into_inner))(&write);
+            match fault {
+                CommitFault::None => answers.extend(self.table.commit(vec![write]).await),
+                CommitFault::NotApplied => answers.push(Err(unheard())),
+                CommitFault::AppliedUnheard => {
+                    let applied = self.table.commit(vec![write]).await;
+                    answers.extend(applied.into_iter().map(|answer| answer.and(Err(unheard()))));
+                }
+                CommitFault::Overtaken(stop) => {
+                    self.overtake(&write, &stop).await;
+                    answers.extend(self.table.commit(vec![write]).await);
+                }
+            }
+        }
+        answers
+    }
+
+    async fn scan(&self, after: Option<&str>, limit: usize) -> Result<ScanPage, PortError> {
+        self.table.scan(after, limit).await
+    }
+
+    async fn query(&self, query: &IndexQuery) -> Result<IndexPage, PortError> {
+        self.table.query(query).await
+    }
+}
+
+type AskSend = Box<dyn FnMut(&NewMessage) -> Option<PortError> + Send>;
+
+/// A queue that asks about every message sent whether to refuse it.
+pub struct MeddledQueue {
+    queue: Arc<dyn Queue>,
+    ask: Mutex<AskSend>,
+    /// Every message that was taken.
+    pub taken: Log<NewMessage>,
+    /// Errors that the next receives give, the last one first.
+    pub deaf: Mutex<Vec<PortError>>,
+}
+
+impl MeddledQueue {
+    pub fn new(
+        queue: Arc<dyn Queue>,
+        ask: impl FnMut(&NewMessage) -> Option<PortError> + Send + 'static,
+    ) -> Self {
+        Self { queue, ask: Mutex::new(Box::new(ask)), taken: Log::default(), deaf: Mutex::default() }
+    }
+}
+
+#[async_trait]
+impl Queue for MeddledQueue {
+    async fn send(&self, messages: Vec<NewMessage>) -> Vec<Result<(), PortError>> {
+        let mut answers = Vec::with_capacity(messages.len());
+        for message in messages {
+            let refused = (self.ask.lock().unwrap_or_else(PoisonError::into_inner))(&message);
+            match refused {
+                Some(error) => answers.push(Err(error)),
+                None => {
+                    self.taken.push(message.clone());
+                    answers.extend(self.queue.send(vec![message]).await);
+                }
+            }
+        }
+        answers
+    }
+
+    async fn receive(
+        &self,
+        max: usize,
+        wait: Duration,
+        visibility: Option<Duration>,
+    ) -> Result<Vec<Message>, PortError> {
+        if let Some(error) = self.deaf.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+            return Err(error);
+        }
+        self.queue.receive(max, wait, visibility).await
+    }
+
+    async fn extend(&self, receipts: &[(Receipt, Duration)]) -> Result<(), PortError> {
+        self.queue.extend(receipts).await
+    }
+
+    async fn delete(&self, receipts: &[Receipt]) -> Result<(), PortError> {
+        self.queue.delete(receipts).await
+    }
+
+    async fn depth(&self) -> Result<Depth, PortError> {
+        self.queue.depth().await
+    }
+
+    async fn arrived(&self, after: u64, max: usize) -> Result<Vec<(u64, Message)>, PortError> {
+        self.queue.arrived(after, max).await
+    }
+}
+
+/// A stream that remembers its checkpoints.
+pub struct WatchedStream {
+    stream: Arc<dyn ChangeStream>,
+    pub checkpoints: Log<u64>,
+}
+
+impl WatchedStream {
+    pub fn new(stream: Arc<dyn ChangeStream>) -> Self {
+        Self { stream, checkpoints: Log::default() }
+    }
+}
+
+#[async_trait]
+impl ChangeStream for WatchedStream {
+    async fn read(&self, max: usize, wait: Duration) -> Result<Vec<StreamRecord>, PortError> {
+        self.stream.read(max, wait).await
+    }
+
+    async fn checkpoint(&self, sequence: u64) -> Result<(), PortError> {
+        self.checkpoints.push(sequence);
+        self.stream.checkpoint(sequence).await
+    }
+}

@@ -1,0 +1,132 @@
+//! What the documents show is what the code says: the flow, the first choreography, the tests that are named, the links.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic is how a test fails.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Set, it makes the tests mend the documents where they can.
+const MEND: &str = "MEND_DOCUMENTS";
+
+const HOW: &str =
+    "run `MEND_DOCUMENTS=1 cargo test -p quadrille-cli --test diagram`, look at the change, and commit it";
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// README.md, CHANGELOG.md, CONTRIBUTING.md, and everything in `docs/`, relative to the root.
+fn documents() -> Vec<String> {
+    let of = |folder: &str| {
+        let entries = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().file_name());
+        let names = entries.map(|name| name.into_string().unwrap()).filter(|name| name.ends_with(".md"));
+        names.map(|name| format!("{folder}{name}")).collect::<Vec<_>>()
+    };
+    let mut all = [of(""), of("docs/")].concat();
+    all.sort();
+    all
+}
+
+/// Asserts that what stands between the markers of `name` in `document` is `wanted`; mends it where it may. False: the
+/// document has no such markers.
+fn shows(document: &str, name: &str, wanted: &str) -> bool {
+    let text = read(document);
+    let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
+    let Some((before, rest)) = text.split_once(&begin) else {
+        return false;
+    };
+    let (shown, after) = rest.split_once(&end).unwrap_or_else(|| panic!("{document}: there is no {end}"));
+    if shown == wanted {
+        return true;
+    }
+    if std::env::var_os(MEND).is_some() {
+        fs::write(root().join(document), format!("{before}{begin}{wanted}{end}{after}")).unwrap();
+        return true;
+    }
+    panic!("{document}: what stands at <!-- {name} --> is not what the code says; {HOW}\n{wanted}");
+}
+
+#[test]
+fn the_documents_show_the_flow_as_it_is_defined() {
+    let output = Command::new(env!("CARGO_BIN_EXE_quadrille")).arg("diagram").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let derived = String::from_utf8(output.stdout).unwrap();
+    assert!(derived.starts_with("flowchart "), "{derived}");
+    let wanted = format!("```mermaid\n{derived}```\n");
+    let shown: Vec<String> =
+        documents().into_iter().filter(|document| shows(document, "flow:auction", &wanted)).collect();
+    assert!(shown.contains(&"README.md".to_owned()), "README.md has no <!-- flow:auction -->");
+}
+
+/// The blocks of code in a crate's own documentation, without the lines that rustdoc hides.
+fn examples(source: &str) -> Vec<String> {
+    let lines = source.lines().filter_map(|line| line.strip_prefix("//!"));
+    let (mut blocks, mut block) = (Vec::new(), None::<String>);
+    for line in lines.map(|line| line.strip_prefix(' ').unwrap_or(line)) {
+        match &mut block {
+            None if line.starts_with("```") => block = Some(String::new()),
+            None => {}
+            Some(_) if line.starts_with("```") => blocks.extend(block.take()),
+            Some(_) if line == "#" || line.starts_with("# ") => {}
+            Some(block) => *block += &format!("{line}\n"),
+        }
+    }
+    blocks
+}
+
+#[test]
+fn the_first_choreography_is_the_crates_own_example() {
+    let examples = examples(&read("core/src/lib.rs"));
+    let first = examples.iter().find(|example| example.contains("Choreography::define"));
+    let first = first.expect("core/src/lib.rs has an example that defines a choreography");
+    let wanted = format!("```rust\n{first}```\n");
+    assert!(
+        shows("README.md", "first-choreography", &wanted),
+        "README.md has no <!-- first-choreography -->"
+    );
+}
+
+/// What stands between backticks in a line.
+fn quoted(line: &str) -> impl Iterator<Item = &str> {
+    line.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn every_test_that_a_document_names_exists() {
+    let mut named = 0;
+    for document in documents() {
+        let text = read(&document);
+        for (path, name) in text.lines().flat_map(quoted).filter_map(|text| text.split_once(".rs::")) {
+            let path = format!("{path}.rs");
+            let source = read(&path);
+            let (function, scenario) = (format!("fn {name}("), format!("{name},"));
+            let defined = source.lines().map(str::trim_start);
+            let mut defined = defined.filter(|line| {
+                line.contains(&function)
+                    || line.strip_prefix("server_test!(").unwrap_or(line).starts_with(&scenario)
+            });
+            assert!(defined.next().is_some(), "{document}: {path} has no test {name}");
+            named += 1;
+        }
+    }
+    assert!(named > 20, "{named} tests are named");
+}
+
+#[test]
+fn every_file_that_a_document_links_to_exists() {
+    for document in documents() {
+        let text = read(&document);
+        let folder = root().join(&document).parent().unwrap().to_owned();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = target.split('#').next().unwrap();
+            let is_elsewhere = target.contains("://") || file.is_empty();
+            assert!(is_elsewhere || folder.join(file).exists(), "{document} links to {target}");
+        }
+    }
+}
