@@ -81,13 +81,13 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// At most `bytes_max` bytes of `text`, cut between characters, control characters shown as escapes: text from
-/// outside may end in a log or on a terminal.
+/// At most `bytes_max` bytes of `text`, cut between characters, control characters and those that break lines or turn the
+/// writing around shown as escapes: text from outside may end in a log or on a terminal.
 pub fn excerpt(text: &str, bytes_max: usize) -> String {
     let mut out = String::with_capacity(text.len().min(bytes_max));
     for character in text.chars() {
         let before = out.len();
-        if character.is_control() {
+        if character.is_control() || is_layout(character) {
             out.extend(character.escape_default());
         } else {
             out.push(character);
@@ -100,6 +100,11 @@ pub fn excerpt(text: &str, bytes_max: usize) -> String {
     out
 }
 
+/// Whether a character only lays out those around it: Unicode's line separators and its controls of direction.
+fn is_layout(character: char) -> bool {
+    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +112,7 @@ mod tests {
     #[test]
     fn text_from_outside_is_cut_and_escaped() {
         assert_eq!(excerpt("a\u{1b}[31mé", 100), "a\\u{1b}[31mé");
+        assert_eq!(excerpt("a\u{202e}b\u{2028}c", 100), "a\\u{202e}b\\u{2028}c");
         assert_eq!(excerpt("éé", 3), "é");
         let failure = Failure::permanent("x".repeat(100), "y".repeat(5_000));
         assert_eq!((failure.reason().len(), failure.detail().len()), (64, 1_024));

@@ -49,10 +49,46 @@ impl Timestamp {
     /// # Errors
     /// [`TimestampError`] for anything else.
     pub fn parse(text: &str) -> Result<Self, TimestampError> {
+        if let Some(timestamp) = Self::parse_own(text.as_bytes()) {
+            return Ok(timestamp);
+        }
         let parsed = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| TimestampError)?;
         i64::try_from(parsed.unix_timestamp_nanos() / 1_000_000)
             .map(Self::from_millis)
             .map_err(|_| TimestampError)
+    }
+
+    /// Reads the form that is written here, `2026-11-20T09:15:00.000Z`: on the path of every event, where the general
+    /// parser costs ten times as much. `None` for any other form, and for a date that is none.
+    fn parse_own(text: &[u8]) -> Option<Self> {
+        let shaped = text.len() == 24
+            && [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.'), (23, b'Z')]
+                .iter()
+                .all(|(at, sign)| text[*at] == *sign);
+        if !shaped {
+            return None;
+        }
+        let number = |from: usize, until: usize| {
+            text[from..until].iter().try_fold(0_i64, |number, digit| {
+                digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0'))
+            })
+        };
+        let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+        let (hour, minute, second, millis) =
+            (number(11, 13)?, number(14, 16)?, number(17, 19)?, number(20, 23)?);
+        if year < 1970 || !(1..=12).contains(&month) || day == 0 || hour > 23 || minute > 59 || second > 59 {
+            return None;
+        }
+        // The inverse of `parts`: Howard Hinnant's `days_from_civil`.
+        let shifted = if month <= 2 { year - 1 } else { year };
+        let (era, year_of_era) = (shifted / 400, shifted % 400);
+        let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+        let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+        let days = era * 146_097 + day_of_era - 719_468;
+        let timestamp =
+            Self::from_millis(days * 86_400_000 + ((hour * 60 + minute) * 60 + second) * 1000 + millis);
+        // A day that the month does not have comes back as another.
+        (timestamp.parts().2 == day).then_some(timestamp)
     }
 
     /// The basic form of ISO 8601 to the second, `20261120T091500Z`: for names of objects.
@@ -143,6 +179,22 @@ mod tests {
             prop_assert_eq!(Timestamp::parse(&ours.to_string()).unwrap(), ours);
             prop_assert_eq!(&ours.to_string()[..19], &theirs.format(&Rfc3339).unwrap()[..19]);
         }
+    }
+
+    #[test]
+    fn a_date_that_is_none_is_refused() {
+        for text in [
+            "2026-02-29T00:00:00.000Z",
+            "2026-13-01T00:00:00.000Z",
+            "2026-11-31T00:00:00.000Z",
+            "2026-1x-01T00:00:00.000Z",
+        ] {
+            assert_eq!(Timestamp::parse(text), Err(TimestampError), "{text}");
+        }
+        assert_eq!(
+            Timestamp::parse("2024-02-29T12:00:00.500Z").unwrap().to_string(),
+            "2024-02-29T12:00:00.500Z"
+        );
     }
 
     #[test]

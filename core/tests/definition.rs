@@ -493,30 +493,31 @@ fn the_flowchart_of_a_small_definition() {
         .alarm_to("notices")
         .build()
         .unwrap();
-    let expected = r#"flowchart LR
-    route_take(["POST /letters/{id}"]) --> step_take[take]
-    schedule_rounds(["rounds, every 3600 s"])
-    table_letters[("table letters")]
-    bucket_photos[/"bucket photos"/]
-    topic_notices{{"topic notices"}}
-    queue_sort>"sort"]
+    let expected = r#"flowchart TD
+    step_take["take<br>POST /letters/{id}"]
+    schedule_rounds(["rounds<br>every 1 h"])
+    table_letters[("letters")]
+    relay(("relay"))
+    step_sort["sort"]
     queue_sort_dlq>"sort-dlq"]
     queue_carriers>"carriers"]
+    step_carry["carry"]
     queue_carriers_dlq>"carriers-dlq"]
-    schedule_rounds --> queue_sort
+    bucket_photos[/"photos"/]
+    topic_notices{{"notices"}}
     step_take -- commits --> table_letters
-    queue_sort --> step_sort[sort]
+    schedule_rounds --> step_sort
+    table_letters == stream ==> relay
+    relay -- posted --> step_sort
+    relay -- sorted --> topic_notices
     step_sort -- commits --> table_letters
     step_sort --> bucket_photos
-    queue_carriers --> step_carry[carry]
+    step_sort -. fails .-> queue_sort_dlq
     topic_notices --> queue_carriers
+    queue_carriers --> step_carry
     step_carry -- commits --> table_letters
-    table_letters -- "relay: posted" --> queue_sort
-    table_letters -- "relay: sorted" --> topic_notices
-    queue_sort -. "after 3 receives, or permanent" .-> queue_sort_dlq
-    queue_carriers -. "after 5 receives, or permanent" .-> queue_carriers_dlq
-    queue_sort_dlq -. alarm .-> topic_notices
-    queue_carriers_dlq -. alarm .-> topic_notices
+    step_carry -. fails .-> queue_carriers_dlq
+    queue_sort_dlq & queue_carriers_dlq -. alarm .-> topic_notices
 "#;
     assert_eq!(choreography.to_mermaid(), expected);
 }

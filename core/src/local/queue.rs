@@ -15,7 +15,7 @@ use crate::{
     port::{Attributes, Clock, Depth, Message, NewMessage, PortError, Queue, Receipt},
 };
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension as _, Row};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row};
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -177,10 +177,23 @@ impl QueueFile {
         attributes: Option<&str>,
         body: &str,
     ) -> rusqlite::Result<()> {
+        let mut send = connection.prepare_cached(&self.statements.send)?;
+        self.insert_with(&mut send, connection, sent_at, delay, attributes, body)
+    }
+
+    /// The same, with the statement looked up once for many.
+    fn insert_with(
+        &self,
+        send: &mut CachedStatement<'_>,
+        connection: &Connection,
+        sent_at: Timestamp,
+        delay: Duration,
+        attributes: Option<&str>,
+        body: &str,
+    ) -> rusqlite::Result<()> {
         let id = self.sequence.next(connection)?;
         let due = (!delay.is_zero()).then(|| (sent_at + delay).as_millis());
-        let values = (id, due, 0, sent_at.as_millis(), attributes, body);
-        connection.prepare_cached(&self.statements.send)?.execute(values).map(drop)
+        send.execute((id, due, 0, sent_at.as_millis(), attributes, body)).map(drop)
     }
 }
 
@@ -467,8 +480,9 @@ impl Queue for LocalQueue {
         let sent = self
             .store
             .run(move |connection| {
+                let mut send = connection.prepare_cached(&file.statements.send)?;
                 rows.iter().try_for_each(|(attributes, body, delay)| {
-                    file.insert(connection, now, *delay, attributes.as_deref(), body)
+                    file.insert_with(&mut send, connection, now, *delay, attributes.as_deref(), body)
                 })
             })
             .await;
@@ -565,13 +579,14 @@ impl Queue for LocalQueue {
             .run(move |connection| {
                 let mut state = file.state();
                 let state = &mut *state;
+                let mut delete = connection.prepare_cached(&file.statements.delete)?;
                 for id in held {
                     let Some(flight) = state.in_flight.remove(&id) else {
                         continue;
                     };
                     state.ends.remove(&(flight.until, id));
                     state.total = state.total.saturating_sub(1);
-                    connection.prepare_cached(&file.statements.delete)?.execute((id,))?;
+                    delete.execute((id,))?;
                     if !flight.durable {
                         release(connection, &file, state, flight.lease)?;
                     }

@@ -9,7 +9,7 @@ use crate::{
     },
 };
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension as _, Row};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row};
 use serde_json::value::RawValue;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Notify;
@@ -115,29 +115,63 @@ fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// Applies one write; false where it lost.
-fn apply(connection: &Connection, statements: &Statements, write: &Write) -> rusqlite::Result<bool> {
-    let Item { key, version, document, expires_at, index } = &write.item;
-    let expires_at = expires_at.map(Timestamp::as_millis);
-    let partition = index.as_ref().map(|index| index.partition.as_str());
-    let sort = index.as_ref().map(|index| index.sort.as_str());
-    let version = number(*version);
-    let changed = if write.expected == 0 {
-        let values = (key, version, document, expires_at, partition, sort, write.now.as_millis());
-        connection.prepare_cached(&statements.insert)?.execute(values)?
-    } else {
-        let sql = &statements.update[usize::from(write.index_changed)][usize::from(write.expiry_changed)];
-        let mut statement = connection.prepare_cached(sql)?;
-        let expected = number(write.expected);
-        match (write.index_changed, write.expiry_changed) {
-            (false, false) => statement.execute((key, expected, version, document))?,
-            (true, false) => statement.execute((key, expected, version, document, partition, sort))?,
-            (_, true) => {
-                statement.execute((key, expected, version, document, partition, sort, expires_at))?
+/// The statements of one call, each looked up once.
+struct Writer<'a> {
+    connection: &'a Connection,
+    statements: &'a Statements,
+    insert: Option<CachedStatement<'a>>,
+    update: [[Option<CachedStatement<'a>>; 2]; 2],
+    append: Option<CachedStatement<'a>>,
+}
+
+/// The statement in `slot`, looked up in the connection's cache the first time.
+fn prepared<'s, 'a>(
+    slot: &'s mut Option<CachedStatement<'a>>,
+    connection: &'a Connection,
+    sql: &str,
+) -> rusqlite::Result<&'s mut CachedStatement<'a>> {
+    match slot {
+        Some(statement) => Ok(statement),
+        None => Ok(slot.insert(connection.prepare_cached(sql)?)),
+    }
+}
+
+impl<'a> Writer<'a> {
+    fn new(connection: &'a Connection, statements: &'a Statements) -> Self {
+        Self { connection, statements, insert: None, update: Default::default(), append: None }
+    }
+
+    /// Applies one write; false where it lost.
+    fn apply(&mut self, write: &Write) -> rusqlite::Result<bool> {
+        let Item { key, version, document, expires_at, index } = &write.item;
+        let expires_at = expires_at.map(Timestamp::as_millis);
+        let partition = index.as_ref().map(|index| index.partition.as_str());
+        let sort = index.as_ref().map(|index| index.sort.as_str());
+        let version = number(*version);
+        let changed = if write.expected == 0 {
+            let values = (key, version, document, expires_at, partition, sort, write.now.as_millis());
+            prepared(&mut self.insert, self.connection, &self.statements.insert)?.execute(values)?
+        } else {
+            let (by_index, by_expiry) = (usize::from(write.index_changed), usize::from(write.expiry_changed));
+            let sql = &self.statements.update[by_index][by_expiry];
+            let statement = prepared(&mut self.update[by_index][by_expiry], self.connection, sql)?;
+            let expected = number(write.expected);
+            match (write.index_changed, write.expiry_changed) {
+                (false, false) => statement.execute((key, expected, version, document))?,
+                (true, false) => statement.execute((key, expected, version, document, partition, sort))?,
+                (_, true) => {
+                    statement.execute((key, expected, version, document, partition, sort, expires_at))?
+                }
             }
-        }
-    };
-    Ok(changed > 0)
+        };
+        Ok(changed > 0)
+    }
+
+    /// Adds what a write emitted to the stream.
+    fn append(&mut self, place: i64, write: &Write, outbox: &str) -> rusqlite::Result<()> {
+        let values = (place, &write.item.key, number(write.item.version), outbox);
+        prepared(&mut self.append, self.connection, &self.statements.append)?.execute(values).map(drop)
+    }
 }
 
 /// Why a write can't be taken by any table, if so.
@@ -207,12 +241,11 @@ impl Table for LocalTable {
             .run(move |connection| {
                 let mut outcomes = Vec::with_capacity(taken.len());
                 let mut emitted = false;
+                let mut writer = Writer::new(connection, &statements);
                 for (at, write, outbox) in taken {
-                    let applied = apply(connection, &statements, &write)?;
+                    let applied = writer.apply(&write)?;
                     if applied && !outbox.is_empty() {
-                        let place = sequence.next(connection)?;
-                        let values = (place, &write.item.key, number(write.item.version), outbox);
-                        connection.prepare_cached(&statements.append)?.execute(values)?;
+                        writer.append(sequence.next(connection)?, &write, &outbox)?;
                         emitted = true;
                     }
                     outcomes.push((at, applied));

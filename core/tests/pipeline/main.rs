@@ -1,6 +1,6 @@
 //! The delivery pipeline over the in-memory adapter, called directly: no engine runs unless a test starts one, and time
 //! stands still unless a test moves it.
-#![allow(clippy::unwrap_used)] // In a test a panic is the assertion.
+#![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
 
 mod budget;
 mod gone;

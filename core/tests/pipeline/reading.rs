@@ -33,9 +33,17 @@ async fn what_cannot_be_read_is_dead_lettered_at_once() {
         (missing("id"), "malformed", "missing field `id`"),
         (missing("data"), "malformed", "missing field `data`"),
         (changed(|event| event["time"] = json!("yesterday")), "malformed", "not an RFC 3339 time"),
-        (changed(|event| event["specversion"] = json!("0.3")), "malformed", "specversion \"0.3\", not \"1.0\""),
+        (
+            changed(|event| event["specversion"] = json!("0.3")),
+            "malformed",
+            "specversion \"0.3\", not \"1.0\"",
+        ),
         (lacking_its_place(), "malformed", "data of parcel.scanned: missing field `place`"),
-        (changed(|event| event["data"]["place"] = json!(7)), "malformed", "data of parcel.scanned: invalid type"),
+        (
+            changed(|event| event["data"]["place"] = json!(7)),
+            "malformed",
+            "data of parcel.scanned: invalid type",
+        ),
         (
             changed(|event| event["type"] = json!("parcel.loaded")),
             "unexpected_event",
@@ -71,7 +79,9 @@ async fn a_dead_letter_tells_all_that_is_needed_to_finish() {
     world.deliver("scan").await;
     let dead = world.lying_in("scan-dlq").await;
     let mut attributes = dead[0].attributes.clone();
-    assert!(attributes.remove("detail").unwrap().starts_with("data of parcel.scanned: missing field `place`"));
+    assert!(
+        attributes.remove("detail").unwrap().starts_with("data of parcel.scanned: missing field `place`")
+    );
     let expected = BTreeMap::from(
         [
             ("reason", "malformed"),

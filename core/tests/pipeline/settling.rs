@@ -1,7 +1,7 @@
 //! What becomes of messages once their handlers are done: deleted, hidden for a while, or dead-lettered.
 
 use super::{scanning, support::*};
-use quadrille::{Context, DeadLetter, Failure, Stored, StepCounts, Verdict, port::PortError};
+use quadrille::{Context, DeadLetter, Failure, StepCounts, Stored, Verdict, port::PortError};
 use std::{
     collections::{BTreeSet, HashSet},
     sync::{
@@ -138,7 +138,10 @@ async fn a_message_whose_answer_got_lost_is_delivered_again_and_has_one_effect()
     world.clock.advance(secs(6 * 30));
     assert_eq!(world.deliver("scan").await, [Verdict::Done]);
     assert_eq!(world.total("scan").await, 0);
-    assert_eq!((world.stops("1").await, world.parcel("1").await.unwrap().version()), (vec!["oslo".into()], 2));
+    assert_eq!(
+        (world.stops("1").await, world.parcel("1").await.unwrap().version()),
+        (vec!["oslo".into()], 2)
+    );
 }
 
 #[tokio::test]

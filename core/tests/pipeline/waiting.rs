@@ -1,14 +1,13 @@
 //! Waiting: events for later, however much later, and handlers that do not come back.
 
 use super::{scanning, support::*};
-use quadrille::{
-    Consumer, Context, Outcome, Stored, Verdict, engine::Engine, limits::QUEUE_DELAY_MAX, port::Clock as _,
-};
+use quadrille::{Consumer, Context, Outcome, Stored, Verdict, engine::Engine, limits::QUEUE_DELAY_MAX};
 use std::{sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
 
 const THREE_DAYS: Duration = Duration::from_secs(3 * 86_400);
 
-/// A parcel that never leaves customs.
+/// A place that no parcel ever leaves.
 const CUSTOMS: &str = "customs";
 
 #[tokio::test]
@@ -66,7 +65,7 @@ async fn a_delay_of_three_days_is_walked_in_hops_and_ends_on_the_millisecond() {
     engine.stop().await;
 }
 
-/// A world in which parcels for customs are never done, as the parcels for `slow` are only once the clock says so.
+/// A world in which a message about customs is never done.
 fn with_customs() -> World {
     scanning(|parcel: Stored<Parcel>, event: Scanned, _: Context<()>| async move {
         if event.place == CUSTOMS {
@@ -126,21 +125,26 @@ async fn the_timeout_is_one_for_the_whole_batch_however_many_turns_it_takes() {
 
 #[tokio::test]
 async fn no_more_messages_are_worked_at_once_than_the_concurrency_allows() {
-    let running = Log::default();
-    let log = running.clone();
-    let scan = move |parcel: Stored<Parcel>, event: Scanned, cx: Context<()>| {
-        let log = log.clone();
+    let (started, gate) = (Log::default(), Arc::new(Semaphore::new(0)));
+    let (log, opened) = (started.clone(), Arc::clone(&gate));
+    let scan = move |parcel: Stored<Parcel>, event: Scanned, _: Context<()>| {
+        let (log, opened) = (log.clone(), Arc::clone(&opened));
         async move {
-            log.push(cx.now());
-            // A minute's work.
-            let clock = Arc::clone(&world_clock());
-            clock.sleep_until(cx.now() + secs(1)).await;
+            log.push(());
+            opened.acquire().await.unwrap().forget();
             stop(parcel, &event.place)
         }
     };
-    let _ = (scan, running);
-}
-
-fn world_clock() -> Arc<quadrille::memory::VirtualClock> {
-    Arc::new(quadrille::memory::VirtualClock::new(START))
+    let world = World::new(parcels::<(Scanned,)>().on(Consumer::new("scan", scan).concurrency(3)));
+    for id in ["1", "2", "3", "4", "5", "6", "7", "8"] {
+        world.post(&[id]).await;
+        world.tell("scan", Scanned::new(id, "oslo")).await;
+    }
+    let delivering = delivering(&world).await;
+    assert_eq!(started.len(), 3);
+    gate.add_permits(1);
+    all_wait().await;
+    assert_eq!(started.len(), 4);
+    gate.add_permits(7);
+    assert_eq!(delivering.await.unwrap(), vec![Verdict::Done; 8]);
 }

@@ -1,7 +1,7 @@
 //! What the tests share: a parcel and the events it is told, a world in memory whose clock stands still until a test
 //! moves it, and ports that meddle with what goes through them. Nothing here sleeps.
 #![allow(dead_code)] // Each test binary uses a part of it.
-#![allow(clippy::unwrap_used)] // In a test a panic is the assertion.
+#![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
 
 mod meddled;
 
@@ -114,12 +114,20 @@ pub async fn scan(parcel: Stored<Parcel>, event: Scanned, _: Context<()>) -> Out
     stop(parcel, &event.place)
 }
 
+/// A handler that loads nothing and does nothing.
+pub async fn idle<Ev: Event>(_: Ev, _: Context<()>) -> Outcome<()> {
+    Ok(Handled::done())
+}
+
 /// A definition with a table of parcels and `POST /parcels/{id}`, which makes one (the query: seconds until it expires)
 /// and claims to emit all of `Em`, so that whatever a test consumes has a producer.
 pub fn parcels<Em: Emits>() -> Definition {
-    Choreography::define("parcels")
-        .table(quadrille::Table::new(PARCELS).holds::<Parcel>())
-        .route(Method::Post, "/parcels/{id}", "post", post::<Em>)
+    Choreography::define("parcels").table(quadrille::Table::new(PARCELS).holds::<Parcel>()).route(
+        Method::Post,
+        "/parcels/{id}",
+        "post",
+        post::<Em>,
+    )
 }
 
 async fn post<Em: Emits>(request: Request, cx: Context<Em>) -> Result<Response, Failure> {

@@ -3,7 +3,7 @@
 use crate::{args::AuctionOptions, error::CommandError};
 use quadrille::{
     Backoff, Choreography, Pipeline,
-    local::{AlarmPolicy, Local},
+    local::{AlarmPolicy, FolderLock, Local, OpenError},
     port::{SystemClock, SystemRandom},
 };
 use std::{path::Path, sync::Arc};
@@ -17,6 +17,9 @@ use systems::{
 
 /// The name of the folder beside the buckets that the simulated platform remembers in.
 const PLATFORM_FOLDER: &str = "platform";
+
+/// The platform that stands in where there is none.
+const SIMULATED: &str = "simulated";
 
 /// The choreography with its open folder.
 pub struct Node {
@@ -32,8 +35,13 @@ impl Node {
         options: &AuctionOptions,
         notifiers: Vec<(String, Arc<dyn Notifier>)>,
     ) -> Result<Self, CommandError> {
+        // The simulated platform's folder lies in this one: locked before it is touched, and again by `Local::open` for as
+        // long as the node lives.
+        let lock = (options.platform == SIMULATED).then(|| FolderLock::acquire(folder));
+        let lock = lock.transpose().map_err(OpenError::from)?;
         let platform = platform(folder, options)?;
         let choreography = auction(&settings(options), platform, notifiers)?;
+        drop(lock);
         let local = Local::open(folder, choreography.model(), Arc::new(SystemClock), Arc::new(SystemRandom))?;
         let alarms = AlarmPolicy { digest_every: options.digest, ..AlarmPolicy::default() };
         Ok(Self { choreography, local, alarms })
@@ -60,7 +68,7 @@ pub fn settings(options: &AuctionOptions) -> Settings {
 }
 
 fn platform(folder: &Path, options: &AuctionOptions) -> Result<Arc<dyn AuctionPlatform>, CommandError> {
-    if options.platform == "simulated" {
+    if options.platform == SIMULATED {
         let bucket = quadrille::local::bucket(&folder.join(PLATFORM_FOLDER))
             .map_err(CommandError::io(format!("the simulated platform's folder in {}", folder.display())))?;
         return Ok(Arc::new(SimulatedPlatform::new(bucket, options.seed, options.not_ready)));

@@ -71,6 +71,7 @@ pub fn auction(
         .on(Consumer::new("poll_auction", poll)
             .queue("auction-poll")
             .batch(1, Duration::ZERO)
+            .workers(4)
             .timeout(Duration::from_secs(60))
             .attempts(5, poll_retries)
             .budget(Budget { deadline: settings.deadline, hops: 100_000 }))

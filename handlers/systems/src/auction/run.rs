@@ -2,7 +2,7 @@
 //! decision is committed, page by page. Lambda A, `poll_auction`, does one round of it per message and re-enqueues itself.
 //!
 //! ```text
-//! (TakingOver) ─▶ Gathering ─▶ Waiting ⟲ not ready ─▶ Deciding ─▶ (Reconciling) ─▶ Ended
+//! (Queued) ─▶ (TakingOver) ─▶ Gathering ─▶ Waiting ⟲ not ready ─▶ Deciding ─▶ (Reconciling) ─▶ Ended
 //! ```
 //!
 //! Each round ends with the run's own commit, which carries the next round's number: a duplicate of a round that is over
@@ -10,6 +10,7 @@
 //!
 //! An order that a run takes leaves the index of open orders, so that a later run does not even see it. Which orders a run
 //! took stands in its pages, each written *before* the first of its orders is taken: so no order is ever in neither place.
+//! Runs gather one after the other (a later one is queued meanwhile), so that they do not race for the same orders.
 //! A run that has passed its deadline is taken over by the next: its undecided orders become that run's, page by page.
 
 use super::{
@@ -31,6 +32,13 @@ pub const ORDERS_PER_ROUND: usize = 760;
 
 /// Faults of a round that are told one by one; the rest in one sum. Bounds the run's item.
 const FAULTS_TOLD_MAX: usize = 100;
+
+/// How often a queued run looks whether its turn has come.
+const QUEUED: Backoff =
+    Backoff { initial: Duration::from_millis(50), max: Duration::from_secs(10), multiplier: 2.0, jitter: 0.5 };
+
+/// Live runs looked at by a run that starts.
+const LIVE_RUNS_MAX: usize = 200;
 
 /// How long a run is kept after its deadline.
 const RUN_KEPT: Duration = Duration::from_secs(2 * 86_400);
@@ -64,7 +72,7 @@ impl Event for PollAuction {
 pub struct Run {
     /// The scheduled time of its kickoff.
     pub run_id: String,
-    /// Orders received after this are the next run's.
+    /// When it began to gather: orders received after this are the next run's. Until then, the time of its kickoff.
     pub started_at: Timestamp,
     /// When it fails if it has not ended; its undecided orders are the next run's then.
     pub deadline: Timestamp,
@@ -94,6 +102,8 @@ pub struct Run {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
+    /// Until the runs before it have gathered.
+    Queued,
     /// Taking the undecided orders of a run that passed its deadline.
     TakingOver {
         /// That run.
@@ -195,6 +205,12 @@ impl Entity for Run {
 }
 
 impl Run {
+    /// Whether `later` has to wait until this run has gathered.
+    fn gathers_before(&self, later: &Self, now: Timestamp) -> bool {
+        let gathers = matches!(self.phase, Phase::Queued | Phase::TakingOver { .. } | Phase::Gathering(_));
+        gathers && self.deadline >= now && (self.started_at, &self.run_id) < (later.started_at, &later.run_id)
+    }
+
     fn start(run_id: String, started_at: Timestamp, deadline: Timestamp, phase: Phase) -> Self {
         Self {
             run_id,
@@ -260,8 +276,7 @@ pub async fn poll_auction(
             let malformed = |error| Failure::permanent("malformed_run", format_args!("run_id: {error}"));
             let started_at = Timestamp::parse(&event.run_id).map_err(malformed)?;
             let deadline = cx.deadline().unwrap_or(Timestamp::MAX);
-            let phase = overdue(&cx).await?.unwrap_or_else(|| Phase::Gathering(Cursors::start()));
-            Stored::new(Run::start(event.run_id, started_at, deadline, phase))
+            Stored::new(Run::start(event.run_id, started_at, deadline, Phase::Queued))
         }
         None => {
             return Err(Failure::permanent("entity_gone", "the run of this round has expired"));
@@ -269,7 +284,23 @@ pub async fn poll_auction(
         Some(run) if run.round != event.round => return Ok(Handled::Already("this round is over")),
         Some(run) => run,
     };
+    let mut run = run;
+    if run.phase == Phase::Queued {
+        let (live, now) = (live_runs(&cx).await?, cx.now());
+        let before: Vec<&Stored<Run>> = live.iter().filter(|other| other.gathers_before(&run, now)).collect();
+        if run.version() == 0 && before.iter().any(|other| other.phase == Phase::Queued) {
+            return Ok(Handled::Already("another run is queued: it takes what is open when it starts"));
+        }
+        if let Some(before) = before.first() {
+            let what = format!("queued: run {} is gathering", before.run_id);
+            let wait = QUEUED.after(run.round + 1, cx.random());
+            return Ok(next_round(run, what, Some(wait)).into());
+        }
+        run.phase = first_phase(&live, now);
+        run.started_at = now;
+    }
     match run.phase.clone() {
+        Phase::Queued => Err(Failure::transient("queued", "the run is still queued")),
         Phase::TakingOver { from, page } => take_over(run, from, page, platform, &cx).await,
         Phase::Gathering(cursors) => gather(run, cursors, platform, &cx).await,
         Phase::Waiting => match platform.results(&run.run_id, run.polls, None).await? {
@@ -338,16 +369,19 @@ async fn written_down(run: Stored<Run>, cx: &Context<Emits>) -> Result<Option<St
     Ok(written.filter(|written| written.round == round))
 }
 
-/// Taking over the first run that passed its deadline without ending, if there is one.
-async fn overdue(cx: &Context<Emits>) -> Result<Option<Phase>, Failure> {
-    let query = IndexQuery {
-        partition: LIVE_RUNS.into(),
-        after: None,
-        before: Some(format!("{:015}", cx.now().as_millis())),
-        limit: 1,
-    };
-    let (runs, _) = cx.query::<Run>(&query).await?;
-    Ok(runs.first().map(|run| Phase::TakingOver { from: run.run_id.clone(), page: 0 }))
+/// Runs that have not ended, the earliest first. More than a page of them would mean that the platform has not decided for
+/// as many kickoffs.
+async fn live_runs(cx: &Context<Emits>) -> Result<Vec<Stored<Run>>, Failure> {
+    let query = IndexQuery { partition: LIVE_RUNS.into(), after: None, before: None, limit: LIVE_RUNS_MAX };
+    Ok(cx.query::<Run>(&query).await?.0)
+}
+
+/// What a run begins with: taking over the first run that passed its deadline without ending, or else gathering.
+fn first_phase(live: &[Stored<Run>], now: Timestamp) -> Phase {
+    match live.iter().find(|run| run.deadline < now) {
+        Some(overdue) => Phase::TakingOver { from: overdue.run_id.clone(), page: 0 },
+        None => Phase::Gathering(Cursors::start()),
+    }
 }
 
 /// Takes over a page of a run that passed its deadline; behind its last page, ends it.
@@ -378,7 +412,10 @@ async fn take_over(
         let what = format!("failed: deadline passed; its open orders went to run {}", run.run_id);
         cx.commit_all(vec![overdue.commit(what)]).await?;
     }
-    run.phase = overdue(cx).await?.unwrap_or_else(|| Phase::Gathering(Cursors::start()));
+    let live = live_runs(cx).await?;
+    // An index may still list the run that has just ended.
+    let live: Vec<Stored<Run>> = live.into_iter().filter(|other| other.run_id != from).collect();
+    run.phase = first_phase(&live, cx.now());
     Ok(next_round(run, format!("took over run {from}"), None).into())
 }
 

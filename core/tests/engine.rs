@@ -1,0 +1,245 @@
+//! The engine: a choreography that runs by itself, its schedules, and its end. On the in-memory adapter with a virtual
+//! clock; the alarms on the local adapter, which has them.
+#![allow(clippy::unwrap_used)] // In a test a panic is the assertion.
+
+mod support;
+
+use quadrille::{
+    Choreography, Consumer, Context, Definition, Event, Failure, Handled, Outcome, Stored, Table, Timestamp,
+    engine::{self, Engine},
+    http::{Method, Request, Response},
+    port::{Depth, PortError},
+};
+use serde::{Deserialize, Serialize};
+use std::{borrow::Cow, sync::Arc, time::Duration};
+use support::*;
+use tokio::sync::Semaphore;
+
+/// `POST /parcels/{id}`: posted, scanned, loaded an hour later, delivered.
+fn travelling() -> Definition {
+    let scan = |mut parcel: Stored<Parcel>, event: Scanned, _: Context<(Loaded,)>| async move {
+        if !parcel.stops.is_empty() {
+            return Ok(Handled::Already("scanned"));
+        }
+        parcel.stops.push(event.place);
+        let loaded = Loaded::new(&event.parcel, "lorry");
+        Outcome::<(Loaded,)>::Ok(parcel.commit("scanned").emit_after(secs(3_600), loaded).into())
+    };
+    let load = |mut parcel: Stored<Parcel>, event: Loaded, _: Context<(Delivered,)>| async move {
+        parcel.stops.push(event.place);
+        let delivered = Delivered::new(&event.parcel, "door");
+        Outcome::<(Delivered,)>::Ok(parcel.commit("loaded").emit(delivered).into())
+    };
+    let deliver = |parcel: Stored<Parcel>, event: Delivered, _: Context<()>| async move {
+        stop::<()>(parcel, &event.place)
+    };
+    Choreography::define("parcels")
+        .table(Table::new(PARCELS).holds::<Parcel>())
+        .route(Method::Post, "/parcels/{id}", "post", post)
+        .on(Consumer::new("scan", scan))
+        .on(Consumer::new("load", load))
+        .on(Consumer::new("deliver", deliver))
+}
+
+async fn post(request: Request, cx: Context<(Scanned,)>) -> Result<Response, Failure> {
+    let id = &request.parameters["id"];
+    let scanned = Stored::new(Parcel::new(id)).commit("posted").emit(Scanned::new(id, "oslo"));
+    cx.commit_all(vec![scanned]).await?;
+    Ok(Response::json(201, &()))
+}
+
+#[tokio::test]
+async fn a_choreography_of_three_steps_runs_to_its_end() {
+    let world = World::new(travelling());
+    let engine = Engine::start(world.pipeline());
+    let ids: Vec<String> = (0..25).map(|n| n.to_string()).collect();
+    for id in &ids {
+        world.post(&[id]).await;
+        // Sending it again makes no second parcel.
+        world.post(&[id]).await;
+    }
+    let at_the_door = async || (world.stops("24").await.len() == 3).then_some(());
+    world.until("the last parcel is delivered", secs(7_200), at_the_door).await;
+    engine.stop().await;
+    for id in &ids {
+        let parcel = world.parcel(id).await.unwrap();
+        assert_eq!(parcel.stops, ["oslo", "lorry", "door"], "parcel {id}");
+        let trail = parcel.trail();
+        let (what, by): (Vec<_>, Vec<_>) =
+            trail.entries.iter().map(|entry| (entry.what.as_ref(), entry.handler.as_ref())).unzip();
+        assert_eq!(what, ["posted", "scanned", "loaded", "stopped at door"]);
+        assert_eq!(by, ["post", "scan", "load", "deliver"]);
+        let hour = START + secs(3_600);
+        assert_eq!(
+            trail.entries.iter().map(|entry| entry.at).collect::<Vec<_>>(),
+            [START, START, hour, hour]
+        );
+    }
+    // Nothing is left anywhere.
+    for queue in world.ports.queues.keys() {
+        assert_eq!(world.ports.queues[queue].depth().await.unwrap(), Depth::default(), "{queue}");
+    }
+    assert_eq!(world.emitted().await.len(), 0);
+}
+
+#[tokio::test]
+async fn an_engine_goes_on_where_the_one_before_it_stopped() {
+    let world = World::new(travelling());
+    world.post(&["1"]).await;
+    // Each gets to work for a moment only; what is delayed waits meanwhile.
+    for _ in 0..8 {
+        let engine = Engine::start(world.pipeline());
+        world.pass(secs(600)).await;
+        engine.stop().await;
+    }
+    assert_eq!(world.stops("1").await, ["oslo", "lorry", "door"]);
+}
+
+#[tokio::test]
+async fn a_consumer_whose_queue_gives_no_answer_asks_again_after_a_pause() {
+    let mut world = World::new(travelling());
+    let queue = world.meddle_with_queue("scan", |_| None);
+    let error = || PortError::transient("scan", "no answer");
+    queue.deaf.lock().unwrap().extend([error(), error(), error()]);
+    let engine = Engine::start(world.pipeline());
+    world.post(&["1"]).await;
+    all_wait().await;
+    assert_eq!(queue.deaf.lock().unwrap().len(), 2, "not in a tight loop");
+    assert_eq!(world.stops("1").await.len(), 0);
+    world.until("it is scanned", secs(60), async || (world.stops("1").await.len() == 1).then_some(())).await;
+    assert!(world.now() > START);
+    engine.stop().await;
+}
+
+/// Told by a schedule.
+#[derive(Clone, Serialize, Deserialize)]
+struct Collected {
+    at: Timestamp,
+}
+
+impl Event for Collected {
+    const TYPE: &'static str = "parcels.collected";
+    type Entity = Parcel;
+
+    fn subject(&self) -> Cow<'_, str> {
+        Cow::Owned(self.at.to_compact())
+    }
+}
+
+const PERIOD: Duration = Duration::from_secs(300);
+
+/// Every five minutes what was posted is collected; the collection is known by its time.
+fn collecting(collected: &Log<Timestamp>) -> World {
+    let log = collected.clone();
+    let collect = move |round: Option<Stored<Parcel>>, event: Collected, _: Context<()>| {
+        log.push(event.at);
+        async move {
+            if round.is_some() {
+                return Ok(Handled::Already("collected"));
+            }
+            let round = Stored::new(Parcel::new(event.at.to_compact()));
+            Outcome::<()>::Ok(round.commit("collected").into())
+        }
+    };
+    let definition = Choreography::define("parcels")
+        .table(Table::new(PARCELS).holds::<Parcel>())
+        .schedule("collection", PERIOD, |at| Collected { at })
+        .on(Consumer::new("collect", collect));
+    World::new(definition)
+}
+
+/// The first five minutes that are over after the tests begin, and those after them.
+fn rounds(range: std::ops::Range<i64>) -> Vec<Timestamp> {
+    let period = i64::try_from(PERIOD.as_millis()).unwrap();
+    let first = START.as_millis() / period + 1;
+    range.map(|n| Timestamp::from_millis((first + n) * period)).collect()
+}
+
+#[tokio::test]
+async fn a_schedule_fires_at_the_multiples_of_its_period_also_after_a_restart() {
+    let collected = Log::default();
+    let world = collecting(&collected);
+    // None of the engines begins at a multiple of the period.
+    let engine = Engine::start(world.pipeline());
+    world.pass(3 * PERIOD).await;
+    assert_eq!(collected.all(), rounds(0..3));
+    engine.stop().await;
+    world.pass(2 * PERIOD + secs(100)).await;
+    assert_eq!(collected.len(), 3, "nobody fires while no engine runs");
+    let engine = Engine::start(world.pipeline());
+    world.pass(2 * PERIOD).await;
+    assert_eq!(collected.all()[3..], rounds(5..7));
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_time_that_is_fired_twice_is_one_event_and_has_one_effect() {
+    let collected = Log::default();
+    let world = collecting(&collected);
+    let engine = Engine::start(world.pipeline());
+    let round = rounds(0..1)[0];
+    world.pass(round.since(START)).await;
+    engine::trigger(engine.pipeline(), "collection", round).await.unwrap();
+    all_wait().await;
+    assert_eq!(collected.all(), [round, round]);
+    assert_eq!(world.trail(&round.to_compact()).await, ["collected"]);
+    engine.stop().await;
+    // It is the same event down to its id, whoever sends it and whenever.
+    let message = |at| world.choreography.scheduled_message("collection", at).unwrap();
+    assert_eq!(message(round), message(round));
+    let (queue, body) = message(round);
+    assert_eq!(queue, "collect");
+    let event: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(event["id"], format!("schedule/collection@{round}"));
+    assert_ne!(message(round), message(rounds(1..2)[0]));
+    let failure = engine::trigger(&world.pipeline(), "collections", round).await.unwrap_err();
+    assert_eq!(failure.reason(), "no_schedule");
+}
+
+#[tokio::test]
+async fn a_scheduled_message_that_the_queue_does_not_take_is_sent_until_it_does() {
+    let collected = Log::default();
+    let mut world = collecting(&collected);
+    let mut failures = 3;
+    world.meddle_with_queue("collect", move |_| {
+        failures = i32::max(failures - 1, -1);
+        (failures >= 0).then(|| PortError::transient("collect", "no answer"))
+    });
+    let engine = Engine::start(world.pipeline());
+    world.pass(2 * PERIOD).await;
+    assert_eq!(collected.all(), rounds(0..2));
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn stopping_finishes_what_is_in_hand_and_takes_nothing_new() {
+    let (started, gate) = (Log::default(), Arc::new(Semaphore::new(0)));
+    let (log, opened) = (started.clone(), Arc::clone(&gate));
+    let scan = move |parcel: Stored<Parcel>, event: Scanned, _: Context<()>| {
+        let (log, opened) = (log.clone(), Arc::clone(&opened));
+        async move {
+            log.push(event.parcel.clone());
+            opened.acquire().await.unwrap().forget();
+            stop(parcel, &event.place)
+        }
+    };
+    let world = World::new(parcels::<(Scanned,)>().on(Consumer::new("scan", scan)));
+    world.post(&["1", "2"]).await;
+    let engine = Engine::start(world.pipeline());
+    world.tell("scan", Scanned::new("1", "oslo")).await;
+    all_wait().await;
+    assert_eq!(started.all(), ["1"]);
+    let stopping = tokio::spawn(engine.stop());
+    all_wait().await;
+    world.tell("scan", Scanned::new("2", "oslo")).await;
+    all_wait().await;
+    assert!(!stopping.is_finished(), "it waits for the one in hand");
+    gate.add_permits(2);
+    stopping.await.unwrap();
+    assert_eq!(world.stops("1").await, ["oslo"]);
+    assert_eq!(started.all(), ["1"]);
+    // The first message is settled, the second one was not touched.
+    let left = world.lying_in("scan").await;
+    assert_eq!(left.iter().map(|message| message.receive_count).collect::<Vec<_>>(), [0]);
+    assert!(left[0].body.contains("\"parcel\":\"2\""));
+}

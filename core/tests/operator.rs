@@ -1,0 +1,275 @@
+//! What an operator does with dead letters, over the in-memory adapter.
+#![allow(clippy::unwrap_used)] // In a test a panic is the assertion.
+
+mod support;
+
+use quadrille::{
+    Consumer, DeadLetter, RECEIVES_EXHAUSTED, Timestamp, Verdict,
+    operator::{self, Act, Filter, Listed, Moved, PAGE_MAX},
+    port::{Depth, PortError},
+};
+use std::collections::BTreeSet;
+use support::*;
+
+const DEAD: &str = "scan-dlq";
+
+/// A world whose dead letters are made by sending parcels to places that they don't come back from.
+fn scanning() -> World {
+    World::new(
+        parcels::<(Scanned, Loaded)>()
+            .on(Consumer::new("scan", scan).attempts(1, BACKOFF))
+            .on(Consumer::new("load", idle::<Loaded>)),
+    )
+}
+
+/// One dead letter for each parcel: parcels called `busy…` because nobody answered, the others as they burnt.
+async fn dead_letters(world: &World, ids: &[&str]) {
+    for id in ids {
+        world.post(&[id]).await;
+        let place = if id.starts_with("busy") { BUSY } else { BURNT };
+        world.tell("scan", Scanned::new(*id, place)).await;
+    }
+    let verdicts = world.deliver("scan").await;
+    assert!(verdicts.iter().all(|verdict| matches!(verdict, Verdict::DeadLetter(_))), "{verdicts:?}");
+    assert_eq!(verdicts.len(), ids.len());
+}
+
+fn only(reason: &str) -> Filter {
+    Filter { reason: Some(reason.to_owned()), before: None }
+}
+
+fn subjects(letters: &[Listed]) -> Vec<&str> {
+    letters.iter().map(|listed| listed.letter.subject.as_deref().unwrap()).collect()
+}
+
+/// The parcels that the messages of a queue are told to, sorted.
+async fn told_to(world: &World, queue: &str) -> Vec<String> {
+    let messages = world.lying_in(queue).await;
+    let mut subjects: Vec<String> =
+        messages.iter().map(|message| DeadLetter::read(message).subject.unwrap()).collect();
+    subjects.sort();
+    subjects
+}
+
+#[tokio::test]
+async fn every_queue_is_shown_with_what_it_holds_and_its_dead_letters() {
+    let world = scanning();
+    dead_letters(&world, &["1", "2", "3"]).await;
+    world.post(&["4"]).await;
+    for _ in 0..5 {
+        world.tell("load", Loaded::new("4", "oslo")).await;
+    }
+    let later = quadrille::port::NewMessage { delay: secs(60), ..Default::default() };
+    world.ports.queues["load"].send(vec![later]).await.remove(0).unwrap();
+    world.ports.queues["load"].receive(2, secs(0), None).await.unwrap();
+    let queues = operator::queues(&world.pipeline()).await.unwrap();
+    let seen: Vec<_> =
+        queues.iter().map(|q| (q.name.as_str(), q.depth, q.dead_letter_queue.as_str(), q.dead)).collect();
+    let expected = [
+        ("scan", Depth::default(), "scan-dlq", 3),
+        ("load", Depth { visible: 3, in_flight: 2, delayed: 1 }, "load-dlq", 0),
+    ];
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn dead_letters_are_listed_page_by_page_without_being_touched() {
+    let world = scanning();
+    let ids = ["1", "2", "3", "4", "5", "6", "7"];
+    dead_letters(&world, &ids).await;
+    let pipeline = world.pipeline();
+    let (mut listed, mut after, mut sizes) = (Vec::new(), 0, Vec::new());
+    loop {
+        let page = operator::dead_letters(&pipeline, DEAD, &Filter::default(), after, 3).await.unwrap();
+        sizes.push(page.letters.len());
+        listed.extend(page.letters);
+        let Some(next) = page.next else { break };
+        after = next;
+    }
+    assert_eq!((subjects(&listed), sizes), (ids.to_vec(), vec![3, 3, 1]));
+    assert!(listed.iter().all(|listed| listed.letter.reason == "burnt" && listed.body.contains(BURNT)));
+    let names: BTreeSet<&String> = listed.iter().map(|listed| &listed.id).collect();
+    assert_eq!(names.len(), 7);
+    // Listing receives nothing.
+    assert_eq!(world.ports.queues[DEAD].depth().await.unwrap(), Depth { visible: 7, ..Depth::default() });
+    assert!(world.lying_in(DEAD).await.iter().all(|message| message.receive_count == 0));
+}
+
+#[tokio::test]
+async fn a_filter_lists_what_it_asks_for() {
+    let world = scanning();
+    dead_letters(&world, &["1", "busy 2"]).await;
+    world.clock.advance(secs(60));
+    dead_letters(&world, &["3", "busy 4"]).await;
+    let pipeline = world.pipeline();
+    let list = async |filter: Filter| {
+        let page = operator::dead_letters(&pipeline, DEAD, &filter, 0, 100).await.unwrap();
+        assert_eq!(page.next, None);
+        subjects(&page.letters).join(", ")
+    };
+    let before = |at: Timestamp| Filter { before: Some(at), ..Filter::default() };
+    assert_eq!(list(Filter::default()).await, "1, busy 2, 3, busy 4");
+    assert_eq!(list(only("carrier_busy")).await, "busy 2, busy 4");
+    assert_eq!(list(only("malformed")).await, "");
+    assert_eq!(list(before(START)).await, "1, busy 2");
+    assert_eq!(list(before(START + secs(59))).await, "1, busy 2");
+    assert_eq!(list(before(START + secs(60))).await, "1, busy 2, 3, busy 4");
+    assert_eq!(list(Filter { before: Some(START), ..only("burnt") }).await, "1");
+}
+
+#[tokio::test]
+async fn one_call_looks_at_a_bounded_number_of_letters_however_few_it_finds() {
+    let world = scanning();
+    let ids: Vec<String> = (0..PAGE_MAX + 1).map(|n| n.to_string()).collect();
+    for ids in ids.chunks(100) {
+        dead_letters(&world, &ids.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    }
+    dead_letters(&world, &["busy"]).await;
+    let pipeline = world.pipeline();
+    let filter = only("carrier_busy");
+    let page = operator::dead_letters(&pipeline, DEAD, &filter, 0, 10).await.unwrap();
+    assert_eq!((page.letters.len(), page.next.is_some()), (0, true), "there is more to look at");
+    let page = operator::dead_letters(&pipeline, DEAD, &filter, page.next.unwrap(), 10).await.unwrap();
+    assert_eq!((subjects(&page.letters), page.next), (vec!["busy"], None));
+    let moved = operator::walk(&pipeline, DEAD, &Filter::default(), Act::Purge, usize::MAX).await.unwrap();
+    let most = PAGE_MAX as u64;
+    assert_eq!(moved, Moved { examined: most, moved: most, done: false });
+}
+
+#[tokio::test]
+async fn a_redrive_sends_back_what_the_filter_takes_and_no_more_than_asked_for() {
+    let world = scanning();
+    dead_letters(&world, &["1", "busy 2", "3", "busy 4", "5"]).await;
+    let pipeline = world.pipeline();
+    let walk =
+        async |limit| operator::walk(&pipeline, DEAD, &only("burnt"), Act::Redrive, limit).await.unwrap();
+    assert_eq!(walk(2).await, Moved { examined: 2, moved: 1, done: false });
+    assert_eq!(told_to(&world, "scan").await, ["1"]);
+    assert_eq!(walk(2).await, Moved { examined: 2, moved: 1, done: false });
+    assert_eq!(walk(2).await, Moved { examined: 1, moved: 1, done: false });
+    assert_eq!(walk(2).await, Moved { examined: 0, moved: 0, done: true });
+    assert_eq!(told_to(&world, "scan").await, ["1", "3", "5"]);
+    assert_eq!(told_to(&world, DEAD).await, ["busy 2", "busy 4"]);
+    // Those that were passed over are there again for the next walk.
+    world.clock.advance(secs(30));
+    let moved = operator::walk(&pipeline, DEAD, &only("carrier_busy"), Act::Redrive, 100).await.unwrap();
+    assert_eq!(moved, Moved { examined: 2, moved: 2, done: false });
+    assert_eq!((world.total("scan").await, world.total(DEAD).await), (5, 0));
+}
+
+#[tokio::test]
+async fn a_purge_deletes_what_the_filter_takes_and_sends_nothing() {
+    let world = scanning();
+    dead_letters(&world, &["1", "busy 2", "3"]).await;
+    let moved = operator::walk(&world.pipeline(), DEAD, &only("burnt"), Act::Purge, 100).await.unwrap();
+    assert_eq!(moved, Moved { examined: 3, moved: 2, done: false });
+    assert_eq!((told_to(&world, DEAD).await, world.total("scan").await), (vec!["busy 2".to_owned()], 0));
+}
+
+#[tokio::test]
+async fn a_redriven_message_is_the_one_that_died_and_remembers_when_it_was_first_seen() {
+    let world = scanning();
+    dead_letters(&world, &["1"]).await;
+    let died = world.lying_in(DEAD).await.remove(0);
+    world.clock.advance(secs(86_400));
+    operator::walk(&world.pipeline(), DEAD, &Filter::default(), Act::Redrive, 1).await.unwrap();
+    let message = world.lying_in("scan").await.remove(0);
+    assert_eq!((&message.body, message.receive_count), (&died.body, 0));
+    assert_eq!(
+        message.attributes.keys().collect::<Vec<_>>(),
+        ["first-seen"],
+        "its reason was another life's"
+    );
+    // It fails again, a day after it was first seen.
+    world.deliver("scan").await;
+    let letter = DeadLetter::read(&world.lying_in(DEAD).await[0]);
+    assert_eq!((letter.first_seen, letter.dead_at), (START, START + secs(86_400)));
+}
+
+#[tokio::test]
+async fn a_redriven_message_that_can_be_handled_by_now_is() {
+    let world = scanning();
+    world.tell("scan", Scanned::new("1", "oslo")).await;
+    assert_eq!(reason(&world.deliver("scan").await[0]), Some("entity_gone"));
+    world.post(&["1"]).await;
+    operator::walk(&world.pipeline(), DEAD, &Filter::default(), Act::Redrive, 1).await.unwrap();
+    assert_eq!(world.deliver("scan").await, [Verdict::Done]);
+    assert_eq!((world.stops("1").await, world.total(DEAD).await), (vec!["oslo".to_owned()], 0));
+}
+
+#[tokio::test]
+async fn what_fails_again_during_a_redrive_is_not_redriven_twice() {
+    let world = scanning();
+    dead_letters(&world, &["1", "2", "3"]).await;
+    world.clock.advance(secs(1));
+    let filter = Filter { before: Some(world.now()), ..Filter::default() };
+    let pipeline = world.pipeline();
+    let mut redriven = 0;
+    for _ in 0..10 {
+        let moved = operator::walk(&pipeline, DEAD, &filter, Act::Redrive, 2).await.unwrap();
+        redriven += moved.moved;
+        // The consumer is as fast as the redrive, and they all fail again.
+        world.clock.advance(secs(1));
+        world.deliver("scan").await;
+        if moved.done {
+            break;
+        }
+    }
+    assert_eq!((redriven, world.total(DEAD).await), (3, 3));
+    // A later redrive takes them.
+    let filter = Filter { before: Some(world.now()), ..Filter::default() };
+    world.clock.advance(secs(30));
+    assert_eq!(operator::walk(&pipeline, DEAD, &filter, Act::Redrive, 100).await.unwrap().moved, 3);
+}
+
+#[tokio::test]
+async fn nothing_is_deleted_that_was_not_sent_on() {
+    let mut world = scanning();
+    dead_letters(&world, &["1", "2", "3"]).await;
+    let mut fails = true;
+    world.meddle_with_queue("scan", move |message| {
+        let fails = message.body.contains("\"parcel\":\"2\"") && std::mem::take(&mut fails);
+        fails.then(|| PortError::transient("scan", "no answer"))
+    });
+    let pipeline = world.pipeline();
+    let moved = operator::walk(&pipeline, DEAD, &Filter::default(), Act::Redrive, 100).await.unwrap();
+    assert_eq!(moved, Moved { examined: 3, moved: 2, done: false });
+    assert_eq!(told_to(&world, DEAD).await, ["2"]);
+    assert_eq!(told_to(&world, "scan").await, ["1", "3"]);
+    world.clock.advance(secs(30));
+    let moved = operator::walk(&pipeline, DEAD, &Filter::default(), Act::Redrive, 100).await.unwrap();
+    assert_eq!(moved, Moved { examined: 1, moved: 1, done: false });
+    assert_eq!(told_to(&world, "scan").await, ["1", "2", "3"]);
+}
+
+#[tokio::test]
+async fn a_letter_that_the_queue_moved_by_itself_has_a_reason_too() {
+    let world = scanning();
+    world.tell("scan", Scanned::new("1", "oslo")).await;
+    // Its consumer dies on every receive, of which there is one.
+    assert_eq!(world.receive("scan").await.len(), 1);
+    world.clock.advance(secs(6 * 30));
+    assert_eq!(world.receive("scan").await, []);
+    let page =
+        operator::dead_letters(&world.pipeline(), DEAD, &only(RECEIVES_EXHAUSTED), 0, 10).await.unwrap();
+    assert_eq!(subjects(&page.letters), ["1"]);
+    assert_eq!((page.letters[0].letter.attempts, page.letters[0].letter.first_seen), (1, START));
+    let moved =
+        operator::walk(&world.pipeline(), DEAD, &only(RECEIVES_EXHAUSTED), Act::Redrive, 10).await.unwrap();
+    assert_eq!(moved.moved, 1);
+    assert_eq!(told_to(&world, "scan").await, ["1"]);
+}
+
+#[tokio::test]
+async fn a_queue_that_is_no_dead_letter_queue_is_refused() {
+    let world = scanning();
+    world.tell("scan", Scanned::new("1", "oslo")).await;
+    let pipeline = world.pipeline();
+    for queue in ["scan", "nowhere", ""] {
+        let failure = operator::walk(&pipeline, queue, &Filter::default(), Act::Purge, 1).await.unwrap_err();
+        assert_eq!((failure.reason(), failure.is_permanent()), ("no_such_queue", true), "{queue}");
+        let failure = operator::dead_letters(&pipeline, queue, &Filter::default(), 0, 1).await.unwrap_err();
+        assert_eq!(failure.reason(), "no_such_queue", "{queue}");
+    }
+    assert_eq!(world.total("scan").await, 1);
+}

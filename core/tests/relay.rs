@@ -1,0 +1,297 @@
+//! The relay over the in-memory adapter: what commits emit reaches its queues and topics, whatever fails on the way. An
+//! engine runs it; the handlers remember what reached them.
+#![allow(clippy::unwrap_used)] // In a test a panic is the assertion.
+
+mod support;
+
+use quadrille::{
+    Budget, Choreography, Consumer, Context, DeadLetter, Definition, Event, Failure, Handled, Outcome,
+    Stored, Table, Timestamp,
+    engine::Engine,
+    http::{Method, Request, Response},
+    limits::{NOTIFICATION_BYTES_MAX, QUEUE_DELAY_MAX},
+    port::{Clock as _, NewMessage, PortError},
+};
+use std::{sync::Arc, time::Duration};
+use support::*;
+
+/// What reached a handler: which handler, when, and the place of the event.
+type Reached = Log<(&'static str, Timestamp, String)>;
+
+/// A handler that remembers what it was told.
+fn remembering<Ev: Event>(
+    name: &'static str,
+    reached: &Reached,
+    place: fn(&Ev) -> &str,
+) -> impl Fn(Ev, Context<()>) -> std::future::Ready<Outcome<()>> + Send + Sync + 'static {
+    let reached = reached.clone();
+    move |event, cx| {
+        reached.push((name, cx.now(), place(&event).to_owned()));
+        std::future::ready(Ok(Handled::done()))
+    }
+}
+
+fn scanned(name: &'static str, reached: &Reached) -> Consumer {
+    Consumer::new(name, remembering(name, reached, |event: &Scanned| &event.place))
+}
+
+fn loaded(name: &'static str, reached: &Reached) -> Consumer {
+    Consumer::new(name, remembering(name, reached, |event: &Loaded| &event.place))
+}
+
+/// `POST /parcels/{id}` with places in the query, `oslo,rome+60`: one commit for each, which has the parcel scanned and
+/// loaded there, so many seconds later.
+async fn travel(request: Request, cx: Context<(Scanned, Loaded)>) -> Result<Response, Failure> {
+    let id = &request.parameters["id"];
+    for place in request.query.split(',') {
+        let (place, after) = place.split_once('+').unwrap_or((place, "0"));
+        let after = secs(after.parse().unwrap());
+        let known = cx.get::<Parcel>(&[id]).await?.remove(0);
+        let parcel = known.unwrap_or_else(|| Stored::new(Parcel::new(id)));
+        let commit = parcel.commit("on its way");
+        // The item holds both of them, and is not to be larger than a table takes.
+        let (scanned, loaded) = (Scanned::new(id, &place[..place.len().min(8)]), Loaded::new(id, place));
+        let commit = if after.is_zero() {
+            commit.emit(scanned).emit(loaded)
+        } else {
+            commit.emit_after(after, scanned).emit_after(after, loaded)
+        };
+        cx.commit_all(vec![commit]).await?;
+    }
+    Ok(Response::json(202, &()))
+}
+
+fn travelling() -> Definition {
+    Choreography::define("parcels").table(Table::new(PARCELS).holds::<Parcel>()).topic("news").route(
+        Method::Post,
+        "/parcels/{id}",
+        "travel",
+        travel,
+    )
+}
+
+async fn post(world: &World, id: &str, places: &str) {
+    let request = Request { query: places.to_owned(), ..Request::default() };
+    let path = format!("/parcels/{id}");
+    let response = world.pipeline().respond(Method::Post, &path, request).await.unwrap();
+    assert_eq!(response.status, 202);
+}
+
+/// What reached whom, sorted.
+fn sorted(reached: &Reached) -> Vec<(&'static str, String)> {
+    let mut all: Vec<_> = reached.all().into_iter().map(|(name, _, place)| (name, place)).collect();
+    all.sort();
+    all
+}
+
+/// The places that a queue was sent, in their order.
+fn places(queue: &MeddledQueue) -> Vec<String> {
+    let place = |message: NewMessage| {
+        let event: serde_json::Value = serde_json::from_str(&message.body).unwrap();
+        event["data"]["place"].as_str().unwrap().to_owned()
+    };
+    queue.taken.all().into_iter().map(place).collect()
+}
+
+#[tokio::test]
+async fn every_consumer_and_every_subscriber_of_an_event_gets_it_once() {
+    let reached = Reached::default();
+    let definition = travelling()
+        .on(scanned("scan", &reached))
+        .on(scanned("count", &reached))
+        .on(loaded("load", &reached))
+        .subscribe("news", loaded("tell-sender", &reached))
+        .subscribe("news", loaded("tell-receiver", &reached));
+    let world = World::new(definition);
+    let engine = Engine::start(world.pipeline());
+    post(&world, "1", "oslo,rome").await;
+    world.pass(secs(60)).await;
+    let expected: Vec<(&str, String)> = ["count", "load", "scan", "tell-receiver", "tell-sender"]
+        .into_iter()
+        .flat_map(|name| ["oslo", "rome"].map(|place| (name, place.to_owned())))
+        .collect();
+    assert_eq!(sorted(&reached), expected);
+    assert!(reached.all().iter().all(|(_, at, _)| *at == START), "nobody waited for anything");
+    assert_eq!(world.emitted().await.len(), 0, "all of it is checkpointed");
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_queue_holds_a_delayed_event_back_and_a_subscriber_waits_by_itself() {
+    let reached = Reached::default();
+    let definition = travelling().on(scanned("scan", &reached)).subscribe("news", loaded("tell", &reached));
+    let mut world = World::new(definition);
+    let (queue, subscription) =
+        (world.meddle_with_queue("scan", |_| None), world.meddle_with_queue("tell", |_| None));
+    let engine = Engine::start(world.pipeline());
+    post(&world, "1", "oslo+60,rome+2000").await;
+    world.pass(secs(3_600)).await;
+    let at = |after| START + secs(after);
+    let mut all = reached.all();
+    all.sort();
+    let expected = [
+        ("scan", at(60), "oslo".to_owned()),
+        ("scan", at(2_000), "rome".to_owned()),
+        ("tell", at(60), "oslo".to_owned()),
+        ("tell", at(2_000), "rome".to_owned()),
+    ];
+    assert_eq!(all, expected);
+    let delays =
+        |queue: &MeddledQueue| queue.taken.all().into_iter().map(|sent| sent.delay).collect::<Vec<_>>();
+    // The relay asks the queue for the first hop; a topic has no delays, so that its subscriber asks for all of them.
+    assert_eq!(delays(&queue), [secs(60), QUEUE_DELAY_MAX, QUEUE_DELAY_MAX, secs(200)]);
+    assert_eq!(delays(&subscription), [secs(60), QUEUE_DELAY_MAX, QUEUE_DELAY_MAX, secs(200)]);
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_queue_that_fails_for_one_message_loses_nothing_and_each_entity_keeps_its_order() {
+    let reached = Reached::default();
+    let mut world = World::new(travelling().on(scanned("scan", &reached)).on(loaded("load", &reached)));
+    let mut failures = 2;
+    let queue = world.meddle_with_queue("scan", move |message| {
+        let fails = message.body.contains("bonn") && failures > 0;
+        failures -= u32::from(fails);
+        fails.then(|| PortError::transient("scan", "no answer"))
+    });
+    let stream = world.watch_stream();
+    // Committed before the relay runs, so that it reads all of it at once: oslo, rome | bonn, riga | kyiv.
+    post(&world, "1", "oslo,rome").await;
+    post(&world, "2", "bonn,riga").await;
+    post(&world, "1", "kyiv").await;
+    let engine = Engine::start(world.pipeline());
+    all_wait().await;
+    assert_eq!(stream.checkpoints.all(), [2], "only what went before the first failure is done with");
+    assert_eq!(world.emitted().await.len(), 3 * 2);
+    world.pass(secs(60)).await;
+    assert_eq!(
+        stream.checkpoints.all(),
+        [2, 5],
+        "the second failure was the first record: nothing was done with"
+    );
+    assert_eq!(world.emitted().await.len(), 0);
+    // What came behind the failure was sent anew, in its order: whoever saw it too early sees it again in its place.
+    assert_eq!(places(&queue), ["oslo", "rome", "riga", "kyiv", "riga", "kyiv", "bonn", "riga", "kyiv"]);
+    for handler in ["scan", "load"] {
+        let mut places: Vec<String> = reached
+            .all()
+            .into_iter()
+            .filter(|(name, ..)| *name == handler)
+            .map(|(.., place)| place)
+            .collect();
+        places.sort();
+        places.dedup();
+        assert_eq!(places, ["bonn", "kyiv", "oslo", "riga", "rome"], "{handler}");
+    }
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_queue_that_fails_altogether_gets_everything_in_order_once_it_is_back() {
+    let reached = Reached::default();
+    let mut world = World::new(travelling().on(scanned("scan", &reached)).on(loaded("load", &reached)));
+    let clock = Arc::clone(&world.clock);
+    let queue = world.meddle_with_queue("scan", move |_| {
+        (clock.now() < START + secs(2)).then(|| PortError::transient("scan", "no answer"))
+    });
+    let engine = Engine::start(world.pipeline());
+    post(&world, "1", "oslo,rome,bonn").await;
+    world.pass(secs(60)).await;
+    assert_eq!(places(&queue), ["oslo", "rome", "bonn"]);
+    assert!(reached.all().iter().all(|(name, at, _)| (*name == "scan") == (*at >= START + secs(2))));
+    assert_eq!(world.emitted().await.len(), 0);
+    engine.stop().await;
+}
+
+/// A place that is too far for a notification, and not for a queue.
+fn far() -> String {
+    "f".repeat(NOTIFICATION_BYTES_MAX)
+}
+
+#[tokio::test]
+async fn an_event_that_a_topic_refuses_is_dead_lettered_for_each_subscriber_and_stops_nothing() {
+    let reached = Reached::default();
+    let definition = travelling()
+        .on(scanned("scan", &reached))
+        .subscribe("news", loaded("tell-sender", &reached))
+        .subscribe("news", loaded("tell-receiver", &reached));
+    let world = World::new(definition);
+    let engine = Engine::start(world.pipeline());
+    post(&world, "1", &format!("oslo,{},rome", far())).await;
+    world.pass(secs(60)).await;
+    let (told, whole): (Vec<_>, Vec<_>) = sorted(&reached).into_iter().partition(|(name, _)| *name != "scan");
+    // Whoever has a queue of its own gets it whole.
+    assert_eq!(whole.len(), 3);
+    let expected = [
+        ("tell-receiver", "oslo".to_owned()),
+        ("tell-receiver", "rome".to_owned()),
+        ("tell-sender", "oslo".to_owned()),
+        ("tell-sender", "rome".to_owned()),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(world.emitted().await.len(), 0);
+    for subscription in ["tell-sender", "tell-receiver"] {
+        let dead = world.lying_in(&format!("{subscription}-dlq")).await;
+        assert_eq!(dead.len(), 1, "{subscription}");
+        assert!(dead[0].body.contains(&far()), "it is there whole");
+        let letter = DeadLetter::read(&dead[0]);
+        assert_eq!((letter.reason.as_str(), letter.handler.as_str()), ("port_refused", "relay"));
+        assert_eq!(letter.source_queue, subscription);
+        assert_eq!(letter.subject.as_deref(), Some("1"));
+        let parcel = world.parcel("1").await.unwrap();
+        assert_eq!(letter.correlation_id.as_deref(), parcel.correlation_id());
+        assert!(letter.correlation_id.is_some());
+        assert!(letter.detail.contains("262144"), "{}", letter.detail);
+        // The queue itself would take it: an operator can send it there.
+        assert_eq!(world.total(subscription).await, 0);
+    }
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_refused_event_whose_dead_letter_cannot_be_sent_yet_is_kept_until_it_can() {
+    let reached = Reached::default();
+    let definition = travelling().on(scanned("scan", &reached)).subscribe("news", loaded("tell", &reached));
+    let mut world = World::new(definition);
+    let mut failures = 3;
+    world.meddle_with_queue("tell-dlq", move |_| {
+        failures = i32::max(failures - 1, -1);
+        (failures >= 0).then(|| PortError::transient("tell-dlq", "no answer"))
+    });
+    let engine = Engine::start(world.pipeline());
+    post(&world, "1", &far()).await;
+    all_wait().await;
+    assert_eq!((world.total("tell-dlq").await, world.emitted().await.len()), (0, 2));
+    world.pass(secs(60)).await;
+    assert_eq!((world.total("tell-dlq").await, world.emitted().await.len()), (1, 0));
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_on_a_cycle_carries_its_budget_through_the_relay_to_its_end() {
+    let reached = Reached::default();
+    let log = reached.clone();
+    let load = move |mut parcel: Stored<Parcel>, event: Loaded, cx: Context<(Loaded,)>| {
+        log.push(("load", cx.now(), event.place.clone()));
+        async move {
+            let place = format!("{}'", event.place);
+            parcel.stops.push(event.place);
+            let next = Loaded::new(&event.parcel, place);
+            Outcome::<(Loaded,)>::Ok(parcel.commit("loaded").emit_after(secs(60), next).into())
+        }
+    };
+    let budget = Budget { deadline: secs(3_600), hops: 3 };
+    let definition =
+        travelling().on(scanned("scan", &reached)).on(Consumer::new("load", load).budget(budget));
+    let world = World::new(definition);
+    let engine = Engine::start(world.pipeline());
+    post(&world, "1", "oslo").await;
+    let day = Duration::from_secs(86_400);
+    world.until("it is given up", day, async || (world.total("load-dlq").await > 0).then_some(())).await;
+    world.pass(day).await;
+    assert_eq!(world.stops("1").await, ["oslo", "oslo'", "oslo''", "oslo'''"]);
+    let dead = world.lying_in("load-dlq").await;
+    let reasons: Vec<String> = dead.iter().map(|letter| DeadLetter::read(letter).reason).collect();
+    assert_eq!(reasons, ["hops_exhausted"]);
+    engine.stop().await;
+}

@@ -1,0 +1,505 @@
+//! The command line: help, exit codes, the operator's commands on a running engine and on a folder at rest, the demo,
+//! and what is logged.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic is how a test fails.
+
+mod support;
+
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+use support::{
+    Done, Engine, Order, POLL, POLL_DEAD, RESULTS, RESULTS_DEAD, body, command, dead_letters, eventually,
+    expected, filed_by_id, on, orders, quadrille, run, subjects, whats,
+};
+
+const SEED: u64 = 7;
+
+fn up(folder: &Path, more: &[&str]) -> Engine {
+    let mut arguments = vec!["--seed", "7", "--backoff", "10ms"];
+    arguments.extend(more);
+    Engine::up(folder, &arguments)
+}
+
+/// An engine whose orders are all decided, and those of them that are dead letters.
+fn decided(folder: &Path, count: usize) -> (Engine, BTreeSet<String>) {
+    let engine = up(folder, &["--not-ready", "0"]);
+    let all = orders("order-", count);
+    engine.take(&all);
+    engine.kickoff();
+    engine.settled(count);
+    (engine, expected(SEED, &all).1)
+}
+
+#[test]
+fn every_command_has_an_example() {
+    let help = quadrille(&["--help"]).ok();
+    let of = |help: &str| -> Vec<String> {
+        let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+        let names = commands.take_while(|line| !line.is_empty()).filter(|line| !line.starts_with("   "));
+        names
+            .filter_map(|line| line.split_whitespace().next())
+            .filter(|name| *name != "help")
+            .map(str::to_owned)
+            .collect()
+    };
+    let commands = of(&help);
+    for known in ["demo", "up", "post", "kickoff", "orders", "trace", "queues", "dlq", "bench", "diagram"] {
+        assert!(commands.iter().any(|command| command == known), "{known} is not in {commands:?}");
+    }
+    let mut all: Vec<Vec<String>> = commands.into_iter().map(|command| vec![command]).collect();
+    all.extend(
+        of(&quadrille(&["dlq", "--help"]).ok()).into_iter().map(|command| vec!["dlq".to_owned(), command]),
+    );
+    assert!(all.len() >= 14, "{all:?}");
+    for command in &all {
+        let arguments: Vec<&str> = command.iter().map(String::as_str).chain(["--help"]).collect();
+        let help = quadrille(&arguments).ok();
+        let examples = help.lines().skip_while(|line| !line.starts_with("Example"));
+        let written = format!("quadrille {}", command.join(" "));
+        assert!(examples.skip(1).any(|line| line.contains(&written)), "{command:?}: {help}");
+    }
+    for code in 0..=6 {
+        assert!(
+            help.lines().any(|line| line.trim_start().starts_with(&format!("{code}  "))),
+            "exit code {code}: {help}"
+        );
+    }
+    assert!(quadrille(&["--version"]).ok().starts_with("quadrille "));
+}
+
+#[test]
+fn an_exit_code_says_what_kind_of_failure_it_is() {
+    let root = tempfile::tempdir().unwrap();
+    let (folder, nowhere) = (root.path().join("data"), root.path().join("nowhere"));
+    let engine = up(&folder, &[]);
+    engine.take(&[Order::new("a", "abc", "1")]);
+    let post = |orders: &str| {
+        let mut command = command(&["post", "-", "--data"]);
+        command.arg(&folder);
+        run(command, orders.as_bytes())
+    };
+    let fails = |done: Done, code: i32, says: &str| {
+        assert_eq!((done.code, done.out.as_str()), (code, ""), "{done:?}");
+        assert!(done.err.contains(says), "{says:?} is not said: {}", done.err);
+        assert!(!done.err.contains("panicked") && !done.err.contains("RUST_BACKTRACE"), "{}", done.err);
+    };
+    let usage: [&[&str]; 9] = [
+        &[],
+        &["nonsense"],
+        &["up", "--every", "5"],
+        &["up", "--deadline", "400h"],
+        &["orders", "--status", "lost"],
+        &["trace"],
+        &["demo", "--orders", "0"],
+        &["dlq", "redrive", "--rate", "0"],
+        &["queues", "--url", "ftp://host"],
+    ];
+    for arguments in usage {
+        fails(quadrille(arguments), 2, "");
+    }
+    fails(quadrille(&["up", "--platform", "nonsense", "--data", nowhere.to_str().unwrap()]), 2, "--platform");
+    fails(quadrille(&["up", "--backoff", "1h", "--deadline", "1s", "--port", "x"]), 2, "--port");
+    fails(on(&folder, &["trace", "nobody"]), 3, "404");
+    fails(on(&folder, &["dlq", "show", "999"]), 3, "no dead letter 999");
+    fails(on(&folder, &["dlq", "list", "--queue", "nowhere"]), 3, "nowhere");
+    fails(on(&nowhere, &["queues"]), 3, "there is no data folder");
+    assert!(!nowhere.exists(), "a command that only looks makes no folder");
+    fails(post("[]"), 4, "400");
+    fails(post(r#"[{"record_id":"b","parameter_1":5,"parameter_2":4}]"#), 4, "/0/parameter_1");
+    fails(post("no json"), 4, "400");
+    let conflict = post(
+        r#"[{"record_id":"a","parameter_1":"abc","parameter_2":2},{"record_id":"c","parameter_1":"","parameter_2":2}]"#,
+    );
+    assert_eq!((conflict.code, conflict.out.trim()), (4, "1 stored, 0 unchanged, 1 in conflict"));
+    assert!(conflict.err.contains("conflict: a "), "{conflict:?}");
+    fails(quadrille(&["queues", "--url", "http://127.0.0.1:9"]), 5, "no answer from the engine");
+    fails(on(&folder, &["post", root.path().join("missing.json").to_str().unwrap()]), 1, "missing.json");
+    let port = engine.address.rsplit(':').next().unwrap();
+    let taken = quadrille(&["up", "--port", port, "--data", nowhere.to_str().unwrap()]);
+    fails(taken, 1, "is in use");
+}
+
+/// What can be seen of everything in a folder.
+fn seen(folder: &Path) -> BTreeMap<PathBuf, (u64, u64, i64, i64)> {
+    let mut seen = BTreeMap::new();
+    let mut left = vec![folder.to_owned()];
+    while let Some(path) = left.pop() {
+        let metadata = fs::symlink_metadata(&path).unwrap();
+        if metadata.is_dir() {
+            left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+        seen.insert(path, (metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec()));
+    }
+    seen
+}
+
+#[test]
+fn a_folder_has_one_engine_and_a_second_one_leaves_it_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (engine, rejected) = decided(folder.path(), 12);
+    assert!(!rejected.is_empty());
+    eventually("the alarm is told, and its message gone", || {
+        let queues = engine.queues();
+        let left = |name: &str| {
+            queues[name]["visible"].as_u64().unwrap() + queues[name]["in_flight"].as_u64().unwrap()
+        };
+        (support::notifications(folder.path()).len() == 1
+            && left("notify_file") + left("notify_terminal") == 0)
+            .then_some(())
+    });
+    let before = seen(folder.path());
+    let second = run(Engine::command(folder.path(), &[]), b"");
+    assert_eq!((second.code, second.out.as_str()), (5, ""), "{second:?}");
+    let says = format!("--url http://{}", engine.address);
+    assert!(
+        second.err.contains("another engine has the folder") && second.err.contains(&says),
+        "{}",
+        second.err
+    );
+    let demo = on(folder.path(), &["demo"]);
+    assert_eq!(demo.code, 5, "{demo:?}");
+    on(folder.path(), &["queues"]).ok();
+    let after = seen(folder.path());
+    let changed: Vec<&PathBuf> =
+        before.keys().chain(after.keys()).filter(|path| before.get(*path) != after.get(*path)).collect();
+    assert!(changed.is_empty(), "who does not have the folder changed {changed:?}");
+
+    // However the engine ends, the folder is free at once.
+    engine.kill();
+    let engine = up(folder.path(), &[]);
+    engine.terminate();
+    up(folder.path(), &[]).terminate();
+}
+
+#[test]
+fn operators_work_through_the_engine_and_without_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    let post = |orders: &[Order]| {
+        let mut command = command(&["post", "-", "--json", "--data"]);
+        command.arg(data);
+        run(command, body(orders).as_bytes()).json()
+    };
+    let all = orders("order-", 2_500);
+    let engine = up(data, &["--not-ready", "0"]);
+    assert_eq!(post(&all[..10]), json!({ "stored": 10, "unchanged": 0, "conflict": 0 }));
+    assert_eq!(engine.order("order-1")["status"], "received", "the engine has what was posted through it");
+    engine.terminate();
+
+    // At rest: a file of any length is split into requests, and what was there is found.
+    let file = data.join("orders.json");
+    fs::write(&file, body(&all)).unwrap();
+    let posted = on(data, &["post", file.to_str().unwrap(), "--json"]).json();
+    assert_eq!(posted, json!({ "stored": 2_490, "unchanged": 10, "conflict": 0 }));
+    let listed = on(data, &["orders", "--json", "--limit", "5000"]).json();
+    assert_eq!(listed.as_array().unwrap().len(), 2_500);
+    let text = on(data, &["orders", "--status", "received", "--limit", "3"]).ok();
+    assert_eq!(text.lines().count(), 3, "{text}");
+    assert!(text.lines().all(|line| line.contains("received") && line.contains("order-")), "{text}");
+    assert_eq!(on(data, &["orders", "--status", "accepted"]).ok(), "");
+    let kickoff = on(data, &["kickoff"]).ok();
+    assert!(kickoff.contains("waits for the next `quadrille up`"), "{kickoff}");
+    let queues = on(data, &["queues", "--json"]).json();
+    let poll = queues.as_array().unwrap().iter().find(|queue| queue["name"] == POLL).unwrap().clone();
+    assert_eq!(
+        poll,
+        json!({ "name": POLL, "visible": 1, "in_flight": 0, "delayed": 0, "dead": 0, "dead_letter_queue": POLL_DEAD })
+    );
+    assert!(!data.join("engine.json").exists());
+
+    let engine = up(data, &["--not-ready", "0"]);
+    engine.settled(2_500);
+    let (accepted, rejected) = expected(SEED, &all);
+    let ids = |status: &str| -> BTreeSet<String> {
+        let listed = on(data, &["orders", "--json", "--limit", "5000", "--status", status]).json();
+        let listed = listed.as_array().unwrap().iter();
+        listed.map(|order| order["record_id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!((ids("accepted"), ids("rejected")), (accepted.clone(), rejected.clone()));
+    assert_eq!(filed_by_id(data).into_keys().collect::<BTreeSet<_>>(), accepted);
+    let url = format!("http://{}", engine.address);
+    let by_url = quadrille(&["queues", "--json", "--url", &url]).json();
+    assert_eq!(by_url, on(data, &["queues", "--json"]).json());
+    let table = on(data, &["queues"]).ok();
+    let row = table.lines().find(|line| line.starts_with("auction-results ")).unwrap();
+    assert_eq!(row.split_whitespace().next_back().unwrap(), rejected.len().to_string());
+    engine.terminate();
+
+    // The dead letters are worked at rest as well, and the engine tells then that they are gone.
+    let dead = dead_letters(data, RESULTS_DEAD);
+    assert_eq!(subjects(&dead), rejected.iter().cloned().collect::<Vec<_>>());
+    assert_eq!(on(data, &["dlq", "purge", "--json"]).json()["purged"], json!(rejected.len()));
+    assert_eq!(dead_letters(data, RESULTS_DEAD), [] as [Value; 0]);
+}
+
+#[test]
+fn a_trace_tells_what_happened_and_what_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::up(folder.path(), &["--seed", "7", "--backoff", "60s", "--not-ready", "1"]);
+    let id = "../a b\u{202e}é";
+    engine.take(&[Order::new(id, "SECRET-CONTENT", "1")]);
+    let trace = |arguments: &[&str]| on(folder.path(), &[&["trace", id], arguments].concat());
+    let before = trace(&["--json"]).json();
+    assert_eq!(
+        (&before["record_id"], &before["status"], &before["waiting"]),
+        (&json!(id), &json!("received"), &Value::Null)
+    );
+    let run_id = engine.kickoff();
+    let traced = eventually("the run waits for the platform", || {
+        let traced = trace(&["--json"]).json();
+        (traced["waiting"]["until"].is_string()).then_some(traced)
+    });
+    assert_eq!((&traced["status"], &traced["run_id"]), (&json!("submitted"), &json!(run_id)));
+    let waiting = &traced["waiting"];
+    assert_eq!(waiting["for"], "waiting: not ready (ask 1)");
+    let millis = |at: &Value| quadrille::Timestamp::parse(at.as_str().unwrap()).unwrap().as_millis();
+    let started = quadrille::Timestamp::parse(&run_id).unwrap().as_millis();
+    let wait = millis(&waiting["until"]) - started;
+    assert!((30_000..=61_000).contains(&wait), "the wait is the backoff, less its jitter: {wait} ms");
+    assert_eq!(millis(&waiting["deadline"]) - started, 3_600_000);
+    let timeline = traced["timeline"].as_array().unwrap();
+    let of_order: Vec<&str> = timeline
+        .iter()
+        .filter(|entry| entry["of"] == "order")
+        .map(|entry| entry["what"].as_str().unwrap())
+        .collect();
+    assert_eq!(of_order, ["received", &format!("submitted to run {run_id}")]);
+    let times: Vec<i64> = timeline.iter().map(|entry| millis(&entry["at"])).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    for entry in timeline {
+        assert!(["post_orders", "poll_auction"].contains(&entry["handler"].as_str().unwrap()), "{entry}");
+        assert_eq!(entry["attempt"], 1);
+    }
+
+    let text = trace(&[]).ok();
+    let until = &waiting["until"].as_str().unwrap()[11..23];
+    let now = text.lines().find(|line| line.trim_start().starts_with("now: ")).unwrap();
+    assert!(now.contains(&format!("waiting: not ready (ask 1) until {until}")), "{now}");
+    assert!(!text.contains('\u{202e}') && !text.contains("SECRET-CONTENT"), "{text}");
+    let order = engine.order(id);
+    for known in ["correlation_id", "trace_id"] {
+        assert_eq!(traced[known], order[known]);
+        assert!(text.contains(order[known].as_str().unwrap()), "{text}");
+    }
+}
+
+#[test]
+fn a_trace_is_continued_from_the_request_that_began_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = up(folder.path(), &["--not-ready", "0", "--log-format", "json", "--log-level", "debug"]);
+    let trace_id = "0af7651916cd43dd8448eb211c80319c";
+    let traceparent = format!("00-{trace_id}-b7ad6b7169203331-01");
+    let all = orders("order-", 20);
+    let posted = support::ask(
+        &engine.address,
+        "POST",
+        "/orders",
+        &[("traceparent", &traceparent)],
+        Some(body(&all).as_bytes()),
+    );
+    assert_eq!(posted.unwrap().status, 202);
+    engine.kickoff();
+    engine.settled(all.len());
+    let told: BTreeMap<String, Value> =
+        all.iter().map(|order| (order.record_id.clone(), engine.order(&order.record_id))).collect();
+    let correlations: BTreeSet<&str> =
+        told.values().map(|order| order["correlation_id"].as_str().unwrap()).collect();
+    assert_eq!(correlations.len(), all.len(), "each order is a flow of its own");
+    let done = engine.terminate();
+
+    let mut named: BTreeMap<&str, usize> = BTreeMap::new();
+    let lines: Vec<Value> = done
+        .err
+        .lines()
+        .filter(|line| line.starts_with('{'))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    for line in &lines {
+        for member in ["timestamp", "level", "target", "message"] {
+            assert!(line[member].is_string(), "{member}: {line}");
+        }
+        let Some(event) = line["event"].as_str() else { continue };
+        assert!(line["correlation_id"].as_str().is_some_and(|id| !id.is_empty()), "{line}");
+        let trace = line["trace_id"].as_str().unwrap();
+        assert!(trace.len() == 32 && trace.bytes().all(|byte| byte.is_ascii_hexdigit()), "{line}");
+        let Some(id) = event.strip_prefix("order/").and_then(|event| event.split('@').next()) else {
+            continue;
+        };
+        let (id, order) = told.get_key_value(id).unwrap();
+        assert_eq!((&line["correlation_id"], trace), (&order["correlation_id"], trace_id), "{line}");
+        assert_eq!(order["trace_id"], trace_id);
+        *named.entry(id).or_default() += 1;
+    }
+    assert_eq!(named.len(), all.len(), "every order is named: {named:?}");
+    assert!(named.values().all(|lines| *lines == 1), "{named:?}");
+    assert!(!done.err.contains("plant "), "no content is logged");
+}
+
+#[test]
+fn dead_letters_are_listed_shown_and_sent_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (engine, rejected) = decided(folder.path(), 60);
+    let data = folder.path();
+    assert!(rejected.len() >= 10);
+    let dlq = |arguments: &[&str]| on(data, &[&["dlq"], arguments].concat());
+    let moved = |arguments: &[&str]| dlq(&[arguments, &["--json"]].concat()).json();
+
+    let all = dead_letters(data, RESULTS_DEAD);
+    assert_eq!(subjects(&all), rejected.iter().cloned().collect::<Vec<_>>());
+    let few = moved(&["list", "--limit", "3", "--reason", "rejected"]);
+    assert_eq!(few.as_array().unwrap(), &all[..3]);
+    assert_eq!(moved(&["list", "--reason", "nothing"]), json!([]));
+    assert_eq!(moved(&["list", "--queue", POLL_DEAD]), json!([]));
+    let text = dlq(&["list"]).ok();
+    assert_eq!(text.lines().count(), rejected.len() + 1);
+    assert!(text.ends_with(&format!("{} dead letter(s) in {RESULTS_DEAD}\n", rejected.len())), "{text}");
+
+    let id = all[4]["id"].as_str().unwrap();
+    let shown = moved(&["show", id]);
+    assert_eq!(shown, all[4]);
+    for (member, value) in [("reason", "rejected"), ("handler", "store_result"), ("source_queue", RESULTS)] {
+        assert_eq!(shown[member], value);
+    }
+    assert_eq!(shown["attempts"], 1);
+    let text = dlq(&["show", id]).ok();
+    let message = &text[text.find('{').unwrap()..];
+    let message: Value = serde_json::from_str(message).unwrap();
+    assert_eq!((&message["specversion"], &message["subject"]), (&json!("1.0"), &shown["subject"]));
+    let whole: Value = serde_json::from_str(shown["body"].as_str().unwrap()).unwrap();
+    assert_eq!(whole, message);
+
+    // A dry run only tells.
+    for act in ["redrive", "purge"] {
+        let dry = moved(&[act, "--dry-run", "--limit", "7"]);
+        assert_eq!(dry["dry_run"], true);
+        assert_eq!(dry[if act == "redrive" { "redriven" } else { "purged" }], 7);
+        assert!(dlq(&[act, "--dry-run"]).ok().contains("nothing was changed"));
+    }
+    assert_eq!(dead_letters(data, RESULTS_DEAD), all);
+
+    // What one walk passes over is there for the next.
+    assert_eq!(moved(&["redrive", "--reason", "nothing"])["redriven"], 0);
+    let one = moved(&["redrive", "--limit", "1"]);
+    assert_eq!((&one["redriven"], &one["dry_run"]), (&json!(1), &json!(false)));
+    let back = |count: usize| {
+        eventually("what was sent back is a dead letter again", || {
+            let queues = engine.queues();
+            let is_empty = queues[RESULTS]["visible"] == 0 && queues[RESULTS]["in_flight"] == 0;
+            (is_empty && queues[RESULTS]["dead"] == json!(count)).then_some(())
+        });
+    };
+    back(rejected.len());
+    let after = dead_letters(data, RESULTS_DEAD);
+    assert_eq!(subjects(&after), subjects(&all));
+    let again: Vec<&Value> = after.iter().filter(|letter| !all.contains(letter)).collect();
+    assert_eq!(again.len(), 1, "one came back, once");
+    let before = all.iter().find(|letter| letter["subject"] == again[0]["subject"]).unwrap();
+    assert_eq!(again[0]["first_seen"], before["first_seen"], "when it was first seen is kept");
+    let trail = whats(&engine.order(again[0]["subject"].as_str().unwrap())["trail"]);
+    assert_eq!(trail.iter().filter(|what| *what == "dead-lettered: rejected").count(), 2, "{trail:?}");
+
+    // All of them, twice: each comes back once, and the command ends though it meets them again.
+    for _ in 0..2 {
+        let redriven = moved(&["redrive", "--reason", "rejected"]);
+        assert_eq!(redriven["redriven"], json!(rejected.len()));
+        back(rejected.len());
+    }
+    assert_eq!(subjects(&dead_letters(data, RESULTS_DEAD)), subjects(&all));
+
+    // No faster than it is told to.
+    let began = Instant::now();
+    assert_eq!(moved(&["redrive", "--limit", "8", "--rate", "10"])["redriven"], 8);
+    assert!(began.elapsed() >= Duration::from_millis(600), "{:?}", began.elapsed());
+    back(rejected.len());
+
+    let purged = moved(&["purge", "--limit", "2", "--reason", "rejected"]);
+    assert_eq!(purged["purged"], 2);
+    assert_eq!(dead_letters(data, RESULTS_DEAD).len(), rejected.len() - 2);
+    let text = dlq(&["purge"]).ok();
+    assert!(text.starts_with(&format!("{} dead letter(s) purged", rejected.len() - 2)), "{text}");
+    assert_eq!(engine.queues()[RESULTS]["dead"], 0);
+    assert_eq!(filed_by_id(data).len(), 60 - rejected.len(), "no accepted order was touched");
+}
+
+#[test]
+fn a_redrive_at_rest_is_worked_by_the_next_engine() {
+    let folder = tempfile::tempdir().unwrap();
+    let (engine, rejected) = decided(folder.path(), 20);
+    engine.terminate();
+    let redriven = on(folder.path(), &["dlq", "redrive", "--json"]).json();
+    assert_eq!(redriven["redriven"], json!(rejected.len()));
+    assert_eq!(dead_letters(folder.path(), RESULTS_DEAD), [] as [Value; 0]);
+    let engine = up(folder.path(), &[]);
+    engine.settled(20);
+    assert_eq!(subjects(&engine.dead_letters(RESULTS_DEAD)), rejected.into_iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn the_demo_tells_the_story_and_sums_it_up() {
+    let summary = |arguments: &[&str]| {
+        let done = quadrille(&[&["demo", "--json"], arguments].concat());
+        assert_eq!(done.out.lines().count(), 1, "{done:?}");
+        done.json()
+    };
+    let numbers = |summary: &Value| {
+        let number = |name: &str| summary[name].as_u64().unwrap_or_else(|| panic!("{name}: {summary}"));
+        assert!(summary["seconds"].as_f64().is_some_and(|seconds| seconds > 0.0), "{summary}");
+        ["posted", "accepted", "rejected", "stored", "dead_lettered", "polls", "lost"].map(number)
+    };
+    let (accepted, rejected) = expected(1, &orders("order-", 8));
+    let (accepted, rejected) = (accepted.len() as u64, rejected.len() as u64);
+    assert_eq!(numbers(&summary(&[])), [8, accepted, rejected, accepted, rejected, 4, 0]);
+    let (accepted, rejected) = expected(5, &orders("order-", 1_500));
+    let (accepted, rejected) = (accepted.len() as u64, rejected.len() as u64);
+    let large = summary(&["--orders", "1500", "--seed", "5", "--not-ready", "1"]);
+    assert_eq!(numbers(&large)[..5], [1_500, accepted, rejected, accepted, rejected]);
+    assert_eq!(numbers(&large)[6], 0);
+
+    let story = quadrille(&["demo", "--orders", "4"]).ok();
+    for told in [
+        "An energy-market auction",
+        "POST /orders",
+        "kickoff",
+        "not ready",
+        "Files in the bucket",
+        "Dead letters",
+        "In all",
+        "0 lost",
+    ] {
+        assert!(story.contains(told), "{told:?} is not told: {story}");
+    }
+    assert!(!story.contains('\u{1b}'), "no colours where nobody looks");
+}
+
+#[test]
+fn a_demo_keeps_what_it_is_told_to_keep() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("kept");
+    let arguments = ["demo", "--json", "--orders", "30", "--not-ready", "0"];
+    let first = on(&folder, &arguments).json();
+    let ends = filed_by_id(&folder);
+    assert_eq!((ends.len() as u64, first["lost"].as_u64()), (first["stored"].as_u64().unwrap(), Some(0)));
+    let second = on(&folder, &arguments).json();
+    assert_eq!((second["posted"].as_u64(), second["lost"].as_u64()), (Some(30), Some(0)));
+    let count = |name: &str| first[name].as_u64().unwrap() + second[name].as_u64().unwrap();
+    let kept = filed_by_id(&folder);
+    assert_eq!(kept.len() as u64, count("stored"));
+    assert!(ends.iter().all(|(id, object)| kept.get(id) == Some(object)));
+    assert_eq!(dead_letters(&folder, RESULTS_DEAD).len() as u64, count("dead_lettered"));
+    let listed = on(&folder, &["orders", "--json", "--limit", "1000"]).json();
+    assert_eq!(listed.as_array().unwrap().len(), 60);
+}
+
+#[test]
+fn the_diagram_is_a_flowchart_of_the_flow() {
+    let diagram = quadrille(&["diagram"]).ok();
+    assert!(diagram.starts_with("flowchart") || diagram.starts_with("graph"), "{diagram}");
+    for step in ["post_orders", "poll_auction", "store_result", "auction-results-dlq"] {
+        assert!(diagram.contains(step), "{step}: {diagram}");
+    }
+}
