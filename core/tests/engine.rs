@@ -1,5 +1,5 @@
-//! The engine: a choreography that runs by itself, its schedules, and its end. On the in-memory adapter with a virtual
-//! clock; the alarms on the local adapter, which has them.
+//! The engine: a choreography that runs by itself, its schedules, and its end. On the in-memory adapter, whose clock
+//! moves only when a test moves it.
 #![allow(clippy::unwrap_used)] // In a test a panic is the assertion.
 
 mod support;

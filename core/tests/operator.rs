@@ -38,6 +38,11 @@ fn only(reason: &str) -> Filter {
     Filter { reason: Some(reason.to_owned()), before: None }
 }
 
+/// Letters looked at and moved by one call, and whether there was nothing left to look at.
+fn figures(moved: &Moved) -> (u64, u64, bool) {
+    (moved.examined, moved.moved, moved.done)
+}
+
 fn subjects(letters: &[Listed]) -> Vec<&str> {
     letters.iter().map(|listed| listed.letter.subject.as_deref().unwrap()).collect()
 }
@@ -133,7 +138,7 @@ async fn one_call_looks_at_a_bounded_number_of_letters_however_few_it_finds() {
     assert_eq!((subjects(&page.letters), page.next), (vec!["busy"], None));
     let moved = operator::walk(&pipeline, DEAD, &Filter::default(), Act::Purge, usize::MAX).await.unwrap();
     let most = PAGE_MAX as u64;
-    assert_eq!(moved, Moved { examined: most, moved: most, done: false });
+    assert_eq!(figures(&moved), (most, most, false));
 }
 
 #[tokio::test]
@@ -141,20 +146,47 @@ async fn a_redrive_sends_back_what_the_filter_takes_and_no_more_than_asked_for()
     let world = scanning();
     dead_letters(&world, &["1", "busy 2", "3", "busy 4", "5"]).await;
     let pipeline = world.pipeline();
-    let walk =
-        async |limit| operator::walk(&pipeline, DEAD, &only("burnt"), Act::Redrive, limit).await.unwrap();
-    assert_eq!(walk(2).await, Moved { examined: 2, moved: 1, done: false });
+    let walk = async |limit| {
+        figures(&operator::walk(&pipeline, DEAD, &only("burnt"), Act::Redrive, limit).await.unwrap())
+    };
+    assert_eq!(walk(2).await, (2, 1, false));
     assert_eq!(told_to(&world, "scan").await, ["1"]);
-    assert_eq!(walk(2).await, Moved { examined: 2, moved: 1, done: false });
-    assert_eq!(walk(2).await, Moved { examined: 1, moved: 1, done: false });
-    assert_eq!(walk(2).await, Moved { examined: 0, moved: 0, done: true });
+    assert_eq!(walk(2).await, (2, 1, false));
+    assert_eq!(walk(2).await, (1, 1, false));
+    assert_eq!(walk(2).await, (0, 0, true));
     assert_eq!(told_to(&world, "scan").await, ["1", "3", "5"]);
     assert_eq!(told_to(&world, DEAD).await, ["busy 2", "busy 4"]);
     // Those that were passed over are there again for the next walk.
     world.clock.advance(secs(30));
     let moved = operator::walk(&pipeline, DEAD, &only("carrier_busy"), Act::Redrive, 100).await.unwrap();
-    assert_eq!(moved, Moved { examined: 2, moved: 2, done: false });
+    assert_eq!(figures(&moved), (2, 2, false));
     assert_eq!((world.total("scan").await, world.total(DEAD).await), (5, 0));
+}
+
+#[tokio::test]
+async fn what_a_walk_passed_over_is_hidden_until_it_is_given_back() {
+    let mut world = scanning();
+    dead_letters(&world, &["1", "busy 2", "3"]).await;
+    let mut fails = true;
+    world.meddle_with_queue("scan", move |message| {
+        let fails = message.body.contains("\"parcel\":\"3\"") && std::mem::take(&mut fails);
+        fails.then(|| PortError::transient("scan", "no answer"))
+    });
+    let pipeline = world.pipeline();
+    let walk = async || operator::walk(&pipeline, DEAD, &only("burnt"), Act::Redrive, 100).await.unwrap();
+    let first = walk().await;
+    // The one that the filter left, and the one that could not be sent back.
+    assert_eq!((figures(&first), first.passed_over.len()), ((3, 1, false), 2));
+    assert_eq!(figures(&walk().await), (0, 0, true));
+    operator::give_back(&pipeline, DEAD, first.passed_over.clone()).await.unwrap();
+    assert_eq!(world.ports.queues[DEAD].depth().await.unwrap(), Depth { visible: 2, ..Depth::default() });
+    assert_eq!(figures(&walk().await), (2, 1, false));
+    assert_eq!(told_to(&world, DEAD).await, ["busy 2"]);
+    // Receipts of a walk long ago change nothing.
+    operator::give_back(&pipeline, DEAD, first.passed_over).await.unwrap();
+    assert_eq!(world.ports.queues[DEAD].depth().await.unwrap().visible, 0);
+    let failure = operator::give_back(&pipeline, "scan", Vec::new()).await.unwrap_err();
+    assert_eq!(failure.reason(), "no_such_queue");
 }
 
 #[tokio::test]
@@ -162,7 +194,7 @@ async fn a_purge_deletes_what_the_filter_takes_and_sends_nothing() {
     let world = scanning();
     dead_letters(&world, &["1", "busy 2", "3"]).await;
     let moved = operator::walk(&world.pipeline(), DEAD, &only("burnt"), Act::Purge, 100).await.unwrap();
-    assert_eq!(moved, Moved { examined: 3, moved: 2, done: false });
+    assert_eq!(figures(&moved), (3, 2, false));
     assert_eq!((told_to(&world, DEAD).await, world.total("scan").await), (vec!["busy 2".to_owned()], 0));
 }
 
@@ -233,12 +265,12 @@ async fn nothing_is_deleted_that_was_not_sent_on() {
     });
     let pipeline = world.pipeline();
     let moved = operator::walk(&pipeline, DEAD, &Filter::default(), Act::Redrive, 100).await.unwrap();
-    assert_eq!(moved, Moved { examined: 3, moved: 2, done: false });
+    assert_eq!(figures(&moved), (3, 2, false));
     assert_eq!(told_to(&world, DEAD).await, ["2"]);
     assert_eq!(told_to(&world, "scan").await, ["1", "3"]);
     world.clock.advance(secs(30));
     let moved = operator::walk(&pipeline, DEAD, &Filter::default(), Act::Redrive, 100).await.unwrap();
-    assert_eq!(moved, Moved { examined: 1, moved: 1, done: false });
+    assert_eq!(figures(&moved), (1, 1, false));
     assert_eq!(told_to(&world, "scan").await, ["1", "2", "3"]);
 }
 

@@ -84,6 +84,11 @@ impl Watch {
     pub(super) async fn run(self, mut stopping: Stopping) {
         let mut changes = self.queue.changes();
         loop {
+            // A burst is one notification.
+            tokio::select! {
+                () = self.clock.sleep_until(self.clock.now() + self.policy.gather) => {}
+                () = stopping.wait() => return,
+            }
             changes.borrow_and_update();
             let wake = match self.look().await {
                 Ok(wake) => wake,
@@ -95,11 +100,6 @@ impl Watch {
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return },
                 () = self.clock.sleep_until(wake.unwrap_or(Timestamp::MAX)) => {}
-                () = stopping.wait() => return,
-            }
-            // A burst is one notification.
-            tokio::select! {
-                () = self.clock.sleep_until(self.clock.now() + self.policy.gather) => {}
                 () = stopping.wait() => return,
             }
         }

@@ -105,12 +105,13 @@ impl Store {
         // One process, one connection: exclusive locking spares the shared-memory index and every lock call. The cache
         // is bounded so that memory stays flat however large the tables grow.
         connection.execute_batch(
-            "PRAGMA locking_mode=EXCLUSIVE;
+            "PRAGMA page_size=8192;
+             PRAGMA locking_mode=EXCLUSIVE;
              PRAGMA journal_mode=WAL;
              PRAGMA synchronous=FULL;
              PRAGMA fullfsync=ON;
-             PRAGMA cache_size=-24576;
-             PRAGMA wal_autocheckpoint=4000;
+             PRAGMA cache_size=-16384;
+             PRAGMA wal_autocheckpoint=2000;
              PRAGMA temp_store=MEMORY;",
         )?;
         let found: i64 = connection.query_row("PRAGMA user_version", (), |row| row.get(0))?;

@@ -104,7 +104,9 @@ pub async fn demo(args: Demo) -> Result<(), CommandError> {
         ("notify_demo".into(), Arc::new(Told(tell))),
         ("notify_file".into(), Arc::new(FileNotifier::new(folder.join("notifications.jsonl")))),
     ];
-    let options = AuctionOptions::local(args.seed, args.not_ready);
+    // On a folder whose alarm is red from before, the demo's dead letters are told of in a digest, and it waits for that.
+    let digest = Duration::from_secs(1);
+    let options = AuctionOptions { digest, ..AuctionOptions::local(args.seed, args.not_ready) };
     let running = Running::start(Node::open(folder, &options, notifiers)?, loopback()).await?;
     // On a folder that is kept, each demo has orders of its own.
     let tag = running.engine.pipeline().ports().clock.now().as_millis();

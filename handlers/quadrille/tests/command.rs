@@ -486,6 +486,7 @@ fn a_demo_keeps_what_it_is_told_to_keep() {
     assert_eq!((ends.len() as u64, first["lost"].as_u64()), (first["stored"].as_u64().unwrap(), Some(0)));
     let second = on(&folder, &arguments).json();
     assert_eq!((second["posted"].as_u64(), second["lost"].as_u64()), (Some(30), Some(0)));
+    assert_eq!((&first["notified"], &second["notified"]), (&json!(true), &json!(true)));
     let count = |name: &str| first[name].as_u64().unwrap() + second[name].as_u64().unwrap();
     let kept = filed_by_id(&folder);
     assert_eq!(kept.len() as u64, count("stored"));

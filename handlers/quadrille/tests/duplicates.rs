@@ -129,17 +129,21 @@ impl Bucket for Watched {
     }
 }
 
+/// What was handed over, by run, page and ids.
+type Submissions = Arc<Mutex<BTreeSet<(String, u32, Vec<String>)>>>;
+
 /// The simulated platform, with its asks counted.
 struct Counted {
     inner: SimulatedPlatform,
     asks: Arc<AtomicU64>,
-    pages: Arc<AtomicU64>,
+    submissions: Submissions,
 }
 
 #[async_trait]
 impl AuctionPlatform for Counted {
     async fn submit(&self, run_id: &str, page: u32, orders: &[SubmittedOrder]) -> Result<(), Failure> {
-        self.pages.fetch_add(1, Ordering::Relaxed);
+        let ids = orders.iter().map(|order| order.record_id.clone()).collect();
+        self.submissions.lock().unwrap().insert((run_id.to_owned(), page, ids));
         self.inner.submit(run_id, page, orders).await
     }
 
@@ -156,24 +160,31 @@ struct World {
     copies: Arc<AtomicU64>,
     puts: Arc<Mutex<BTreeMap<String, BTreeSet<Vec<u8>>>>>,
     asks: Arc<AtomicU64>,
-    pages: Arc<AtomicU64>,
+    submissions: Submissions,
 }
 
 impl World {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (asks, pages) = (Arc::default(), Arc::default());
+        let (asks, submissions) = (Arc::default(), Submissions::default());
         let memory = quadrille::local::bucket(&folder.path().join("platform")).unwrap();
         let platform = Counted {
             inner: SimulatedPlatform::new(memory, SEED, NOT_READY),
             asks: Arc::clone(&asks),
-            pages: Arc::clone(&pages),
+            submissions: Arc::clone(&submissions),
         };
         let mut settings = Settings { every: Duration::from_secs(14 * 86_400), ..Settings::default() };
         settings.poll_backoff.initial = Duration::from_millis(10);
         settings.poll_backoff.max = Duration::from_millis(100);
         let choreography = auction(&settings, Arc::new(platform), Vec::new()).unwrap();
-        Self { _folder: folder, choreography, copies: Arc::default(), puts: Arc::default(), asks, pages }
+        Self {
+            _folder: folder,
+            choreography,
+            copies: Arc::default(),
+            puts: Arc::default(),
+            asks,
+            submissions,
+        }
     }
 
     /// Puts the wrappers around the queues that have consumers, and around the bucket.
@@ -222,7 +233,9 @@ impl World {
             u64::from(NOT_READY) + 1,
             "no chain of polls was doubled"
         );
-        assert_eq!(self.pages.load(Ordering::Relaxed), 1);
+        // Both kickoffs may hand the page over, at the same time: it is the same one.
+        let submissions = self.submissions.lock().unwrap().clone();
+        assert_eq!(submissions.len(), 1, "{submissions:?}");
         let started = run.trail().entries.len() as u64;
         assert_eq!(run.version(), started, "each commit is in the trail");
 

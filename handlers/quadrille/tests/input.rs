@@ -86,7 +86,8 @@ fn every_fault_has_its_place_and_nothing_is_stored() {
     }
 
     // What is wrong with the body as a whole, and where its text breaks.
-    let as_a_whole: Vec<(Vec<u8>, &str, Option<(u64, u64)>)> = vec![
+    type Place = Option<(u64, u64)>;
+    let as_a_whole: Vec<(Vec<u8>, &str, Place)> = vec![
         (format!("[{GOOD},]").into(), "malformed_json", Some((1, 59))),
         (format!("[{GOOD}\n,\n]").into(), "malformed_json", Some((3, 1))),
         (format!("[{}]", with("parameter_2", "NaN")).into(), "malformed_json", Some((1, 53))),

@@ -456,6 +456,40 @@ fn orders_of_a_run_that_never_got_through_are_taken_over_too() {
 }
 
 #[test]
+fn a_run_that_was_given_up_is_in_nobodys_way() {
+    let refused: Arc<Mutex<Option<String>>> = Arc::default();
+    let (first_run, books) = (Arc::clone(&refused), Mutex::new(BTreeMap::<String, Vec<String>>::new()));
+    let platform = Server::start(move |asked| match question(asked) {
+        Question::Submit(run, _) => {
+            if *first_run.lock().unwrap().get_or_insert_with(|| run.clone()) == run {
+                return Reply::Is(400, String::new());
+            }
+            books.lock().unwrap().entry(run).or_default().extend(submitted(asked));
+            Reply::ok("")
+        }
+        Question::Results(run, _) => {
+            ready(books.lock().unwrap().get(&run).into_iter().flatten().map(|id| accepted(id)), None)
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    // Its deadline is an hour away.
+    let engine = up(folder.path(), &platform, &[]);
+    engine.take(&orders("first-", 5));
+    let first = engine.kickoff();
+    assert_eq!(given_up(&engine), "platform_refused");
+    assert_eq!(refused.lock().unwrap().as_ref(), Some(&first));
+
+    let later = orders("later-", 5);
+    engine.take(&later);
+    engine.kickoff();
+    eventually("later orders are decided", || {
+        (filed_by_id(folder.path()).len() >= later.len()).then_some(())
+    });
+    let filed = filed_by_id(folder.path());
+    assert!(later.iter().all(|order| filed.contains_key(&order.record_id)), "{:?}", filed.keys());
+}
+
+#[test]
 fn a_call_in_hand_is_waited_for_when_it_stops() {
     let (begun, has_begun) = mpsc::channel();
     let (let_go, go) = mpsc::channel::<()>();

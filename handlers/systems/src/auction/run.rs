@@ -287,7 +287,8 @@ pub async fn poll_auction(
     let mut run = run;
     if run.phase == Phase::Queued {
         let (live, now) = (live_runs(&cx).await?, cx.now());
-        let before: Vec<&Stored<Run>> = live.iter().filter(|other| other.gathers_before(&run, now)).collect();
+        let is_before = |other: &&Stored<Run>| other.gathers_before(&run, now) && !is_given_up(other);
+        let before: Vec<&Stored<Run>> = live.iter().filter(is_before).collect();
         if run.version() == 0 && before.iter().any(|other| other.phase == Phase::Queued) {
             return Ok(Handled::Already("another run is queued: it takes what is open when it starts"));
         }
@@ -374,6 +375,12 @@ async fn written_down(run: Stored<Run>, cx: &Context<Emits>) -> Result<Option<St
 async fn live_runs(cx: &Context<Emits>) -> Result<Vec<Stored<Run>>, Failure> {
     let query = IndexQuery { partition: LIVE_RUNS.into(), after: None, before: None, limit: LIVE_RUNS_MAX };
     Ok(cx.query::<Run>(&query).await?.0)
+}
+
+/// Whether the message of a run's next round is a dead letter: the run goes on once that is redriven, and until then is in
+/// nobody's way.
+fn is_given_up(run: &Stored<Run>) -> bool {
+    run.trail().last().is_some_and(|entry| entry.what.starts_with("dead-lettered"))
 }
 
 /// What a run begins with: taking over the first run that passed its deadline without ending, or else gathering.
