@@ -64,6 +64,28 @@ pub struct Envelope<Data> {
 /// The version of CloudEvents written and read.
 pub const SPEC_VERSION: &str = "1.0";
 
+impl<E: Event> Envelope<E> {
+    /// The envelope of an event that no commit emits and that begins a flow: a schedule's, an alarm's. `id` is derived from
+    /// what causes it; the flow is known by it.
+    pub(crate) fn first(id: String, source: String, time: Timestamp, event: E) -> Self {
+        Self {
+            specversion: SPEC_VERSION.into(),
+            source,
+            event_type: E::TYPE.into(),
+            subject: event.subject().into_owned(),
+            time,
+            traceparent: Some(continue_trace(None, &id)),
+            correlationid: Some(id.clone()),
+            notbefore: None,
+            deadline: None,
+            hops: None,
+            entitycreated: None,
+            data: event,
+            id,
+        }
+    }
+}
+
 impl Envelope<Box<RawValue>> {
     /// Reads an envelope, leaving its data unread.
     ///

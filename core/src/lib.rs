@@ -1,4 +1,124 @@
 //! Event-driven choreography for AWS Lambda, without a conductor.
+//!
+//! A handler changes the world by a *commit*: one conditional write of one entity, with the events it emits inside the
+//! same write. A relay turns the table's change stream into messages. So there is no instant at which a state is saved
+//! and its message can be lost, a duplicate changes nothing, and a crash anywhere is made good by delivering again.
+//!
+//! # A first choreography
+//!
+//! A tea shop: at tea time a pot is brewed; it steeps for four minutes; then it is served. Two events are told to one
+//! entity, and waiting is an event with a later time.
+//!
+//! ```
+//! # use quadrille::{engine::{Engine, trigger}, memory::{Memory, VirtualClock}, port::SeededRandom};
+//! # use quadrille::{Choreography, Consumer, Context, Entity, Event, Handled, Outcome, Pipeline, Stored, Table, Timestamp};
+//! # use quadrille::port::Clock as _;
+//! # use serde::{Deserialize, Serialize};
+//! # use std::{borrow::Cow, error::Error, sync::Arc, time::Duration};
+//! # const MINUTE: Duration = Duration::from_secs(60);
+//! # const DAY: Duration = Duration::from_secs(86_400);
+//! # #[derive(PartialEq, Serialize, Deserialize)]
+//! # enum State { Steeping, Served }
+//! # #[derive(Serialize, Deserialize)]
+//! struct Pot { day: String, state: State }        // an entity: one item of a table
+//! # impl Entity for Pot {
+//! #     const KIND: &'static str = "pot";
+//! #     fn id(&self) -> Cow<'_, str> { Cow::Borrowed(&self.day) }
+//! # }
+//! # #[derive(Serialize, Deserialize)]
+//! struct TeaTime { day: String }                  // the events that it is told
+//! # impl Event for TeaTime {
+//! #     const TYPE: &'static str = "tea.time";
+//! #     type Entity = Pot;
+//! #     fn subject(&self) -> Cow<'_, str> { Cow::Borrowed(&self.day) }
+//! # }
+//! # #[derive(Serialize, Deserialize)]
+//! struct Steeped { day: String }
+//! # impl Event for Steeped {
+//! #     const TYPE: &'static str = "tea.steeped";
+//! #     type Entity = Pot;
+//! #     fn subject(&self) -> Cow<'_, str> { Cow::Borrowed(&self.day) }
+//! # }
+//!
+//! async fn brew(pot: Option<Stored<Pot>>, event: TeaTime, _: Context<(Steeped,)>) -> Outcome<(Steeped,)> {
+//!     if pot.is_some() { return Ok(Handled::Already("brewed")) }      // a duplicate ends here
+//!     let pot = Stored::new(Pot { day: event.day.clone(), state: State::Steeping });
+//!     Ok(pot.commit("steeping").emit_after(4 * MINUTE, Steeped { day: event.day }).into())
+//! }
+//!
+//! async fn serve(mut pot: Stored<Pot>, _: Steeped, _: Context<()>) -> Outcome<()> {
+//!     if pot.state == State::Served { return Ok(Handled::Already("served")) }
+//!     pot.state = State::Served;
+//!     Ok(pot.commit("served").into())
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn Error>> {
+//! #     tokio::time::timeout(MINUTE, tea_time()).await?
+//! # }
+//! # async fn tea_time() -> Result<(), Box<dyn Error>> {
+//! let tea_shop = Choreography::define("tea-shop")
+//!     .table(Table::new("pots").holds::<Pot>())
+//!     .schedule("tea-time", DAY, |at| TeaTime { day: at.to_string() })
+//!     .on(Consumer::new("brew", brew))
+//!     .on(Consumer::new("serve", serve))
+//!     .build()?;
+//!
+//! # let clock = Arc::new(VirtualClock::new(Timestamp::parse("2026-11-20T16:00:00Z")?));
+//! # let random = Arc::new(SeededRandom::new(1));
+//! let memory = Memory::new(tea_shop.model(), clock.clone(), random);
+//! let engine = Engine::start(Pipeline::new(tea_shop, memory.ports()));
+//! let mut seen = engine.pipeline().observe();
+//! trigger(engine.pipeline(), "tea-time", clock.now()).await?;
+//! assert_eq!(seen.recv().await?.what, "steeping");
+//! clock.advance(4 * MINUTE);                      // virtual time: nobody waits
+//! assert_eq!(seen.recv().await?.what, "served");
+//! # engine.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The handlers are plain functions. `brew` emits nothing but what `(Steeped,)` says, or it does not compile, and from
+//! that it is known who feeds whom: a consumer that nothing feeds, an event that nobody consumes or a cycle that nothing
+//! bounds is an error of `build`, with a name and how to mend it. Queues with their dead-letter queues, retries and the
+//! relay follow from the definition; each default can be set where it does not fit.
+//!
+//! # The main types
+//!
+//! What a handler sees:
+//!
+//! - [`Entity`] and [`Event`]: what a table keeps, and what is told to it. The data is whatever serde writes.
+//! - [`Stored`]: an entity as it was loaded, with its version and its [`Trail`]: where it is, and why.
+//! - [`Commit`]: what a handler returns, as [`Handled`] in an [`Outcome`]; or a [`Failure`], which is transient (try again
+//!   after a [`Backoff`]) or permanent (a [`DeadLetter`] now, with its reason).
+//! - [`Context`]: what a handler may do besides: read, commit children before their parent, put objects, ask the time.
+//!
+//! What it is part of:
+//!
+//! - [`Choreography`], defined with [`Table`]s, routes, schedules and [`Consumer`]s, and with a [`Budget`] for each cycle;
+//!   [`choreography::Model`] is the same as plain data.
+//! - [`Pipeline`]: runs handlers on messages and requests, over the [`port`]s.
+//! - [`engine::Engine`]: runs a whole choreography in one process.
+//! - [`operator`]: what a person does with a running one: look at queues, redrive dead letters.
+//! - [`memory::Memory`]: every port in memory, with a clock that a test moves; [`limits`] is what all adapters hold to.
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! - `local`: the embedded, durable engine: tables and queues in SQLite, buckets as files, all in one folder, with an
+//!   HTTP server and alarms. `examples/first.rs` runs the tea shop on it.
+//! - `conformance`: the suite that an adapter of the [`port`]s has to pass, for adapters of your own.
+//!
+//! # What is not supported
+//!
+//! - AWS itself, as yet: there is no adapter for it, no Lambda runtime and no derived infrastructure.
+//! - A transaction over several entities. A commit is of one; a handler that commits several may be seen between them.
+//! - Delivery exactly once, and order between messages. A message may come again at any time, also long after it was
+//!   handled; the handler finds in the entity that there is nothing left to do.
+//! - An item with its events over 400 KB, a message over 1 MiB, a notification over 256 KiB: see [`limits`].
+//! - Schedules other than a fixed time apart, methods other than GET and POST, more than six types of events emitted by
+//!   one handler.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 #![warn(missing_debug_implementations)]

@@ -19,7 +19,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -36,16 +36,15 @@ const POLICY: AlarmPolicy =
 
 const DEAD: &str = "scan-dlq";
 
-/// A choreography in which every parcel burns, and whose alarms end in `alerts`. The first `failures` notifications fail
-/// and are tried again a second later.
-fn burning(alerts: UnboundedSender<Alert>, failures: u32) -> Choreography {
+/// A choreography in which every parcel burns, and whose alarms end in `alerts`. Where it `fails`, the first
+/// notification is not delivered until it is tried again a second later.
+fn burning(alerts: UnboundedSender<Alert>, fails: bool) -> Choreography {
     let scan = |event: Scanned, _: Context<()>| async move {
         Outcome::<()>::Err(Failure::permanent(event.place, "nothing is left of it"))
     };
-    let left = AtomicU32::new(failures);
+    let fails = AtomicBool::new(fails);
     let notify = move |alert: Alert, _: Context<()>| {
-        let fails = left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
-        let outcome: Outcome<()> = if fails {
+        let outcome: Outcome<()> = if fails.swap(false, Ordering::Relaxed) {
             Err(Failure::transient("no_network", "nobody answers"))
         } else {
             alerts.send(alert).unwrap();
@@ -76,12 +75,12 @@ struct Running {
 
 impl Running {
     fn start(folder: &Path, clock: Arc<dyn Clock>, policy: AlarmPolicy) -> Self {
-        Self::start_failing(folder, clock, policy, 0)
+        Self::start_failing(folder, clock, policy, false)
     }
 
-    fn start_failing(folder: &Path, clock: Arc<dyn Clock>, policy: AlarmPolicy, failures: u32) -> Self {
+    fn start_failing(folder: &Path, clock: Arc<dyn Clock>, policy: AlarmPolicy, fails: bool) -> Self {
         let (sender, alerts) = unbounded_channel();
-        let choreography = burning(sender, failures);
+        let choreography = burning(sender, fails);
         let local = Local::open(folder, choreography.model(), clock, Arc::new(SeededRandom::new(1))).unwrap();
         let pipeline = local.pipeline(&choreography);
         let engine = local.start(&pipeline, policy);
@@ -246,7 +245,7 @@ async fn nothing_is_lost_or_told_twice_where_the_engine_stops_between_arrival_an
 #[tokio::test]
 async fn a_notification_that_did_not_get_through_is_delivered_after_a_restart_and_once() {
     let (folder, clock) = (tempfile::tempdir().unwrap(), virtual_clock());
-    let mut running = Running::start_failing(folder.path(), clock.clone(), POLICY, 1);
+    let mut running = Running::start_failing(folder.path(), clock.clone(), POLICY, true);
     running.burn(0..3, 3).await;
     pass_to(&clock, START + POLICY.gather).await;
     let tried = START + POLICY.gather + secs(1);

@@ -18,7 +18,7 @@ pub use model::{
 
 use crate::{
     Backoff, Emits, Entity, Event, Timestamp,
-    event::{Envelope, SPEC_VERSION, continue_trace},
+    event::Envelope,
     handler::{Erased, ErasedHandler, ErasedRoute, Handler, RouteHandler, Signature},
     http::Method,
     limits,
@@ -337,23 +337,9 @@ impl Definition {
         self.schedules.insert(
             name,
             Arc::new(move |scheduled| {
-                let event = event(scheduled);
                 let id = format!("schedule/{schedule}@{scheduled}");
-                serde_json::to_string(&Envelope {
-                    specversion: SPEC_VERSION.into(),
-                    source: format!("/{choreography}/{schedule}"),
-                    event_type: E::TYPE.into(),
-                    subject: event.subject().into_owned(),
-                    time: scheduled,
-                    traceparent: Some(continue_trace(None, &id)),
-                    correlationid: Some(id.clone()),
-                    notbefore: None,
-                    deadline: None,
-                    hops: None,
-                    entitycreated: None,
-                    data: event,
-                    id,
-                })
+                let source = format!("/{choreography}/{schedule}");
+                serde_json::to_string(&Envelope::first(id, source, scheduled, event(scheduled)))
             }),
         );
         self

@@ -9,10 +9,10 @@ use super::{
     store::Store,
 };
 use crate::{
-    ALERT_SUBJECTS_MAX, Alert, AlertState, DeadLetter, Event as _, Timestamp,
+    ALERT_SUBJECTS_MAX, Alert, AlertState, DeadLetter, Timestamp,
     choreography::{AlarmModel, Model},
     engine::Stopping,
-    event::{Envelope, SPEC_VERSION, continue_trace},
+    event::Envelope,
     port::{Clock, PortError, Queue as _},
 };
 use rusqlite::OptionalExtension as _;
@@ -215,20 +215,7 @@ impl Watch {
     fn envelope(&self, alert: Alert, place: u64) -> Result<String, serde_json::Error> {
         let state = serde_json::to_value(alert.state)?;
         let id = format!("alarm/{}@{place}.{}", self.name, state.as_str().unwrap_or_default());
-        serde_json::to_string(&Envelope {
-            specversion: SPEC_VERSION.into(),
-            source: format!("/{}/alarm", self.choreography),
-            event_type: Alert::TYPE.into(),
-            subject: self.name.clone(),
-            time: alert.at,
-            traceparent: Some(continue_trace(None, &id)),
-            correlationid: Some(id.clone()),
-            notbefore: None,
-            deadline: None,
-            hops: None,
-            entitycreated: None,
-            data: alert,
-            id,
-        })
+        let source = format!("/{}/alarm", self.choreography);
+        serde_json::to_string(&Envelope::first(id, source, alert.at, alert))
     }
 }

@@ -14,8 +14,8 @@ use std::{
     thread,
 };
 use support::{
-    BOUND, Engine, Order, POLL, POLL_DEAD, RESULTS, RESULTS_DEAD, ask, body, decision, eventually, filed,
-    filed_by_id, on, orders,
+    BOUND, Engine, Order, POLL, POLL_DEAD, RESULTS, RESULTS_DEAD, ask, body, decision, eventually, expected,
+    filed, filed_by_id, on, orders, subjects,
 };
 
 const ORDERS: usize = 2_000;
@@ -183,13 +183,18 @@ fn reached(
     }
 }
 
-/// Whether no message of the auction is anywhere, and no order waits for a decision.
-fn is_idle(engine: &Engine) -> bool {
+/// Whether no message of the auction is anywhere.
+fn is_quiet(engine: &Engine) -> bool {
     let queues = engine.queues();
     let is_empty =
         |name: &str| ["visible", "in_flight", "delayed"].iter().all(|kind| queues[name][kind] == 0);
-    let undecided = engine.get("/_quadrille/orders?limit=1&status=submitted").json();
-    is_empty(POLL) && is_empty(RESULTS) && undecided["orders"] == serde_json::json!([])
+    is_empty(POLL) && is_empty(RESULTS)
+}
+
+/// Whether no message of the auction is anywhere, and no order waits for a decision.
+fn is_idle(engine: &Engine) -> bool {
+    let submitted = || on(&engine.folder, &["orders", "--status", "submitted", "--limit", "1"]).ok();
+    is_quiet(engine) && submitted().is_empty()
 }
 
 #[test]
@@ -247,9 +252,14 @@ fn every_order_taken_reaches_exactly_one_end_whatever_is_killed() {
         });
         poster.wait(|state| (state.answered == batches.len()).then_some(()));
         engine.kickoff();
-        eventually("no message is under way and no order is undecided", || {
-            let open = engine.get("/_quadrille/orders?limit=1&status=received").json();
-            (open["orders"] == serde_json::json!([]) && is_idle(&engine)).then_some(())
+        let (accepted, rejected) = expected(PLATFORM_SEED, &all);
+        eventually("every order is at an end, and no message is under way", || {
+            let (files, dead) = (filed(&engine.folder).len(), engine.queues()[RESULTS]["dead"].as_u64()?);
+            if files < accepted.len() || dead < rejected.len() as u64 || !is_quiet(&engine) {
+                return None;
+            }
+            let dead: BTreeSet<String> = subjects(&engine.dead_letters(RESULTS_DEAD)).into_iter().collect();
+            (dead.len() >= rejected.len()).then_some(())
         });
         engine.terminate();
     });

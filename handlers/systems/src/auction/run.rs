@@ -34,8 +34,12 @@ pub const ORDERS_PER_ROUND: usize = 760;
 const FAULTS_TOLD_MAX: usize = 100;
 
 /// How often a queued run looks whether its turn has come.
-const QUEUED: Backoff =
-    Backoff { initial: Duration::from_millis(50), max: Duration::from_secs(10), multiplier: 2.0, jitter: 0.5 };
+const QUEUED: Backoff = Backoff {
+    initial: Duration::from_millis(50),
+    max: Duration::from_secs(10),
+    multiplier: 2.0,
+    jitter: 0.5,
+};
 
 /// Live runs looked at by a run that starts.
 const LIVE_RUNS_MAX: usize = 200;
@@ -502,7 +506,11 @@ async fn take_page(
             Some(orders) => orders,
             None => cx.get::<Order>(&page.record_ids).await?.into_iter().flatten().collect(),
         };
-        let taken = claim(run, page.from.as_deref(), orders, cx).await?;
+        let mut taken = claim(run, page.from.as_deref(), orders, cx).await?;
+        // In the page's order, however they were claimed: a submission that is repeated is the same one, byte for byte.
+        let places: HashMap<&str, usize> =
+            page.record_ids.iter().enumerate().map(|(place, id)| (id.as_str(), place)).collect();
+        taken.sort_by_key(|order| places.get(order.record_id.as_str()).copied());
         if !taken.is_empty() {
             platform.submit(&run.run_id, run.pages, &taken).await?;
         }
