@@ -108,7 +108,7 @@ impl<Em> Context<Em> {
         self.call.about.carried.deadline
     }
 
-    /// Rounds of the cycle walked before this one; 0 off a cycle.
+    /// Events of the cycle that went before this one; 0 off a cycle.
     pub fn hops(&self) -> u32 {
         self.call.about.carried.hops.unwrap_or(0)
     }

@@ -91,12 +91,16 @@ impl Engine {
 /// Sends the message of schedule `name` for the time `scheduled`, as the schedule itself would.
 ///
 /// # Errors
-/// A [`Failure`] where there is no such schedule or its queue can't take the message.
+/// A [`Failure`] where there is no such schedule or a queue can't take the message; others may have it. It is safe to
+/// repeat.
 pub async fn trigger(pipeline: &Pipeline, name: &str, scheduled: crate::Timestamp) -> Result<(), Failure> {
-    let (queue, body) = pipeline.choreography().scheduled_message(name, scheduled)?;
-    let queue = pipeline.ports().queue(&queue)?;
-    let sent = queue.send(vec![NewMessage { body, ..NewMessage::default() }]).await;
-    sent.into_iter().collect::<Result<(), PortError>>().map_err(Failure::from)
+    let (queues, body) = pipeline.choreography().scheduled_message(name, scheduled)?;
+    for queue in queues {
+        let message = NewMessage { body: body.clone(), ..NewMessage::default() };
+        let sent = pipeline.ports().queue(&queue)?.send(vec![message]).await;
+        sent.into_iter().collect::<Result<(), PortError>>()?;
+    }
+    Ok(())
 }
 
 async fn consume(pipeline: Pipeline, step: String, queue: String, batch: usize, mut stopping: Stopping) {

@@ -50,7 +50,7 @@ pub struct Envelope<Data> {
     /// Not to be handled after this time: the budget of the cycle it runs in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
-    /// How many rounds of the cycle it runs in were walked before it.
+    /// How many events of the cycle it runs in went before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hops: Option<u32>,
     /// When the entity it is told to was created, where that entity emitted it: tells an entity from a later one

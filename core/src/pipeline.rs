@@ -645,7 +645,7 @@ fn admit(
             return Err(NotAdmitted::Failed(failure));
         }
         if let Some(hops) = carried.hops.filter(|hops| *hops > budget.hops) {
-            let detail = format_args!("{hops} rounds, the budget is {}", budget.hops);
+            let detail = format_args!("{hops} events along the cycle, the budget is {}", budget.hops);
             return Err(NotAdmitted::Failed(Failure::permanent("hops_exhausted", detail)));
         }
     }

@@ -243,6 +243,40 @@ fn a_name_that_is_used_but_not_defined() {
 }
 
 #[test]
+fn a_topic_whose_subscribers_would_get_each_others_events() {
+    let shared = |first: &str, second: &str| Broken::TopicShared {
+        topic: "notices".into(),
+        first: first.to_owned(),
+        second: second.to_owned(),
+    };
+    let subscribed = || {
+        post_office()
+            .on(Consumer::new("count", idle::<Posted, (Sorted,)>))
+            .subscribe("notices", Consumer::new("carry", idle::<Sorted, ()>))
+    };
+    let mend = "give each its own topic";
+    let sort = || Consumer::new("sort", idle::<Posted, ()>);
+    assert_breaks(
+        subscribed().subscribe("notices", sort()),
+        shared("posted", "sorted"),
+        "topic_shared",
+        mend,
+    );
+    assert_breaks(
+        subscribed().alarm_to("notices"),
+        shared("quadrille.alert", "sorted"),
+        "topic_shared",
+        mend,
+    );
+    // Several subscribers of one event are what a topic is for.
+    assert_eq!(mistakes(subscribed().subscribe("notices", Consumer::new("load", idle::<Sorted, ()>))), []);
+    assert_eq!(
+        mistakes(subscribed().topic("others").subscribe("others", sort()).topic("alarms").alarm_to("alarms")),
+        []
+    );
+}
+
+#[test]
 fn a_visibility_timeout_under_6_times_the_timeout() {
     let visible_for = |time: Duration| with(move |sort| sort.timeout(secs(30)).visibility_timeout(time));
     let short = Broken::VisibilityTooShort {
@@ -301,6 +335,8 @@ fn a_number_that_aws_would_not_take() {
     let longer = visible_for(hours_12 + secs(1));
     breaks(longer, "sort", "the visibility timeout", "43201s", "at most 12 h (SQS)");
     assert_eq!(mistakes(visible_for(hours_12)), []);
+    let short = with(|sort| sort.attempts(1, short).retention(secs(59)));
+    breaks(short, "sort", "the retention", "59s", "60 s to 14 days (SQS)");
     let every = good().schedule("always", Duration::ZERO, |_| Posted);
     breaks(every, "schedule always", "the time between two messages", "0", "more than 0");
     let path = good().route(Method::Get, "letters", "list", take::<()>);
@@ -318,6 +354,7 @@ fn the_ends_of_the_ranges_are_taken() {
         with(|sort| sort.batch(11, secs(1))),
         with(|sort| sort.batch(10_000, secs(300))),
         with(|sort| sort.attempts(1, short)),
+        with(|sort| sort.attempts(1, short).retention(secs(60))),
         with(|sort| sort.attempts(1_000, short)),
     ] {
         assert_eq!(mistakes(definition), []);
@@ -490,7 +527,8 @@ fn the_flowchart_of_a_small_definition() {
     let choreography = post_office()
         .on(Consumer::new("sort", load::<Posted, (Sorted,)>).bucket("photos").attempts(3, Backoff::default()))
         .subscribe("notices", Consumer::new("carry", load::<Sorted, ()>).queue("carriers"))
-        .alarm_to("notices")
+        .topic("alarms")
+        .alarm_to("alarms")
         .build()
         .unwrap();
     let expected = r#"flowchart TD
@@ -505,6 +543,7 @@ fn the_flowchart_of_a_small_definition() {
     queue_carriers_dlq>"carriers-dlq"]
     bucket_photos[/"photos"/]
     topic_notices{{"notices"}}
+    topic_alarms{{"alarms"}}
     step_take -- commits --> table_letters
     schedule_rounds --> step_sort
     table_letters == stream ==> relay
@@ -517,7 +556,7 @@ fn the_flowchart_of_a_small_definition() {
     queue_carriers --> step_carry
     step_carry -- commits --> table_letters
     step_carry -. fails .-> queue_carriers_dlq
-    queue_sort_dlq & queue_carriers_dlq -. alarm .-> topic_notices
+    queue_sort_dlq & queue_carriers_dlq -. alarm .-> topic_alarms
 "#;
     assert_eq!(choreography.to_mermaid(), expected);
 }

@@ -187,13 +187,46 @@ async fn a_time_that_is_fired_twice_is_one_event_and_has_one_effect() {
     // It is the same event down to its id, whoever sends it and whenever.
     let message = |at| world.choreography.scheduled_message("collection", at).unwrap();
     assert_eq!(message(round), message(round));
-    let (queue, body) = message(round);
-    assert_eq!(queue, "collect");
+    let (queues, body) = message(round);
+    assert_eq!(queues, ["collect"]);
     let event: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert_eq!(event["id"], format!("schedule/collection@{round}"));
     assert_ne!(message(round), message(rounds(1..2)[0]));
     let failure = engine::trigger(&world.pipeline(), "collections", round).await.unwrap_err();
     assert_eq!(failure.reason(), "no_schedule");
+}
+
+#[tokio::test]
+async fn every_consumer_of_a_scheduled_event_is_told() {
+    let collected = Log::default();
+    let consumer = |name: &'static str| {
+        let log = collected.clone();
+        let handler = move |event: Collected, _: Context<()>| {
+            log.push((name, event.at));
+            std::future::ready(Outcome::<()>::Ok(Handled::done()))
+        };
+        Consumer::new(name, handler)
+    };
+    let definition = Choreography::define("parcels")
+        .topic("collections")
+        .schedule("collection", PERIOD, |at| Collected { at })
+        .on(consumer("collect"))
+        .on(consumer("count"))
+        .subscribe("collections", consumer("tell"));
+    let mut world = World::new(definition);
+    // The queue of one of them fails at first: the others may be told twice, none is left out.
+    let mut fails = true;
+    world.meddle_with_queue("count", move |_| {
+        std::mem::take(&mut fails).then(|| PortError::transient("count", "no answer"))
+    });
+    let engine = Engine::start(world.pipeline());
+    world.pass(PERIOD + secs(1)).await;
+    engine.stop().await;
+    let mut told = collected.all();
+    told.sort();
+    told.dedup();
+    let round = rounds(0..1)[0];
+    assert_eq!(told, [("collect", round), ("count", round), ("tell", round)]);
 }
 
 #[tokio::test]

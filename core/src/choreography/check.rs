@@ -64,6 +64,18 @@ pub enum DefinitionError {
         /// The name.
         name: String,
     },
+    /// A topic that carries events of several types, of which its subscribers would get each other's.
+    #[error(
+        "topic_shared: topic {topic:?} carries {first:?} and {second:?}, and every subscriber gets both: give each its own topic"
+    )]
+    TopicShared {
+        /// The topic.
+        topic: String,
+        /// One of the events.
+        first: String,
+        /// Another one.
+        second: String,
+    },
     /// A visibility timeout under 6 times the handler's timeout.
     #[error(
         "visibility_too_short: queue {queue:?} hides a message for {visibility:?}, less than 6 times the {timeout:?} that \
@@ -295,6 +307,16 @@ fn edges(model: &Model, errors: &mut Vec<DefinitionError>) {
     for topic in topics.into_iter().filter(|name| !model.topics.iter().any(|topic| &topic.name == *name)) {
         errors.push(undefined("the alarm", "topic", topic));
     }
+    for topic in &model.topics {
+        let subscribers = model.steps.iter().filter(|step| step.topic.as_ref() == Some(&topic.name));
+        let alarms = model.alarms.iter().filter(|alarm| alarm.topic == topic.name).map(|_| Alert::TYPE);
+        let carried: BTreeSet<&str> =
+            subscribers.map(|step| step.event_type.as_str()).chain(alarms).collect();
+        let mut carried = carried.into_iter().map(str::to_owned);
+        if let (Some(first), Some(second)) = (carried.next(), carried.next()) {
+            errors.push(DefinitionError::TopicShared { topic: topic.name.clone(), first, second });
+        }
+    }
 }
 
 fn policies(model: &Model, step: &super::StepModel, errors: &mut Vec<DefinitionError>) {
@@ -361,6 +383,14 @@ fn policies(model: &Model, step: &super::StepModel, errors: &mut Vec<DefinitionE
             what: "the visibility timeout",
             value: format!("{visibility:?}"),
             allowed: "at most 12 h (SQS)",
+        });
+    }
+    if queue.retention < Duration::from_secs(60) {
+        errors.push(DefinitionError::OutOfRange {
+            name: queue.name.clone(),
+            what: "the retention",
+            value: format!("{:?}", queue.retention),
+            allowed: "60 s to 14 days (SQS)",
         });
     }
     let backoff = step.backoff.total(step.attempts);

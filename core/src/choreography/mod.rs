@@ -70,8 +70,8 @@ impl Choreography {
         diagram::text(&self.model)
     }
 
-    /// The message that schedule `name` sends at `scheduled`, and the queue it goes to. Its id is derived from the
-    /// scheduled time: a repeated one is the same event.
+    /// The message that schedule `name` sends at `scheduled`, and the queues it goes to: each consumer's. Its id is derived
+    /// from the scheduled time: a repeated one is the same event.
     ///
     /// # Errors
     /// A permanent [`Failure`](crate::Failure) where there is no such schedule or its event can't be written.
@@ -79,20 +79,16 @@ impl Choreography {
         &self,
         name: &str,
         scheduled: Timestamp,
-    ) -> Result<(String, String), crate::Failure> {
+    ) -> Result<(Vec<String>, String), crate::Failure> {
         let unknown =
             || crate::Failure::permanent("no_schedule", format_args!("no schedule is named {name:?}"));
         let make = self.schedules.get(name).ok_or_else(unknown)?;
         let schedule =
             self.model.schedules.iter().find(|schedule| schedule.name == name).ok_or_else(unknown)?;
-        let step = self
-            .model
-            .steps
-            .iter()
-            .find(|step| step.event_type == schedule.event_type)
-            .ok_or_else(unknown)?;
+        let consumers = self.model.steps.iter().filter(|step| step.event_type == schedule.event_type);
+        let queues = consumers.map(|step| step.queue.clone()).collect();
         let body = make(scheduled).map_err(|error| crate::Failure::permanent("unwritable", error))?;
-        Ok((step.queue.clone(), body))
+        Ok((queues, body))
     }
 }
 
@@ -270,7 +266,7 @@ impl Consumer {
 pub struct Budget {
     /// From the first event of the cycle to its last.
     pub deadline: Duration,
-    /// Rounds.
+    /// Events along the cycle after the one that enters it: a round of a cycle of two steps is two.
     pub hops: u32,
 }
 
@@ -317,7 +313,7 @@ impl Definition {
         self
     }
 
-    /// Sends an event made from the scheduled time to its consumer's queue, `every` so often (counted from the
+    /// Sends an event made from the scheduled time to the queue of each consumer, `every` so often (counted from the
     /// epoch: the same times after a restart).
     #[must_use]
     pub fn schedule<E: Event>(

@@ -124,10 +124,10 @@ impl Watch {
             told = Told { place: arrived.place, red: true, last: now };
             // The depth is older than what has arrived since: whether it is empty again is for the next look to say.
             let depth = depth.max(arrived.count);
-            self.tell(told, state, depth, arrived).await?;
+            self.tell(told, now, state, depth, arrived).await?;
         } else if told.red && depth == 0 {
             told.red = false;
-            self.tell(told, AlertState::Ok, 0, Arrived::default()).await?;
+            self.tell(told, now, AlertState::Ok, 0, Arrived::default()).await?;
         }
         Ok(None)
     }
@@ -175,11 +175,11 @@ impl Watch {
     async fn tell(
         &self,
         told: Told,
+        now: Timestamp,
         state: AlertState,
         depth: u64,
         arrived: Arrived,
     ) -> Result<(), PortError> {
-        let now = self.clock.now();
         let alert = Alert {
             choreography: self.choreography.clone(),
             queue: self.name.clone(),

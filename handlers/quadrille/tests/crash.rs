@@ -14,12 +14,15 @@ use std::{
     thread,
 };
 use support::{
-    BOUND, Engine, Order, POLL, POLL_DEAD, RESULTS, RESULTS_DEAD, ask, body, decision, eventually, expected,
-    filed, filed_by_id, on, orders, subjects,
+    BOUND, Engine, Order, POLL, POLL_DEAD, RESULTS, RESULTS_DEAD, ask, body, decision, eventually, filed,
+    filed_by_id, on, orders, subjects,
 };
 
 const ORDERS: usize = 2_000;
 const KILLS: usize = 20;
+/// Kills after which what is under way is finished once. A message that was received five times without an answer goes to
+/// the dead-letter queue, by its queue's redrive policy: kills may use up that many on a slow machine.
+const KILLS_IN_A_ROW: usize = 4;
 /// Orders in a request.
 const BATCH: usize = 20;
 /// Draws the moments of the kills, unless `CRASH_SEED` does.
@@ -213,6 +216,9 @@ fn every_order_taken_reaches_exactly_one_end_whatever_is_killed() {
         for kill in 0..KILLS {
             let moment = Moment::drawn(kill, &random);
             let engine = up(folder.path());
+            if kill % KILLS_IN_A_ROW == 0 {
+                eventually("what was begun is finished", || is_quiet(&engine).then_some(()));
+            }
             let before = (poster.state.lock().unwrap().answered, filed(folder.path()).len());
             let was_reached = if matches!(moment, Moment::Starting) {
                 true
@@ -252,14 +258,19 @@ fn every_order_taken_reaches_exactly_one_end_whatever_is_killed() {
         });
         poster.wait(|state| (state.answered == batches.len()).then_some(()));
         engine.kickoff();
-        let (accepted, rejected) = expected(PLATFORM_SEED, &all);
         eventually("every order is at an end, and no message is under way", || {
-            let (files, dead) = (filed(&engine.folder).len(), engine.queues()[RESULTS]["dead"].as_u64()?);
-            if files < accepted.len() || dead < rejected.len() as u64 || !is_quiet(&engine) {
+            let (files, dead) = (filed(&engine.folder), engine.queues()[RESULTS]["dead"].as_u64()?);
+            if files.len() + usize::try_from(dead).unwrap() < ORDERS || !is_quiet(&engine) {
                 return None;
             }
-            let dead: BTreeSet<String> = subjects(&engine.dead_letters(RESULTS_DEAD)).into_iter().collect();
-            (dead.len() >= rejected.len()).then_some(())
+            let mut ends: BTreeSet<String> =
+                subjects(&engine.dead_letters(RESULTS_DEAD)).into_iter().collect();
+            ends.extend(
+                files
+                    .keys()
+                    .filter_map(|key| Some(key.strip_suffix(".json")?.rsplit_once("Z_")?.1.to_owned())),
+            );
+            (ends.len() >= ORDERS).then_some(())
         });
         engine.terminate();
     });
@@ -272,6 +283,9 @@ fn every_order_taken_reaches_exactly_one_end_whatever_is_killed() {
         let subject = letter["subject"].as_str().unwrap().to_owned();
         dead.entry(subject).or_default().push(letter);
     }
+    let reasons: BTreeSet<&str> =
+        dead.values().flatten().map(|letter| letter["reason"].as_str().unwrap()).collect();
+    assert_eq!(reasons, BTreeSet::from(["rejected"]), "why orders are dead letters");
     let told = on(folder.path(), &["orders", "--json", "--limit", "10000"]).json();
     let told: BTreeMap<&str, &Value> =
         told.as_array().unwrap().iter().map(|order| (order["record_id"].as_str().unwrap(), order)).collect();
@@ -298,8 +312,5 @@ fn every_order_taken_reaches_exactly_one_end_whatever_is_killed() {
     }
     assert_eq!((missing, extra), (BTreeSet::new(), BTreeSet::new()), "missing, and at both ends");
     assert_eq!(filed.len() + dead.len(), ORDERS, "nothing but these orders");
-    for (id, letters) in &dead {
-        assert!(letters.iter().all(|letter| letter["reason"] == "rejected"), "{id}: {letters:?}");
-    }
     assert_eq!(support::dead_letters(folder.path(), POLL_DEAD), [] as [Value; 0]);
 }
