@@ -296,16 +296,16 @@ fn a_visibility_timeout_under_6_times_the_timeout() {
 
 #[test]
 fn the_visibility_timeout_that_the_message_asks_for_is_long_enough() {
-    let timeout = Duration::from_millis(1_500);
+    let timeout = Duration::from_millis(1_100);
     let visible_for = |time: Duration| with(move |sort| sort.timeout(timeout).visibility_timeout(time));
     let short = Broken::VisibilityTooShort {
         queue: "sort".into(),
-        visibility: secs(8),
+        visibility: secs(6),
         step: "sort".into(),
         timeout,
     };
-    assert_breaks(visible_for(secs(8)), short, "visibility_too_short", "raise the visibility timeout to 9 s");
-    assert_eq!(mistakes(visible_for(secs(9))), []);
+    assert_breaks(visible_for(secs(6)), short, "visibility_too_short", "raise the visibility timeout to 7 s");
+    assert_eq!(mistakes(visible_for(secs(7))), []);
 }
 
 #[test]

@@ -379,7 +379,7 @@ fn a_run_past_its_deadline_leaves_its_orders_to_the_next() {
         Question::Results(..) => not_ready(),
     });
     let folder = tempfile::tempdir().unwrap();
-    let engine = up(folder.path(), &platform, &["--deadline", "2s"]);
+    let engine = up(folder.path(), &platform, &["--deadline", "3s"]);
     let all = orders("o-", 12);
     engine.take(&all);
     let first = engine.kickoff();
