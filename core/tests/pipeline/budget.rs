@@ -159,16 +159,20 @@ async fn an_event_from_outside_the_choreography_has_the_budget_of_the_time_it_wa
 async fn off_all_cycles_a_handler_knows_of_no_budget() {
     let seen = Seen::default();
     let log = seen.clone();
-    let scan = move |parcel: Stored<Parcel>, event: Scanned, cx: Context<()>| {
+    let scan = move |parcel: Stored<Parcel>, event: Scanned, cx: Context<(Loaded,)>| {
         log.push((cx.hops(), cx.deadline()));
-        scan(parcel, event, cx)
+        let loaded = Loaded::new(&event.parcel, "lorry");
+        async { Outcome::<(Loaded,)>::Ok(parcel.commit("scanned").emit(loaded).into()) }
     };
     // A budget given to a step off all cycles bounds nothing.
     let consumer = Consumer::new("scan", scan).budget(Budget { deadline: secs(1), hops: 0 });
-    let world = World::new(parcels::<(Scanned,)>().on(consumer));
+    let definition = parcels::<(Scanned,)>();
+    let world = World::new(definition.on(consumer).on(Consumer::new("load", idle::<Loaded>)));
     world.post(&["1"]).await;
     world.tell("scan", Scanned::new("1", "oslo")).await;
     world.clock.advance(HOUR);
     assert_eq!(world.deliver("scan").await, [Verdict::Done]);
     assert_eq!(seen.all(), [(0, None)]);
+    let next = emitted(&world, "parcel.loaded").await;
+    assert_eq!((next.get("deadline"), next.get("hops")), (None, None), "and neither does the next");
 }

@@ -69,6 +69,24 @@ async fn an_event_reaches_the_entity_that_emitted_it() {
 }
 
 #[tokio::test]
+async fn an_event_told_to_another_entity_reaches_it_whenever_that_was_made() {
+    let scan = |parcel: Stored<Parcel>, event: Scanned, _: Context<(Loaded,)>| async move {
+        let other = Loaded::new("other", &event.place);
+        Outcome::<(Loaded,)>::Ok(parcel.commit("scanned").emit(other).into())
+    };
+    let scan = Consumer::new("scan", scan);
+    let world = World::new(parcels::<(Scanned, Loaded)>().on(scan).on(Consumer::new("load", load)));
+    world.post(&["1"]).await;
+    world.clock.advance(secs(60));
+    world.tell("scan", Scanned::new("1", "oslo")).await;
+    world.deliver("scan").await;
+    world.post(&["other"]).await;
+    world.send("load", emitted(&world).await).await;
+    assert_eq!(world.deliver("load").await, [Verdict::Done]);
+    assert_eq!(world.stops("other").await, ["a lorry in oslo"]);
+}
+
+#[tokio::test]
 async fn an_event_told_to_an_earlier_entity_of_the_same_id_is_not_applied_to_the_later_one() {
     let world = loading();
     world.post_for("1", 60).await;

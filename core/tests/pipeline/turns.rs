@@ -169,6 +169,30 @@ async fn after_a_crash_between_children_and_parent_only_what_is_left_is_done() {
 }
 
 #[tokio::test]
+async fn a_child_that_could_not_be_written_keeps_its_parent_from_being_written() {
+    let mut world = scanning(split);
+    world.post(&["1"]).await;
+    let mut failed = false;
+    let table = world.meddle_with_table(move |write| {
+        if write.item.key == "parcel/1.2" && !std::mem::replace(&mut failed, true) {
+            return CommitFault::NotApplied;
+        }
+        CommitFault::None
+    });
+    world.tell("scan", Scanned::new("1", "oslo")).await;
+    let verdicts = world.deliver("scan").await;
+    assert!(
+        matches!(&verdicts[..], [Verdict::Retry(_, failure)] if failure.reason() == "port_unavailable"),
+        "{verdicts:?}"
+    );
+    assert_eq!(table.keys(), ["parcel/1.1", "parcel/1.2", "parcel/1.3"]);
+    world.clock.advance(secs(4));
+    assert_eq!(world.deliver("scan").await, [Verdict::Done]);
+    assert_eq!(world.stops("1").await, ["oslo"]);
+    assert_eq!((world.trail("1.2").await.len(), world.emitted().await.len()), (1, 3));
+}
+
+#[tokio::test]
 async fn an_event_has_the_same_id_however_often_its_commit_is_tried() {
     let mut world = scanning(scan_and_load);
     world.post(&["1"]).await;
@@ -191,11 +215,17 @@ async fn an_event_has_the_same_id_however_often_its_commit_is_tried() {
 
 #[tokio::test]
 async fn the_events_of_one_commit_and_of_several_entities_have_different_ids() {
-    let world = scanning(split);
+    let world = scanning(|parcel: Stored<Parcel>, event: Scanned, cx: Context<(Loaded,)>| async move {
+        let child = Stored::new(Parcel::new(format!("{}.1", event.parcel))).commit("split off");
+        let loaded = || Loaded::new(&event.parcel, &event.place);
+        cx.commit_all(vec![child.emit(loaded())]).await?;
+        // Two that are alike are still two.
+        Outcome::<(Loaded,)>::Ok(parcel.commit("scanned").emit(loaded()).emit(loaded()).into())
+    });
     world.post(&["1", "2"]).await;
     world.tell("scan", Scanned::new("1", "oslo")).await;
     world.tell("scan", Scanned::new("2", "oslo")).await;
-    world.deliver("scan").await;
+    assert_eq!(world.deliver("scan").await, vec![Verdict::Done; 2]);
     let mut ids: Vec<String> =
         world.emitted().await.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect();
     ids.sort();
