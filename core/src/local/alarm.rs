@@ -207,7 +207,7 @@ impl Watch {
             })
             .await?;
         for queue in &self.subscriptions {
-            queue.sent(1);
+            queue.sent();
         }
         Ok(())
     }

@@ -42,6 +42,7 @@ pub(super) struct QueueFile {
     name: String,
     statements: Statements,
     sequence: Sequence,
+    rollbacks: Rollbacks,
     state: Mutex<State>,
 }
 
@@ -57,11 +58,15 @@ struct Statements {
     count_due: String,
     arrived: String,
     expire: String,
+    count: String,
 }
 
-/// What stands in memory. Bounded by what is in flight.
+/// What stands in memory. Bounded by what is in flight; changed on the store's thread only, so that it changes in the
+/// order in which the rows do.
 #[derive(Default)]
 struct State {
+    /// The rollbacks it knows of: a later one means that it ran ahead of the rows.
+    rollbacks: u64,
     /// Every message up to this id has been received at least once, or waits for its time.
     cursor: i64,
     /// Messages of the queue.
@@ -155,17 +160,29 @@ impl QueueFile {
             expire: format!(
                 "SELECT id FROM {message} WHERE sent_at < ?1 AND id IN (SELECT id FROM {message} ORDER BY id LIMIT ?2)"
             ),
+            count: format!("SELECT COUNT(*) FROM {message}"),
         };
         recover_leases(connection, name, &message)?;
-        let total: i64 =
-            connection.query_row(&format!("SELECT COUNT(*) FROM {message}"), (), |row| row.get(0))?;
         let sequence = Sequence::open(connection, rollbacks, format!("message/{name}"))?;
-        let state = Mutex::new(State { total: u64::try_from(total).unwrap_or(0), ..State::default() });
-        Ok(Self { name: name.to_owned(), statements, sequence, state })
+        let state = Mutex::new(State { total: counted(connection, &statements)?, ..State::default() });
+        Ok(Self { name: name.to_owned(), statements, sequence, rollbacks: rollbacks.clone(), state })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state as the rows have it. After a rollback, looks at every message anew from the first on; those in flight
+    /// stay so until their visibility timeout passes.
+    fn state_of(&self, connection: &Connection) -> rusqlite::Result<MutexGuard<'_, State>> {
+        let mut state = self.state();
+        let rollbacks = self.rollbacks.count();
+        if state.rollbacks != rollbacks {
+            state.total = counted(connection, &self.statements)?;
+            state.returned.clear();
+            (state.cursor, state.rollbacks) = (0, rollbacks);
+        }
+        Ok(state)
     }
 
     /// Adds a message; on the store's thread.
@@ -193,8 +210,16 @@ impl QueueFile {
     ) -> rusqlite::Result<()> {
         let id = self.sequence.next(connection)?;
         let due = (!delay.is_zero()).then(|| (sent_at + delay).as_millis());
-        send.execute((id, due, 0, sent_at.as_millis(), attributes, body)).map(drop)
+        let mut state = self.state_of(connection)?;
+        send.execute((id, due, 0, sent_at.as_millis(), attributes, body))?;
+        state.total += 1;
+        Ok(())
     }
+}
+
+fn counted(connection: &Connection, statements: &Statements) -> rusqlite::Result<u64> {
+    let count: i64 = connection.prepare_cached(&statements.count)?.query_row((), |row| row.get(0))?;
+    Ok(u64::try_from(count).unwrap_or(0))
 }
 
 /// Each message named by a lease was received when the process ended: that counts.
@@ -244,8 +269,7 @@ impl LocalQueue {
         Arc::clone(&self.file)
     }
 
-    pub(super) fn sent(&self, count: u64) {
-        self.file.state().total += count;
+    pub(super) fn sent(&self) {
         self.visible.notify_waiters();
         self.changed();
     }
@@ -257,48 +281,30 @@ impl LocalQueue {
         let deleted = self
             .store
             .run(move |connection| {
-                let mut select = connection.prepare_cached(&file.statements.expire)?;
-                let ids = select
+                let mut state = file.state_of(connection)?;
+                let state = &mut *state;
+                let ids = connection
+                    .prepare_cached(&file.statements.expire)?
                     .query_map((oldest, number(max)), |row| row.get(0))?
                     .collect::<rusqlite::Result<Vec<i64>>>()?;
                 for id in &ids {
                     connection.prepare_cached(&file.statements.delete)?.execute((id,))?;
+                    state.total = state.total.saturating_sub(1);
+                    state.returned.remove(id);
+                    if let Some(flight) = state.in_flight.remove(id) {
+                        state.ends.remove(&(flight.until, *id));
+                        if !flight.durable {
+                            release(connection, &file, state, flight.lease)?;
+                        }
+                    }
                 }
-                Ok(ids)
+                Ok(ids.len())
             })
             .await?;
-        let mut state = self.file.state();
-        for id in &deleted {
-            state.total = state.total.saturating_sub(1);
-            state.returned.remove(id);
-            if let Some(flight) = state.in_flight.remove(id) {
-                state.ends.remove(&(flight.until, *id));
-            }
-        }
-        drop(state);
-        if !deleted.is_empty() {
+        if deleted > 0 {
             self.changed();
         }
-        Ok(deleted.len())
-    }
-
-    /// Where a transaction was rolled back, what stands in memory ran ahead of what is stored: looks at every message
-    /// anew from the first on. Those in flight stay so until their visibility timeout passes.
-    async fn kept_up<T>(&self, outcome: Result<T, PortError>) -> Result<T, PortError> {
-        if outcome.is_err() {
-            let file = Arc::clone(&self.file);
-            self.file.state().cursor = 0;
-            let count = format!("SELECT COUNT(*) FROM {}", identifier("message", &self.file.name));
-            let counted = self.store.run(move |connection| {
-                let total: i64 = connection.query_row(&count, (), |row| row.get(0))?;
-                file.state().total = u64::try_from(total).unwrap_or(0);
-                Ok(())
-            });
-            if let Err(error) = counted.await {
-                tracing::warn!(queue = %self.file.name, %error, "the queue could not be counted anew");
-            }
-        }
-        outcome
+        Ok(deleted)
     }
 
     /// One attempt to receive. True: messages went to the dead-letter queue, so that others may be visible though none
@@ -307,14 +313,13 @@ impl LocalQueue {
         let now = self.clock.now();
         let file = Arc::clone(&self.file);
         let dead = self.dead_letters.as_ref().map(|(queue, max)| (queue.file(), *max));
-        let took = self
+        let (messages, moved) = self
             .store
             .run(move |connection| take(connection, &file, dead.as_ref(), max, now, now + visibility))
-            .await;
-        let (messages, moved) = self.kept_up(took).await?;
+            .await?;
         if moved > 0 {
             if let Some((dead, _)) = &self.dead_letters {
-                dead.sent(moved);
+                dead.sent();
             }
             self.changed();
         }
@@ -359,7 +364,7 @@ fn take(
     now: Timestamp,
     until: Timestamp,
 ) -> rusqlite::Result<(Vec<(Taken, Receipt)>, u64)> {
-    let mut state = file.state();
+    let mut state = file.state_of(connection)?;
     let state = &mut *state;
     settle_ended(connection, file, state, now)?;
     let mut rows: Vec<Taken> = Vec::new();
@@ -476,7 +481,7 @@ impl Queue for LocalQueue {
                 Err(error) => answers.push(Err(error)),
             }
         }
-        let (file, now, count) = (Arc::clone(&self.file), self.clock.now(), rows.len() as u64);
+        let (file, now) = (Arc::clone(&self.file), self.clock.now());
         let sent = self
             .store
             .run(move |connection| {
@@ -487,7 +492,7 @@ impl Queue for LocalQueue {
             })
             .await;
         match sent {
-            Ok(()) => self.sent(count),
+            Ok(()) => self.sent(),
             Err(error) => {
                 for answer in answers.iter_mut().filter(|answer| answer.is_ok()) {
                     *answer = Err(error.clone());
@@ -539,10 +544,9 @@ impl Queue for LocalQueue {
             .filter_map(|(id, (_, visibility))| Some((id?, now + *visibility)))
             .collect();
         let file = Arc::clone(&self.file);
-        let extended = self
-            .store
+        self.store
             .run(move |connection| {
-                let mut state = file.state();
+                let mut state = file.state_of(connection)?;
                 let state = &mut *state;
                 for (id, until) in held {
                     let Some(flight) = state.in_flight.get_mut(&id) else {
@@ -564,8 +568,7 @@ impl Queue for LocalQueue {
                 }
                 Ok(())
             })
-            .await;
-        self.kept_up(extended).await?;
+            .await?;
         self.visible.notify_waiters();
         self.changed();
         Ok(())
@@ -574,10 +577,9 @@ impl Queue for LocalQueue {
     async fn delete(&self, receipts: &[Receipt]) -> Result<(), PortError> {
         let held: Vec<i64> = self.held(receipts.iter()).into_iter().flatten().collect();
         let file = Arc::clone(&self.file);
-        let deleted = self
-            .store
+        self.store
             .run(move |connection| {
-                let mut state = file.state();
+                let mut state = file.state_of(connection)?;
                 let state = &mut *state;
                 let mut delete = connection.prepare_cached(&file.statements.delete)?;
                 for id in held {
@@ -593,8 +595,7 @@ impl Queue for LocalQueue {
                 }
                 Ok(())
             })
-            .await;
-        self.kept_up(deleted).await?;
+            .await?;
         self.changed();
         Ok(())
     }

@@ -168,6 +168,13 @@ impl Drop for Store {
 #[derive(Clone, Default)]
 pub(super) struct Rollbacks(Arc<AtomicU64>);
 
+impl Rollbacks {
+    /// How many there were so far.
+    pub(super) fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 fn serve(connection: &Connection, rollbacks: &Rollbacks, mut waiting: mpsc::Receiver<Box<dyn Work>>) {
     while let Some(first) = waiting.blocking_recv() {
         let mut group = vec![first];
@@ -241,7 +248,7 @@ impl Sequence {
 
     pub(super) fn next(&self, connection: &Connection) -> rusqlite::Result<i64> {
         let mut ids = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let rollbacks = self.rollbacks.0.load(Ordering::Relaxed);
+        let rollbacks = self.rollbacks.count();
         if ids.next >= ids.reserved || ids.rollbacks != rollbacks {
             let reserved = ids.next + RESERVED_AT_ONCE;
             connection
