@@ -107,17 +107,19 @@ async fn an_empty_object_is_an_object(stage: &Stage<'_>) -> Result<(), Violation
     same("keys with an empty object", &vec![key.clone()], &stage.keys_of(&key, None, 10).await?)
 }
 
-/// Whether, read from left to right, a key's `..` are more than the segments before them.
-fn climbs(key: &str) -> bool {
+/// Whether a key is one that an adapter may refuse: read from left to right, its `..` are more than the segments before
+/// them, or it is white space alone.
+fn may_be_refused(key: &str) -> bool {
     let mut depth = 0_i32;
-    key.split('/').any(|segment| {
-        match segment {
-            ".." => depth -= 1,
-            "" | "." => {}
-            _ => depth += 1,
-        }
-        depth < 0
-    })
+    key.trim().is_empty()
+        || key.split('/').any(|segment| {
+            match segment {
+                ".." => depth -= 1,
+                "" | "." => {}
+                _ => depth += 1,
+            }
+            depth < 0
+        })
 }
 
 async fn hostile_keys_stay_apart(stage: &Stage<'_>) -> Result<(), Violation> {
@@ -205,11 +207,11 @@ async fn hostile_keys_stay_apart(stage: &Stage<'_>) -> Result<(), Violation> {
     }
     let body = |key: &str| format!("the object of {key:?}").into_bytes();
     let mut known = known.to_vec();
-    if !stage.claims.climbing_keys {
-        for key in known.extract_if(.., |key| climbs(key)) {
+    if !stage.claims.every_key {
+        for key in known.extract_if(.., |key| may_be_refused(key)) {
             super::queue::refused(&format!("writing {key:?}"), &bucket.put_if_absent(key, body(key)).await)?;
         }
-        for key in own.extract_if(.., |key| climbs(key)) {
+        for key in own.extract_if(.., |key| may_be_refused(key)) {
             super::queue::refused(
                 &format!("writing {key:?}"),
                 &bucket.put_if_absent(&key, body(&key)).await,

@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used)] // In a test a panic is the assertion.
 
 mod conforms;
+mod environment;
 mod faults;
 mod peer;
 mod proxy;
+mod wire;
