@@ -29,11 +29,12 @@ use std::{
 /// How long the peer may take to start.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// Ends with its standard input, so that it never outlives the tests, however these end.
+/// Ends with its standard input, so that it never outlives the tests, however these end, and leaves no folder behind.
 const PROGRAM: &str = "
-import os, sys, threading
+import os, shutil, sys, threading
 def ends():
     sys.stdin.buffer.read()
+    shutil.rmtree(os.environ['HOME'], ignore_errors=True)
     os._exit(0)
 threading.Thread(target=ends, daemon=True).start()
 from ministack.app import main
