@@ -142,6 +142,7 @@ pub mod limits;
 #[cfg(feature = "local")]
 pub mod local;
 pub mod memory;
+pub mod metrics;
 pub mod operator;
 mod pipeline;
 pub mod port;
@@ -159,6 +160,6 @@ pub use entity::{Entity, Stored};
 pub use event::{Contains, Emits, Envelope, Event, Place, SPEC_VERSION};
 pub use failure::{Failure, FailureKind, excerpt};
 pub use handler::{Handler, Load, RouteHandler};
-pub use pipeline::{Observation, Pipeline, StepCounts, Verdict};
+pub use pipeline::{Delivered, Invocation, Observation, Pipeline, StepCounts, Verdict};
 pub use timestamp::{Timestamp, TimestampError};
 pub use trail::{Trail, TrailEntry};

@@ -1,5 +1,6 @@
 //! The auction: energy-market orders are taken, auctioned on an outside platform, and the accepted ones filed.
 
+pub mod metrics;
 pub mod orders;
 pub mod platform;
 pub mod results;
