@@ -139,6 +139,8 @@ mod failure;
 mod handler;
 pub mod http;
 pub mod limits;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 #[cfg(feature = "local")]
 pub mod local;
 pub mod memory;

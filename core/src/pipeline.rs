@@ -162,6 +162,12 @@ impl Pipeline {
         Self { invocation, ..self.clone() }
     }
 
+    /// What bounds and measures it.
+    #[cfg(feature = "lambda")]
+    pub(crate) fn invocation(&self) -> &Invocation {
+        &self.invocation
+    }
+
     /// When work that may take `timeout` has to be over.
     fn end_of(&self, timeout: Duration) -> Timestamp {
         let end = self.ports.clock.now() + timeout;
@@ -275,6 +281,30 @@ impl Pipeline {
         let kept = self.settle(step, messages, &verdicts).await;
         self.count(step, &verdicts);
         Ok(Delivered { verdicts, kept })
+    }
+
+    /// [`deliver`](Self::deliver) for messages that no queue holds: of what can't be handled, a permanent failure is
+    /// dead-lettered, a transient one is left to the caller.
+    ///
+    /// # Errors
+    /// A [`Failure`] where there is no such step, or a message could not be dead-lettered.
+    #[cfg(feature = "lambda")]
+    pub(crate) async fn deliver_unreceived(
+        &self,
+        step: &str,
+        messages: &[Message],
+    ) -> Result<Vec<Verdict>, Failure> {
+        let verdicts = self.work(step, messages).await?;
+        let step = self.step(step)?;
+        let settling = messages.iter().zip(&verdicts).filter(|(_, verdict)| !matches!(verdict, Verdict::Retry(..)));
+        let (settling, given): (Vec<Message>, Vec<Verdict>) =
+            settling.map(|(message, verdict)| (message.clone(), verdict.clone())).unzip();
+        let kept = self.settle(step, &settling, &given).await;
+        self.count(step, &verdicts);
+        if kept.is_empty() {
+            return Ok(verdicts);
+        }
+        Err(Failure::transient("not_dead_lettered", "the dead-letter queue could not be reached"))
     }
 
     /// Answers any request: as its route does, with 405 where a route has its path and another method, and else with
