@@ -125,6 +125,8 @@
 
 mod alarm;
 pub mod auction;
+#[cfg(feature = "aws")]
+pub mod aws;
 mod backoff;
 pub mod choreography;
 mod commit;

@@ -1,0 +1,92 @@
+//! The adapters of AWS: DynamoDB, SQS, S3 and SNS behind the [`ports`](crate::port).
+//!
+//! A process says what it [`Needs`] of a model, reads its [`Settings`] from the environment, and connects once, before
+//! its first invocation:
+//!
+//! ```no_run
+//! use quadrille::{aws::{self, Needs, Settings}, choreography::Model, port::Ports};
+//!
+//! async fn ports(model: &Model) -> Result<Ports, aws::SettingsError> {
+//!     let settings = Settings::from_environment(&Needs::everything(model))?;
+//!     Ok(aws::connect(model, &settings).await)
+//! }
+//! ```
+//!
+//! The change stream is not among the ports: Lambda reads it and invokes the relay with its records.
+//!
+//! # Retries and timeouts
+//!
+//! Each call is tried at most [`ATTEMPTS_MAX`] times, the first included, by the SDK's standard retry mode: throttling,
+//! internal errors and connections that break are tried again after a wait with jitter. A connection has
+//! [`CONNECT_TIMEOUT`], an attempt [`ATTEMPT_TIMEOUT`], a call with all its attempts [`CALL_TIMEOUT`], which is well below
+//! the timeout of a function that uses it. What then still fails is a transient [`PortError`](crate::port::PortError), and
+//! so is whatever is the fault of the deployment and not of the call (a permission that is missing as yet, a table that is
+//! not there): a message that meets it comes again, and goes to the dead-letter queue only after its last attempt. A call
+//! that the service calls wrong itself is a permanent one.
+
+mod settings;
+
+pub use settings::{Needs, Settings, SettingsError};
+
+use crate::{
+    choreography::Model,
+    port::{Ports, SystemClock, SystemRandom},
+};
+use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// How often a call is tried, the first time included.
+pub const ATTEMPTS_MAX: u32 = 4;
+
+/// How long a connection may take to open.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// How long one attempt of a call may take. A receive that waits for messages has its wait on top.
+pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// How long a call may take with all its attempts. A receive that waits for messages has its wait on top.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(12);
+
+/// The SDK's configuration as [`connect`] uses it: region, credentials and `AWS_ENDPOINT_URL` from the environment, an
+/// HTTPS client on rustls with ring, and the retries and timeouts of this [module](self).
+pub async fn configuration() -> SdkConfig {
+    let client =
+        aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(CALL_TIMEOUT)
+        .build();
+    let retries = RetryConfig::standard()
+        .with_max_attempts(ATTEMPTS_MAX)
+        .with_initial_backoff(Duration::from_millis(100))
+        .with_max_backoff(Duration::from_secs(2));
+    aws_config::defaults(BehaviorVersion::latest())
+        .http_client(client)
+        .timeout_config(timeouts)
+        .retry_config(retries)
+        .load()
+        .await
+}
+
+/// Opens the ports of `model` as far as `settings` has names for them, with the SDK's clients built from
+/// [`configuration`]. Makes no call.
+pub async fn connect(model: &Model, settings: &Settings) -> Ports {
+    ports(model, settings, &configuration().await)
+}
+
+/// Opens the ports of `model` as far as `settings` has names for them, with one client a service built from `config`.
+/// Makes no call.
+pub fn ports(model: &Model, settings: &Settings, config: &SdkConfig) -> Ports {
+    let _ = (model, settings, config);
+    Ports {
+        tables: BTreeMap::new(),
+        streams: BTreeMap::new(),
+        queues: BTreeMap::new(),
+        buckets: BTreeMap::new(),
+        topics: BTreeMap::new(),
+        clock: Arc::new(SystemClock),
+        random: Arc::new(SystemRandom),
+    }
+}
