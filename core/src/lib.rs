@@ -140,9 +140,9 @@ mod event;
 mod failure;
 mod handler;
 pub mod http;
-pub mod limits;
 #[cfg(feature = "lambda")]
 pub mod lambda;
+pub mod limits;
 #[cfg(feature = "local")]
 pub mod local;
 pub mod memory;

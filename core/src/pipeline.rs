@@ -296,7 +296,8 @@ impl Pipeline {
     ) -> Result<Vec<Verdict>, Failure> {
         let verdicts = self.work(step, messages).await?;
         let step = self.step(step)?;
-        let settling = messages.iter().zip(&verdicts).filter(|(_, verdict)| !matches!(verdict, Verdict::Retry(..)));
+        let settling =
+            messages.iter().zip(&verdicts).filter(|(_, verdict)| !matches!(verdict, Verdict::Retry(..)));
         let (settling, given): (Vec<Message>, Vec<Verdict>) =
             settling.map(|(message, verdict)| (message.clone(), verdict.clone())).unzip();
         let kept = self.settle(step, &settling, &given).await;

@@ -113,7 +113,8 @@ pub enum StartError {
 }
 
 impl StartError {
-    fn name(&self) -> &'static str {
+    /// Its name, as Lambda is told it.
+    pub fn name(&self) -> &'static str {
         match self {
             Self::NoSuchFunction { .. } => "NoSuchFunction",
             Self::Settings(_) => "Settings",
@@ -331,7 +332,10 @@ impl Answer {
 /// Reads an event. One of another shape is an error of the deployment: the function hangs on the wrong source.
 fn read<T: DeserializeOwned>(payload: &str) -> Result<T, Failure> {
     serde_json::from_str(payload).map_err(|error| {
-        Failure::permanent("unexpected_event", format_args!("not an event of this function's source: {error}"))
+        Failure::permanent(
+            "unexpected_event",
+            format_args!("not an event of this function's source: {error}"),
+        )
     })
 }
 

@@ -34,7 +34,8 @@ pub(super) async fn deliver(
         None => (0..messages.len()).collect(),
     };
     let mut response = SqsBatchResponse::default();
-    response.set_failures(kept.into_iter().filter_map(|at| messages.get(at)).map(|message| message.id.clone()));
+    response
+        .set_failures(kept.into_iter().filter_map(|at| messages.get(at)).map(|message| message.id.clone()));
     Ok(response)
 }
 

@@ -1,14 +1,10 @@
 //! Batches of a DynamoDB stream: the relay.
 
 use super::{Deadlines, within};
-use crate::{
-    Pipeline, metrics,
-    port::StreamRecord,
-    relay,
-};
+use crate::{Pipeline, metrics, port::StreamRecord, relay};
 use aws_lambda_events::{
     dynamodb::{Event, EventRecord},
-    streams::DynamoDbEventResponse,
+    streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse},
 };
 use serde_dynamo::{AttributeValue, Item};
 use serde_json::value::RawValue;
@@ -54,7 +50,9 @@ pub(super) async fn forward(
     };
     let mut response = DynamoDbEventResponse::default();
     if let Some(first) = failed.and_then(|at| sequence_numbers.get(at)) {
-        response.add_failure(first.clone());
+        let mut failure = DynamoDbBatchItemFailure::default();
+        failure.item_identifier = Some(first.clone());
+        response.batch_item_failures.push(failure);
     }
     response
 }
@@ -62,7 +60,8 @@ pub(super) async fn forward(
 fn unreadable(pipeline: &Pipeline, record: &EventRecord, why: &str) {
     pipeline.invocation().meter.add(metrics::UNREADABLE, 1.0);
     let sequence_number = record.change.sequence_number.as_deref().unwrap_or_default();
-    let key = text(&record.change.keys, KEY).or_else(|| text(&record.change.new_image, KEY)).unwrap_or_default();
+    let key =
+        text(&record.change.keys, KEY).or_else(|| text(&record.change.new_image, KEY)).unwrap_or_default();
     tracing::error!(
         reason = "unreadable_record",
         event_id = record.event_id,
@@ -84,8 +83,8 @@ fn read(record: &EventRecord) -> Result<Option<StreamRecord>, String> {
         Some(AttributeValue::S(outbox)) => outbox,
         Some(_) => return Err(format!("its {OUTBOX} is no text")),
     };
-    let outbox: Vec<Box<RawValue>> =
-        serde_json::from_str(outbox).map_err(|error| format!("its {OUTBOX} is no list of events: {error}"))?;
+    let outbox: Vec<Box<RawValue>> = serde_json::from_str(outbox)
+        .map_err(|error| format!("its {OUTBOX} is no list of events: {error}"))?;
     if outbox.is_empty() {
         return Ok(None);
     }

@@ -35,7 +35,8 @@ pub(super) async fn deliver(
             }
         })
         .collect();
-    let late = || Failure::transient("timeout", "the function's time was over before the notification was told");
+    let late =
+        || Failure::transient("timeout", "the function's time was over before the notification was told");
     let verdicts = within(pipeline, deadlines, pipeline.deliver_unreceived(step, &messages))
         .await
         .unwrap_or_else(|| Err(late()))?;
@@ -73,7 +74,8 @@ struct Wrapped {
 /// Anything else is left as it is, for the pipeline to call it malformed.
 pub(super) fn alert_event(choreography: &str, body: String, sent_at: Timestamp) -> String {
     let wrapped = serde_json::from_str::<Wrapped>(&body).ok();
-    let body = wrapped.filter(|wrapped| wrapped.kind == "Notification").map_or(body, |wrapped| wrapped.message);
+    let body =
+        wrapped.filter(|wrapped| wrapped.kind == "Notification").map_or(body, |wrapped| wrapped.message);
     let Ok(alarm) = serde_json::from_str::<Alarm>(&body) else { return body };
     let (name, changed) = (&alarm.alarm_name, &alarm.state_change_time);
     let id = format!("alarm/{name}@{changed}.{}", alarm.new_state_value);
@@ -141,9 +143,14 @@ mod tests {
 
     #[test]
     fn what_is_no_alarm_is_left_as_it_is() {
-        for body in ["", "{}", r#"{"specversion":"1.0"}"#, r#"{"Type":"SubscriptionConfirmation","Message":"x"}"#] {
+        for body in
+            ["", "{}", r#"{"specversion":"1.0"}"#, r#"{"Type":"SubscriptionConfirmation","Message":"x"}"#]
+        {
             assert_eq!(alert_event("auction", body.to_owned(), SENT), body);
         }
-        assert_eq!(alert_event("auction", json!({"Type": "Notification", "Message": "x"}).to_string(), SENT), "x");
+        assert_eq!(
+            alert_event("auction", json!({"Type": "Notification", "Message": "x"}).to_string(), SENT),
+            "x"
+        );
     }
 }
