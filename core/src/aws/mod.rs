@@ -24,17 +24,28 @@
 //! not there): a message that meets it comes again, and goes to the dead-letter queue only after its last attempt. A call
 //! that the service calls wrong itself is a permanent one.
 
+mod batch;
+mod bucket;
+mod fault;
+mod queue;
 mod settings;
+pub mod table;
+mod topic;
 
 pub use settings::{Needs, Settings, SettingsError};
 
 use crate::{
     choreography::Model,
-    port::{Ports, SystemClock, SystemRandom},
+    port::{Bucket, Clock, Ports, Queue, Random, SystemClock, SystemRandom, Table, Topic},
 };
 use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use bucket::S3Bucket;
+use fault::Pace;
+use queue::SqsQueue;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use table::DynamoTable;
+use topic::SnsTopic;
 
 /// How often a call is tried, the first time included.
 pub const ATTEMPTS_MAX: u32 = 4;
@@ -79,14 +90,43 @@ pub async fn connect(model: &Model, settings: &Settings) -> Ports {
 /// Opens the ports of `model` as far as `settings` has names for them, with one client a service built from `config`.
 /// Makes no call.
 pub fn ports(model: &Model, settings: &Settings, config: &SdkConfig) -> Ports {
-    let _ = (model, settings, config);
+    let (clock, random): (Arc<dyn Clock>, Arc<dyn Random>) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+    let pace = Pace::new(Arc::clone(&clock), Arc::clone(&random));
+    let dynamodb = aws_sdk_dynamodb::Client::new(config);
+    let table = |name: &String, physical: &String| -> Arc<dyn Table> {
+        Arc::new(DynamoTable::new(dynamodb.clone(), name.clone(), physical.clone(), pace.clone()))
+    };
+    let sqs = aws_sdk_sqs::Client::new(config);
+    let queue = |name: &String, url: &String| -> Arc<dyn Queue> {
+        Arc::new(SqsQueue::new(sqs.clone(), name.clone(), url.clone(), pace.clone()))
+    };
+    // A bucket's name in the host would have to be resolved, which an endpoint of one's own does not offer.
+    let is_local = config.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
+    let s3 = aws_sdk_s3::config::Builder::from(config).force_path_style(is_local).build();
+    let s3 = aws_sdk_s3::Client::from_conf(s3);
+    let bucket = |name: &String, physical: &String| -> Arc<dyn Bucket> {
+        Arc::new(S3Bucket::new(s3.clone(), name.clone(), physical.clone(), pace.clone()))
+    };
+    let sns = aws_sdk_sns::Client::new(config);
+    let topic = |name: &String, arn: &String| -> Arc<dyn Topic> {
+        Arc::new(SnsTopic::new(sns.clone(), name.clone(), arn.clone(), pace.clone()))
+    };
     Ports {
-        tables: BTreeMap::new(),
+        tables: open(model.tables.iter().map(|model| &model.name), &settings.tables, table),
         streams: BTreeMap::new(),
-        queues: BTreeMap::new(),
-        buckets: BTreeMap::new(),
-        topics: BTreeMap::new(),
-        clock: Arc::new(SystemClock),
-        random: Arc::new(SystemRandom),
+        queues: open(model.queues.iter().map(|model| &model.name), &settings.queues, queue),
+        buckets: open(model.buckets.iter().map(|model| &model.name), &settings.buckets, bucket),
+        topics: open(model.topics.iter().map(|model| &model.name), &settings.topics, topic),
+        clock,
+        random,
     }
+}
+
+/// A port for each name of the model that has a physical one.
+fn open<'a, P: ?Sized>(
+    names: impl Iterator<Item = &'a String>,
+    physical: &BTreeMap<String, String>,
+    port: impl Fn(&String, &String) -> Arc<P>,
+) -> BTreeMap<String, Arc<P>> {
+    names.filter_map(|name| Some((name.clone(), port(name, physical.get(name)?)))).collect()
 }

@@ -1,0 +1,180 @@
+//! Batches of entries that succeed or fail alone, as SQS and SNS take them.
+
+use super::fault::{CONCURRENCY, Pace, answered};
+use crate::port::{Attributes, NewMessage, PortError};
+use futures_util::{StreamExt as _, stream};
+use std::future::Future;
+
+/// Most entries of a batch (SQS and SNS).
+pub(super) const ENTRIES_MAX: usize = 10;
+
+/// Most attributes of a message (SQS, and SNS where it delivers to SQS).
+const ATTRIBUTES_MAX: usize = 10;
+
+/// Longest name of an attribute (SQS).
+const ATTRIBUTE_NAME_BYTES_MAX: usize = 256;
+
+/// The type of every attribute; its name counts as part of the message.
+pub(super) const ATTRIBUTE_TYPE: &str = "String";
+
+/// An entry that a batch did not take.
+pub(super) struct Refused {
+    /// Its place in the batch, or what the service calls so.
+    pub(super) at: Option<usize>,
+    pub(super) error: PortError,
+}
+
+impl Refused {
+    /// From what the service tells of an entry; `id` is its place in the batch.
+    pub(super) fn new(port: &str, id: &str, code: &str, message: Option<&str>, is_ours: bool) -> Self {
+        let error = answered(port, code, message);
+        // Throttling is told as the sender's fault too, so that the code has to be a known one as well.
+        let error = if is_ours { error } else { PortError::transient(port, error) };
+        Self { at: id.parse().ok(), error }
+    }
+}
+
+/// One kind of batch.
+pub(super) trait Batch: Sync {
+    /// What it holds.
+    type Entry: Send + Sync;
+
+    /// Sends one batch; an entry's id is its place in it. Answers what was not taken.
+    fn send(
+        &self,
+        entries: &[(usize, Self::Entry)],
+    ) -> impl Future<Output = Result<Vec<Refused>, PortError>> + Send;
+}
+
+/// Sends batches, several at a time, and what of a batch may still be taken again. Answers what was not taken, by the
+/// place that stands beside each entry.
+pub(super) async fn send<B: Batch>(
+    batch: &B,
+    pace: &Pace,
+    batches: Vec<Vec<(usize, B::Entry)>>,
+) -> Vec<(usize, PortError)> {
+    let sent = stream::iter(batches).map(|entries| send_one(batch, pace, entries));
+    sent.buffer_unordered(CONCURRENCY).concat().await
+}
+
+async fn send_one<B: Batch>(
+    batch: &B,
+    pace: &Pace,
+    mut entries: Vec<(usize, B::Entry)>,
+) -> Vec<(usize, PortError)> {
+    let mut given_up = Vec::new();
+    let mut attempt = 1;
+    loop {
+        let refused = match batch.send(&entries).await {
+            Ok(refused) => refused,
+            Err(error) => {
+                given_up.extend(entries.iter().map(|(place, _)| (*place, error.clone())));
+                return given_up;
+            }
+        };
+        let mut errors: Vec<Option<PortError>> = entries.iter().map(|_| None).collect();
+        for Refused { at, error } in refused {
+            match at.and_then(|at| errors.get_mut(at)) {
+                Some(place) => *place = Some(error),
+                // Which one it means can't be told: none of them counts as taken.
+                None => errors.iter_mut().for_each(|place| *place = Some(error.clone())),
+            }
+        }
+        let mut again = Vec::new();
+        for ((place, entry), error) in entries.into_iter().zip(errors) {
+            match error {
+                None => {}
+                Some(error) if error.is_transient() => again.push(((place, entry), error)),
+                Some(error) => given_up.push((place, error)),
+            }
+        }
+        if again.is_empty() || !pace.next(attempt).await {
+            given_up.extend(again.into_iter().map(|((place, _), error)| (place, error)));
+            return given_up;
+        }
+        attempt += 1;
+        entries = again.into_iter().map(|(entry, _)| entry).collect();
+    }
+}
+
+/// Splits entries into batches of at most [`ENTRIES_MAX`] entries and `bytes_max` bytes.
+pub(super) fn batches<E>(
+    entries: impl IntoIterator<Item = (usize, usize, E)>,
+    bytes_max: usize,
+) -> Vec<Vec<(usize, E)>> {
+    let mut batches: Vec<Vec<(usize, E)>> = Vec::new();
+    let mut filled = 0;
+    for (place, bytes, entry) in entries {
+        match batches.last_mut() {
+            Some(batch) if batch.len() < ENTRIES_MAX && filled + bytes <= bytes_max => {
+                filled += bytes;
+                batch.push((place, entry));
+            }
+            _ => {
+                filled = bytes;
+                batches.push(vec![(place, entry)]);
+            }
+        }
+    }
+    batches
+}
+
+/// Bytes of a message as SQS and SNS count them: the body, and name, type and value of each attribute.
+pub(super) fn size(message: &NewMessage) -> usize {
+    let attributes = message.attributes.iter().filter(|(_, value)| !value.is_empty());
+    let attributes = attributes.map(|(name, value)| name.len() + ATTRIBUTE_TYPE.len() + value.len());
+    message.body.len() + attributes.sum::<usize>()
+}
+
+/// Refuses, before any call, what the service would refuse.
+pub(super) fn check(port: &str, message: &NewMessage, bytes_max: usize) -> Result<(), PortError> {
+    let refuse = |detail: std::fmt::Arguments<'_>| Err(PortError::permanent(port, detail));
+    let bytes = size(message);
+    if bytes > bytes_max {
+        return refuse(format_args!("a message of {bytes} bytes is over the limit of {bytes_max}"));
+    }
+    if message.body.is_empty() {
+        return refuse(format_args!("a message with an empty body"));
+    }
+    if let Some(other) = message.body.chars().find(|character| !is_allowed(*character)) {
+        return refuse(format_args!("the body has the character {other:?}, which the service does not take"));
+    }
+    let attributes = &message.attributes;
+    if attributes.len() > ATTRIBUTES_MAX {
+        let names: Vec<&str> = attributes.keys().map(String::as_str).collect();
+        let (count, names) = (names.len(), names.join(", "));
+        return refuse(format_args!("{count} attributes ({names}); a message has at most {ATTRIBUTES_MAX}"));
+    }
+    match attributes.keys().find(|name| !is_name(name)) {
+        Some(name) => refuse(format_args!("{name:?} can't be the name of an attribute")),
+        None => Ok(()),
+    }
+}
+
+/// The attributes to send. An empty value can't be sent and is left out: whoever reads it finds none. A character that
+/// can't be sent is replaced, so that a dead letter's reason never stands in the way of the letter.
+pub(super) fn attributes(attributes: Attributes) -> impl Iterator<Item = (String, String)> {
+    attributes.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| {
+        if value.chars().all(is_allowed) {
+            return (name, value);
+        }
+        let shown = |character| if is_allowed(character) { character } else { char::REPLACEMENT_CHARACTER };
+        (name, value.chars().map(shown).collect())
+    })
+}
+
+/// The characters of XML 1.0, which are those that SQS and SNS take.
+fn is_allowed(character: char) -> bool {
+    matches!(character,
+        '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..='\u{10ffff}')
+}
+
+/// Whether SQS takes a name of an attribute.
+fn is_name(name: &str) -> bool {
+    let shaped = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
+    let lower = name.to_ascii_lowercase();
+    shaped
+        && (1..=ATTRIBUTE_NAME_BYTES_MAX).contains(&name.len())
+        && !(name.starts_with('.') || name.ends_with('.') || name.contains(".."))
+        && !(lower.starts_with("aws.") || lower.starts_with("amazon."))
+}

@@ -1,0 +1,679 @@
+//! Table on DynamoDB.
+//!
+//! One item an entity, one conditional write a commit. Every commit writes the whole item: what it emits is in it, and
+//! what the commit before it emitted is gone. So an item is in the change stream's filter for the relay exactly when
+//! there is something to relay.
+
+use super::fault::{CONCURRENCY, Pace, answered, fault};
+use crate::{
+    Timestamp, limits,
+    port::{
+        CommitError, IndexEntry, IndexPage, IndexQuery, Item, PortError, ScanPage, StreamRecord, Table, Write,
+    },
+};
+use async_trait::async_trait;
+use aws_sdk_dynamodb::{
+    Client,
+    operation::put_item::PutItemError,
+    types::{
+        AttributeValue, BatchStatementErrorCodeEnum as Code, BatchStatementRequest, BatchStatementResponse,
+        KeysAndAttributes, ReturnValuesOnConditionCheckFailure as OnFailure,
+    },
+};
+use futures_util::{StreamExt as _, stream};
+use serde_json::value::RawValue;
+use std::collections::{HashMap, HashSet};
+
+/// Partition key, text: `kind/id`.
+pub const KEY: &str = "key";
+/// Counts the commits of the item, number.
+pub const VERSION: &str = "version";
+/// State and trail, JSON as text: what is in it is opaque to the table, so that its numbers stay as they are.
+pub const DOCUMENT: &str = "document";
+/// The attribute of the table's time to live: seconds since 1970, number; rounded up, so that nothing is deleted before
+/// its time.
+pub const EXPIRES_AT: &str = "expires_at";
+/// The exact time in milliseconds since 1970, number. Only where it is no whole second.
+pub const EXPIRES_AT_MILLIS: &str = "expires_at_millis";
+/// The sparse index: a global secondary index on [`INDEX_PARTITION`] and [`INDEX_SORT`] that projects [`VERSION`],
+/// [`DOCUMENT`], [`EXPIRES_AT`] and [`EXPIRES_AT_MILLIS`] (`INCLUDE`).
+///
+/// With the document in it, a page is one request: keys alone would cost a read of each item besides, 1 read unit an
+/// order against some 0.1. An entity under 1 KB costs one write unit to enter the index and one to leave it either way; a
+/// commit that leaves it where it is costs one more, which keys alone would save. The outbox is left out: nobody reads it
+/// there.
+pub const INDEX: &str = "open";
+/// Partition key of the index, text. Only on items that have an index entry.
+pub const INDEX_PARTITION: &str = "index_partition";
+/// Sort key of the index, text. Only on items that have an index entry.
+pub const INDEX_SORT: &str = "index_sort";
+/// What the latest commit emitted, a JSON array as text. Only where it emitted something.
+pub const OUTBOX: &str = "outbox";
+/// `"1"` where the latest commit emitted something: what the filter of the relay looks at.
+pub const RELAY: &str = "relay";
+
+/// The filter of the relay's event source mapping: of the table's change stream (`NEW_IMAGE`), only commits with
+/// something to relay invoke it. Deletions have no new image, so that an expiry does not invoke it either.
+pub const RELAY_FILTER: &str = r#"{"dynamodb":{"NewImage":{"relay":{"S":["1"]}}}}"#;
+
+/// Longest sort key of an index: 1,024 bytes.
+const SORT_BYTES_MAX: usize = 1_024;
+/// Most items a page of the index or of a scan holds: ours.
+const PAGE_ITEMS_MAX: usize = 1_000;
+/// Most keys a `BatchGetItem` takes.
+const GET_KEYS_MAX: usize = 100;
+/// Most statements a `BatchExecuteStatement` takes.
+const STATEMENTS_MAX: usize = 25;
+/// Most bytes of items in one `BatchExecuteStatement`, unless a single one is larger. Ours: what a slow connection can
+/// still send in the time of an attempt.
+const STATEMENTS_BYTES_MAX: usize = 2 * 1_024 * 1_024;
+
+type Attributes = HashMap<String, AttributeValue>;
+
+/// What the change stream shows of a commit with events, read from a record's new image. `text` tells the text of its
+/// attributes, of numbers too; `sequence` is the record's place among those it was delivered with.
+///
+/// # Errors
+/// A permanent [`PortError`] where the image is not that of such a commit.
+pub fn stream_record<'a>(
+    sequence: u64,
+    text: impl Fn(&str) -> Option<&'a str>,
+) -> Result<StreamRecord, PortError> {
+    let lacks = |name: &str| PortError::permanent("stream", format_args!("a record without {name:?}"));
+    let key = text(KEY).ok_or_else(|| lacks(KEY))?.to_owned();
+    let version = text(VERSION).and_then(|version| version.parse().ok()).ok_or_else(|| lacks(VERSION))?;
+    let outbox: Vec<Box<RawValue>> = serde_json::from_str(text(OUTBOX).ok_or_else(|| lacks(OUTBOX))?)
+        .map_err(|error| PortError::permanent("stream", format_args!("an unreadable outbox: {error}")))?;
+    Ok(StreamRecord { sequence, key, version, outbox })
+}
+
+/// A table.
+pub(super) struct DynamoTable {
+    client: Client,
+    /// Its name in the model.
+    name: String,
+    /// Its name in the account.
+    table: String,
+    pace: Pace,
+}
+
+/// A write, and what becomes of it.
+struct Pending {
+    /// Its place in the call.
+    at: usize,
+    write: Write,
+    outbox: Option<String>,
+    bytes: usize,
+}
+
+impl Pending {
+    /// The attributes after the write, but the key.
+    fn attributes(&self) -> impl Iterator<Item = (&'static str, AttributeValue)> {
+        let Item { version, document, expires_at, index, .. } = &self.write.item;
+        let number = |number: i64| AttributeValue::N(number.to_string());
+        let text = |text: &String| AttributeValue::S(text.clone());
+        [
+            Some((VERSION, AttributeValue::N(version.to_string()))),
+            Some((DOCUMENT, text(document))),
+            expires_at.map(|at| (EXPIRES_AT, number(seconds_up(at)))),
+            expires_at
+                .filter(|at| at.as_millis() % 1_000 != 0)
+                .map(|at| (EXPIRES_AT_MILLIS, number(at.as_millis()))),
+            index.as_ref().map(|index| (INDEX_PARTITION, text(&index.partition))),
+            index.as_ref().map(|index| (INDEX_SORT, text(&index.sort))),
+            self.outbox.as_ref().map(|outbox| (OUTBOX, text(outbox))),
+            self.outbox.as_ref().map(|_| (RELAY, AttributeValue::S("1".to_owned()))),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    fn key(&self) -> AttributeValue {
+        AttributeValue::S(self.write.item.key.clone())
+    }
+
+    /// The write as one statement of a batch.
+    fn statement(&self, table: &str) -> Result<BatchStatementRequest, aws_sdk_dynamodb::error::BuildError> {
+        let mut statement = String::with_capacity(256);
+        let mut parameters = Vec::with_capacity(10);
+        if self.write.expected == 0 {
+            statement.extend(["INSERT INTO \"", table, "\" VALUE {'", KEY, "': ?"]);
+            parameters.push(self.key());
+            for (name, value) in self.attributes() {
+                statement.extend([", '", name, "': ?"]);
+                parameters.push(value);
+            }
+            statement.push('}');
+        } else {
+            statement.extend(["UPDATE \"", table, "\""]);
+            // An index key that is not named costs no look at the index.
+            let left = |name: &str| match name {
+                INDEX_PARTITION | INDEX_SORT => !self.write.index_changed,
+                EXPIRES_AT | EXPIRES_AT_MILLIS => !self.write.expiry_changed,
+                _ => false,
+            };
+            let mut gone = vec![EXPIRES_AT, EXPIRES_AT_MILLIS, INDEX_PARTITION, INDEX_SORT, OUTBOX, RELAY];
+            for (name, value) in self.attributes() {
+                gone.retain(|other| *other != name);
+                if !left(name) {
+                    statement.extend([" SET \"", name, "\"=?"]);
+                    parameters.push(value);
+                }
+            }
+            for name in gone.into_iter().filter(|name| !left(name)) {
+                statement.extend([" REMOVE \"", name, "\""]);
+            }
+            statement.extend([" WHERE \"", KEY, "\"=? AND \"", VERSION, "\"=?"]);
+            parameters.extend([self.key(), AttributeValue::N(self.write.expected.to_string())]);
+        }
+        BatchStatementRequest::builder()
+            .statement(statement)
+            .set_parameters(Some(parameters))
+            .return_values_on_condition_check_failure(OnFailure::AllOld)
+            .build()
+    }
+
+    /// Whether `stored` is what this write makes: then it was applied, though its answer was lost.
+    fn made(&self, stored: &Attributes) -> bool {
+        let mut count = 1;
+        stored.get(KEY).and_then(|key| key.as_s().ok()) == Some(&self.write.item.key)
+            && self.attributes().all(|(name, value)| {
+                count += 1;
+                stored.get(name) == Some(&value)
+            })
+            && stored.len() == count
+    }
+
+    /// Whether `stored` has expired by the time of this write, which inserts.
+    fn may_replace(&self, stored: &Attributes) -> bool {
+        self.write.expected == 0 && expiry(stored).is_some_and(|at| at <= self.write.now)
+    }
+}
+
+/// Why a statement of a batch was not applied.
+enum Refused {
+    /// The item is not as expected; as it is, where the answer told.
+    Contested(Option<Attributes>),
+    Failed(PortError),
+}
+
+type Answer = (usize, Result<(), CommitError>);
+
+impl DynamoTable {
+    pub(super) fn new(client: Client, name: String, table: String, pace: Pace) -> Self {
+        Self { client, name, table, pace }
+    }
+
+    fn permanent(&self, detail: impl std::fmt::Display) -> PortError {
+        PortError::permanent(&self.name, detail)
+    }
+
+    fn check_limit(&self, limit: usize) -> Result<(), PortError> {
+        if (1..=PAGE_ITEMS_MAX).contains(&limit) {
+            return Ok(());
+        }
+        Err(self.permanent(format_args!("a page of {limit} items; 1 to {PAGE_ITEMS_MAX} are allowed")))
+    }
+
+    /// Refuses what DynamoDB would refuse, and what the caller must not ask for.
+    fn check(&self, write: &Write, bytes: usize) -> Result<(), CommitError> {
+        let Item { key, version, index, .. } = &write.item;
+        let refuse = |detail: &str| Err(CommitError::Port(self.permanent(detail)));
+        if !is_key(key, limits::KEY_BYTES_MAX) {
+            return refuse("the key is empty, or over 2,048 bytes");
+        }
+        if let Some(entry) = index
+            && !(is_key(&entry.partition, limits::KEY_BYTES_MAX) && is_key(&entry.sort, SORT_BYTES_MAX))
+        {
+            return refuse(
+                "the index entry has an empty key, a partition over 2,048 or a sort over 1,024 bytes",
+            );
+        }
+        if *version != write.expected.saturating_add(1) {
+            return refuse("the version written is not one more than the expected one");
+        }
+        if bytes > limits::ITEM_BYTES_MAX { Err(CommitError::TooLarge { bytes }) } else { Ok(()) }
+    }
+
+    /// One write as a request of its own. A put, for its condition can say what a statement's can't: absent, or expired.
+    async fn put(&self, pending: &Pending) -> Result<(), CommitError> {
+        let mut attempt = 1;
+        let stored = loop {
+            let mut item: Attributes =
+                pending.attributes().map(|(name, value)| (name.to_owned(), value)).collect();
+            item.insert(KEY.to_owned(), pending.key());
+            let request = self
+                .client
+                .put_item()
+                .table_name(&self.table)
+                .set_item(Some(item))
+                .return_values_on_condition_check_failure(OnFailure::AllOld);
+            let Write { expected, now, .. } = &pending.write;
+            let request = if *expected == 0 {
+                request
+                    .condition_expression(
+                        "attribute_not_exists(#key) OR (attribute_exists(#millis) AND #millis <= :millis) \
+                         OR (attribute_not_exists(#millis) AND #seconds <= :seconds)",
+                    )
+                    .expression_attribute_names("#key", KEY)
+                    .expression_attribute_names("#millis", EXPIRES_AT_MILLIS)
+                    .expression_attribute_names("#seconds", EXPIRES_AT)
+                    .expression_attribute_values(":millis", AttributeValue::N(now.as_millis().to_string()))
+                    .expression_attribute_values(":seconds", AttributeValue::N(now.as_secs().to_string()))
+            } else {
+                request
+                    .condition_expression("#version = :expected")
+                    .expression_attribute_names("#version", VERSION)
+                    .expression_attribute_values(":expected", AttributeValue::N(expected.to_string()))
+            };
+            let error = match request.send().await {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            match error.as_service_error() {
+                Some(PutItemError::ConditionalCheckFailedException(failed)) => break failed.item.clone(),
+                // The SDK does not count it among what passes.
+                Some(PutItemError::TransactionConflictException(_)) if self.pace.next(attempt).await => {
+                    attempt += 1;
+                }
+                _ => return Err(fault(&self.name, &error).into()),
+            }
+        };
+        let stored = match stored {
+            Some(stored) => Some(stored),
+            None => self.stored(&pending.write.item.key).await?,
+        };
+        if stored.is_some_and(|stored| pending.made(&stored)) { Ok(()) } else { Err(CommitError::Conflict) }
+    }
+
+    async fn stored(&self, key: &str) -> Result<Option<Attributes>, PortError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key(KEY, AttributeValue::S(key.to_owned()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| fault(&self.name, &error))?;
+        Ok(answer.item)
+    }
+
+    /// The items of different keys.
+    async fn stored_all(&self, keys: Vec<&String>) -> Result<HashMap<String, Attributes>, PortError> {
+        if let [key] = keys[..] {
+            return Ok(self.stored(key).await?.map(|item| (key.clone(), item)).into_iter().collect());
+        }
+        let chunks: Vec<Vec<AttributeValue>> = keys
+            .chunks(GET_KEYS_MAX)
+            .map(|keys| keys.iter().map(|key| AttributeValue::S((*key).clone())).collect())
+            .collect();
+        let mut found = HashMap::with_capacity(keys.len());
+        let mut reads =
+            stream::iter(chunks).map(|chunk| self.stored_chunk(chunk)).buffer_unordered(CONCURRENCY);
+        while let Some(items) = reads.next().await {
+            for item in items? {
+                if let Some(AttributeValue::S(key)) = item.get(KEY) {
+                    found.insert(key.clone(), item);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    async fn stored_chunk(&self, keys: Vec<AttributeValue>) -> Result<Vec<Attributes>, PortError> {
+        let keys = keys.into_iter().map(|key| HashMap::from([(KEY.to_owned(), key)])).collect();
+        let mut left = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
+        let mut found = Vec::new();
+        let mut attempt = 1;
+        loop {
+            let left_now = left.map_err(|error| self.permanent(error))?;
+            let request = self.client.batch_get_item().request_items(&self.table, left_now);
+            let answer = request.send().await.map_err(|error| fault(&self.name, &error))?;
+            for items in answer.responses.into_iter().flatten() {
+                found.extend(items.1);
+            }
+            let unprocessed = answer.unprocessed_keys.into_iter().flatten().map(|(_, keys)| keys).next();
+            let Some(keys) = unprocessed.filter(|keys| !keys.keys().is_empty()) else {
+                return Ok(found);
+            };
+            if !self.pace.next(attempt).await {
+                let detail = format_args!("{} keys of a read were left unprocessed", keys.keys().len());
+                return Err(PortError::transient(&self.name, detail));
+            }
+            (left, attempt) = (Ok(keys), attempt + 1);
+        }
+    }
+
+    /// Writes of different keys, in one request where it can be.
+    async fn chunk(&self, chunk: Vec<Pending>) -> Vec<Answer> {
+        if let [pending] = &chunk[..] {
+            return vec![(pending.at, self.put(pending).await)];
+        }
+        let mut answers = Vec::with_capacity(chunk.len());
+        let mut contested: Vec<(Pending, Option<Attributes>)> = Vec::new();
+        let mut left = chunk;
+        let mut attempt = 1;
+        while !left.is_empty() {
+            let responses = match self.execute(&left).await {
+                Ok(responses) => responses,
+                Err(error) if error.is_transient() => {
+                    answers.extend(left.iter().map(|pending| (pending.at, Err(error.clone().into()))));
+                    break;
+                }
+                // One of them may be what is refused: it must not take the others with it.
+                Err(_) => {
+                    for pending in &left {
+                        answers.push((pending.at, self.put(pending).await));
+                    }
+                    break;
+                }
+            };
+            let mut again: Vec<(Pending, PortError)> = Vec::new();
+            for (pending, response) in left.into_iter().zip(responses) {
+                match self.judge(response) {
+                    Ok(()) => answers.push((pending.at, Ok(()))),
+                    Err(Refused::Contested(stored)) => contested.push((pending, stored)),
+                    Err(Refused::Failed(error)) if error.is_transient() => again.push((pending, error)),
+                    Err(Refused::Failed(error)) => answers.push((pending.at, Err(error.into()))),
+                }
+            }
+            if !again.is_empty() && !self.pace.next(attempt).await {
+                answers.extend(again.into_iter().map(|(pending, error)| (pending.at, Err(error.into()))));
+                break;
+            }
+            left = again.into_iter().map(|(pending, _)| pending).collect();
+            attempt += 1;
+        }
+        answers.extend(self.resolve(contested).await);
+        answers
+    }
+
+    async fn execute(&self, left: &[Pending]) -> Result<Vec<BatchStatementResponse>, PortError> {
+        let statements: Result<Vec<_>, _> =
+            left.iter().map(|pending| pending.statement(&self.table)).collect();
+        let request = self
+            .client
+            .batch_execute_statement()
+            .set_statements(Some(statements.map_err(|error| self.permanent(error))?));
+        let answer = request.send().await.map_err(|error| fault(&self.name, &error))?;
+        let responses = answer.responses.unwrap_or_default();
+        if responses.len() != left.len() {
+            let detail = format_args!("{} answers to {} statements", responses.len(), left.len());
+            return Err(PortError::transient(&self.name, detail));
+        }
+        Ok(responses)
+    }
+
+    fn judge(&self, response: BatchStatementResponse) -> Result<(), Refused> {
+        let Some(error) = response.error else {
+            return Ok(());
+        };
+        match &error.code {
+            Some(Code::ConditionalCheckFailed | Code::DuplicateItem) => {
+                Err(Refused::Contested(error.item.or(response.item).filter(|item| !item.is_empty())))
+            }
+            code => {
+                let code = code.as_ref().map_or("no code", Code::as_str);
+                Err(Refused::Failed(answered(&self.name, code, error.message.as_deref())))
+            }
+        }
+    }
+
+    /// Decides what met an item other than expected. An item that is just what was to be written is ours: an answer was
+    /// lost, and the SDK has asked again.
+    async fn resolve(&self, mut contested: Vec<(Pending, Option<Attributes>)>) -> Vec<Answer> {
+        let unknown: Vec<&String> = contested
+            .iter()
+            .filter(|(_, stored)| stored.is_none())
+            .map(|(pending, _)| &pending.write.item.key)
+            .collect();
+        let mut unread = None;
+        if !unknown.is_empty() {
+            match self.stored_all(unknown).await {
+                Ok(mut found) => {
+                    for (pending, stored) in contested.iter_mut().filter(|(_, stored)| stored.is_none()) {
+                        *stored = found.remove(&pending.write.item.key);
+                    }
+                }
+                Err(error) => unread = Some(error),
+            }
+        }
+        let mut answers = Vec::with_capacity(contested.len());
+        for (pending, stored) in contested {
+            let answer = match (stored, &unread) {
+                (Some(stored), _) if pending.made(&stored) => Ok(()),
+                (Some(stored), _) if pending.may_replace(&stored) => self.put(&pending).await,
+                (None, Some(error)) => Err(error.clone().into()),
+                _ => Err(CommitError::Conflict),
+            };
+            answers.push((pending.at, answer));
+        }
+        answers
+    }
+
+    /// An item as the port has it.
+    fn item(&self, mut attributes: Attributes) -> Result<Item, PortError> {
+        let expires_at = expiry(&attributes);
+        let mut text = |name: &str| match attributes.remove(name) {
+            Some(AttributeValue::S(text) | AttributeValue::N(text)) => Some(text),
+            _ => None,
+        };
+        let (key, version, document) = (text(KEY), text(VERSION), text(DOCUMENT));
+        let index = text(INDEX_PARTITION).zip(text(INDEX_SORT));
+        let version = version.and_then(|version| version.parse().ok());
+        match (key, version, document) {
+            (Some(key), Some(version), Some(document)) => Ok(Item {
+                key,
+                version,
+                document,
+                expires_at,
+                index: index.map(|(partition, sort)| IndexEntry { partition, sort }),
+            }),
+            (key, ..) => {
+                Err(self.permanent(format_args!("the item {key:?} is not one that this library wrote")))
+            }
+        }
+    }
+}
+
+fn is_key(text: &str, bytes_max: usize) -> bool {
+    (1..=bytes_max).contains(&text.len())
+}
+
+/// Seconds since 1970, rounded up.
+fn seconds_up(at: Timestamp) -> i64 {
+    at.as_millis().div_euclid(1_000) + i64::from(at.as_millis().rem_euclid(1_000) != 0)
+}
+
+fn expiry(attributes: &Attributes) -> Option<Timestamp> {
+    let number = |name: &str| attributes.get(name)?.as_n().ok()?.parse::<i64>().ok();
+    let millis = number(EXPIRES_AT_MILLIS)
+        .or_else(|| number(EXPIRES_AT).map(|seconds| seconds.saturating_mul(1_000)))?;
+    Some(Timestamp::from_millis(millis))
+}
+
+/// Bytes of an item as DynamoDB counts them: names and values, text in UTF-8, two digits of a number a byte and one more.
+fn size(write: &Write, outbox: Option<&str>) -> usize {
+    let Item { key, version, document, expires_at, index } = &write.item;
+    let number = |number: u64| number.checked_ilog10().unwrap_or(0) as usize / 2 + 2;
+    let millis = |at: Timestamp| number(at.as_millis().unsigned_abs());
+    let expiry = expires_at.map_or(0, |at| EXPIRES_AT.len() + EXPIRES_AT_MILLIS.len() + 2 * millis(at));
+    let index = index.as_ref().map_or(0, |entry| {
+        INDEX_PARTITION.len() + entry.partition.len() + INDEX_SORT.len() + entry.sort.len()
+    });
+    let outbox = outbox.map_or(0, |outbox| OUTBOX.len() + outbox.len() + RELAY.len() + 1);
+    let always = KEY.len() + key.len() + VERSION.len() + number(*version) + DOCUMENT.len() + document.len();
+    always + expiry + index + outbox
+}
+
+/// The events of a commit as one JSON array; `None` where there are none.
+fn array(outbox: &[Box<RawValue>]) -> Option<String> {
+    let mut text = String::with_capacity(outbox.iter().map(|event| event.get().len() + 1).sum::<usize>() + 1);
+    for event in outbox {
+        text.push(if text.is_empty() { '[' } else { ',' });
+        text.push_str(event.get());
+    }
+    (!text.is_empty()).then(|| text + "]")
+}
+
+/// Splits writes into requests: as many as fit in one, no two of one key.
+fn chunks(pending: Vec<Pending>) -> Vec<Vec<Pending>> {
+    let mut chunks: Vec<Vec<Pending>> = Vec::with_capacity(pending.len().div_ceil(STATEMENTS_MAX));
+    let mut bytes = 0;
+    for write in pending {
+        match chunks.last_mut() {
+            Some(chunk) if chunk.len() < STATEMENTS_MAX && bytes + write.bytes <= STATEMENTS_BYTES_MAX => {
+                bytes += write.bytes;
+                chunk.push(write);
+            }
+            _ => {
+                bytes = write.bytes;
+                chunks.push(vec![write]);
+            }
+        }
+    }
+    chunks
+}
+
+#[async_trait]
+impl Table for DynamoTable {
+    async fn get(&self, keys: &[String]) -> Result<Vec<Option<Item>>, PortError> {
+        let mut seen = HashSet::with_capacity(keys.len());
+        // DynamoDB refuses a key twice in a request, and a key that no item can have.
+        let asked: Vec<&String> =
+            keys.iter().filter(|key| is_key(key, limits::KEY_BYTES_MAX) && seen.insert(*key)).collect();
+        if asked.is_empty() {
+            return Ok(vec![None; keys.len()]);
+        }
+        let repeats = asked.len() < keys.len();
+        let mut found = self.stored_all(asked).await?;
+        keys.iter()
+            .map(|key| {
+                let stored = if repeats { found.get(key).cloned() } else { found.remove(key) };
+                stored.map(|stored| self.item(stored)).transpose()
+            })
+            .collect()
+    }
+
+    async fn commit(&self, writes: Vec<Write>) -> Vec<Result<(), CommitError>> {
+        let mut answers: Vec<Result<(), CommitError>> = Vec::with_capacity(writes.len());
+        // Writes of one key are applied in turn: the second of them in the second round.
+        let mut rounds: Vec<Vec<Pending>> = Vec::with_capacity(1);
+        let mut times: HashMap<String, usize> = HashMap::new();
+        let several = writes.len() > 1;
+        for (at, write) in writes.into_iter().enumerate() {
+            let outbox = array(&write.outbox);
+            let bytes = size(&write, outbox.as_deref());
+            answers.push(self.check(&write, bytes));
+            if answers[at].is_err() {
+                continue;
+            }
+            let round = if several {
+                let time = times.entry(write.item.key.clone()).or_default();
+                *time += 1;
+                *time - 1
+            } else {
+                0
+            };
+            if rounds.len() == round {
+                rounds.push(Vec::new());
+            }
+            rounds[round].push(Pending { at, write, outbox, bytes });
+        }
+        for round in rounds {
+            let mut under_way =
+                stream::iter(chunks(round)).map(|chunk| self.chunk(chunk)).buffer_unordered(CONCURRENCY);
+            while let Some(some) = under_way.next().await {
+                for (at, answer) in some {
+                    answers[at] = answer;
+                }
+            }
+        }
+        answers
+    }
+
+    async fn query(&self, query: &IndexQuery) -> Result<IndexPage, PortError> {
+        self.check_limit(query.limit)?;
+        let after = query.after.as_ref().filter(|after| !after.is_empty());
+        let before = query.before.as_ref();
+        // No entry is there, and DynamoDB takes no such bounds.
+        let is_void = before
+            .is_some_and(|before| before.is_empty() || after.is_some_and(|after| after >= before))
+            || !is_key(&query.partition, limits::KEY_BYTES_MAX);
+        if is_void {
+            return Ok(IndexPage::default());
+        }
+        let text = |text: &String| AttributeValue::S(text.clone());
+        let request = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name(INDEX)
+            .expression_attribute_names("#partition", INDEX_PARTITION)
+            .expression_attribute_values(":partition", text(&query.partition));
+        let request = match (after, before) {
+            (None, None) => request.key_condition_expression("#partition = :partition"),
+            (Some(after), None) => request
+                .key_condition_expression("#partition = :partition AND #sort > :after")
+                .expression_attribute_values(":after", text(after)),
+            (None, Some(before)) => request
+                .key_condition_expression("#partition = :partition AND #sort < :before")
+                .expression_attribute_values(":before", text(before)),
+            // There is no condition for both but one that takes in the bounds: they are left out below.
+            (Some(after), Some(before)) => request
+                .key_condition_expression("#partition = :partition AND #sort BETWEEN :after AND :before")
+                .expression_attribute_values(":after", text(after))
+                .expression_attribute_values(":before", text(before)),
+        };
+        let (request, bounds) = match (after, before) {
+            (None, None) => (request, 0),
+            (Some(_), Some(_)) => (request.expression_attribute_names("#sort", INDEX_SORT), 2),
+            _ => (request.expression_attribute_names("#sort", INDEX_SORT), 0),
+        };
+        let limit = i32::try_from(query.limit + bounds).unwrap_or(i32::MAX);
+        let answer = request.limit(limit).send().await.map_err(|error| fault(&self.name, &error))?;
+        let sort = |attributes: &Attributes| attributes.get(INDEX_SORT)?.as_s().ok().cloned();
+        let mut next = answer.last_evaluated_key.as_ref().and_then(sort);
+        let mut items = Vec::new();
+        for attributes in answer.items.unwrap_or_default() {
+            let item = self.item(attributes)?;
+            let Some(entry) = &item.index else { continue };
+            if after.is_some_and(|after| entry.sort <= *after)
+                || before.is_some_and(|before| entry.sort >= *before)
+            {
+                continue;
+            }
+            if items.len() == query.limit {
+                next =
+                    items.last().and_then(|item: &Item| item.index.as_ref()).map(|index| index.sort.clone());
+                break;
+            }
+            items.push(item);
+        }
+        // Behind the upper bound there is nothing to look for.
+        next = next.filter(|next| before.is_none_or(|before| next < before));
+        Ok(IndexPage { items, next })
+    }
+
+    async fn scan(&self, after: Option<&str>, limit: usize) -> Result<ScanPage, PortError> {
+        self.check_limit(limit)?;
+        let from = after.map(|after| HashMap::from([(KEY.to_owned(), AttributeValue::S(after.to_owned()))]));
+        let answer = self
+            .client
+            .scan()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .set_exclusive_start_key(from)
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .send()
+            .await
+            .map_err(|error| fault(&self.name, &error))?;
+        let next = match answer.last_evaluated_key.and_then(|mut key| key.remove(KEY)) {
+            Some(AttributeValue::S(key)) => Some(key),
+            _ => None,
+        };
+        let items = answer.items.unwrap_or_default().into_iter().map(|item| self.item(item));
+        Ok(ScanPage { items: items.collect::<Result<_, _>>()?, next })
+    }
+}

@@ -1,0 +1,98 @@
+//! Topic on SNS.
+//!
+//! A queue that is subscribed gets messages as they were published, with their attributes, if its subscription is set to
+//! raw message delivery.
+
+use super::{
+    batch::{self, ATTRIBUTE_TYPE, Batch, Refused},
+    fault::{Pace, fault},
+};
+use crate::{
+    limits::NOTIFICATION_BYTES_MAX,
+    port::{NewMessage, PortError, Topic},
+};
+use async_trait::async_trait;
+use aws_sdk_sns::{
+    Client,
+    error::BuildError,
+    types::{MessageAttributeValue, PublishBatchRequestEntry},
+};
+use std::collections::HashMap;
+
+/// A topic.
+pub(super) struct SnsTopic {
+    client: Client,
+    /// Its name in the model.
+    name: String,
+    arn: String,
+    pace: Pace,
+}
+
+impl SnsTopic {
+    pub(super) fn new(client: Client, name: String, arn: String, pace: Pace) -> Self {
+        Self { client, name, arn, pace }
+    }
+
+    fn entry(&self, message: NewMessage) -> Result<PublishBatchRequestEntry, PortError> {
+        batch::check(&self.name, &message, NOTIFICATION_BYTES_MAX)?;
+        let NewMessage { body, attributes, delay } = message;
+        let permanent = |error: BuildError| PortError::permanent(&self.name, error);
+        if !delay.is_zero() {
+            return Err(PortError::permanent(&self.name, "a topic has no delays"));
+        }
+        let attributes = batch::attributes(attributes).map(|(name, value)| {
+            let value =
+                MessageAttributeValue::builder().data_type(ATTRIBUTE_TYPE).string_value(value).build();
+            Ok((name, value?))
+        });
+        let attributes: HashMap<_, _> = attributes.collect::<Result<_, BuildError>>().map_err(permanent)?;
+        PublishBatchRequestEntry::builder()
+            // Its place in the batch, which is not known yet.
+            .id(String::new())
+            .message(body)
+            .set_message_attributes((!attributes.is_empty()).then_some(attributes))
+            .build()
+            .map_err(permanent)
+    }
+}
+
+impl Batch for SnsTopic {
+    type Entry = PublishBatchRequestEntry;
+
+    async fn send(&self, entries: &[(usize, Self::Entry)]) -> Result<Vec<Refused>, PortError> {
+        let entries = entries.iter().enumerate().map(|(at, (_, entry))| {
+            let mut entry = entry.clone();
+            entry.id = at.to_string();
+            entry
+        });
+        let request = self.client.publish_batch().topic_arn(&self.arn);
+        let published = request.set_publish_batch_request_entries(Some(entries.collect())).send().await;
+        let published = published.map_err(|error| fault(&self.name, &error))?;
+        let refused = published.failed.unwrap_or_default();
+        Ok(refused
+            .iter()
+            .map(|entry| {
+                let message = entry.message.as_deref();
+                Refused::new(&self.name, &entry.id, &entry.code, message, entry.sender_fault)
+            })
+            .collect())
+    }
+}
+
+#[async_trait]
+impl Topic for SnsTopic {
+    async fn publish(&self, messages: Vec<NewMessage>) -> Vec<Result<(), PortError>> {
+        let mut answers = Vec::with_capacity(messages.len());
+        let mut entries = Vec::with_capacity(messages.len());
+        for (at, message) in messages.into_iter().enumerate() {
+            let bytes = batch::size(&message);
+            answers.push(self.entry(message).map(|entry| entries.push((at, bytes, entry))));
+        }
+        for (at, error) in
+            batch::send(self, &self.pace, batch::batches(entries, NOTIFICATION_BYTES_MAX)).await
+        {
+            answers[at] = Err(error);
+        }
+        answers
+    }
+}
