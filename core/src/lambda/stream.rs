@@ -1,13 +1,18 @@
 //! Batches of a DynamoDB stream: the relay.
 
 use super::{Deadlines, within};
-use crate::{Pipeline, metrics, port::StreamRecord, relay};
+use crate::{
+    Pipeline,
+    aws::table::{KEY, OUTBOX, stream_record},
+    metrics,
+    port::{PortError, StreamRecord},
+    relay,
+};
 use aws_lambda_events::{
     dynamodb::{Event, EventRecord},
     streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse},
 };
 use serde_dynamo::{AttributeValue, Item};
-use serde_json::value::RawValue;
 
 /// Sends on what the records carry, and reports the first one that was not sent on whole: from it on Lambda hands the
 /// records in again, so that each entity's events keep their order. What was sent beyond it is sent twice then, which no
@@ -34,7 +39,7 @@ pub(super) async fn forward(
                 sequence_numbers.push(sequence_number);
             }
             Ok(None) => {}
-            Err(why) => unreadable(pipeline, &record, &why),
+            Err(why) => unreadable(pipeline, &record, &why.to_string()),
         }
     }
     let meter = &pipeline.invocation().meter;
@@ -73,39 +78,18 @@ fn unreadable(pipeline: &Pipeline, record: &EventRecord, why: &str) {
 }
 
 /// What a record carries; `None` where there is nothing to send on: a removal, or a commit that emitted nothing.
-fn read(record: &EventRecord) -> Result<Option<StreamRecord>, String> {
-    if record.event_name == "REMOVE" {
-        return Ok(None);
-    }
+fn read(record: &EventRecord) -> Result<Option<StreamRecord>, PortError> {
     let image = &record.change.new_image;
-    let outbox = match image.get(OUTBOX) {
-        None => return Ok(None),
-        Some(AttributeValue::S(outbox)) => outbox,
-        Some(_) => return Err(format!("its {OUTBOX} is no text")),
-    };
-    let outbox: Vec<Box<RawValue>> = serde_json::from_str(outbox)
-        .map_err(|error| format!("its {OUTBOX} is no list of events: {error}"))?;
-    if outbox.is_empty() {
+    if record.event_name == "REMOVE" || !image.contains_key(OUTBOX) {
         return Ok(None);
     }
-    let key = text(image, KEY).ok_or_else(|| format!("it has no {KEY}"))?.to_owned();
-    let version = match image.get(VERSION) {
-        Some(AttributeValue::N(version)) => version.parse().ok(),
-        _ => None,
-    };
-    let version = version.ok_or_else(|| format!("it has no {VERSION}"))?;
-    // The place in the batch says it all: Lambda keeps the sequence.
-    Ok(Some(StreamRecord { sequence: 0, key, version, outbox }))
+    // Its place in the batch says it all: Lambda keeps the sequence.
+    stream_record(0, |name| text(image, name)).map(Some)
 }
 
 fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
     match item.get(name) {
-        Some(AttributeValue::S(text)) => Some(text),
+        Some(AttributeValue::S(text) | AttributeValue::N(text)) => Some(text),
         _ => None,
     }
 }
-
-/// The attributes of an item that the adapter of tables writes.
-const KEY: &str = "key";
-const VERSION: &str = "version";
-const OUTBOX: &str = "outbox";
