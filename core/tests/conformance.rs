@@ -68,6 +68,7 @@ fn everything() -> Capabilities {
         exact_depth: true,
         readable_stream: true,
         ordered_stream: true,
+        every_key: true,
         arrived: true,
         expiry_within: Some(Memory::EXPIRY_LAG),
         retention_within: Some(Duration::ZERO),

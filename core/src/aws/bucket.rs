@@ -1,8 +1,9 @@
 //! Bucket on S3.
 //!
-//! A key is data and is sent as it is, each byte of it encoded. Of the keys that the port allows, S3 takes all but those
-//! whose `..` would climb above the bucket: these are refused, with a permanent error, before the call. Reading needs
-//! the permission to list the bucket: without it S3 answers that a missing object is forbidden.
+//! A key is data and is sent as it is, each byte of it encoded. Of the keys that the port allows, two kinds are
+//! refused, with a permanent error, before the call: those whose `..` would climb above the bucket, which S3 does not
+//! take, and those of white space alone, which its SDK does not send. Reading needs the permission to list the bucket:
+//! without it S3 answers that a missing object is forbidden.
 
 use super::fault::{Pace, fault};
 use crate::{
@@ -45,6 +46,12 @@ impl S3Bucket {
             let detail =
                 format_args!("a key of {} bytes; 1 to {OBJECT_KEY_BYTES_MAX} are allowed", key.len());
             return Err(PortError::permanent(&self.name, detail));
+        }
+        if key.trim().is_empty() {
+            return Err(PortError::permanent(
+                &self.name,
+                "the key is white space alone, which the SDK does not take",
+            ));
         }
         if climbs(key) {
             let detail = "the '..' of the key climb above the bucket, which S3 does not take";

@@ -38,7 +38,7 @@ use crate::{
     choreography::Model,
     port::{Bucket, Clock, Ports, Queue, Random, SystemClock, SystemRandom, Table, Topic},
 };
-use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use bucket::S3Bucket;
 use fault::Pace;
@@ -59,9 +59,10 @@ pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long a call may take with all its attempts. A receive that waits for messages has its wait on top.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(12);
 
-/// The SDK's configuration as [`connect`] uses it: region, credentials and `AWS_ENDPOINT_URL` from the environment, an
-/// HTTPS client on rustls with ring, and the retries and timeouts of this [module](self).
-pub async fn configuration() -> SdkConfig {
+/// What [`connect`] gives the SDK to go by: an HTTPS client on rustls with ring, and the retries and timeouts of this
+/// [module](self). Region, credentials and `AWS_ENDPOINT_URL` come from the environment once it is loaded, unless they
+/// are set on it before.
+pub fn configuration() -> ConfigLoader {
     let client =
         aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
     let timeouts = TimeoutConfig::builder()
@@ -77,14 +78,12 @@ pub async fn configuration() -> SdkConfig {
         .http_client(client)
         .timeout_config(timeouts)
         .retry_config(retries)
-        .load()
-        .await
 }
 
 /// Opens the ports of `model` as far as `settings` has names for them, with the SDK's clients built from
 /// [`configuration`]. Makes no call.
 pub async fn connect(model: &Model, settings: &Settings) -> Ports {
-    ports(model, settings, &configuration().await)
+    ports(model, settings, &configuration().load().await)
 }
 
 /// Opens the ports of `model` as far as `settings` has names for them, with one client a service built from `config`.

@@ -13,7 +13,8 @@ pub struct ObjectPage {
 }
 
 /// A bucket of objects. Keys are 1 to 1,024 bytes of UTF-8 and are data: whatever they hold, an object stays inside
-/// the bucket. An object appears whole or not at all.
+/// the bucket. An object appears whole or not at all. An adapter may refuse, with a permanent
+/// error, a key whose `..` are more than the segments before them, and one of white space alone, as S3 and its SDK do.
 #[async_trait]
 pub trait Bucket: Send + Sync {
     /// Writes the object unless the key exists. True: it was written now; false: it was there and is unchanged.

@@ -1,0 +1,142 @@
+//! What a process needs, and what its environment has to tell.
+
+use quadrille::{
+    Choreography, Consumer, Context, Entity, Event, Failure, Handled, Outcome, Stored, Table,
+    aws::{Needs, Settings, SettingsError},
+    choreography::Model,
+    http::{Method, Request, Response},
+};
+use serde::{Deserialize, Serialize};
+use std::{borrow::Cow, collections::BTreeMap};
+
+#[derive(Serialize, Deserialize)]
+struct Pot {
+    day: String,
+}
+
+impl Entity for Pot {
+    const KIND: &'static str = "pot";
+    fn id(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.day)
+    }
+}
+
+macro_rules! events {
+    ($($event:ident $name:literal),+) => {$(
+        #[derive(Serialize, Deserialize)]
+        struct $event {
+            day: String,
+        }
+        impl Event for $event {
+            const TYPE: &'static str = $name;
+            type Entity = Pot;
+            fn subject(&self) -> Cow<'_, str> {
+                Cow::Borrowed(&self.day)
+            }
+        }
+    )+};
+}
+
+events!(TeaTime "tea.time", Steeped "tea.steeped", Served "tea.served");
+
+async fn brew(_: TeaTime, _: Context<(Steeped,)>) -> Outcome<(Steeped,)> {
+    Ok(Handled::done())
+}
+
+async fn serve(_: Stored<Pot>, _: Steeped, _: Context<(Served,)>) -> Outcome<(Served,)> {
+    Ok(Handled::done())
+}
+
+async fn wash(_: Served, _: Context<()>) -> Outcome<()> {
+    Ok(Handled::done())
+}
+
+async fn look(_: Request, _: Context<()>) -> Result<Response, Failure> {
+    Err(Failure::permanent("closed", "no tea today"))
+}
+
+fn tea_shop() -> Choreography {
+    Choreography::define("tea-shop")
+        .table(Table::new("tea-pots").holds::<Pot>())
+        .bucket("bills")
+        .bucket("recipes")
+        .topic("guests")
+        .schedule("tea-time", std::time::Duration::from_secs(86_400), |at| TeaTime { day: at.to_string() })
+        .on(Consumer::new("brew", brew))
+        .on(Consumer::new("serve", serve).bucket("bills"))
+        .subscribe("guests", Consumer::new("wash", wash))
+        .route(Method::Get, "/pots/{day}", "look", look)
+        .build()
+        .unwrap()
+}
+
+fn variables(needs: &Needs) -> Vec<String> {
+    needs.variables()
+}
+
+fn of_step(model: &Model, step: &str) -> Vec<String> {
+    variables(&Needs::of_step(model, step).unwrap())
+}
+
+#[test]
+fn a_process_is_told_what_it_touches_and_no_more() {
+    let tea_shop = tea_shop();
+    let model = tea_shop.model();
+    assert_eq!(
+        of_step(model, "serve"),
+        [
+            "QUADRILLE_TABLE_TEA_POTS",
+            "QUADRILLE_QUEUE_SERVE",
+            "QUADRILLE_QUEUE_SERVE_DLQ",
+            "QUADRILLE_BUCKET_BILLS"
+        ]
+    );
+    assert_eq!(
+        of_step(model, "look"),
+        ["QUADRILLE_TABLE_TEA_POTS", "QUADRILLE_BUCKET_BILLS", "QUADRILLE_BUCKET_RECIPES"]
+    );
+    assert_eq!(Needs::of_step(model, "dance"), None);
+    // What starts the flow comes from the schedule, not from the relay. What a topic does not take goes to the
+    // dead-letter queue of who would have got it.
+    assert_eq!(
+        variables(&Needs::of_relay(model)),
+        [
+            "QUADRILLE_QUEUE_SERVE",
+            "QUADRILLE_QUEUE_SERVE_DLQ",
+            "QUADRILLE_QUEUE_WASH_DLQ",
+            "QUADRILLE_TOPIC_GUESTS"
+        ]
+    );
+    let everything = Needs::everything(model);
+    assert_eq!(everything.queues.len(), 6);
+    assert_eq!(everything.variables().len(), 1 + 6 + 2 + 1);
+}
+
+#[test]
+fn an_environment_that_lacks_something_is_told_all_that_it_lacks() {
+    let tea_shop = tea_shop();
+    let needs = Needs::of_step(tea_shop.model(), "serve").unwrap();
+    let told = BTreeMap::from([
+        ("QUADRILLE_TABLE_TEA_POTS", "stack-tea-pots"),
+        ("QUADRILLE_QUEUE_SERVE", "https://sqs.eu-central-1.amazonaws.com/123456789012/stack-serve"),
+        ("QUADRILLE_BUCKET_BILLS", " "),
+    ]);
+    let read = |name: &str| told.get(name).map(|value| (*value).to_owned());
+    let error = Settings::from_variables(&needs, read).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the environment lacks QUADRILLE_QUEUE_SERVE_DLQ, QUADRILLE_BUCKET_BILLS: the infrastructure has to set them"
+    );
+    let settings = Settings::from_variables(&needs, |name| Some(name.to_lowercase())).unwrap();
+    assert_eq!(settings.tables["tea-pots"], "quadrille_table_tea_pots");
+    assert_eq!(settings.queues["serve-dlq"], "quadrille_queue_serve_dlq");
+    assert_eq!(settings.buckets["bills"], "quadrille_bucket_bills");
+    assert_eq!(settings.topics.len(), 0);
+}
+
+#[test]
+fn two_names_that_share_a_variable_are_refused() {
+    let needs = Needs { queues: ["tea_pots", "tea-pots"].map(str::to_owned).into(), ..Needs::default() };
+    let error = Settings::from_variables(&needs, |_| Some("x".to_owned())).unwrap_err();
+    assert_eq!(error, SettingsError::Shared("QUADRILLE_QUEUE_TEA_POTS".to_owned()));
+}

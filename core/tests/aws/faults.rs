@@ -1,0 +1,217 @@
+//! Answers that get lost, and calls that are refused for a while: whatever happens to the call, it ends as one effect.
+
+use crate::{
+    peer,
+    proxy::{Fault, Proxy},
+};
+use quadrille::port::Clock as _;
+use quadrille::{
+    Timestamp, aws,
+    choreography::{BucketModel, Model, QueueModel, TableModel},
+    port::{CommitError, Item, NewMessage, Ports, SystemClock, Write},
+};
+use serde_json::value::RawValue;
+use std::time::Duration;
+
+/// The ports of a table, a queue and a bucket, by way of a proxy.
+struct Scene {
+    proxy: Proxy,
+    ports: Ports,
+}
+
+async fn scene(test: &str) -> Option<Scene> {
+    let url = peer::require(test)?;
+    let proxy = Proxy::start(url).await;
+    let queue = QueueModel {
+        name: "queue".to_owned(),
+        visibility_timeout: Duration::from_secs(60),
+        retention: Duration::from_secs(600),
+        redrive: None,
+    };
+    let model = Model {
+        tables: vec![TableModel { name: "table".to_owned(), kinds: vec!["thing".to_owned()] }],
+        queues: vec![queue],
+        buckets: vec![BucketModel { name: "bucket".to_owned() }],
+        ..Model::default()
+    };
+    let settings = peer::provision(&model, &peer::configuration(url).await).await;
+    let ports = aws::ports(&model, &settings, &peer::configuration(&proxy.url).await);
+    Some(Scene { proxy, ports })
+}
+
+/// A write of version `version` that emits an event.
+fn write(name: &str, version: u64, document: &str) -> Write {
+    let event = format!("{{\"id\":\"{name}.{version}\",\"document\":{document}}}");
+    Write {
+        item: Item {
+            key: format!("thing/{name}"),
+            version,
+            document: document.to_owned(),
+            expires_at: None,
+            index: None,
+        },
+        expected: version - 1,
+        now: SystemClock.now(),
+        outbox: vec![RawValue::from_string(event).unwrap()],
+        index_changed: version == 1,
+        expiry_changed: version == 1,
+    }
+}
+
+impl Scene {
+    async fn commit(&self, writes: &[Write]) -> Vec<Result<(), CommitError>> {
+        self.ports.table("table").unwrap().commit(writes.to_vec()).await
+    }
+
+    async fn assert_stored(&self, writes: &[Write]) {
+        let keys: Vec<String> = writes.iter().map(|write| write.item.key.clone()).collect();
+        let found = self.ports.table("table").unwrap().get(&keys).await.unwrap();
+        for (write, found) in writes.iter().zip(found) {
+            assert_eq!(Some(&write.item), found.as_ref());
+        }
+    }
+}
+
+const OK: Result<(), CommitError> = Ok(());
+
+#[tokio::test]
+async fn a_commit_ends_as_one_whatever_becomes_of_its_answer() {
+    let Some(scene) = scene("a_commit_ends_as_one_whatever_becomes_of_its_answer").await else { return };
+    for fault in [Fault::Throttled, Fault::Failed, Fault::FailedAfter, Fault::Cut] {
+        let name = format!("{fault:?}");
+        for version in [1, 2] {
+            let write = write(&name, version, &format!("\"{version}\""));
+            scene.proxy.meddle("PutItem", &[fault]);
+            assert_eq!(
+                scene.commit(std::slice::from_ref(&write)).await,
+                [OK],
+                "{fault:?}, version {version}"
+            );
+            assert_eq!(scene.proxy.seen(), ["PutItem", "PutItem"], "{fault:?}, version {version}");
+            scene.assert_stored(&[write]).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn many_commits_end_as_one_each_whatever_becomes_of_their_answer() {
+    let Some(scene) = scene("many_commits_end_as_one_each_whatever_becomes_of_their_answer").await else {
+        return;
+    };
+    let faults = [Fault::Throttled, Fault::Failed, Fault::FailedAfter, Fault::Cut, Fault::PartThrottled(3)];
+    for fault in faults {
+        for version in [1, 2] {
+            let write = |at| write(&format!("{fault:?}-{at}"), version, &format!("\"{version}\""));
+            let writes: Vec<Write> = (0..10).map(write).collect();
+            scene.proxy.meddle("BatchExecuteStatement", &[fault]);
+            assert_eq!(scene.commit(&writes).await, vec![OK; 10], "{fault:?}, version {version}");
+            let seen = scene.proxy.seen();
+            assert_eq!(seen[..2], ["BatchExecuteStatement", "BatchExecuteStatement"], "{fault:?}: {seen:?}");
+            scene.assert_stored(&writes).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_race_is_lost_also_where_the_answer_was() {
+    let Some(scene) = scene("a_race_is_lost_also_where_the_answer_was").await else { return };
+    // Somebody else's commit at the same version, which only looks a little like ours.
+    for (at, theirs) in ["\"theirs\"", "\"ours\""].into_iter().enumerate() {
+        let names: Vec<String> = (0..4).map(|other| format!("race-{at}-{other}")).collect();
+        let mut stored: Vec<Write> = names.iter().map(|name| write(name, 1, theirs)).collect();
+        stored.iter_mut().for_each(|write| write.outbox.clear());
+        let ours: Vec<Write> = names.iter().map(|name| write(name, 1, "\"ours\"")).collect();
+        assert_eq!(scene.commit(&stored).await, vec![OK; 4]);
+        for (of, ours) in [("BatchExecuteStatement", &ours[..3]), ("PutItem", &ours[3..])] {
+            scene.proxy.meddle(of, &[Fault::Cut]);
+            let lost = vec![Err(CommitError::Conflict); ours.len()];
+            assert_eq!(scene.commit(ours).await, lost, "{of} over {theirs}");
+            scene.proxy.seen();
+        }
+        scene.assert_stored(&stored).await;
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_stays_throttled_is_a_transient_error() {
+    let Some(scene) = scene("a_table_that_stays_throttled_is_a_transient_error").await else { return };
+    let attempts = aws::ATTEMPTS_MAX as usize;
+    let writes: Vec<Write> = (0..3).map(|at| write(&format!("throttled-{at}"), 1, "1")).collect();
+    let is_transient = |answer: &Result<(), CommitError>| matches!(answer, Err(CommitError::Port(error)) if error.is_transient());
+    for writes in [&writes[..1], &writes] {
+        scene.proxy.meddle("", &vec![Fault::Throttled; attempts]);
+        assert!(scene.commit(writes).await.iter().all(is_transient));
+        assert_eq!(scene.proxy.seen().len(), attempts);
+    }
+    // In a batch the others are applied, and only what is refused is sent again.
+    scene.proxy.meddle("", &[Fault::PartThrottled(2), Fault::PartThrottled(1), Fault::PartThrottled(1)]);
+    assert_eq!(scene.commit(&writes).await, vec![OK; 3]);
+    scene.proxy.seen();
+    scene.assert_stored(&writes).await;
+}
+
+#[tokio::test]
+async fn messages_of_a_batch_are_sent_again_alone() {
+    let Some(scene) = scene("messages_of_a_batch_are_sent_again_alone").await else { return };
+    let queue = scene.ports.queue("queue").unwrap();
+    let message = |at: usize| NewMessage { body: format!("{at}"), ..NewMessage::default() };
+    scene.proxy.meddle("SendMessageBatch", &[Fault::PartThrottled(4), Fault::PartThrottled(1)]);
+    let sent = queue.send((0..10).map(message).collect()).await;
+    assert_eq!(sent, vec![Ok(()); 10]);
+    assert_eq!(scene.proxy.seen().len(), 3);
+    let mut received = queue.receive(100, Duration::from_secs(5), None).await.unwrap();
+    received.sort_by(|one, other| one.body.cmp(&other.body));
+    let bodies: Vec<&str> = received.iter().map(|message| message.body.as_str()).collect();
+    assert_eq!(bodies, ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"], "each once");
+
+    // What stays refused is told of its message alone.
+    scene.proxy.meddle("SendMessageBatch", &[Fault::PartThrottled(1); aws::ATTEMPTS_MAX as usize]);
+    let sent = queue.send(vec![message(0), message(1)]).await;
+    assert!(sent[0].as_ref().is_err_and(quadrille::port::PortError::is_transient), "{sent:?}");
+    assert_eq!(sent[1], Ok(()));
+    // A settlement is repeated too.
+    scene.proxy.meddle("DeleteMessageBatch", &[Fault::Cut]);
+    let receipts: Vec<_> = received.iter().map(|message| message.receipt.clone()).collect();
+    queue.delete(&receipts).await.unwrap();
+    scene.proxy.seen();
+}
+
+#[tokio::test]
+async fn an_object_is_put_once_whatever_becomes_of_the_answer() {
+    let Some(scene) = scene("an_object_is_put_once_whatever_becomes_of_the_answer").await else { return };
+    let bucket = scene.ports.bucket("bucket").unwrap();
+    for (at, fault) in [Fault::Failed, Fault::FailedAfter, Fault::Cut].into_iter().enumerate() {
+        let key = format!("object-{at}");
+        scene.proxy.meddle("PUT /", &[fault]);
+        let written = bucket.put_if_absent(&key, b"ours".to_vec()).await;
+        assert_eq!(written, Ok(true), "{fault:?}: it was written now, by the attempt whose answer was lost");
+        scene.proxy.seen();
+        assert_eq!(
+            bucket.put_if_absent(&key, b"ours".to_vec()).await,
+            Ok(false),
+            "and is there from then on"
+        );
+    }
+    // Not ours: a lost answer does not make it so.
+    assert_eq!(bucket.put_if_absent("theirs", b"theirs".to_vec()).await, Ok(true));
+    scene.proxy.meddle("PUT /", &[Fault::Cut]);
+    assert_eq!(bucket.put_if_absent("theirs", b"ours".to_vec()).await, Ok(false));
+    assert_eq!(bucket.get("theirs").await, Ok(Some(b"theirs".to_vec())));
+}
+
+#[tokio::test]
+async fn an_expired_item_is_replaced_in_one_of_many_commits() {
+    let Some(scene) = scene("an_expired_item_is_replaced_in_one_of_many_commits").await else { return };
+    let expires = Timestamp::from_millis(1_800_000_000_500);
+    let mut old: Vec<Write> = (0..3).map(|at| write(&format!("expiring-{at}"), 1, "\"old\"")).collect();
+    old.iter_mut().for_each(|write| write.item.expires_at = Some(expires));
+    old[2].item.expires_at = Some(Timestamp::from_millis(1_800_000_000_000));
+    assert_eq!(scene.commit(&old).await, vec![OK; 3]);
+    // To the millisecond, though the table's time to live counts seconds.
+    let at = [expires, Timestamp::from_millis(1_800_000_000_499), expires];
+    let new: Vec<Write> = (0..3)
+        .map(|place| Write { now: at[place], ..write(&format!("expiring-{place}"), 1, "\"new\"") })
+        .collect();
+    assert_eq!(scene.commit(&new).await, [OK, Err(CommitError::Conflict), OK]);
+    scene.assert_stored(&[new[0].clone(), old[1].clone(), new[2].clone()]).await;
+}

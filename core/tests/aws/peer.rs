@@ -1,0 +1,228 @@
+//! The peer that stands in for AWS: ministack 1.5.33, which speaks the wire protocols and keeps everything in memory. One
+//! process for the whole test binary. Nothing has to end it: it ends with the pipe that this process holds.
+
+use aws_config::{Region, SdkConfig};
+use aws_sdk_dynamodb::{
+    config::Credentials,
+    types::{
+        AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
+        ProjectionType, ScalarAttributeType,
+    },
+};
+use aws_sdk_sqs::types::QueueAttributeName;
+use quadrille::{
+    aws::{self, Settings, table},
+    choreography::{Model, QueueModel},
+    port::{Random as _, SystemRandom},
+};
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+/// How long the peer may take to start.
+const START_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Ends with its standard input, so that it never outlives the tests, however these end.
+const PROGRAM: &str = "
+import os, sys, threading
+def ends():
+    sys.stdin.buffer.read()
+    os._exit(0)
+threading.Thread(target=ends, daemon=True).start()
+from ministack.app import main
+main()
+";
+
+/// The peer's address, or why there is none.
+fn address() -> &'static Result<String, String> {
+    static PEER: OnceLock<Result<String, String>> = OnceLock::new();
+    PEER.get_or_init(|| match env::var("QUADRILLE_AWS_PEER") {
+        Ok(url) if !url.is_empty() => Ok(url),
+        _ => python().and_then(|python| start(&python)),
+    })
+}
+
+/// The Python that has the peer installed.
+fn python() -> Result<PathBuf, String> {
+    if let Some(python) = env::var_os("QUADRILLE_PEER_PYTHON").filter(|python| !python.is_empty()) {
+        return Ok(python.into());
+    }
+    // Where `.ci/aws-peer` puts it: this binary is in `<target>/<profile>/deps`.
+    let binary = env::current_exe().map_err(|error| error.to_string())?;
+    let python = binary.ancestors().nth(3).map(|target| target.join("aws-peer/venv/bin/python"));
+    python.filter(|python| python.exists()).ok_or_else(|| "it is not installed".to_owned())
+}
+
+fn start(python: &PathBuf) -> Result<String, String> {
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let address = free.map_err(|error| error.to_string())?;
+    let home = env::temp_dir().join(format!("quadrille-aws-peer-{}", address.port()));
+    fs::create_dir_all(&home).map_err(|error| error.to_string())?;
+    // Nothing of the caller's environment, where credentials may be.
+    let child = Command::new(python)
+        .args(["-c", PROGRAM])
+        .env_clear()
+        .envs([("BIND_HOST", "127.0.0.1"), ("MINISTACK_HOST", "127.0.0.1"), ("LANG", "C.UTF-8")])
+        .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")])
+        .envs([("AWS_EC2_METADATA_DISABLED", "true"), ("LOG_LEVEL", "WARNING")])
+        .env("PATH", env::var_os("PATH").unwrap_or_default())
+        .env("GATEWAY_PORT", address.port().to_string())
+        .envs([("HOME", &home), ("TMPDIR", &home)])
+        .current_dir(&home)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(home.join("log")).map_err(|error| error.to_string())?)
+        .spawn()
+        .map_err(|error| format!("{}: {error}", python.display()))?;
+    await_ready(child, address).map_err(|error| {
+        let log = fs::read_to_string(home.join("log")).unwrap_or_default();
+        format!("{error}; its log:\n{log}")
+    })
+}
+
+fn await_ready(mut child: Child, address: SocketAddr) -> Result<String, String> {
+    let began = Instant::now();
+    loop {
+        if is_ready(address) {
+            // The pipe stays open, and with it the peer alive, until this process ends.
+            std::mem::forget(child);
+            return Ok(format!("http://{address}"));
+        }
+        if let Ok(Some(status)) = child.try_wait() {
+            return Err(format!("it ended at once: {status}"));
+        }
+        if began.elapsed() > START_TIME_MAX {
+            return Err(format!("it is not ready after {START_TIME_MAX:?}"));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn is_ready(address: SocketAddr) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let mut connection = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+        connection.set_read_timeout(Some(Duration::from_secs(5)))?;
+        connection
+            .write_all(b"GET /_ministack/ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
+/// The peer's address. Where there is none, the test is left out, aloud; or it fails, where `QUADRILLE_REQUIRE_PEER` is
+/// set, as `.ci/run` does.
+pub fn require(test: &str) -> Option<&'static str> {
+    match address() {
+        Ok(url) => Some(url),
+        Err(why) => {
+            let how = "run `.ci/aws-peer` once (python3, and PyPI within reach) and then the tests again";
+            let text = format!("LEFT OUT: {test}: no peer that stands in for AWS: {why}; {how}");
+            assert!(env::var_os("QUADRILLE_REQUIRE_PEER").is_none_or(|value| value.is_empty()), "{text}");
+            eprintln!("{text}");
+            None
+        }
+    }
+}
+
+/// The configuration of a client of `url`: the adapter's own, but for where it calls and as whom.
+pub async fn configuration(url: &str) -> SdkConfig {
+    aws::configuration()
+        .endpoint_url(url)
+        .region(Region::from_static("us-east-1"))
+        .credentials_provider(Credentials::new("test", "test", None, None, "tests"))
+        .load()
+        .await
+}
+
+/// Makes all that `model` names, under names that nothing else uses.
+pub async fn provision(model: &Model, config: &SdkConfig) -> Settings {
+    let tag = format!("t{:016x}", SystemRandom.next_u64());
+    let physical = |name: &str| format!("{tag}-{name}");
+    let mut settings = Settings::default();
+    for model in &model.tables {
+        create_table(config, &physical(&model.name)).await;
+        settings.tables.insert(model.name.clone(), physical(&model.name));
+    }
+    let sqs = aws_sdk_sqs::Client::new(config);
+    let mut arns = BTreeMap::new();
+    // Dead-letter queues first: the others name them.
+    let mut queues: Vec<&QueueModel> = model.queues.iter().collect();
+    queues.sort_by_key(|queue| queue.redrive.is_some());
+    for queue in queues {
+        let mut request = sqs
+            .create_queue()
+            .queue_name(physical(&queue.name))
+            .attributes(QueueAttributeName::VisibilityTimeout, queue.visibility_timeout.as_secs().to_string())
+            .attributes(QueueAttributeName::MessageRetentionPeriod, queue.retention.as_secs().to_string())
+            .attributes(QueueAttributeName::MaximumMessageSize, "1048576");
+        if let Some(redrive) = &queue.redrive {
+            let arn: &String = &arns[&redrive.dead_letter_queue];
+            let policy =
+                format!("{{\"deadLetterTargetArn\":\"{arn}\",\"maxReceiveCount\":{}}}", redrive.receives_max);
+            request = request.attributes(QueueAttributeName::RedrivePolicy, policy);
+        }
+        let url = request.send().await.unwrap().queue_url.unwrap();
+        let told = sqs.get_queue_attributes().queue_url(&url).attribute_names(QueueAttributeName::QueueArn);
+        let told = told.send().await.unwrap().attributes.unwrap();
+        arns.insert(queue.name.clone(), told[&QueueAttributeName::QueueArn].clone());
+        settings.queues.insert(queue.name.clone(), url);
+    }
+    for model in &model.buckets {
+        let s3 = aws_sdk_s3::config::Builder::from(config).force_path_style(true).build();
+        let s3 = aws_sdk_s3::Client::from_conf(s3);
+        s3.create_bucket().bucket(physical(&model.name)).send().await.unwrap();
+        settings.buckets.insert(model.name.clone(), physical(&model.name));
+    }
+    let sns = aws_sdk_sns::Client::new(config);
+    for topic in &model.topics {
+        let arn = sns.create_topic().name(physical(&topic.name)).send().await.unwrap().topic_arn.unwrap();
+        for step in model.steps.iter().filter(|step| step.topic.as_ref() == Some(&topic.name)) {
+            let subscription = sns.subscribe().topic_arn(&arn).protocol("sqs").endpoint(&arns[&step.queue]);
+            subscription.attributes("RawMessageDelivery", "true").send().await.unwrap();
+        }
+        settings.topics.insert(topic.name.clone(), arn);
+    }
+    settings
+}
+
+async fn create_table(config: &SdkConfig, name: &str) {
+    let text = |name: &str| {
+        let text = AttributeDefinition::builder().attribute_name(name);
+        text.attribute_type(ScalarAttributeType::S).build().unwrap()
+    };
+    let key = |name: &str, kind: KeyType| {
+        KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap()
+    };
+    let projection =
+        Projection::builder().projection_type(ProjectionType::Include).set_non_key_attributes(Some(
+            [table::VERSION, table::DOCUMENT, table::EXPIRES_AT, table::EXPIRES_AT_MILLIS]
+                .map(str::to_owned)
+                .to_vec(),
+        ));
+    let index = GlobalSecondaryIndex::builder()
+        .index_name(table::INDEX)
+        .key_schema(key(table::INDEX_PARTITION, KeyType::Hash))
+        .key_schema(key(table::INDEX_SORT, KeyType::Range))
+        .projection(projection.build())
+        .build()
+        .unwrap();
+    let created = aws_sdk_dynamodb::Client::new(config)
+        .create_table()
+        .table_name(name)
+        .billing_mode(BillingMode::PayPerRequest)
+        .attribute_definitions(text(table::KEY))
+        .attribute_definitions(text(table::INDEX_PARTITION))
+        .attribute_definitions(text(table::INDEX_SORT))
+        .key_schema(key(table::KEY, KeyType::Hash))
+        .global_secondary_indexes(index);
+    created.send().await.unwrap();
+}

@@ -1,0 +1,292 @@
+//! What goes over the wire: the layout of an item, how many calls are made, and what is refused before any call.
+
+use crate::{peer, proxy::Proxy};
+use aws_sdk_dynamodb::types::AttributeValue;
+use quadrille::{
+    Timestamp,
+    aws::{self, Settings, table},
+    choreography::{BucketModel, Model, QueueModel, TableModel, TopicModel},
+    port::{
+        Attributes, Clock as _, CommitError, IndexEntry, IndexQuery, Item, NewMessage, PortError, Ports,
+        SystemClock, Write,
+    },
+};
+use serde_json::value::RawValue;
+use std::{collections::HashMap, time::Duration};
+
+struct Scene {
+    proxy: Proxy,
+    ports: Ports,
+    settings: Settings,
+    dynamodb: aws_sdk_dynamodb::Client,
+}
+
+async fn scene(test: &str) -> Option<Scene> {
+    let url = peer::require(test)?;
+    let proxy = Proxy::start(url).await;
+    let queue = QueueModel {
+        name: "queue".to_owned(),
+        visibility_timeout: Duration::from_secs(60),
+        retention: Duration::from_secs(600),
+        redrive: None,
+    };
+    let model = Model {
+        tables: vec![TableModel { name: "table".to_owned(), kinds: vec!["thing".to_owned()] }],
+        queues: vec![queue],
+        buckets: vec![BucketModel { name: "bucket".to_owned() }],
+        topics: vec![TopicModel { name: "topic".to_owned() }],
+        ..Model::default()
+    };
+    let config = peer::configuration(url).await;
+    let settings = peer::provision(&model, &config).await;
+    let ports = aws::ports(&model, &settings, &peer::configuration(&proxy.url).await);
+    Some(Scene { proxy, ports, settings, dynamodb: aws_sdk_dynamodb::Client::new(&config) })
+}
+
+impl Scene {
+    async fn commit(&self, writes: Vec<Write>) -> Vec<Result<(), CommitError>> {
+        self.ports.table("table").unwrap().commit(writes).await
+    }
+
+    /// The item as the table has it.
+    async fn raw(&self, key: &str) -> HashMap<String, AttributeValue> {
+        let request = self.dynamodb.get_item().table_name(&self.settings.tables["table"]);
+        let found = request.key(table::KEY, AttributeValue::S(key.to_owned())).send().await.unwrap();
+        found.item.unwrap()
+    }
+}
+
+fn write(key: &str, version: u64) -> Write {
+    Write {
+        item: Item {
+            key: key.to_owned(),
+            version,
+            document: "{\"power\":1.50}".to_owned(),
+            expires_at: None,
+            index: None,
+        },
+        expected: version - 1,
+        now: SystemClock.now(),
+        outbox: Vec::new(),
+        index_changed: true,
+        expiry_changed: true,
+    }
+}
+
+fn text(text: &str) -> AttributeValue {
+    AttributeValue::S(text.to_owned())
+}
+
+fn number(number: i64) -> AttributeValue {
+    AttributeValue::N(number.to_string())
+}
+
+fn attributes<const N: usize>(attributes: [(&str, AttributeValue); N]) -> HashMap<String, AttributeValue> {
+    attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// An item by a commit of its own and by one of many is the same item.
+#[tokio::test]
+async fn an_item_has_just_the_attributes_that_it_needs() {
+    let Some(scene) = scene("an_item_has_just_the_attributes_that_it_needs").await else { return };
+    for many in [0, 3] {
+        let key = format!("thing/{many}");
+        let others = |version: u64| (0..many).map(move |at| write(&format!("thing/{many}-{at}"), version));
+        let mut first = write(&key, 1);
+        first.item.expires_at = Some(Timestamp::from_millis(1_800_000_000_001));
+        first.item.index = Some(IndexEntry { partition: "new".to_owned(), sort: "1".to_owned() });
+        first.outbox =
+            ["{\"a\":1.0}", "[2]"].map(|event| RawValue::from_string(event.to_owned()).unwrap()).to_vec();
+        let mut second = write(&key, 2);
+        second.item.expires_at = Some(Timestamp::from_millis(1_800_000_000_000));
+        let whole = attributes([
+            (table::KEY, text(&key)),
+            (table::VERSION, number(1)),
+            (table::DOCUMENT, text("{\"power\":1.50}")),
+            (table::EXPIRES_AT, number(1_800_000_001)),
+            (table::EXPIRES_AT_MILLIS, number(1_800_000_000_001)),
+            (table::INDEX_PARTITION, text("new")),
+            (table::INDEX_SORT, text("1")),
+            (table::OUTBOX, text("[{\"a\":1.0},[2]]")),
+            (table::RELAY, text("1")),
+        ]);
+        let bare = attributes([
+            (table::KEY, text(&key)),
+            (table::VERSION, number(2)),
+            (table::DOCUMENT, text("{\"power\":1.50}")),
+            (table::EXPIRES_AT, number(1_800_000_000)),
+        ]);
+        for (version, next, expected) in [(1, first, whole), (2, second, bare)] {
+            let answers = scene.commit(others(version).chain([next]).collect()).await;
+            assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+            assert_eq!(scene.raw(&key).await, expected, "with {many} others");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_relay_reads_a_commit_from_the_item() {
+    let Some(scene) = scene("the_relay_reads_a_commit_from_the_item").await else { return };
+    let mut emitting = write("thing/told", 1);
+    emitting.outbox = vec![RawValue::from_string("{\"id\":\"é \\\"😀\\\"\",\"n\":1.50}".to_owned()).unwrap()];
+    assert_eq!(scene.commit(vec![emitting.clone()]).await, [Ok(())]);
+    let image = scene.raw("thing/told").await;
+    let text = |name: &str| match image.get(name)? {
+        AttributeValue::S(text) | AttributeValue::N(text) => Some(text.as_str()),
+        _ => None,
+    };
+    let record = table::stream_record(7, text).unwrap();
+    assert_eq!((record.sequence, record.key.as_str(), record.version), (7, "thing/told", 1));
+    let events: Vec<&str> = record.outbox.iter().map(|event| event.get()).collect();
+    assert_eq!(events, [emitting.outbox[0].get()]);
+    let without = |lacking: &'static str| move |name: &str| if name == lacking { None } else { text(name) };
+    for name in [table::KEY, table::VERSION, table::OUTBOX] {
+        assert!(table::stream_record(7, without(name)).is_err_and(|error| !error.is_transient()), "{name}");
+    }
+}
+
+#[test]
+fn the_relays_filter_asks_for_what_only_a_commit_with_events_has() {
+    let filter: serde_json::Value = serde_json::from_str(table::RELAY_FILTER).unwrap();
+    assert_eq!(filter["dynamodb"]["NewImage"][table::RELAY]["S"], serde_json::json!(["1"]));
+}
+
+#[tokio::test]
+async fn many_are_few_calls() {
+    let Some(scene) = scene("many_are_few_calls").await else { return };
+    let writes =
+        |version: u64| (0..100).map(move |at| write(&format!("thing/many-{at:03}"), version)).collect();
+    let of = |name: &str, count: usize| vec![name.to_owned(); count];
+    for version in [1, 2] {
+        scene.proxy.meddle("", &[]);
+        assert_eq!(scene.commit(writes(version)).await, vec![Ok(()); 100]);
+        assert_eq!(scene.proxy.seen(), of("BatchExecuteStatement", 4));
+    }
+    scene.proxy.meddle("", &[]);
+    assert_eq!(scene.commit(vec![write("thing/many-000", 3)]).await, [Ok(())]);
+    assert_eq!(scene.proxy.seen(), of("PutItem", 1));
+
+    // All of them lost: one look tells about all whose items the answers do not.
+    scene.proxy.meddle("", &[]);
+    assert_eq!(scene.commit(writes(1)).await, vec![Err(CommitError::Conflict); 100]);
+    let seen = scene.proxy.seen();
+    assert!(seen.len() <= 8, "{seen:?}");
+
+    let keys: Vec<String> = (0..150).map(|at| format!("thing/many-{at:03}")).collect();
+    scene.proxy.meddle("", &[]);
+    let found = scene.ports.table("table").unwrap().get(&keys).await.unwrap();
+    assert_eq!(found.iter().flatten().count(), 100);
+    assert_eq!(scene.proxy.seen(), of("BatchGetItem", 2));
+
+    let messages =
+        |count: usize| (0..count).map(|at| NewMessage { body: at.to_string(), ..NewMessage::default() });
+    scene.proxy.meddle("", &[]);
+    let sent = scene.ports.queue("queue").unwrap().send(messages(95).collect()).await;
+    assert!(sent.iter().all(Result::is_ok), "{sent:?}");
+    assert_eq!(scene.proxy.seen(), of("SendMessageBatch", 10));
+    scene.proxy.meddle("", &[]);
+    let published = scene.ports.topic("topic").unwrap().publish(messages(25).collect()).await;
+    assert!(published.iter().all(Result::is_ok), "{published:?}");
+    assert_eq!(scene.proxy.seen().len(), 3);
+}
+
+/// Asserts that an answer is a permanent error that says `what`.
+#[track_caller]
+fn assert_refused<T: std::fmt::Debug>(answer: &Result<T, PortError>, what: &str) {
+    let told = answer.as_ref().err().filter(|error| !error.is_transient()).map(ToString::to_string);
+    assert!(told.as_ref().is_some_and(|told| told.contains(what)), "{answer:?} does not say {what:?}");
+}
+
+#[tokio::test]
+async fn what_the_services_would_refuse_costs_no_call() {
+    let Some(scene) = scene("what_the_services_would_refuse_costs_no_call").await else { return };
+    let named = |names: &[String]| -> Attributes {
+        names.iter().map(|name| (name.clone(), "value".to_owned())).collect()
+    };
+    let message = |body: &str, names: &[String]| NewMessage {
+        body: body.to_owned(),
+        attributes: named(names),
+        delay: Duration::ZERO,
+    };
+    let eleven: Vec<String> = (0..11).map(|at| format!("name-{at:02}")).collect();
+    let name = |name: &str| vec![name.to_owned()];
+    let cases = [
+        (message("", &[]), "an empty body"),
+        (message("a \u{0} b", &[]), "'\\0'"),
+        (message("\u{ffff}", &[]), "'\\u{ffff}'"),
+        (message("x", &eleven), "name-10"),
+        (message("x", &name("")), "\"\""),
+        (message("x", &name("a b")), "\"a b\""),
+        (message("x", &name("AWS.x")), "\"AWS.x\""),
+        (message("x", &name(".x")), "\".x\""),
+        (message("x", &["x".repeat(257)]), "xxx"),
+    ];
+    let (messages, said): (Vec<NewMessage>, Vec<&str>) = cases.into_iter().unzip();
+    scene.proxy.meddle("", &[]);
+    let sent = scene.ports.queue("queue").unwrap().send(messages.clone()).await;
+    let published = scene.ports.topic("topic").unwrap().publish(messages).await;
+    for (answers, what) in [(sent, "sent"), (published, "published")] {
+        assert_eq!(answers.len(), said.len(), "{what}");
+        answers.iter().zip(&said).for_each(|(answer, said)| assert_refused(answer, said));
+    }
+    let bucket = scene.ports.bucket("bucket").unwrap();
+    for key in ["..", "../x", "a/../../x", "/../x", "a/./../..//"] {
+        assert_refused(&bucket.put_if_absent(key, Vec::new()).await, "climb");
+        assert_refused(&bucket.get(key).await, "climb");
+    }
+    for key in [" ", "\n"] {
+        assert_refused(&bucket.put_if_absent(key, Vec::new()).await, "white space");
+    }
+    assert_refused(&bucket.list("", None, 0).await, "0 keys");
+    let table = scene.ports.table("table").unwrap();
+    let query = |partition: &str, after: Option<&str>, before: Option<&str>, limit: usize| IndexQuery {
+        partition: partition.to_owned(),
+        after: after.map(str::to_owned),
+        before: before.map(str::to_owned),
+        limit,
+    };
+    assert_refused(&table.query(&query("open", None, None, 1_001)).await, "1001 items");
+    assert_refused(&table.scan(None, 0).await, "0 items");
+    // Nothing can be there.
+    for query in
+        [query("", None, None, 1), query("open", None, Some(""), 1), query("open", Some("b"), Some("a"), 1)]
+    {
+        assert_eq!(table.query(&query).await.unwrap().items, []);
+    }
+    let mut unsorted = write("thing/unsorted", 1);
+    unsorted.item.index = Some(IndexEntry { partition: "open".to_owned(), sort: "x".repeat(1_025) });
+    match &scene.commit(vec![unsorted]).await[..] {
+        [Err(CommitError::Port(error))] => assert_refused(&Err::<(), _>(error.clone()), "1,024 bytes"),
+        other => assert_eq!(other.len(), 0, "{other:?}"),
+    }
+    assert_eq!(table.get(&[String::new(), "x".repeat(2_049)]).await, Ok(vec![None, None]));
+    assert_eq!(scene.proxy.seen(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_dead_letters_reason_is_never_in_its_way() {
+    let Some(scene) = scene("a_dead_letters_reason_is_never_in_its_way").await else { return };
+    let queue = scene.ports.queue("queue").unwrap();
+    let attributes = [("reason", "malformed"), ("detail", "a \u{0} b \u{ffff}"), ("handler", "")];
+    let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let letter = NewMessage { body: "x".to_owned(), attributes: attributes.into(), delay: Duration::ZERO };
+    assert_eq!(queue.send(vec![letter]).await, [Ok(())]);
+    let received = queue.receive(1, Duration::from_secs(5), None).await.unwrap();
+    let expected = [("reason", "malformed"), ("detail", "a \u{fffd} b \u{fffd}")];
+    let expected: Attributes = expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    assert_eq!(received[0].attributes, expected);
+}
+
+/// SQS counts whole seconds: nothing is seen before its time.
+#[tokio::test]
+async fn a_fraction_of_a_second_is_rounded_up() {
+    let Some(scene) = scene("a_fraction_of_a_second_is_rounded_up").await else { return };
+    let queue = scene.ports.queue("queue").unwrap();
+    let began = SystemClock.now();
+    let delay = Duration::from_millis(1_001);
+    let delayed = NewMessage { body: "x".to_owned(), delay, ..NewMessage::default() };
+    assert_eq!(queue.send(vec![delayed]).await, [Ok(())]);
+    let received = queue.receive(1, Duration::from_secs(10), Some(Duration::from_millis(1))).await.unwrap();
+    assert_eq!(received.len(), 1);
+    assert!(SystemClock.now().since(began) >= delay);
+}
