@@ -386,7 +386,8 @@ impl Pipeline {
             }),
             carried: Carried::default(),
         };
-        let call = self.call(&route.step, Arc::new(about));
+        let about = Arc::new(about);
+        let call = self.call(&route.step, Arc::clone(&about));
         let clock = &self.ports.clock;
         let answered = tokio::select! {
             biased;
@@ -395,11 +396,17 @@ impl Pipeline {
                 Err(Failure::transient("timeout", format_args!("no answer within {:?}", route.timeout)))
             }
         };
+        let correlation_id = about.correlation_id.as_deref().unwrap_or_default();
+        let trace = about.traceparent.as_deref().and_then(trace_id).unwrap_or_default();
         let failure = match answered {
-            Ok(response) => return Some(response),
+            Ok(response) => {
+                let status = response.status;
+                tracing::debug!(step = %route.step, status, correlation_id, trace_id = trace, "answered");
+                return Some(response);
+            }
             Err(failure) => failure,
         };
-        tracing::warn!(step = %route.step, %failure, "a request failed");
+        tracing::warn!(step = %route.step, %failure, correlation_id, trace_id = trace, "a request failed");
         let status = if failure.is_permanent() { 500 } else { 503 };
         Some(
             Problem::new(
@@ -485,7 +492,7 @@ impl Pipeline {
             verdicts[at] = self.verdict(step, messages[at].receive_count, failure);
         }
         for ((work, verdict), note) in works.iter().zip(&verdicts).zip(notes) {
-            log(step, work, verdict);
+            log(step, work, verdict, self.invocation.traceparent.as_deref());
             self.observed(step, work, verdict, note);
         }
         Ok(verdicts)
@@ -890,10 +897,12 @@ fn has_shape(path: &str, route: &str) -> bool {
     }
 }
 
-fn log(step: &StepModel, work: &Work<'_>, verdict: &Verdict) {
+fn log(step: &StepModel, work: &Work<'_>, verdict: &Verdict, traceparent: Option<&str>) {
+    let millis = |time: &Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let envelope = work.envelope.as_ref();
     let correlation_id = envelope.and_then(|envelope| envelope.correlationid.as_deref()).unwrap_or_default();
-    let trace = envelope.and_then(|envelope| trace_id(envelope.traceparent.as_deref()?)).unwrap_or_default();
+    let trace = envelope.and_then(|envelope| trace_id(envelope.traceparent.as_deref()?));
+    let trace = trace.or_else(|| trace_id(traceparent?)).unwrap_or_default();
     let event = envelope.map(|envelope| envelope.id.as_str()).unwrap_or_default();
     let (step, attempt) = (step.name.as_str(), work.message.receive_count);
     match verdict {
@@ -907,12 +916,12 @@ fn log(step: &StepModel, work: &Work<'_>, verdict: &Verdict) {
                 attempt,
                 correlation_id,
                 trace_id = trace,
-                left_ms = left.as_millis(),
+                left_ms = millis(left),
                 "not yet"
             );
         }
         Verdict::Retry(after, failure) => {
-            tracing::warn!(step, event, attempt, correlation_id, trace_id = trace, after_ms = after.as_millis(), %failure, "retry");
+            tracing::warn!(step, event, attempt, correlation_id, trace_id = trace, after_ms = millis(after), %failure, "retry");
         }
         Verdict::DeadLetter(failure) => {
             tracing::warn!(step, event, attempt, correlation_id, trace_id = trace, %failure, "dead-lettered");

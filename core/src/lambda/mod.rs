@@ -251,7 +251,7 @@ impl Runtime {
         });
         let answered = async {
             let answered = self.answer(&pipeline, payload.get(), deadlines).await;
-            let took_ms = clock.now().since(began).as_millis();
+            let took_ms = u64::try_from(clock.now().since(began).as_millis()).unwrap_or(u64::MAX);
             match &answered {
                 Ok(answer) => tracing::info!(took_ms, failed = answer.failed(), "invoked"),
                 Err(failure) => tracing::error!(took_ms, %failure, "the invocation failed"),

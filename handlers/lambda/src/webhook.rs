@@ -33,7 +33,7 @@ pub enum WebhookError {
 
 /// Posts to the webhook whose URL the secret holds.
 pub async fn notifier(webhook: &Webhook) -> Result<WebhookNotifier, WebhookError> {
-    let configuration = aws::configuration().await;
+    let configuration = aws::configuration().load().await;
     let Webhook::Secret(name) = webhook;
     let client = aws_sdk_secretsmanager::Client::new(&configuration);
     let secret = client.get_secret_value().secret_id(name).send().await.map_err(|error| {

@@ -40,6 +40,8 @@ pub struct State {
     pub secrets: BTreeMap<String, String>,
     /// The operations asked for, in order.
     pub calls: Vec<String>,
+    /// Queues refuse messages that hold one of these texts, each alone, for as long as it stands here.
+    pub refused: Vec<String>,
     faults: BTreeMap<String, VecDeque<Fault>>,
 }
 
@@ -68,6 +70,13 @@ impl Aws {
     /// The next calls of `operation` go wrong so, one after the other.
     pub fn fail(&self, operation: &str, faults: &[Fault]) {
         self.state().faults.entry(operation.to_owned()).or_default().extend(faults);
+    }
+
+    /// From now on nothing goes wrong.
+    pub fn recover(&self) {
+        let mut state = self.state();
+        state.faults.clear();
+        state.refused.clear();
     }
 
     /// The variables of a function that needs everything and finds it here.
@@ -233,11 +242,18 @@ impl State {
                 let url = input["QueueUrl"].as_str().unwrap();
                 let entries = input["Entries"].as_array().unwrap();
                 assert!(entries.len() <= 10);
-                self.sent.extend(entries.iter().map(|entry| (url.to_owned(), entry.clone())));
-                let sent = entries
-                    .iter()
-                    .map(|entry| json!({"Id": entry["Id"], "MessageId": "m", "MD5OfMessageBody": "0"}));
-                Ok(json!({"Successful": sent.collect::<Vec<_>>(), "Failed": []}))
+                let (mut successful, mut failed) = (Vec::new(), Vec::new());
+                for entry in entries {
+                    let body = entry["MessageBody"].as_str().unwrap();
+                    if self.refused.iter().any(|text| body.contains(text)) {
+                        failed
+                            .push(json!({"Id": entry["Id"], "Code": "InternalError", "SenderFault": false}));
+                        continue;
+                    }
+                    self.sent.push((url.to_owned(), entry.clone()));
+                    successful.push(json!({"Id": entry["Id"], "MessageId": "m", "MD5OfMessageBody": "0"}));
+                }
+                Ok(json!({"Successful": successful, "Failed": failed}))
             }
             "ChangeMessageVisibilityBatch" => {
                 let entries = input["Entries"].as_array().unwrap();

@@ -64,6 +64,7 @@ async fn metrics_are_one_line_an_invocation_with_their_units() {
         .unwrap();
     let line = storing.line("metrics", |line| line.get("_aws").is_some()).await;
     assert_eq!((&line["DeadLettered"], &line["Retried"], line.get("Handled")), (&json!(1), &json!(1), None));
+    aws.recover();
     storing.invoke(&batch(&[("m-2", decided("b", "accepted"))])).await.unwrap();
     let line = storing.line("stored", |line| line["OrdersStored"] == 1).await;
     assert!(line["ReceivedToStored"][0].as_f64().unwrap() >= 0.0, "{line}");

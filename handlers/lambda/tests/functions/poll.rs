@@ -20,7 +20,6 @@ async fn a_run_goes_round_by_round_to_its_end() {
     take(&aws, &["a", "b"]).await;
     let mut variables = aws.variables();
     variables.insert("QUADRILLE_NOT_READY".into(), "2".into());
-    variables.insert("QUADRILLE_DEADLINE".into(), "336h".into());
     let mut function = Function::start("poll_auction", &variables).await;
     // The relay's part is played here: each round is told as its commit before said.
     for number in 0..10 {

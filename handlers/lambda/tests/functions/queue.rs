@@ -93,7 +93,7 @@ async fn of_a_batch_only_what_is_to_come_again_is_reported_failed() {
         ("correlation-id", "flow-b"),
         ("subject", "b"),
         ("attempts", "1"),
-        ("first-seen", "2018-12-17T21:24:09.183Z"),
+        ("first-seen", "2018-12-17T21:37:29.183Z"),
     ] {
         assert_eq!(attribute(rejected, name), value, "{name}");
     }
