@@ -6,6 +6,7 @@ use crate::server::{Answer, Server, response};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use hyper::Request;
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -313,7 +314,7 @@ impl State {
     }
 
     fn s3(&mut self, operation: &str, request: &Request<Bytes>) -> Answer {
-        let path = request.uri().path().to_owned();
+        let path = percent_decode_str(request.uri().path()).decode_utf8().unwrap().into_owned();
         match operation {
             "PutObject" if self.objects.contains_key(&path) => {
                 let body = "<Error><Code>PreconditionFailed</Code><Message>There is one</Message></Error>";

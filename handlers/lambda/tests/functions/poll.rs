@@ -27,7 +27,8 @@ async fn a_run_goes_round_by_round_to_its_end() {
         // The test's clock is not the run's: a kickoff of just now keeps the run inside its budget.
         let body = &mut event["Records"][0]["body"];
         *body = json!(body.as_str().unwrap().replace("2026-11-20T09:16:00.000Z", &now()));
-        assert_eq!(function.invoke(&event).await.unwrap(), json!({"batchItemFailures": []}));
+        let answer = function.invoke(&event).await.unwrap();
+        assert_eq!(answer, json!({"batchItemFailures": []}), "{number}: {:#?}", function.lines());
         let run = document(&aws, &format!("run/{RUN}"));
         if run["state"]["phase"] == "ended" {
             break;
