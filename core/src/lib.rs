@@ -108,11 +108,14 @@
 //!
 //! - `local`: the embedded, durable engine: tables and queues in SQLite, buckets as files, all in one folder, with an
 //!   HTTP server and alarms. `examples/first.rs` runs the tea shop on it.
+//! - `aws`: the adapters of AWS: DynamoDB, SQS, S3 and SNS.
+//! - `lambda`: the runtime of Lambda functions over the adapters of AWS (feature `aws`): a function is a step, a route or the
+//!   relay of a choreography.
 //! - `conformance`: the suite that an adapter of the [`port`]s has to pass, for adapters of your own.
 //!
 //! # What is not supported
 //!
-//! - AWS itself, as yet: there is no adapter for it, no Lambda runtime and no derived infrastructure.
+//! - Derived infrastructure, as yet: what the functions run on has to be made by hand.
 //! - A transaction over several entities. A commit is of one; a handler that commits several may be seen between them.
 //! - Delivery exactly once, and order between messages. A message may come again at any time, also long after it was
 //!   handled; the handler finds in the entity that there is nothing left to do.

@@ -69,6 +69,9 @@ pub const RELAYED: Metric = Metric::count("Relayed");
 /// Stream records and events that can't be read and were passed over: worth an alarm at 1.
 pub const UNREADABLE: Metric = Metric::count("Unreadable");
 
+/// All that the library measures by itself.
+pub const ALL: [Metric; 6] = [HANDLED, DELAYED, RETRIED, DEAD_LETTERED, RELAYED, UNREADABLE];
+
 /// The values of one metric.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measured {

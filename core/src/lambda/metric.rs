@@ -15,7 +15,10 @@ const VALUES_MAX: usize = 100;
 /// Of what the metrics are.
 pub(super) struct About<'a> {
     pub(super) choreography: &'a str,
+    /// Its name in the account.
     pub(super) function: &'a str,
+    /// Its name in the choreography.
+    pub(super) step: &'a str,
     pub(super) request_id: &'a str,
     pub(super) is_cold: bool,
     pub(super) at: Timestamp,
@@ -51,6 +54,7 @@ pub(super) fn lines(about: &About<'_>, measured: &[Measured]) -> String {
         line.insert("_aws".to_owned(), metadata);
         line.insert("choreography".to_owned(), about.choreography.into());
         line.insert("function".to_owned(), about.function.into());
+        line.insert("step".to_owned(), about.step.into());
         line.insert("request_id".to_owned(), about.request_id.into());
         line.insert("cold_start".to_owned(), about.is_cold.into());
         lines.push_str(&Value::Object(line).to_string());
@@ -79,7 +83,8 @@ mod tests {
     fn a_line_is_exactly_this() {
         let about = About {
             choreography: "auction",
-            function: "store_result",
+            function: "prod-auction-store_result",
+            step: "store_result",
             request_id: "r-1",
             is_cold: true,
             at: Timestamp::from_millis(1_500),
@@ -93,7 +98,7 @@ mod tests {
             json!({
                 "_aws": {"Timestamp": 1_500, "CloudWatchMetrics": [{"Namespace": "Quadrille",
                     "Dimensions": [["choreography", "function"]], "Metrics": metrics}]},
-                "choreography": "auction", "function": "store_result", "request_id": "r-1", "cold_start": true
+                "choreography": "auction", "function": "prod-auction-store_result", "step": "store_result", "request_id": "r-1", "cold_start": true
             })
         };
         let mut first = expected(json!([metric("Taken", "Count"), metric("Took", "Milliseconds")]));

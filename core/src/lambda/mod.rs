@@ -259,7 +259,7 @@ impl Runtime {
             answered
         };
         let answered = answered.instrument(span).await;
-        self.write_metrics(&meter, &context.request_id, is_cold);
+        self.write_metrics(&meter, &context, is_cold);
         answered.map_err(|failure| Diagnostic {
             error_type: failure.reason().to_owned(),
             error_message: failure.to_string(),
@@ -300,15 +300,16 @@ impl Runtime {
         }
     }
 
-    fn write_metrics(&self, meter: &Meter, request_id: &str, is_cold: bool) {
+    fn write_metrics(&self, meter: &Meter, context: &lambda_runtime::Context, is_cold: bool) {
         let measured = meter.take();
         if measured.is_empty() {
             return;
         }
         let about = metric::About {
             choreography: &self.pipeline.choreography().model().name,
-            function: self.function.name(),
-            request_id,
+            function: &context.env_config.function_name,
+            step: self.function.name(),
+            request_id: &context.request_id,
             is_cold,
             at: self.ports().clock.now(),
         };

@@ -73,7 +73,7 @@ impl Function {
         let waiting = Arc::new(AsyncMutex::new(waiting));
         let api = Server::start(move |request: Request<Bytes>| {
             let (waiting, say) = (Arc::clone(&waiting), say.clone());
-            async move { Some(answer(request, &waiting, &say).await?) }
+            async move { answer(request, &waiting, &say).await }
         })
         .await;
         let mut child = Command::new(binary(name))

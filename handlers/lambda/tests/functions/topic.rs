@@ -17,9 +17,9 @@ use std::{
 type Told = Arc<Mutex<Vec<(String, Value)>>>;
 
 /// A webhook that answers with these statuses in turn, and then with 200.
-async fn webhook(statuses: &[u16]) -> (Server, Told) {
+async fn webhook(statuses: Vec<u16>) -> (Server, Told) {
     let told = Told::default();
-    let (kept, statuses) = (Arc::clone(&told), Mutex::new(statuses.to_vec().into_iter()));
+    let (kept, statuses) = (Arc::clone(&told), Mutex::new(statuses.into_iter()));
     let server = Server::start(move |request| {
         let status = statuses.lock().unwrap().next().unwrap_or(200);
         let body = serde_json::from_slice(request.body()).unwrap();
@@ -47,7 +47,7 @@ fn topic(message: &Value) -> Value {
 
 #[tokio::test]
 async fn an_alarm_of_cloudwatch_reaches_the_webhook() {
-    let (aws, (server, told)) = (Aws::start().await, webhook(&[]).await);
+    let (aws, (server, told)) = (Aws::start().await, webhook(Vec::new()).await);
     let mut function = notify(&aws, &server).await;
     assert_eq!(function.invoke(&topic(&fixture("alarm"))).await.unwrap(), json!(null));
     let told_now = told.lock().unwrap().clone();
@@ -70,7 +70,7 @@ async fn an_alarm_of_cloudwatch_reaches_the_webhook() {
 
 #[tokio::test]
 async fn an_alert_of_our_own_comes_by_the_topic_and_by_a_queue() {
-    let (aws, (server, told)) = (Aws::start().await, webhook(&[]).await);
+    let (aws, (server, told)) = (Aws::start().await, webhook(Vec::new()).await);
     let mut function = notify(&aws, &server).await;
     let alert = envelope(
         "quadrille.alert",
@@ -106,7 +106,7 @@ async fn an_alert_of_our_own_comes_by_the_topic_and_by_a_queue() {
 
 #[tokio::test]
 async fn a_webhook_that_is_down_fails_the_invocation_and_one_that_refuses_makes_a_dead_letter() {
-    let (aws, (server, told)) = (Aws::start().await, webhook(&[503, 404]).await);
+    let (aws, (server, told)) = (Aws::start().await, webhook(vec![503, 404]).await);
     let mut function = notify(&aws, &server).await;
     let error = function.invoke(&topic(&fixture("alarm"))).await.unwrap_err();
     assert_eq!(error["errorType"], "webhook_error", "{error}");
@@ -120,7 +120,7 @@ async fn a_webhook_that_is_down_fails_the_invocation_and_one_that_refuses_makes_
 
 #[tokio::test]
 async fn what_is_no_alarm_is_a_dead_letter() {
-    let (aws, (server, told)) = (Aws::start().await, webhook(&[]).await);
+    let (aws, (server, told)) = (Aws::start().await, webhook(Vec::new()).await);
     let mut function = notify(&aws, &server).await;
     assert_eq!(function.invoke(&fixture("topic")).await.unwrap(), json!(null));
     let dead = aws.sent_to("notify-dlq");
