@@ -108,7 +108,7 @@
 //!
 //! - `local`: the embedded, durable engine: tables and queues in SQLite, buckets as files, all in one folder, with an
 //!   HTTP server and alarms. `examples/first.rs` runs the tea shop on it.
-//! - `aws`: the adapters of AWS: DynamoDB, SQS, S3 and SNS.
+//! - `aws`: the adapters of DynamoDB, SQS, S3 and SNS. Its SDK needs Rust 1.94.1.
 //! - `lambda`: the runtime of Lambda functions over the adapters of AWS (feature `aws`): a function is a step, a route or the
 //!   relay of a choreography.
 //! - `conformance`: the suite that an adapter of the [`port`]s has to pass, for adapters of your own.
