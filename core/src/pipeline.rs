@@ -474,8 +474,9 @@ impl Pipeline {
             batch.works.push(Work { message, envelope });
         }
         while !tasks.is_empty() {
-            if self.ports.clock.now() >= batch.end {
-                // Begun now, a handler could not end in time.
+            // Past the step's own timeout, what needs no time is still done; past the invocation's deadline, its caller has
+            // to answer.
+            if self.invocation.deadline.is_some_and(|deadline| self.ports.clock.now() >= deadline) {
                 let detail = "not begun in time: what came before it took all of it";
                 let failure = Failure::transient("timeout", detail);
                 batch.failed.extend(tasks.drain(..).map(|task| (task.at, failure.clone())));
