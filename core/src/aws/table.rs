@@ -330,8 +330,13 @@ impl DynamoTable {
             let left_now = left.map_err(|error| self.permanent(error))?;
             let request = self.client.batch_get_item().request_items(&self.table, left_now);
             let answer = request.send().await.map_err(|error| fault(&self.name, &error))?;
-            for items in answer.responses.into_iter().flatten() {
-                found.extend(items.1);
+            let before = found.len();
+            for (_, items) in answer.responses.into_iter().flatten() {
+                found.extend(items);
+            }
+            // An answer ends at 16 MB: what it leaves for the next one is no failed attempt.
+            if found.len() > before {
+                attempt = 1;
             }
             let unprocessed = answer.unprocessed_keys.into_iter().flatten().map(|(_, keys)| keys).next();
             let Some(keys) = unprocessed.filter(|keys| !keys.keys().is_empty()) else {
