@@ -24,6 +24,16 @@
 //! not there): a message that meets it comes again, and goes to the dead-letter queue only after its last attempt. A call
 //! that the service calls wrong itself is a permanent one.
 
+//!
+//! # Permissions
+//!
+//! - Table: `dynamodb:GetItem`, `BatchGetItem`, `PutItem`, `PartiQLInsert`, `PartiQLUpdate`, and `Query` on its index; for an
+//!   operator `Scan` as well.
+//! - Queue: `sqs:SendMessage`, `ChangeMessageVisibility`, `DeleteMessage`; for an operator `ReceiveMessage` and
+//!   `GetQueueAttributes` as well. What Lambda needs to read a queue or a stream comes on top.
+//! - Bucket: `s3:PutObject`, `s3:GetObject` and `s3:ListBucket`.
+//! - Topic: `sns:Publish`.
+
 mod batch;
 mod bucket;
 mod fault;

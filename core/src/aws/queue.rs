@@ -30,7 +30,8 @@ use std::{collections::HashMap, time::Duration};
 /// Longest wait of one receive (SQS); longer ones are several.
 const WAIT_MAX: Duration = Duration::from_secs(20);
 
-/// What SQS says of a receipt whose message is somebody else's by now, or gone.
+/// What SQS says of a receipt whose message is somebody else's by now, or gone; and of one whose message would be hidden for
+/// more than 12 h in all, which then comes when its present timeout is over.
 const VOID_RECEIPT: &[&str] = &["ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue"];
 
 /// A queue.
