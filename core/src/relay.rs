@@ -4,7 +4,7 @@ use crate::{
     Failure, Timestamp,
     choreography::{Destination, Model},
     dead_letter::{DeadLetter, Told},
-    event::Envelope,
+    event::{Envelope, trace_id},
     limits::QUEUE_DELAY_MAX,
     metrics::{self, Meter},
     port::{Attributes, Message, NewMessage, PortError, Ports, Receipt, StreamRecord},
@@ -62,6 +62,7 @@ pub(crate) async fn forward(
                     Destination::Queue(_) => first_hop(head.notbefore, now),
                     Destination::Topic(_) => Duration::ZERO,
                 };
+                let event = sendable(event);
                 by_destination.entry(*destination).or_default().push(Sending { at, event, delay });
             }
         }
@@ -76,7 +77,7 @@ pub(crate) async fn forward(
             };
             let failure = Failure::from(error);
             let given_up = failure.is_permanent()
-                && give_up(model, ports, destination, sending.event, &failure, now).await;
+                && give_up(model, ports, destination, &sending.event, &failure, now).await;
             if !given_up && first_failed.as_ref().is_none_or(|(first, _)| sending.at < *first) {
                 first_failed = Some((sending.at, failure));
             }
@@ -89,13 +90,23 @@ pub(crate) async fn forward(
 struct Sending<'a> {
     /// The place of its record.
     at: usize,
-    event: &'a str,
+    event: Cow<'a, str>,
     delay: Duration,
+}
+
+/// The event as every queue and topic takes it. SQS and SNS refuse U+FFFE and U+FFFF; in JSON these can only stand inside
+/// a string, where an escape says the same. Other characters that they refuse JSON has as escapes already.
+fn sendable(event: &str) -> Cow<'_, str> {
+    if event.contains(['\u{fffe}', '\u{ffff}']) {
+        event.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff").into()
+    } else {
+        event.into()
+    }
 }
 
 impl Sending<'_> {
     fn message(&self) -> NewMessage {
-        NewMessage { body: self.event.to_owned(), delay: self.delay, ..NewMessage::default() }
+        NewMessage { body: self.event.clone().into_owned(), delay: self.delay, ..NewMessage::default() }
     }
 }
 
@@ -153,7 +164,9 @@ async fn give_up(
             Some(Ok(queue)) => queue.send(vec![letter]).await.into_iter().all(|sent| sent.is_ok()),
             _ => false,
         };
-        tracing::error!(queue = %step.queue, %failure, dead_lettered = sent, "an event was refused for good");
+        let correlation_id = told.correlation_id.unwrap_or_default();
+        let trace = envelope.as_ref().and_then(|envelope| trace_id(envelope.traceparent.as_deref()?));
+        tracing::error!(queue = %step.queue, correlation_id, trace_id = trace.unwrap_or_default(), %failure, dead_lettered = sent, "an event was refused for good");
         all &= sent;
     }
     all
