@@ -786,12 +786,10 @@ impl Pipeline {
             Err(error) => vec![Err(error); places.len()],
         };
         for (at, sent) in places.into_iter().zip(sent) {
-            if let Err(error) = sent {
-                let message = messages.get(at);
-                let envelope = message.and_then(|message| Envelope::parse(&message.body).ok());
+            if let (Err(error), Some(message)) = (sent, messages.get(at)) {
+                let envelope = Envelope::parse(&message.body).ok();
                 let (correlation_id, trace) = known_by(envelope.as_ref());
-                let id = message.map(|message| message.id.as_str()).unwrap_or_default();
-                tracing::error!(queue, id, correlation_id, trace_id = trace, %error, "a message could not be sent on; it stays where it is");
+                tracing::error!(queue, id = %message.id, correlation_id, trace_id = trace, %error, "a message could not be sent on; it stays where it is");
                 kept.push(at);
             }
         }
@@ -890,13 +888,6 @@ fn matched(pattern: &str, path: &str) -> Option<BTreeMap<String, String>> {
     }
 }
 
-/// Correlation id and trace id, as log lines tell them.
-fn known_by(envelope: Option<&Envelope<Box<RawValue>>>) -> (&str, &str) {
-    let correlation_id = envelope.and_then(|envelope| envelope.correlationid.as_deref()).unwrap_or_default();
-    let trace = envelope.and_then(|envelope| trace_id(envelope.traceparent.as_deref()?)).unwrap_or_default();
-    (correlation_id, trace)
-}
-
 /// Whether a path has the segments of a route's, whatever its parameters are.
 fn has_shape(path: &str, route: &str) -> bool {
     let (mut parts, mut wanted) = (path.split('/'), route.split('/'));
@@ -909,12 +900,18 @@ fn has_shape(path: &str, route: &str) -> bool {
     }
 }
 
+/// Correlation id and trace id, as log lines tell them.
+fn known_by(envelope: Option<&Envelope<Box<RawValue>>>) -> (&str, &str) {
+    let correlation_id = envelope.and_then(|envelope| envelope.correlationid.as_deref()).unwrap_or_default();
+    let trace = envelope.and_then(|envelope| trace_id(envelope.traceparent.as_deref()?)).unwrap_or_default();
+    (correlation_id, trace)
+}
+
 fn log(step: &StepModel, work: &Work<'_>, verdict: &Verdict, traceparent: Option<&str>) {
     let millis = |time: &Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let envelope = work.envelope.as_ref();
     let (correlation_id, trace) = known_by(envelope);
-    let trace =
-        Some(trace).filter(|trace| !trace.is_empty()).or_else(|| trace_id(traceparent?)).unwrap_or_default();
+    let trace = if trace.is_empty() { traceparent.and_then(trace_id).unwrap_or_default() } else { trace };
     let event = envelope.map(|envelope| envelope.id.as_str()).unwrap_or_default();
     let (step, attempt) = (step.name.as_str(), work.message.receive_count);
     match verdict {

@@ -40,8 +40,6 @@ pub(super) struct LocalQueue {
     retention: Duration,
     /// Wakes receivers: something was sent, or made visible.
     visible: Notify,
-    /// Counts changes, for who watches the queue.
-    changes: watch::Sender<u64>,
 }
 
 /// What a queue needs of the database before the store's thread starts, and what its thread needs of the queue.
@@ -51,6 +49,8 @@ pub(super) struct QueueFile {
     sequence: Sequence,
     rollbacks: Rollbacks,
     state: Mutex<State>,
+    /// Counts changes, for who watches the queue. Told on the store's thread: whoever sees a change there was told of it.
+    changes: watch::Sender<u64>,
 }
 
 struct Statements {
@@ -179,7 +179,18 @@ impl QueueFile {
         let sequence = Sequence::open(connection, rollbacks, format!("message/{name}"))?;
         let total = counted(connection, &statements)?;
         let state = Mutex::new(State { total, suspects, ..State::default() });
-        Ok(Self { name: name.to_owned(), statements, sequence, rollbacks: rollbacks.clone(), state })
+        Ok(Self {
+            name: name.to_owned(),
+            statements,
+            sequence,
+            rollbacks: rollbacks.clone(),
+            state,
+            changes: watch::Sender::new(0),
+        })
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -227,6 +238,8 @@ impl QueueFile {
         let mut state = self.state_of(connection)?;
         send.execute((id, due, 0, sent_at.as_millis(), attributes, body))?;
         state.total += 1;
+        drop(state);
+        self.changed();
         Ok(())
     }
 }
@@ -286,17 +299,12 @@ impl LocalQueue {
             visibility: model.visibility_timeout,
             retention: model.retention,
             visible: Notify::new(),
-            changes: watch::Sender::new(0),
         }
     }
 
     /// Tells of every change of what the queue holds.
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
-    }
-
-    fn changed(&self) {
-        self.changes.send_modify(|count| *count += 1);
+        self.file.changes.subscribe()
     }
 
     /// What sending needs on the store's thread, for one who sends inside a transaction of its own; then call
@@ -307,7 +315,6 @@ impl LocalQueue {
 
     pub(super) fn sent(&self) {
         self.visible.notify_waiters();
-        self.changed();
     }
 
     /// Messages that are older than the retention, from the oldest on, at most `max`, are deleted; answers how many.
@@ -335,12 +342,12 @@ impl LocalQueue {
                         }
                     }
                 }
+                if !ids.is_empty() {
+                    file.changed();
+                }
                 Ok(ids.len())
             })
             .await?;
-        if deleted > 0 {
-            self.changed();
-        }
         Ok(deleted)
     }
 
@@ -354,11 +361,10 @@ impl LocalQueue {
             .store
             .run(move |connection| take(connection, &file, dead.as_ref(), max, now, now + visibility))
             .await?;
-        if moved > 0 {
-            if let Some((dead, _)) = &self.dead_letters {
-                dead.sent();
-            }
-            self.changed();
+        if moved > 0
+            && let Some((dead, _)) = &self.dead_letters
+        {
+            dead.sent();
         }
         let messages =
             messages.into_iter().map(|(row, receipt)| row.message(receipt)).collect::<Result<Vec<_>, _>>()?;
@@ -462,6 +468,9 @@ fn take(
         named.push_str(&row.id.to_string());
         let receipt = Receipt(format!("{}.{}", row.id, flight.receive));
         messages.push((row, receipt));
+    }
+    if moved > 0 {
+        file.changed();
     }
     if !messages.is_empty() {
         let values = (&file.name, lease, named);
@@ -632,11 +641,11 @@ impl Queue for LocalQueue {
                         release(connection, &file, state, before.lease)?;
                     }
                 }
+                file.changed();
                 Ok(())
             })
             .await?;
         self.visible.notify_waiters();
-        self.changed();
         Ok(())
     }
 
@@ -662,6 +671,7 @@ impl Queue for LocalQueue {
                         release(connection, &file, state, flight.lease)?;
                     }
                 }
+                file.changed();
                 Ok(was_careful)
             })
             .await?;
@@ -669,7 +679,6 @@ impl Queue for LocalQueue {
             // The next suspect may be handed out.
             self.visible.notify_waiters();
         }
-        self.changed();
         Ok(())
     }
 
