@@ -239,7 +239,8 @@ impl Pipeline {
             }),
             carried: Carried::default(),
         };
-        let call = self.call(&route.step, Arc::new(about));
+        let about = Arc::new(about);
+        let call = self.call(&route.step, Arc::clone(&about));
         let clock = &self.ports.clock;
         let answered = tokio::select! {
             biased;
@@ -252,7 +253,9 @@ impl Pipeline {
             Ok(response) => return Some(response),
             Err(failure) => failure,
         };
-        tracing::warn!(step = %route.step, %failure, "a request failed");
+        let correlation_id = about.correlation_id.as_deref().unwrap_or_default();
+        let trace = about.traceparent.as_deref().and_then(trace_id).unwrap_or_default();
+        tracing::warn!(step = %route.step, correlation_id, trace_id = trace, %failure, "a request failed");
         let status = if failure.is_permanent() { 500 } else { 503 };
         Some(
             Problem::new(
@@ -523,7 +526,8 @@ impl Pipeline {
                     Ok(()) => {}
                     Err(NotCommitted::Conflict) => left.push(note),
                     Err(NotCommitted::Failed(failure)) => {
-                        tracing::warn!(key = %note.0, %failure, "the trail could not be told of a dead letter");
+                        let (correlation_id, trace) = known_by(note.2.envelope.as_ref());
+                        tracing::warn!(key = %note.0, correlation_id, trace_id = trace, %failure, "the trail could not be told of a dead letter");
                     }
                 }
             }
@@ -608,7 +612,9 @@ impl Pipeline {
             match sent {
                 Ok(()) => done.push(message.receipt.clone()),
                 Err(error) => {
-                    tracing::error!(queue, id = %message.id, %error, "a message could not be sent on; it stays where it is")
+                    let envelope = Envelope::parse(&message.body).ok();
+                    let (correlation_id, trace) = known_by(envelope.as_ref());
+                    tracing::error!(queue, id = %message.id, correlation_id, trace_id = trace, %error, "a message could not be sent on; it stays where it is")
                 }
             }
         }
@@ -707,10 +713,16 @@ fn matched(pattern: &str, path: &str) -> Option<BTreeMap<String, String>> {
     }
 }
 
-fn log(step: &StepModel, work: &Work<'_>, verdict: &Verdict) {
-    let envelope = work.envelope.as_ref();
+/// Correlation id and trace id, as log lines tell them.
+fn known_by(envelope: Option<&Envelope<Box<RawValue>>>) -> (&str, &str) {
     let correlation_id = envelope.and_then(|envelope| envelope.correlationid.as_deref()).unwrap_or_default();
     let trace = envelope.and_then(|envelope| trace_id(envelope.traceparent.as_deref()?)).unwrap_or_default();
+    (correlation_id, trace)
+}
+
+fn log(step: &StepModel, work: &Work<'_>, verdict: &Verdict) {
+    let envelope = work.envelope.as_ref();
+    let (correlation_id, trace) = known_by(envelope);
     let event = envelope.map(|envelope| envelope.id.as_str()).unwrap_or_default();
     let (step, attempt) = (step.name.as_str(), work.message.receive_count);
     match verdict {

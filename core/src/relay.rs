@@ -4,7 +4,7 @@ use crate::{
     Failure, Timestamp,
     choreography::{Destination, Model},
     dead_letter::{DeadLetter, Told},
-    event::Envelope,
+    event::{Envelope, trace_id},
     limits::QUEUE_DELAY_MAX,
     port::{Attributes, Message, NewMessage, PortError, Ports, Receipt, StreamRecord},
 };
@@ -147,7 +147,9 @@ async fn give_up(
             Some(Ok(queue)) => queue.send(vec![letter]).await.into_iter().all(|sent| sent.is_ok()),
             _ => false,
         };
-        tracing::error!(queue = %step.queue, %failure, dead_lettered = sent, "an event was refused for good");
+        let correlation_id = told.correlation_id.unwrap_or_default();
+        let trace = envelope.as_ref().and_then(|envelope| trace_id(envelope.traceparent.as_deref()?));
+        tracing::error!(queue = %step.queue, correlation_id, trace_id = trace.unwrap_or_default(), %failure, dead_lettered = sent, "an event was refused for good");
         all &= sent;
     }
     all

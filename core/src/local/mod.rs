@@ -108,9 +108,10 @@ impl Local {
                 Ok((table.name.clone(), TableFile::create(connection, rollbacks, &table.name)?))
             });
             let tables = tables.collect::<rusqlite::Result<Vec<_>>>()?;
-            let queues = model.queues.iter().map(|queue| {
-                Ok((queue.name.clone(), QueueFile::create(connection, rollbacks, &queue.name)?))
-            });
+            let queues = model
+                .queues
+                .iter()
+                .map(|queue| Ok((queue.name.clone(), QueueFile::create(connection, rollbacks, queue)?)));
             Ok((tables, queues.collect::<rusqlite::Result<BTreeMap<_, _>>>()?))
         })?;
         let store = Arc::new(store);

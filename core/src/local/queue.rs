@@ -6,6 +6,10 @@
 //! a receive, written before they are handed out and removed when the last of them is settled; a lease found at start
 //! counts as a receive of each message it names. So a message that kills its consumer every time ends in the dead-letter
 //! queue, at the price of one row a batch.
+//!
+//! A process also dies for reasons that are no message's fault, and then many messages were in hand. So a lease of several
+//! messages never uses up the last [`RECEIVES_ALONE`] receives of any of them: what was in hand that often is a suspect,
+//! handed out alone, and only a death during that counts further.
 
 use super::store::{Rollbacks, Sequence, Store, identifier};
 use crate::{
@@ -22,6 +26,9 @@ use std::{
     time::Duration,
 };
 use tokio::sync::{Notify, watch};
+
+/// Deaths of the process that a message has to be in hand for, alone, until its queue's redrive policy moves it.
+const RECEIVES_ALONE: u32 = 3;
 
 /// A queue.
 pub(super) struct LocalQueue {
@@ -76,6 +83,10 @@ struct State {
     ends: BTreeSet<(Timestamp, i64)>,
     /// Visible again, as their visibility timeout passed.
     returned: BTreeSet<i64>,
+    /// Messages that may be why the process died, and the one of them that is in flight. Bounded by what was in flight
+    /// when it died.
+    suspects: BTreeSet<i64>,
+    suspect: Option<i64>,
     /// Messages not yet settled, by lease.
     leases: HashMap<i64, usize>,
     receives: u64,
@@ -137,8 +148,9 @@ impl QueueFile {
     pub(super) fn create(
         connection: &Connection,
         rollbacks: &Rollbacks,
-        name: &str,
+        model: &QueueModel,
     ) -> rusqlite::Result<Self> {
+        let name = &model.name;
         let (message, by_due) = (identifier("message", name), identifier("message_due", name));
         connection.execute_batch(&format!(
             "CREATE TABLE IF NOT EXISTS {message}(id INTEGER PRIMARY KEY, due INTEGER, count INTEGER NOT NULL,
@@ -162,9 +174,11 @@ impl QueueFile {
             ),
             count: format!("SELECT COUNT(*) FROM {message}"),
         };
-        recover_leases(connection, name, &message)?;
+        let receives_max = model.redrive.as_ref().map(|redrive| redrive.receives_max);
+        let suspects = recover_leases(connection, name, &message, receives_max)?;
         let sequence = Sequence::open(connection, rollbacks, format!("message/{name}"))?;
-        let state = Mutex::new(State { total: counted(connection, &statements)?, ..State::default() });
+        let total = counted(connection, &statements)?;
+        let state = Mutex::new(State { total, suspects, ..State::default() });
         Ok(Self { name: name.to_owned(), statements, sequence, rollbacks: rollbacks.clone(), state })
     }
 
@@ -222,16 +236,38 @@ fn counted(connection: &Connection, statements: &Statements) -> rusqlite::Result
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
-/// Each message named by a lease was received when the process ended: that counts.
-fn recover_leases(connection: &Connection, queue: &str, table: &str) -> rusqlite::Result<()> {
+/// Each message named by a lease was received when the process ended: that counts. Answers the suspects.
+fn recover_leases(
+    connection: &Connection,
+    queue: &str,
+    table: &str,
+    receives_max: Option<u32>,
+) -> rusqlite::Result<BTreeSet<i64>> {
     let mut leases = connection.prepare("SELECT messages FROM lease WHERE queue = ?1")?;
     let named =
         leases.query_map((queue,), |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
-    let mut count = connection.prepare(&format!("UPDATE {table} SET count = count + 1 WHERE id = ?1"))?;
-    for id in named.iter().flat_map(|ids| ids.split(' ')).filter_map(|id| id.parse::<i64>().ok()) {
-        count.execute((id,))?;
+    let shared_max = receives_max.map_or(u32::MAX, |max| max.saturating_sub(RECEIVES_ALONE));
+    // One that waits for its time was settled: its row has its count.
+    let mut select =
+        connection.prepare(&format!("SELECT count FROM {table} WHERE id = ?1 AND due IS NULL"))?;
+    let mut update = connection.prepare(&format!("UPDATE {table} SET count = ?2 WHERE id = ?1"))?;
+    let mut suspects = BTreeSet::new();
+    for ids in named {
+        let ids: Vec<i64> = ids.split(' ').filter_map(|id| id.parse().ok()).collect();
+        for id in &ids {
+            let Some(before) = select.query_row((id,), |row| row.get::<_, u32>(0)).optional()? else {
+                continue;
+            };
+            let received = before + 1;
+            let count = if ids.len() == 1 { received } else { before.max(received.min(shared_max)) };
+            update.execute((id, count))?;
+            if received >= shared_max {
+                suspects.insert(*id);
+            }
+        }
     }
-    connection.execute("DELETE FROM lease WHERE queue = ?1", (queue,)).map(drop)
+    connection.execute("DELETE FROM lease WHERE queue = ?1", (queue,))?;
+    Ok(suspects)
 }
 
 impl LocalQueue {
@@ -291,6 +327,7 @@ impl LocalQueue {
                     connection.prepare_cached(&file.statements.delete)?.execute((id,))?;
                     state.total = state.total.saturating_sub(1);
                     state.returned.remove(id);
+                    state.cleared(*id);
                     if let Some(flight) = state.in_flight.remove(id) {
                         state.ends.remove(&(flight.until, *id));
                         if !flight.durable {
@@ -393,6 +430,9 @@ fn take(
             break;
         }
     }
+    if !state.suspects.is_empty() {
+        hand_out_alone(state, &mut rows);
+    }
     let mut messages: Vec<(Taken, Receipt)> = Vec::with_capacity(rows.len());
     let mut moved = 0;
     let lease = if rows.is_empty() { 0 } else { file.sequence.next(connection)? };
@@ -404,6 +444,7 @@ fn take(
             dead.insert(connection, row.sent_at, Duration::ZERO, row.attributes.as_deref(), &row.body)?;
             connection.prepare_cached(&file.statements.delete)?.execute((row.id,))?;
             state.total = state.total.saturating_sub(1);
+            state.cleared(row.id);
             moved += 1;
             continue;
         }
@@ -432,6 +473,29 @@ fn take(
     Ok((messages, moved))
 }
 
+/// Leaves of `rows` either one suspect or none; the others stay visible.
+fn hand_out_alone(state: &mut State, rows: &mut Vec<Taken>) {
+    let may_be_next = state.suspect.is_none();
+    let first = rows.first().filter(|row| may_be_next && state.suspects.contains(&row.id)).map(|row| row.id);
+    state.suspect = state.suspect.or(first);
+    rows.retain(|row| {
+        let is_taken = first.map_or_else(|| !state.suspects.contains(&row.id), |first| row.id == first);
+        // One that has a time is found by it.
+        if !is_taken && row.due.is_none() {
+            state.returned.insert(row.id);
+        }
+        is_taken
+    });
+}
+
+impl State {
+    /// A message came through a receive: whatever became of it, the process lives.
+    fn cleared(&mut self, id: i64) {
+        self.suspects.remove(&id);
+        self.suspect = self.suspect.filter(|suspect| *suspect != id);
+    }
+}
+
 /// Messages whose visibility timeout has passed are visible again, their receive count in their row.
 fn settle_ended(
     connection: &Connection,
@@ -446,6 +510,7 @@ fn settle_ended(
         };
         connection.prepare_cached(&file.statements.received)?.execute((id, flight.count))?;
         state.returned.insert(id);
+        state.cleared(id);
         if !flight.durable {
             release(connection, file, state, flight.lease)?;
         }
@@ -556,6 +621,7 @@ impl Queue for LocalQueue {
                     *flight = Flight { until, durable: true, ..before };
                     state.ends.remove(&(before.until, id));
                     state.ends.insert((until, id));
+                    state.cleared(id);
                     // The wait outlives a restart, and so does the count, which the lease need not hold any longer.
                     connection.prepare_cached(&file.statements.hide)?.execute((
                         id,
@@ -577,25 +643,32 @@ impl Queue for LocalQueue {
     async fn delete(&self, receipts: &[Receipt]) -> Result<(), PortError> {
         let held: Vec<i64> = self.held(receipts.iter()).into_iter().flatten().collect();
         let file = Arc::clone(&self.file);
-        self.store
+        let was_careful = self
+            .store
             .run(move |connection| {
                 let mut state = file.state_of(connection)?;
                 let state = &mut *state;
+                let was_careful = state.suspect.is_some();
                 let mut delete = connection.prepare_cached(&file.statements.delete)?;
                 for id in held {
                     let Some(flight) = state.in_flight.remove(&id) else {
                         continue;
                     };
                     state.ends.remove(&(flight.until, id));
+                    state.cleared(id);
                     state.total = state.total.saturating_sub(1);
                     delete.execute((id,))?;
                     if !flight.durable {
                         release(connection, &file, state, flight.lease)?;
                     }
                 }
-                Ok(())
+                Ok(was_careful)
             })
             .await?;
+        if was_careful {
+            // The next suspect may be handed out.
+            self.visible.notify_waiters();
+        }
         self.changed();
         Ok(())
     }

@@ -1,4 +1,7 @@
 //! Table and change stream on the store.
+//!
+//! A stream row holds what one call committed, up to [`ROW_BYTES_MAX`]: what is written together is sent on together, and
+//! one row instead of hundreds is written, read and deleted.
 
 use super::store::{Rollbacks, Sequence, Store, identifier};
 use crate::{
@@ -13,6 +16,9 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row};
 use serde_json::value::RawValue;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Notify;
+
+/// Stream records share a row until it has this size.
+const ROW_BYTES_MAX: usize = 256 * 1_024;
 
 /// A table with its change stream: what was committed with events, in the order of the commits.
 pub(super) struct LocalTable {
@@ -40,6 +46,7 @@ struct Statements {
     append: String,
     read: String,
     checkpoint: String,
+    cut: String,
 }
 
 impl TableFile {
@@ -57,8 +64,7 @@ impl TableFile {
                  document TEXT NOT NULL, expires_at INTEGER, index_partition TEXT, index_sort TEXT);
              CREATE INDEX IF NOT EXISTS {by_index} ON {item}(index_partition, index_sort) WHERE index_partition IS NOT NULL;
              CREATE INDEX IF NOT EXISTS {by_expiry} ON {item}(expires_at) WHERE expires_at IS NOT NULL;
-             CREATE TABLE IF NOT EXISTS {stream}(sequence INTEGER PRIMARY KEY, key TEXT NOT NULL, version INTEGER NOT NULL,
-                 outbox TEXT NOT NULL);"
+             CREATE TABLE IF NOT EXISTS {stream}(last INTEGER PRIMARY KEY, first INTEGER NOT NULL, records TEXT NOT NULL);"
         ))?;
         let update = |index: bool, expiry: bool| {
             let index = if index { ", index_partition = ?5, index_sort = ?6" } else { "" };
@@ -85,9 +91,10 @@ impl TableFile {
             expire: format!(
                 "DELETE FROM {item} WHERE id IN (SELECT id FROM {item} WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)"
             ),
-            append: format!("INSERT INTO {stream} VALUES(?1, ?2, ?3, ?4)"),
-            read: format!("SELECT sequence, key, version, outbox FROM {stream} ORDER BY sequence LIMIT ?1"),
-            checkpoint: format!("DELETE FROM {stream} WHERE sequence <= ?1"),
+            append: format!("INSERT INTO {stream}(last, first, records) VALUES(?1, ?2, ?3)"),
+            read: format!("SELECT last, first, records FROM {stream} ORDER BY last"),
+            checkpoint: format!("DELETE FROM {stream} WHERE last <= ?1"),
+            cut: format!("UPDATE {stream} SET first = ?2, records = ?3 WHERE last = ?1"),
         };
         let sequence = Sequence::open(connection, rollbacks, format!("stream/{name}"))?;
         Ok(Self { statements: Arc::new(statements), sequence: Arc::new(sequence) })
@@ -167,35 +174,80 @@ impl<'a> Writer<'a> {
         Ok(changed > 0)
     }
 
-    /// Adds what a write emitted to the stream.
-    fn append(&mut self, place: i64, write: &Write, outbox: &str) -> rusqlite::Result<()> {
-        let values = (place, &write.item.key, number(write.item.version), outbox);
+    /// Adds a row to the stream.
+    fn append(&mut self, row: &StreamRow) -> rusqlite::Result<()> {
+        let values = (row.last, row.first, &row.records);
         prepared(&mut self.append, self.connection, &self.statements.append)?.execute(values).map(drop)
     }
 }
 
+/// A row of the stream, or one that is being filled: `records` is a JSON array of [`Recorded`].
+struct StreamRow {
+    first: i64,
+    last: i64,
+    records: String,
+}
+
+/// A stream record as it is stored; its sequence follows from its place.
+type Recorded<Key, Outbox> = (Key, u64, Outbox);
+
+impl StreamRow {
+    fn starting(sequence: i64) -> Self {
+        Self { first: sequence, last: sequence, records: String::new() }
+    }
+
+    fn push(&mut self, sequence: i64, record: &str) {
+        self.last = sequence;
+        self.records.push(if self.records.is_empty() { '[' } else { ',' });
+        self.records.push_str(record);
+    }
+
+    fn close(&mut self) {
+        self.records.push(']');
+    }
+
+    fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self { last: row.get(0)?, first: row.get(1)?, records: row.get(2)? })
+    }
+
+    fn read(&self) -> Result<Vec<StreamRecord>, PortError> {
+        let unreadable = |error| PortError::permanent("stream", error);
+        let records: Vec<Recorded<String, _>> = serde_json::from_str(&self.records).map_err(unreadable)?;
+        let record = |(at, (key, version, outbox))| StreamRecord { sequence: at, key, version, outbox };
+        Ok((unsigned(self.first)..).zip(records).map(record).collect())
+    }
+
+    /// The same without its first `gone` records.
+    fn without(&self, gone: usize) -> serde_json::Result<String> {
+        let records: Vec<&RawValue> = serde_json::from_str(&self.records)?;
+        serde_json::to_string(records.get(gone..).unwrap_or_default())
+    }
+}
+
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
 /// Why a write can't be taken by any table, if so.
-fn refused(write: &Write, outbox: &str) -> Option<CommitError> {
+fn refused(write: &Write) -> Option<CommitError> {
     let Item { key, document, index, .. } = &write.item;
     if key.is_empty() || key.len() > limits::KEY_BYTES_MAX {
         let detail = format_args!("a key has 1 to {} bytes, not {}", limits::KEY_BYTES_MAX, key.len());
         return Some(PortError::permanent("table", detail).into());
     }
     let indexed = index.as_ref().map_or(0, |index| index.partition.len() + index.sort.len());
-    let bytes = key.len() + document.len() + outbox.len() + indexed;
+    let outbox: usize = write.outbox.iter().map(|event| event.get().len()).sum();
+    let bytes = key.len() + document.len() + outbox + indexed;
     (bytes > limits::ITEM_BYTES_MAX).then_some(CommitError::TooLarge { bytes })
 }
 
-fn outbox_text(outbox: &[Box<RawValue>]) -> String {
-    let mut text = String::with_capacity(outbox.iter().map(|event| event.get().len() + 1).sum::<usize>() + 1);
-    for event in outbox {
-        text.push(if text.is_empty() { '[' } else { ',' });
-        text.push_str(event.get());
+/// What a write adds to the stream; nothing where it emits nothing.
+fn recorded(write: &Write) -> Result<String, CommitError> {
+    if write.outbox.is_empty() {
+        return Ok(String::new());
     }
-    if !text.is_empty() {
-        text.push(']');
-    }
-    text
+    let record: Recorded<&str, &[Box<RawValue>]> = (&write.item.key, write.item.version, &write.outbox);
+    serde_json::to_string(&record).map_err(|error| PortError::permanent("stream", error).into())
 }
 
 impl LocalTable {
@@ -226,14 +278,8 @@ impl Table for LocalTable {
         let mut answers: Vec<Result<(), CommitError>> = Vec::with_capacity(count);
         let mut taken = Vec::with_capacity(count);
         for write in writes {
-            let outbox = outbox_text(&write.outbox);
-            match refused(&write, &outbox) {
-                Some(error) => answers.push(Err(error)),
-                None => {
-                    taken.push((answers.len(), write, outbox));
-                    answers.push(Ok(()));
-                }
-            }
+            let record = refused(&write).map_or_else(|| recorded(&write), Err);
+            answers.push(record.map(|record| taken.push((answers.len(), write, record))));
         }
         let (statements, sequence) = (Arc::clone(&self.statements), Arc::clone(&self.sequence));
         let done = self
@@ -242,13 +288,26 @@ impl Table for LocalTable {
                 let mut outcomes = Vec::with_capacity(taken.len());
                 let mut emitted = false;
                 let mut writer = Writer::new(connection, &statements);
-                for (at, write, outbox) in taken {
+                let mut row: Option<StreamRow> = None;
+                for (at, write, record) in taken {
                     let applied = writer.apply(&write)?;
-                    if applied && !outbox.is_empty() {
-                        writer.append(sequence.next(connection)?, &write, &outbox)?;
+                    if applied && !record.is_empty() {
+                        let place = sequence.next(connection)?;
+                        let filled = row.get_or_insert_with(|| StreamRow::starting(place));
+                        filled.push(place, &record);
                         emitted = true;
+                        if filled.records.len() >= ROW_BYTES_MAX
+                            && let Some(mut full) = row.take()
+                        {
+                            full.close();
+                            writer.append(&full)?;
+                        }
                     }
                     outcomes.push((at, applied));
+                }
+                if let Some(mut row) = row {
+                    row.close();
+                    writer.append(&row)?;
                 }
                 Ok((outcomes, emitted))
             })
@@ -317,24 +376,34 @@ impl ChangeStream for LocalTable {
             let mut written = std::pin::pin!(self.written.notified());
             written.as_mut().enable();
             let statements = Arc::clone(&self.statements);
-            let max = number(max as u64);
+            let wanted = number(max as u64);
             let rows = self
                 .store
                 .run(move |connection| {
                     let mut statement = connection.prepare_cached(&statements.read)?;
-                    let rows = statement.query_map((max,), |row| {
-                        Ok((
-                            row.get::<_, i64>(0)?,
-                            row.get(1)?,
-                            row.get::<_, i64>(2)?,
-                            row.get::<_, String>(3)?,
-                        ))
-                    })?;
-                    rows.collect::<rusqlite::Result<Vec<(i64, String, i64, String)>>>()
+                    let mut stored = statement.query(())?;
+                    let (mut rows, mut count) = (Vec::new(), 0);
+                    while count < wanted
+                        && let Some(row) = stored.next()?
+                    {
+                        let row = StreamRow::of(row)?;
+                        count += row.last - row.first + 1;
+                        // Whole rows, so that a checkpoint needs to cut none.
+                        if count > wanted && !rows.is_empty() {
+                            break;
+                        }
+                        rows.push(row);
+                    }
+                    Ok(rows)
                 })
                 .await?;
             if !rows.is_empty() {
-                return rows.into_iter().map(record).collect();
+                let mut records = Vec::new();
+                for row in rows {
+                    records.extend(row.read()?);
+                }
+                records.truncate(max);
+                return Ok(records);
             }
             if self.clock.now() >= until {
                 return Ok(Vec::new());
@@ -348,17 +417,21 @@ impl ChangeStream for LocalTable {
 
     async fn checkpoint(&self, sequence: u64) -> Result<(), PortError> {
         let statements = Arc::clone(&self.statements);
-        let sequence = number(sequence);
+        let done = number(sequence);
         self.store
             .run(move |connection| {
-                connection.prepare_cached(&statements.checkpoint)?.execute((sequence,)).map(drop)
+                connection.prepare_cached(&statements.checkpoint)?.execute((done,))?;
+                let mut read = connection.prepare_cached(&statements.read)?;
+                let first = read.query_row((), StreamRow::of).optional()?;
+                if let Some(row) = first.filter(|row| row.first <= done) {
+                    let gone = usize::try_from(done - row.first + 1).unwrap_or(usize::MAX);
+                    let left = row
+                        .without(gone)
+                        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+                    connection.prepare_cached(&statements.cut)?.execute((row.last, done + 1, left))?;
+                }
+                Ok(())
             })
             .await
     }
-}
-
-fn record((sequence, key, version, outbox): (i64, String, i64, String)) -> Result<StreamRecord, PortError> {
-    let outbox = serde_json::from_str(&outbox).map_err(|error| PortError::permanent("stream", error))?;
-    let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
-    Ok(StreamRecord { sequence: unsigned(sequence), key, version: unsigned(version), outbox })
 }

@@ -30,7 +30,7 @@ pub struct OrderRow {
     pub result_key: Option<String>,
 }
 
-/// A page of orders.
+/// A page of orders: those of the `limit` items looked at that are asked for.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct OrderPage {
     pub orders: Vec<OrderRow>,
@@ -158,15 +158,12 @@ impl Api {
         let table = self.pipeline.ports().table("orders")?;
         let mut page = OrderPage { orders: Vec::new(), next: query.get("after").cloned() };
         let now = self.pipeline.ports().clock.now();
-        let scanned = table.scan(page.next.as_deref(), 1_000).await?;
+        let scanned = table.scan(page.next.as_deref(), limit).await?;
         page.next = scanned.next;
         for item in scanned.items.iter().filter(|item| item.key.starts_with("order/")) {
             let order: Stored<Order> = Stored::read(item)?;
             if order.expires_at <= now || wanted.is_some_and(|status| status != order.status.as_str()) {
                 continue;
-            }
-            if page.orders.len() == limit {
-                break;
             }
             let order = order.into_state();
             page.orders.push(OrderRow {

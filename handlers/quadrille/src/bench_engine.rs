@@ -143,7 +143,9 @@ impl Finished {
 
     #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a percentile's place
     fn tell(&self, skip: usize) -> Value {
-        let mut latencies: Vec<f64> = self.latencies_ms.iter().skip(skip).copied().collect();
+        // Sorted once, when nothing is under way: asked every few milliseconds, it would be measured with the rest.
+        let told = if self.began.is_empty() { &self.latencies_ms[..] } else { &[] };
+        let mut latencies: Vec<f64> = told.iter().skip(skip).copied().collect();
         latencies.sort_by(f64::total_cmp);
         let at = |share: f64| {
             latencies.get(((latencies.len() as f64 * share) as usize).min(latencies.len().saturating_sub(1)))

@@ -1,7 +1,7 @@
 //! The operator's commands: each asks the API and prints what it answers.
 
 use crate::{
-    api::{GiveBack, OrderPage, Walk},
+    api::{GiveBack, OrderPage, OrderRow, Walk},
     args::{Dlq, DlqMove, DlqOptions, DlqShow, Orders, Plain, Post, Trace},
     client::{Client, encoded},
     error::CommandError,
@@ -9,7 +9,7 @@ use crate::{
 };
 use quadrille::{
     Timestamp, TrailEntry,
-    auction::ORDERS_PER_REQUEST_MAX,
+    auction::{BODY_BYTES_MAX, ORDERS_PER_REQUEST_MAX},
     excerpt,
     operator::{DeadLetterPage, Filter, Listed, Moved, QueueStatus},
 };
@@ -33,12 +33,10 @@ pub async fn post(args: Post) -> Result<(), CommandError> {
     let orders: Vec<Box<RawValue>> = serde_json::from_str(&text).unwrap_or_default();
     let client = Client::open(&args.target)?;
     let mut batches: Vec<Vec<u8>> = Vec::new();
-    if orders.len() <= ORDERS_PER_REQUEST_MAX {
+    if orders.is_empty() || (orders.len() <= ORDERS_PER_REQUEST_MAX && text.len() <= BODY_BYTES_MAX) {
         batches.push(text.into_bytes());
     } else {
-        for batch in orders.chunks(ORDERS_PER_REQUEST_MAX) {
-            batches.push(serde_json::to_vec(batch)?);
-        }
+        batches.extend(requests(&orders));
     }
     let mut counts = [("stored", 0_u64), ("unchanged", 0), ("conflict", 0)];
     for batch in batches {
@@ -71,6 +69,27 @@ pub async fn post(args: Post) -> Result<(), CommandError> {
         return Err(CommandError::Refused(format!("{conflict} order(s) are there with other content")));
     }
     Ok(())
+}
+
+/// Bodies of as many orders as one request takes.
+fn requests(orders: &[Box<RawValue>]) -> Vec<Vec<u8>> {
+    let mut bodies: Vec<(usize, Vec<u8>)> = Vec::new();
+    for order in orders {
+        let order = order.get().as_bytes();
+        // The comma before it, the bracket behind it.
+        let fits = |(count, body): &&mut (usize, Vec<u8>)| {
+            *count < ORDERS_PER_REQUEST_MAX && body.len() + order.len() + 2 <= BODY_BYTES_MAX
+        };
+        match bodies.last_mut().filter(fits) {
+            Some((count, body)) => {
+                *count += 1;
+                body.push(b',');
+                body.extend_from_slice(order);
+            }
+            None => bodies.push((1, [b"[", order].concat())),
+        }
+    }
+    bodies.into_iter().map(|(_, body)| [body.as_slice(), b"]"].concat()).collect()
 }
 
 async fn read(file: &Path) -> Result<String, CommandError> {
@@ -106,10 +125,11 @@ pub async fn orders(args: Orders) -> Result<(), CommandError> {
     let mut all = Vec::new();
     while left > 0 {
         let from = after.as_deref().map(|after| format!("&after={}", encoded(after))).unwrap_or_default();
-        let path = format!("/_quadrille/orders?limit={}{status}{from}", left.min(1_000));
-        let page: OrderPage = client.get(&path).await?;
-        left -= page.orders.len().min(left);
-        for order in page.orders {
+        // A page has as many rows as were looked at; of a status, there may be few among them.
+        let page: OrderPage = client.get(&format!("/_quadrille/orders?limit=1000{status}{from}")).await?;
+        let shown: Vec<OrderRow> = page.orders.into_iter().take(left).collect();
+        left -= shown.len();
+        for order in shown {
             if args.target.json {
                 all.push(order);
             } else {
