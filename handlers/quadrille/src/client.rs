@@ -27,7 +27,7 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// A way to the API.
 pub enum Client {
     /// Over HTTP.
-    Remote { http: HttpClient, base: String, token: Option<String> },
+    Remote { http: Box<HttpClient>, base: String, token: Option<String> },
     /// In this process; the node keeps the folder open.
     Local { api: Api, _node: Box<Node> },
     /// In this process, over the adapters of AWS.
@@ -130,7 +130,7 @@ impl Client {
         let base = url.trim_end_matches('/').to_owned();
         systems::http_client::parse_url(&base)
             .map_err(|error| CommandError::Usage(format!("--url: {error}")))?;
-        Ok(Self::Remote { http: HttpClient::new(TIMEOUT)?, base, token })
+        Ok(Self::Remote { http: Box::new(HttpClient::new(TIMEOUT)?), base, token })
     }
 
     /// Asks the API.
