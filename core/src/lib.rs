@@ -108,11 +108,12 @@
 //!
 //! - `local`: the embedded, durable engine: tables and queues in SQLite, buckets as files, all in one folder, with an
 //!   HTTP server and alarms. `examples/first.rs` runs the tea shop on it.
+//! - `aws`: the adapters of DynamoDB, SQS, S3 and SNS. Its SDK needs Rust 1.94.1.
 //! - `conformance`: the suite that an adapter of the [`port`]s has to pass, for adapters of your own.
 //!
 //! # What is not supported
 //!
-//! - AWS itself, as yet: there is no adapter for it, no Lambda runtime and no derived infrastructure.
+//! - Running on AWS, as yet: there are the adapters, no Lambda runtime and no derived infrastructure.
 //! - A transaction over several entities. A commit is of one; a handler that commits several may be seen between them.
 //! - Delivery exactly once, and order between messages. A message may come again at any time, also long after it was
 //!   handled; the handler finds in the entity that there is nothing left to do.

@@ -32,6 +32,9 @@ pub const ITEM_BYTES_MAX: usize = 400 * 1024;
 /// Longest partition key: 2,048 bytes (DynamoDB).
 pub const KEY_BYTES_MAX: usize = 2_048;
 
+/// Longest place in an index partition: 1,024 bytes (DynamoDB, sort key).
+pub const INDEX_SORT_BYTES_MAX: usize = 1_024;
+
 /// Longest key of an object: 1,024 bytes of UTF-8 (S3).
 pub const OBJECT_KEY_BYTES_MAX: usize = 1_024;
 

@@ -59,6 +59,7 @@ pub(crate) async fn forward(
                     Destination::Queue(_) => first_hop(head.notbefore, now),
                     Destination::Topic(_) => Duration::ZERO,
                 };
+                let event = sendable(event);
                 by_destination.entry(*destination).or_default().push(Sending { at, event, delay });
             }
         }
@@ -70,7 +71,7 @@ pub(crate) async fn forward(
             let Err(error) = sent else { continue };
             let failure = Failure::from(error);
             let given_up = failure.is_permanent()
-                && give_up(model, ports, destination, sending.event, &failure, now).await;
+                && give_up(model, ports, destination, &sending.event, &failure, now).await;
             if !given_up && first_failed.as_ref().is_none_or(|(first, _)| sending.at < *first) {
                 first_failed = Some((sending.at, failure));
             }
@@ -83,13 +84,23 @@ pub(crate) async fn forward(
 struct Sending<'a> {
     /// The place of its record.
     at: usize,
-    event: &'a str,
+    event: Cow<'a, str>,
     delay: Duration,
+}
+
+/// The event as every queue and topic takes it. SQS and SNS refuse U+FFFE and U+FFFF; in JSON these can only stand inside
+/// a string, where an escape says the same. Other characters that they refuse JSON has as escapes already.
+fn sendable(event: &str) -> Cow<'_, str> {
+    if event.contains(['\u{fffe}', '\u{ffff}']) {
+        event.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff").into()
+    } else {
+        event.into()
+    }
 }
 
 impl Sending<'_> {
     fn message(&self) -> NewMessage {
-        NewMessage { body: self.event.to_owned(), delay: self.delay, ..NewMessage::default() }
+        NewMessage { body: self.event.clone().into_owned(), delay: self.delay, ..NewMessage::default() }
     }
 }
 

@@ -71,3 +71,17 @@ fn with_the_feature_that_asks_for_them_database_and_server_are_there() {
     assert_eq!(found, ["quadrille > rusqlite > libsqlite3-sys"]);
     assert_free_of("a crate of AWS's", of_aws, "quadrille", &ways);
 }
+
+#[test]
+fn with_the_adapters_of_aws_come_no_database_and_one_cryptography() {
+    let ways = ways("quadrille", &["--features", "aws"]);
+    let found = ways_to(|dependency| dependency == "aws-sdk-dynamodb", &ways);
+    assert_eq!(found, ["quadrille > aws-sdk-dynamodb"]);
+    assert!(!ways_to(|dependency| dependency == "ring", &ways).is_empty());
+    // aws-lc-rs would be a second one beside ring; single sign-on is not for a function.
+    for name in
+        ["rusqlite", "libsqlite3-sys", "rustix", "aws-lc-rs", "aws-lc-sys", "aws-sdk-sso", "aws-sdk-ssooidc"]
+    {
+        assert_free_of(name, |dependency| dependency == name, "quadrille", &ways);
+    }
+}

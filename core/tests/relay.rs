@@ -116,6 +116,22 @@ async fn every_consumer_and_every_subscriber_of_an_event_gets_it_once() {
     engine.stop().await;
 }
 
+/// SQS and SNS refuse two characters that JSON need not escape: an event that holds them is sent all the same.
+#[tokio::test]
+async fn an_event_is_sent_in_characters_that_every_queue_takes() {
+    let reached = Reached::default();
+    let mut world = World::new(travelling().on(scanned("scan", &reached)).on(loaded("load", &reached)));
+    let queue = world.meddle_with_queue("load", |_| None);
+    let engine = Engine::start(world.pipeline());
+    let place = "\u{ffff}\u{fffe}é";
+    post(&world, "1", place).await;
+    world.pass(secs(60)).await;
+    assert_eq!(sorted(&reached), [("load", place.to_owned()), ("scan", place.to_owned())]);
+    let bodies: Vec<String> = queue.taken.all().into_iter().map(|message| message.body).collect();
+    assert!(bodies.iter().all(|body| body.contains(r"\uffff\ufffeé")), "{bodies:?}");
+    engine.stop().await;
+}
+
 #[tokio::test]
 async fn a_queue_holds_a_delayed_event_back_and_a_subscriber_waits_by_itself() {
     let reached = Reached::default();

@@ -24,6 +24,16 @@
 //! not there): a message that meets it comes again, and goes to the dead-letter queue only after its last attempt. A call
 //! that the service calls wrong itself is a permanent one.
 
+//!
+//! # Permissions
+//!
+//! - Table: `dynamodb:GetItem`, `BatchGetItem`, `PutItem`, `PartiQLInsert`, `PartiQLUpdate`, and `Query` on its index; for an
+//!   operator `Scan` as well.
+//! - Queue: `sqs:SendMessage`, `ChangeMessageVisibility`, `DeleteMessage`; for an operator `ReceiveMessage` and
+//!   `GetQueueAttributes` as well. What Lambda needs to read a queue or a stream comes on top.
+//! - Bucket: `s3:PutObject`, `s3:GetObject` and `s3:ListBucket`.
+//! - Topic: `sns:Publish`.
+
 mod batch;
 mod bucket;
 mod fault;
@@ -86,8 +96,10 @@ pub async fn connect(model: &Model, settings: &Settings) -> Ports {
     ports(model, settings, &configuration().load().await)
 }
 
-/// Opens the ports of `model` as far as `settings` has names for them, with one client a service built from `config`.
-/// Makes no call.
+/// Opens the ports of `model` as far as `settings` has names for them, with one client a service built from `config`, which
+/// needs an HTTP client: [`configuration`] has one. Makes no call.
+///
+/// With an endpoint of one's own, buckets are named in the path and not in the host.
 pub fn ports(model: &Model, settings: &Settings, config: &SdkConfig) -> Ports {
     let (clock, random): (Arc<dyn Clock>, Arc<dyn Random>) = (Arc::new(SystemClock), Arc::new(SystemRandom));
     let pace = Pace::new(Arc::clone(&clock), Arc::clone(&random));
@@ -99,7 +111,7 @@ pub fn ports(model: &Model, settings: &Settings, config: &SdkConfig) -> Ports {
     let queue = |name: &String, url: &String| -> Arc<dyn Queue> {
         Arc::new(SqsQueue::new(sqs.clone(), name.clone(), url.clone(), pace.clone()))
     };
-    // A bucket's name in the host would have to be resolved, which an endpoint of one's own does not offer.
+    // Nobody resolves the name of a bucket before that of an endpoint of one's own.
     let is_local = config.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
     let s3 = aws_sdk_s3::config::Builder::from(config).force_path_style(is_local).build();
     let s3 = aws_sdk_s3::Client::from_conf(s3);

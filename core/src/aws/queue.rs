@@ -4,7 +4,7 @@
 //! answer was lost may be sent again, and its messages are then there twice, as any message may be.
 
 use super::{
-    ATTEMPT_TIMEOUT, CALL_TIMEOUT,
+    ATTEMPT_TIMEOUT, CALL_TIMEOUT, CONNECT_TIMEOUT,
     batch::{self, ATTRIBUTE_TYPE, Batch, ENTRIES_MAX, Refused},
     fault::{Pace, fault},
 };
@@ -30,7 +30,8 @@ use std::{collections::HashMap, time::Duration};
 /// Longest wait of one receive (SQS); longer ones are several.
 const WAIT_MAX: Duration = Duration::from_secs(20);
 
-/// What SQS says of a receipt whose message is somebody else's by now, or gone.
+/// What SQS says of a receipt whose message is somebody else's by now, or gone; and of one whose message would be hidden for
+/// more than 12 h in all, which then comes when its present timeout is over.
 const VOID_RECEIPT: &[&str] = &["ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue"];
 
 /// A queue.
@@ -117,6 +118,8 @@ impl SqsQueue {
     ) -> Result<Vec<Message>, PortError> {
         let wait = seconds(wait.min(WAIT_MAX));
         let timeouts = TimeoutConfig::builder()
+            // The same as everywhere, so that the connections are shared.
+            .connect_timeout(CONNECT_TIMEOUT)
             .operation_attempt_timeout(ATTEMPT_TIMEOUT + Duration::from_secs(wait.unsigned_abs().into()))
             .operation_timeout(CALL_TIMEOUT + Duration::from_secs(wait.unsigned_abs().into()))
             .build();

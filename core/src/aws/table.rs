@@ -56,8 +56,6 @@ pub const RELAY: &str = "relay";
 /// something to relay invoke it. Deletions have no new image, so that an expiry does not invoke it either.
 pub const RELAY_FILTER: &str = r#"{"dynamodb":{"NewImage":{"relay":{"S":["1"]}}}}"#;
 
-/// Longest sort key of an index: 1,024 bytes.
-const SORT_BYTES_MAX: usize = 1_024;
 /// Most items a page of the index or of a scan holds: ours.
 const PAGE_ITEMS_MAX: usize = 1_000;
 /// Most keys a `BatchGetItem` takes.
@@ -223,7 +221,8 @@ impl DynamoTable {
             return refuse("the key is empty, or over 2,048 bytes");
         }
         if let Some(entry) = index
-            && !(is_key(&entry.partition, limits::KEY_BYTES_MAX) && is_key(&entry.sort, SORT_BYTES_MAX))
+            && !(is_key(&entry.partition, limits::KEY_BYTES_MAX)
+                && is_key(&entry.sort, limits::INDEX_SORT_BYTES_MAX))
         {
             return refuse(
                 "the index entry has an empty key, a partition over 2,048 or a sort over 1,024 bytes",
@@ -330,8 +329,13 @@ impl DynamoTable {
             let left_now = left.map_err(|error| self.permanent(error))?;
             let request = self.client.batch_get_item().request_items(&self.table, left_now);
             let answer = request.send().await.map_err(|error| fault(&self.name, &error))?;
-            for items in answer.responses.into_iter().flatten() {
-                found.extend(items.1);
+            let before = found.len();
+            for (_, items) in answer.responses.into_iter().flatten() {
+                found.extend(items);
+            }
+            // An answer ends at 16 MB: what it leaves for the next one is no failed attempt.
+            if found.len() > before {
+                attempt = 1;
             }
             let unprocessed = answer.unprocessed_keys.into_iter().flatten().map(|(_, keys)| keys).next();
             let Some(keys) = unprocessed.filter(|keys| !keys.keys().is_empty()) else {

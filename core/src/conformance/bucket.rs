@@ -4,7 +4,10 @@ use super::{
     Violation, scenarios,
     stage::{Stage, filled, holds, same, same_ids, together},
 };
-use crate::{limits::OBJECT_KEY_BYTES_MAX, port::Bucket};
+use crate::{
+    limits::OBJECT_KEY_BYTES_MAX,
+    port::{Bucket, PortError},
+};
 use std::sync::Arc;
 
 pub(super) const BUCKET: &str = "objects";
@@ -206,32 +209,33 @@ async fn hostile_keys_stay_apart(stage: &Stage<'_>) -> Result<(), Violation> {
         own.push(begin + &filler.repeat(room / filler.len()) + &"y".repeat(room % filler.len()));
     }
     let body = |key: &str| format!("the object of {key:?}").into_bytes();
-    let mut known = known.to_vec();
-    if !stage.claims.every_key {
-        for key in known.extract_if(.., |key| may_be_refused(key)) {
-            super::queue::refused(&format!("writing {key:?}"), &bucket.put_if_absent(key, body(key)).await)?;
+    let is_refused = |key: &str, answer: &Result<bool, PortError>| {
+        let permanently = answer.as_ref().is_err_and(|error| !error.is_transient());
+        permanently && !stage.claims.every_key && may_be_refused(key)
+    };
+    let (mut there, mut written) = (Vec::new(), Vec::new());
+    for key in known {
+        let answer = bucket.put_if_absent(key, body(key)).await;
+        if !is_refused(key, &answer) {
+            answer?;
+            there.push(key.to_owned());
         }
-        for key in own.extract_if(.., |key| may_be_refused(key)) {
-            super::queue::refused(
-                &format!("writing {key:?}"),
-                &bucket.put_if_absent(&key, body(&key)).await,
-            )?;
+    }
+    for key in own {
+        let answer = bucket.put_if_absent(&key, body(&key)).await;
+        if !is_refused(&key, &answer) {
+            same(&format!("writing {key:?}"), &true, &answer?)?;
+            written.push(key);
         }
     }
-    for &key in &known {
-        bucket.put_if_absent(key, body(key)).await?;
-    }
-    for key in &own {
-        same(&format!("writing {key:?}"), &true, &bucket.put_if_absent(key, body(key)).await?)?;
-    }
-    for key in known.into_iter().chain(own.iter().map(String::as_str)) {
+    for key in there.iter().chain(&written) {
         let found = bucket.get(key).await?;
         let found = found.map(|found| String::from_utf8_lossy(&found).into_owned());
         same(&format!("the object of {key:?}"), &Some(format!("the object of {key:?}")), &found)?;
         let listed = stage.bucket()?.list(key, None, 1).await?;
-        same(&format!("the first key that begins with {key:?}"), &vec![key.to_owned()], &listed.keys)?;
+        same(&format!("the first key that begins with {key:?}"), &vec![key.clone()], &listed.keys)?;
     }
-    let mut expected: Vec<String> = own.into_iter().filter(|key| key.starts_with(tag)).collect();
+    let mut expected: Vec<String> = written.into_iter().filter(|key| key.starts_with(tag)).collect();
     expected.sort_unstable();
     let listed = stage.keys_of(tag, None, 7).await?;
     same_ids("hostile keys, listed", expected.clone(), listed.clone())?;

@@ -86,7 +86,7 @@ pub struct Capabilities {
     /// The change stream has the commits of all entities in the order in which they were applied, not only those of
     /// each entity.
     pub ordered_stream: bool,
-    /// A bucket takes every key. Otherwise it refuses two kinds of them with a permanent error: those whose `..` are more
+    /// A bucket takes every key. Otherwise it may refuse two kinds of them with a permanent error: those whose `..` are more
     /// than the segments before them, as S3 does, and those of white space alone, as its SDK does.
     pub every_key: bool,
     /// [`Queue::arrived`](crate::port::Queue::arrived) is offered.

@@ -5,7 +5,7 @@ use super::{
     stage::{Stage, filled, holds, same, same_ids, together},
 };
 use crate::{
-    limits::{ITEM_BYTES_MAX, KEY_BYTES_MAX},
+    limits::{INDEX_SORT_BYTES_MAX, ITEM_BYTES_MAX, KEY_BYTES_MAX},
     port::{CommitError, IndexEntry, IndexQuery, Item, Table, Write},
 };
 use serde_json::value::RawValue;
@@ -417,7 +417,26 @@ async fn a_key_over_the_limit_is_refused(stage: &Stage<'_>) -> Result<(), Violat
     let writes = vec![stage.insert(&long, "{}"), stage.insert("", "{}"), stage.insert(&good, "{}")];
     let refused = Answer::Refused { transient: false };
     let what = "a key of 2,049 bytes, one of 0, and a good one";
-    stage.commit(what, writes, &[refused.clone(), refused, Answer::Applied]).await
+    stage.commit(what, writes, &[refused.clone(), refused.clone(), Answer::Applied]).await?;
+
+    let listed = |name: &str, partition: usize, sort: usize| {
+        let text = |bytes: usize| filled(stage.tag.clone(), bytes).chars().take(bytes).collect();
+        let index = Some(IndexEntry { partition: text(partition), sort: text(sort) });
+        let write = stage.insert(&stage.key(name), "{}");
+        Write { item: Item { index, ..write.item }, ..write }
+    };
+    let writes = vec![
+        listed("partition-long", KEY_BYTES_MAX + 1, 1),
+        listed("partition-none", 0, 1),
+        listed("sort-long", 1, INDEX_SORT_BYTES_MAX + 1),
+        listed("sort-none", 1, 0),
+        listed("longest", KEY_BYTES_MAX, INDEX_SORT_BYTES_MAX),
+    ];
+    let mut expected = vec![refused; 4];
+    expected.push(Answer::Applied);
+    stage
+        .commit("index entries with keys over the limits, empty ones, and the longest", writes, &expected)
+        .await
 }
 
 async fn an_item_over_the_limit_is_refused(stage: &Stage<'_>) -> Result<(), Violation> {

@@ -235,6 +235,14 @@ fn refused(write: &Write) -> Option<CommitError> {
         let detail = format_args!("a key has 1 to {} bytes, not {}", limits::KEY_BYTES_MAX, key.len());
         return Some(PortError::permanent("table", detail).into());
     }
+    let within = |text: &str, bytes_max: usize| (1..=bytes_max).contains(&text.len());
+    if let Some(index) = index
+        && !(within(&index.partition, limits::KEY_BYTES_MAX)
+            && within(&index.sort, limits::INDEX_SORT_BYTES_MAX))
+    {
+        let detail = "the index entry has an empty key, a partition over 2,048 or a sort over 1,024 bytes";
+        return Some(PortError::permanent("table", detail).into());
+    }
     let indexed = index.as_ref().map_or(0, |index| index.partition.len() + index.sort.len());
     let outbox: usize = write.outbox.iter().map(|event| event.get().len()).sum();
     let bytes = key.len() + document.len() + outbox + indexed;

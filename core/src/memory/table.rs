@@ -2,7 +2,7 @@
 
 use crate::{
     Timestamp,
-    limits::{ITEM_BYTES_MAX, KEY_BYTES_MAX},
+    limits::{INDEX_SORT_BYTES_MAX, ITEM_BYTES_MAX, KEY_BYTES_MAX},
     port::{
         ChangeStream, Clock, CommitError, IndexEntry, IndexPage, IndexQuery, Item, PortError, ScanPage,
         StreamRecord, Table, Write,
@@ -74,17 +74,16 @@ impl MemoryTable {
     /// Refuses what no table would take, and what the caller must not ask for.
     fn check(&self, write: &Write) -> Result<(), CommitError> {
         let refuse = |detail: &str| Err(CommitError::Port(PortError::permanent(&self.name, detail)));
-        let within = |bytes: usize| (1..=KEY_BYTES_MAX).contains(&bytes);
-        if !within(write.item.key.len()) {
+        let within = |text: &str, bytes_max: usize| (1..=bytes_max).contains(&text.len());
+        if !within(&write.item.key, KEY_BYTES_MAX) {
             return refuse("the key has no bytes, or more than 2,048");
         }
-        if write
-            .item
-            .index
-            .as_ref()
-            .is_some_and(|entry| !within(entry.partition.len()) || !within(entry.sort.len()))
+        if let Some(entry) = &write.item.index
+            && !(within(&entry.partition, KEY_BYTES_MAX) && within(&entry.sort, INDEX_SORT_BYTES_MAX))
         {
-            return refuse("the index entry has an empty key, or one over 2,048 bytes");
+            return refuse(
+                "the index entry has an empty key, a partition over 2,048 or a sort over 1,024 bytes",
+            );
         }
         if write.item.version != write.expected.saturating_add(1) {
             return refuse("the version written is not one more than the expected one");

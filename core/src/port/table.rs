@@ -25,9 +25,9 @@ pub struct Item {
 /// An item's place in the sparse index.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IndexEntry {
-    /// The index partition.
+    /// The index partition, 1 to 2,048 bytes.
     pub partition: String,
-    /// The place in the partition; unique in it, so that pages neither skip nor repeat.
+    /// The place in the partition, 1 to 1,024 bytes; unique in it, so that pages neither skip nor repeat.
     pub sort: String,
 }
 

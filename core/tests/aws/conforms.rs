@@ -24,7 +24,7 @@ impl World for OnThePeer {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            // The peer counts exactly, so that this shows that the adapter reads the right figures. SQS does not.
+            // The peer counts exactly, which SQS does not: so this shows that the adapter reads the right figures.
             exact_depth: true,
             lateness: Duration::from_secs(2),
             ..Capabilities::default()
@@ -42,4 +42,17 @@ async fn the_adapters_of_aws_conform() {
     let report = conformance::run(&world).await;
     println!("aws on ministack:\n{report}\n");
     assert!(report.failures().is_empty(), "aws on ministack:\n{report}");
+    // The stream is Lambda's to read. The index may lag on AWS, where the peer's does not. The peer looks for what has
+    // expired once a minute and SQS for what is past its retention when it likes: longer than a test is to take.
+    let left_out: Vec<&str> = report.skipped().iter().map(|scenario| scenario.name).collect();
+    let others: Vec<&str> = left_out.into_iter().filter(|name| !name.starts_with("stream::")).collect();
+    assert_eq!(
+        others,
+        [
+            "table::an_expired_item_is_deleted",
+            "index::a_commit_is_listed_at_once",
+            "queue::a_message_past_its_retention_vanishes",
+            "queue::arrivals_are_seen_without_receiving",
+        ]
+    );
 }

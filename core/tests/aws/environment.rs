@@ -1,13 +1,16 @@
 //! What a process needs, and what its environment has to tell.
 
+use crate::peer;
 use quadrille::{
     Choreography, Consumer, Context, Entity, Event, Failure, Handled, Outcome, Stored, Table,
-    aws::{Needs, Settings, SettingsError},
+    aws::{self, Needs, Settings, SettingsError},
     choreography::Model,
+    conformance,
     http::{Method, Request, Response},
+    port::NewMessage,
 };
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, env, process::Command};
 
 #[derive(Serialize, Deserialize)]
 struct Pot {
@@ -139,4 +142,46 @@ fn two_names_that_share_a_variable_are_refused() {
     let needs = Needs { queues: ["tea_pots", "tea-pots"].map(str::to_owned).into(), ..Needs::default() };
     let error = Settings::from_variables(&needs, |_| Some("x".to_owned())).unwrap_err();
     assert_eq!(error, SettingsError::Shared("QUADRILLE_QUEUE_TEA_POTS".to_owned()));
+}
+
+/// A process of its own, for a process's environment is not changed while it runs.
+#[tokio::test]
+async fn a_process_connects_by_its_environment() {
+    let Some(url) = peer::require("a_process_connects_by_its_environment") else { return };
+    let model = conformance::model();
+    let settings = peer::provision(&model, &peer::configuration(url).await).await;
+    let mut process = Command::new(env::current_exe().unwrap());
+    process.args(["--exact", "environment::connects", "--ignored", "--nocapture"]).env_clear();
+    process.envs([("AWS_ENDPOINT_URL", url), ("AWS_REGION", "us-east-1"), ("AWS_ACCESS_KEY_ID", "test")]);
+    process.envs([("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_EC2_METADATA_DISABLED", "true")]);
+    let told = [
+        ("TABLE", &settings.tables),
+        ("QUEUE", &settings.queues),
+        ("BUCKET", &settings.buckets),
+        ("TOPIC", &settings.topics),
+    ];
+    for (kind, names) in told {
+        for (name, physical) in names {
+            let name = name.to_uppercase().replace('-', "_");
+            process.env(format!("QUADRILLE_{kind}_{name}"), physical);
+        }
+    }
+    let output = tokio::task::spawn_blocking(move || process.output()).await.unwrap().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}{output:?}");
+}
+
+#[tokio::test]
+#[ignore = "the process that a_process_connects_by_its_environment starts"]
+async fn connects() {
+    let model = conformance::model();
+    let settings = Settings::from_environment(&Needs::everything(&model)).unwrap();
+    let ports = aws::connect(&model, &settings).await;
+    assert_eq!(ports.tables.keys().collect::<Vec<_>>(), ["flows", "things"]);
+    assert_eq!(ports.streams.len(), 0);
+    assert_eq!(ports.table("things").unwrap().get(&["thing/1".to_owned()]).await, Ok(vec![None]));
+    let message = || vec![NewMessage { body: "x".to_owned(), ..NewMessage::default() }];
+    assert_eq!(ports.queue("work").unwrap().send(message()).await, [Ok(())]);
+    assert_eq!(ports.bucket("objects").unwrap().put_if_absent("x", b"x".to_vec()).await, Ok(true));
+    assert_eq!(ports.topic("published").unwrap().publish(message()).await, [Ok(())]);
 }

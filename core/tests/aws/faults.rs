@@ -215,3 +215,20 @@ async fn an_expired_item_is_replaced_in_one_of_many_commits() {
     assert_eq!(scene.commit(&new).await, [OK, Err(CommitError::Conflict), OK]);
     scene.assert_stored(&[new[0].clone(), old[1].clone(), new[2].clone()]).await;
 }
+
+#[tokio::test]
+async fn what_a_read_leaves_unprocessed_is_read_again() {
+    let Some(scene) = scene("what_a_read_leaves_unprocessed_is_read_again").await else { return };
+    let writes: Vec<Write> = (0..9).map(|at| write(&format!("read-{at}"), 1, "1")).collect();
+    assert_eq!(scene.commit(&writes).await, vec![OK; 9]);
+    // More answers than attempts: each of them brings something.
+    let left = [8, 7, 6, 5, 4, 3].map(Fault::PartUnprocessed);
+    scene.proxy.meddle("BatchGetItem", &left);
+    scene.assert_stored(&writes).await;
+    assert_eq!(scene.proxy.seen().len(), 7);
+    // One that brings nothing, again and again, is an error that may pass.
+    scene.proxy.meddle("", &[Fault::Throttled; aws::ATTEMPTS_MAX as usize]);
+    let keys: Vec<String> = writes.iter().map(|write| write.item.key.clone()).collect();
+    let found = scene.ports.table("table").unwrap().get(&keys).await;
+    assert!(found.is_err_and(|error| error.is_transient()));
+}

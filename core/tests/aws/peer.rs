@@ -29,12 +29,15 @@ use std::{
 /// How long the peer may take to start.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// Ends with its standard input, so that it never outlives the tests, however these end.
+/// Ends with its standard input, so that it never outlives the tests, however these end; with it end the processes that it
+/// started, and its folder goes.
 const PROGRAM: &str = "
-import os, sys, threading
+import os, shutil, signal, sys, threading
+os.setpgid(0, 0)
 def ends():
     sys.stdin.buffer.read()
-    os._exit(0)
+    shutil.rmtree(os.environ['HOME'], ignore_errors=True)
+    os.killpg(0, signal.SIGKILL)
 threading.Thread(target=ends, daemon=True).start()
 from ministack.app import main
 main()
@@ -127,7 +130,8 @@ pub fn require(test: &str) -> Option<&'static str> {
             let how = "run `.ci/aws-peer` once (python3, and PyPI within reach) and then the tests again";
             let text = format!("LEFT OUT: {test}: no peer that stands in for AWS: {why}; {how}");
             assert!(env::var_os("QUADRILLE_REQUIRE_PEER").is_none_or(|value| value.is_empty()), "{text}");
-            eprintln!("{text}");
+            // Not by a macro: what a test that passes prints is kept back.
+            let _ = writeln!(std::io::stderr(), "{text}");
             None
         }
     }

@@ -32,6 +32,8 @@ pub enum Fault {
     Cut,
     /// The first so many statements or entries of a batch are refused as too much, and not applied; the others are.
     PartThrottled(usize),
+    /// The first so many keys of a read are left unprocessed; the others are read.
+    PartUnprocessed(usize),
 }
 
 /// What the proxy does with calls that match, in their order, and what it has seen.
@@ -142,6 +144,19 @@ async fn answer(
         Fault::Cut => {
             forwarded(body).await?;
             Err(io::Error::other("cut off on purpose"))
+        }
+        Fault::PartUnprocessed(count) => {
+            let mut asked: Value = serde_json::from_slice(&body)?;
+            let mut left = asked["RequestItems"].clone();
+            for (table, keys) in asked["RequestItems"].as_object_mut().unwrap() {
+                let keys = keys["Keys"].as_array_mut().unwrap();
+                left[table]["Keys"] = keys.drain(..count).collect();
+            }
+            let answer = forwarded(serde_json::to_vec(&asked)?.into()).await?;
+            let answered = answer.into_body().collect().await.unwrap_or_else(|never| match never {});
+            let mut answered: Value = serde_json::from_slice(&answered.to_bytes())?;
+            answered["UnprocessedKeys"] = left;
+            Ok(plain(StatusCode::OK, &answered))
         }
         Fault::PartThrottled(count) => {
             let mut asked: Value = serde_json::from_slice(&body)?;
