@@ -54,9 +54,8 @@ pub enum Action {
     Up(Up),
     /// Posts orders from a file, or from standard input (`-`): a JSON array of any length.
     ///
-    /// On AWS this command checks the orders and writes them to the table itself, conditionally as the function behind the
-    /// API does, with your own AWS credentials: they need dynamodb:PartiQLInsert, PartiQLUpdate, GetItem and
-    /// BatchGetItem on it.
+    /// On AWS this command checks the orders and writes them to the table itself, under the same conditions as the function
+    /// behind the API, with your own AWS credentials (docs/operating.md lists the permissions).
     #[command(
         after_help = "Examples:\n  echo '[{\"record_id\":\"a\",\"parameter_1\":\"abc\",\"parameter_2\":4}]' | quadrille post -\n  quadrille post orders.json --target aws --stack dev"
     )]

@@ -304,6 +304,19 @@ async fn a_stack_that_is_not_there_is_said_to_be() {
         3,
         &["/quadrille/auction/nowhere", "us-east-1", "deploy the stack"],
     );
+
+    // A profile tells region and credentials.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config");
+    let profile =
+        "[profile operator]\nregion = eu-west-1\naws_access_key_id = test\naws_secret_access_key = test\n";
+    fs::write(&file, profile).unwrap();
+    let mut by_profile = queues(&["--stack", "nowhere"]);
+    for variable in ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
+        by_profile.env_remove(variable);
+    }
+    by_profile.env("AWS_CONFIG_FILE", &file).env("AWS_PROFILE", "operator");
+    fails(&run(by_profile, b""), 3, &["/quadrille/auction/nowhere", "eu-west-1"]);
 }
 
 #[test]
