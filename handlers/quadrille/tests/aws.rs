@@ -7,7 +7,10 @@ mod peer;
 mod support;
 
 use aws_config::SdkConfig;
-use aws_sdk_sqs::types::MessageAttributeValue;
+use aws_sdk_sqs::{
+    error::ProvideErrorMetadata as _,
+    types::{MessageAttributeValue, QueueAttributeName},
+};
 use quadrille::{
     aws::Settings,
     port::{Random as _, SystemRandom},
@@ -17,6 +20,7 @@ use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     fs,
+    io::Write as _,
     process::{Child, Command, Stdio},
     sync::{
         Mutex,
@@ -356,6 +360,24 @@ fn a_permission_that_is_missing_is_named() {
     });
     let done = run(on_aws(&server.url(), &["queues", "--target", "aws", "--stack", "dev"]), b"");
     fails(&done, 4, &["/quadrille/auction/dev", "ssm:GetParameter", "no permission"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redrive_of_everything_leaves_nothing_behind() {
+    let test = "a_redrive_of_everything_leaves_nothing_behind";
+    let Some(stack) = Stack::new(test).await else { return };
+    stack.give_up(RESULTS_DEAD, &subjects("rejected-", 23), "rejected").await;
+    let told = stack.sqs.get_queue_attributes().queue_url(&stack.settings.queues[RESULTS_DEAD]);
+    let told = told.attribute_names(QueueAttributeName::QueueArn).send().await.unwrap();
+    let arn = &told.attributes.unwrap()[&QueueAttributeName::QueueArn];
+    if let Err(error) = stack.sqs.list_message_move_tasks().source_arn(arn).send().await {
+        // Known of ministack 1.5.33. The tests below hold the command to the documented answers.
+        let why = error.code().unwrap_or("no answer").to_owned();
+        let _ = writeln!(std::io::stderr(), "LEFT OUT: {test}: the peer has no move tasks ({why})");
+        return;
+    }
+    assert_eq!(stack.json(&["dlq", "redrive", "--rate", "100"])["redriven"], 23);
+    assert_eq!((stack.take(RESULTS).await.len(), stack.take(RESULTS_DEAD).await.len()), (23, 0));
 }
 
 /// SQS as far as a move task needs it, for the released peer has none: its documented answers, a script of what each look
