@@ -8,7 +8,10 @@ use crate::{
     node::{self, NOTIFY},
     print::{Progress, line},
 };
-use aws_config::SdkConfig;
+use aws_config::{
+    SdkConfig, environment::EnvironmentVariableRegionProvider, meta::region::RegionProviderChain,
+    profile::ProfileFileRegionProvider,
+};
 use aws_sdk_sqs::{
     config::ProvideCredentials as _,
     error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
@@ -48,8 +51,7 @@ impl Aws {
     /// [`CommandError::Usage`] without a region or credentials, [`CommandError::NotFound`] where there is no such stack,
     /// [`CommandError::Refused`] without a permission, or for settings that lack a name.
     pub async fn open(target: &Target) -> Result<Self, CommandError> {
-        let config = aws::configuration().load().await;
-        check(&config).await?;
+        let config = configuration().await?;
         let system = node::standard()?.model().name.clone();
         let (settings, of) = match (&target.settings, &target.stack) {
             (Some(file), _) => (read(file).await?, file.display().to_string()),
@@ -199,17 +201,24 @@ fn tell_end(queue: &str, task: &MoveTask, json: bool) -> Result<(), CommandError
     )))
 }
 
-/// Fails where no call could be made: without a region, or without credentials.
-async fn check(config: &SdkConfig) -> Result<(), CommandError> {
-    if config.region().is_none() {
+/// What the environment says of region and credentials.
+///
+/// # Errors
+/// [`CommandError::Usage`] where no call could be made: without a region, or without credentials.
+async fn configuration() -> Result<SdkConfig, CommandError> {
+    // Not the SDK's whole chain: that asks for the metadata of a virtual machine, three times, where there mostly is none.
+    let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+        .or_else(ProfileFileRegionProvider::new());
+    let region = region.region().await.ok_or_else(|| {
         let text = "no AWS region is set: set AWS_REGION, or a region in the profile that AWS_PROFILE names";
-        return Err(CommandError::Usage(text.to_owned()));
-    }
+        CommandError::Usage(text.to_owned())
+    })?;
+    let config = aws::configuration().region(region).load().await;
     let provided = match config.credentials_provider() {
         Some(provider) => provider.provide_credentials().await.map(drop).map_err(|error| told(&error)),
         None => Err("nothing provides any".to_owned()),
     };
-    provided.map_err(|why| {
+    provided.map(|()| config).map_err(|why| {
         CommandError::Usage(format!(
             "no AWS credentials: sign in, set AWS_PROFILE, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY ({why})"
         ))
