@@ -63,6 +63,8 @@ impl Answer {
         match self.status {
             404 => CommandError::NotFound(text),
             400..500 => CommandError::Refused(text),
+            // A port tells in its text alone that AWS grants no permission; which one, AWS says in it.
+            _ if detail.contains("AccessDenied") => CommandError::Refused(text),
             _ => CommandError::Failed(text),
         }
     }

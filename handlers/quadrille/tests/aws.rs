@@ -360,6 +360,11 @@ fn a_permission_that_is_missing_is_named() {
     });
     let done = run(on_aws(&server.url(), &["queues", "--target", "aws", "--stack", "dev"]), b"");
     fails(&done, 4, &["/quadrille/auction/dev", "ssm:GetParameter", "no permission"]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("settings.json");
+    fs::write(&file, serde_json::to_string(&names_at(&server.url())).unwrap()).unwrap();
+    let queues = ["queues", "--target", "aws", "--settings", file.to_str().unwrap()];
+    fails(&run(on_aws(&server.url(), &queues), b""), 4, &["auction-poll", "is not authorized to perform"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -392,6 +397,16 @@ fn arn(queue: &str) -> String {
     format!("arn:aws:sqs:us-east-1:000000000000:{queue}")
 }
 
+/// What a stack whose queues are at `url` is called.
+fn names_at(url: &str) -> Settings {
+    let queues = [POLL, POLL_DEAD, RESULTS, RESULTS_DEAD];
+    Settings {
+        tables: BTreeMap::from([("orders".to_owned(), "orders".to_owned())]),
+        queues: queues.map(|name| (name.to_owned(), format!("{url}/000000000000/{name}"))).into(),
+        ..Settings::default()
+    }
+}
+
 impl Moves {
     /// `looks` are the answers of `ListMessageMoveTasks`, the last one for ever.
     fn start(looks: Vec<Value>) -> Self {
@@ -414,17 +429,7 @@ impl Moves {
             })
         });
         let folder = tempfile::tempdir().unwrap();
-        let names = |names: &[&str]| -> BTreeMap<String, String> {
-            names
-                .iter()
-                .map(|name| ((*name).to_owned(), format!("{}/000000000000/{name}", server.url())))
-                .collect()
-        };
-        let settings = Settings {
-            tables: BTreeMap::from([("orders".to_owned(), "orders".to_owned())]),
-            queues: names(&[POLL, POLL_DEAD, RESULTS, RESULTS_DEAD]),
-            ..Settings::default()
-        };
+        let settings = names_at(&server.url());
         fs::write(folder.path().join("settings.json"), serde_json::to_string(&settings).unwrap()).unwrap();
         Self { server, folder }
     }
