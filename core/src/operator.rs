@@ -24,6 +24,10 @@ const LOOKED_AT: Duration = Duration::from_secs(60);
 /// Dead letters of one page where they have to be received: each may have 1 MiB.
 const RECEIVED_MAX: usize = 100;
 
+/// Dead letters received at once by a walk that may move fewer, where a receive takes a network's time: as many as SQS
+/// gives for one request.
+const RECEIVED_MIN: usize = 10;
+
 /// How long a receive waits where one that does not wait may miss messages.
 const WAIT: Duration = Duration::from_secs(1);
 
@@ -211,16 +215,25 @@ pub async fn walk(
 ) -> Result<Moved, Failure> {
     let (dead, source) = dead_letter_queue(pipeline, queue)?;
     let max = limit.clamp(1, PAGE_MAX);
-    let (wait, hidden) =
-        if dead.shows_arrivals() { (Duration::ZERO, PASSED_OVER) } else { (WAIT, PASSED_OVER_REMOTELY) };
-    let messages = dead.receive(max, wait, Some(hidden)).await?;
-    let examined = messages.len() as u64;
+    let (at_once, wait, hidden) = if dead.shows_arrivals() {
+        (max, Duration::ZERO, PASSED_OVER)
+    } else {
+        (max.max(RECEIVED_MIN), WAIT, PASSED_OVER_REMOTELY)
+    };
+    let messages = dead.receive(at_once, wait, Some(hidden)).await?;
     if messages.is_empty() {
         return Ok(Moved { done: true, ..Moved::default() });
     }
-    let (chosen, left): (Vec<Message>, Vec<Message>) =
+    let (mut chosen, left): (Vec<Message>, Vec<Message>) =
         messages.into_iter().partition(|message| filter.takes(&DeadLetter::read(message)));
+    let beyond = chosen.split_off(chosen.len().min(max)).into_iter();
+    let beyond: Vec<(Receipt, Duration)> = beyond.map(|message| (message.receipt, Duration::ZERO)).collect();
+    let examined = (chosen.len() + left.len()) as u64;
     let mut passed_over: Vec<String> = left.into_iter().map(|message| message.receipt.0).collect();
+    if let Err(error) = dead.extend(&beyond).await {
+        tracing::debug!(queue, %error, "dead letters are shown again only at the end of the walk");
+        passed_over.extend(beyond.into_iter().map(|(receipt, _)| receipt.0));
+    }
     let mut gone = Vec::with_capacity(chosen.len());
     match act {
         Act::Purge => gone.extend(chosen.into_iter().map(|message| message.receipt)),

@@ -372,6 +372,21 @@ async fn where_nothing_is_shown_dead_letters_are_received_to_be_listed_and_given
 }
 
 #[tokio::test]
+async fn where_nothing_is_shown_a_walk_looks_further_than_it_may_move() {
+    let mut world = scanning();
+    dead_letters(&world, &["busy 1", "busy 2", "busy 3", "4", "5", "6"]).await;
+    opaque(&mut world);
+    let pipeline = world.pipeline();
+    let walk = async || operator::walk(&pipeline, DEAD, &only("burnt"), Act::Redrive, 1).await.unwrap();
+    assert_eq!(figures(&walk().await), (4, 1, false));
+    // What it may not move yet is there at once.
+    assert_eq!(world.ports.queues[DEAD].depth().await.unwrap().visible, 2);
+    assert_eq!((figures(&walk().await), figures(&walk().await)), ((1, 1, false), (1, 1, false)));
+    assert_eq!(figures(&walk().await), (0, 0, true));
+    assert_eq!(told_to(&world, "scan").await, ["4", "5", "6"]);
+}
+
+#[tokio::test]
 async fn where_nothing_is_shown_a_redrive_waits_for_what_it_receives() {
     let mut world = scanning();
     dead_letters(&world, &["1", "busy 2", "3"]).await;
