@@ -202,7 +202,7 @@ pub struct Target {
     /// environment: AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL.
     #[arg(long = "target", value_enum, value_name = "TARGET", default_value_t = Platform::Local)]
     pub platform: Platform,
-    /// The stack on AWS, `dev` for example. Its names are read from the Parameter Store: /quadrille/auction/<STACK>.
+    /// The stack on AWS, `dev` for example. Its names are read from the Parameter Store: `/quadrille/auction/STACK`.
     #[arg(long)]
     pub stack: Option<String>,
     /// A file with the JSON of that parameter, instead of a stack.
