@@ -38,6 +38,9 @@ pub struct Alert {
     pub reasons: BTreeMap<String, u64>,
     /// The entities they are told to, the first 20 of them.
     pub subjects: Vec<String>,
+    /// What an alarm of CloudWatch says, where the notification comes from one; it knows counts at best, no reasons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
 }
 
 impl Event for Alert {
@@ -54,6 +57,10 @@ impl Alert {
         let reasons: Vec<String> =
             self.reasons.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
         let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
+        if let Some(detail) = &self.detail {
+            let state = if self.state == AlertState::Ok { "OK" } else { "ALARM" };
+            return format!("{state} {}: {}: {detail}", self.choreography, self.queue);
+        }
         match self.state {
             AlertState::Alarm => {
                 format!(

@@ -5,6 +5,7 @@ use crate::{
     Entity, Event, Failure, Timestamp, TrailEntry,
     entity::{Document, History, key_of},
     event::{Contains, Envelope, SPEC_VERSION, continue_trace, event_id},
+    metrics::Metric,
     port::{IndexEntry, Item, Write},
 };
 use serde_json::value::{RawValue, to_raw_value};
@@ -40,6 +41,7 @@ pub(crate) struct Pending {
     expires_at: Option<Timestamp>,
     what: Cow<'static, str>,
     events: Vec<PendingEvent>,
+    measured: Vec<(Metric, f64)>,
 }
 
 #[derive(Debug)]
@@ -61,6 +63,7 @@ impl<Em> Commit<Em> {
             history,
             what,
             events: Vec::new(),
+            measured: Vec::new(),
         };
         Self { pending: Box::new(pending), emits: PhantomData }
     }
@@ -81,6 +84,14 @@ impl<Em> Commit<Em> {
         Em: Contains<E, Place>,
     {
         self.push(&event, Some(after))
+    }
+
+    /// Adds `value` to `metric` once this commit is applied: a commit that loses its race, or is never reached, counts
+    /// nothing.
+    #[must_use]
+    pub fn measure(mut self, metric: Metric, value: f64) -> Self {
+        self.pending.measured.push((metric, value));
+        self
     }
 
     fn push<E: Event>(mut self, event: &E, after: Option<Duration>) -> Self {
@@ -123,6 +134,11 @@ impl Pending {
         &self.what
     }
 
+    /// What to measure once it is applied.
+    pub(crate) fn take_measured(&mut self) -> Vec<(Metric, f64)> {
+        std::mem::take(&mut self.measured)
+    }
+
     /// A commit that only adds to an entity's trail, leaving its state, index entry and expiry as they are.
     pub(crate) fn note(item: &Item, what: Cow<'static, str>) -> Result<Self, Failure> {
         let (history, state) = History::read(item)?;
@@ -134,6 +150,7 @@ impl Pending {
             history,
             what,
             events: Vec::new(),
+            measured: Vec::new(),
         })
     }
 
@@ -143,7 +160,7 @@ impl Pending {
         stamp: &Stamp<'_>,
         carried: impl Fn(&'static str) -> Carried,
     ) -> Result<Write, Failure> {
-        let Self { key, state, history, index, expires_at, what, events } = self;
+        let Self { key, state, history, index, expires_at, what, events, measured: _ } = self;
         let unwritable = |error: String| Failure::permanent("unwritable", format_args!("{key}: {error}"));
         let state = state.map_err(unwritable)?;
         let version = history.version.saturating_add(1);

@@ -5,6 +5,7 @@ use crate::{
     choreography::Model,
     commit::{Carried, Pending, Stamp},
     entity::key_of,
+    metrics::{Meter, Metric},
     port::{Bucket, CommitError, IndexQuery, Ports, Random, Table, Write},
 };
 use std::{fmt, marker::PhantomData, sync::Arc};
@@ -40,6 +41,7 @@ pub(crate) struct Call {
     pub(crate) model: Arc<Model>,
     pub(crate) step: Arc<str>,
     pub(crate) about: Arc<About>,
+    pub(crate) meter: Meter,
 }
 
 /// The message or request a handler was called for.
@@ -111,6 +113,12 @@ impl<Em> Context<Em> {
     /// Events of the cycle that went before this one; 0 off a cycle.
     pub fn hops(&self) -> u32 {
         self.call.about.carried.hops.unwrap_or(0)
+    }
+
+    /// Adds `value` to `metric` now, whatever becomes of this call: for what was done rather than decided (an ask of an
+    /// outside service). What a commit decides is measured with it: [`Commit::measure`].
+    pub fn measure(&self, metric: Metric, value: f64) {
+        self.call.meter.add(metric, value);
     }
 
     /// The entities of these ids, in their order; expired ones count as gone. In as few requests as can be.
@@ -209,15 +217,21 @@ impl Call {
     /// Commits each on its own, one request a table; answers in their order.
     pub(crate) async fn commit(&self, commits: Vec<Pending>) -> Vec<Result<(), NotCommitted>> {
         let stamp = self.about.stamp(&self.model.name, &self.step, self.ports.clock.now());
+        let mut measured = Vec::with_capacity(commits.len());
         let writes = commits
             .into_iter()
-            .map(|pending| {
+            .map(|mut pending| {
+                measured.push(pending.take_measured());
                 pending.into_write(&stamp, |event_type| {
                     self.model.carried(&self.step, self.about.carried, event_type, stamp.now)
                 })
             })
             .collect();
-        commit_writes(&self.ports, &self.model, writes).await
+        let outcomes = commit_writes(&self.ports, &self.model, writes).await;
+        for (measured, _) in measured.into_iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok()) {
+            measured.into_iter().for_each(|(metric, value)| self.meter.add(metric, value));
+        }
+        outcomes
     }
 }
 

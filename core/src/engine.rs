@@ -3,6 +3,7 @@
 
 use crate::{
     Failure, Pipeline,
+    metrics::Meter,
     port::{ChangeStream, NewMessage, PortError},
     relay,
 };
@@ -148,7 +149,7 @@ async fn forward(pipeline: Pipeline, stream: Arc<dyn ChangeStream>, mut stopping
         };
         let outcome = async {
             let records = read?;
-            let (sent, failure) = match relay::forward(&model, &ports, &records).await {
+            let (sent, failure) = match relay::forward(&model, &ports, &records, &Meter::default()).await {
                 Ok(()) => (records.len(), None),
                 Err((sent, failure)) => (sent, Some(failure)),
             };

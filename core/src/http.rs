@@ -72,15 +72,24 @@ pub struct Response {
     pub content_type: &'static str,
     /// The body.
     pub body: Vec<u8>,
+    /// Further headers, by lower-case name.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 impl Response {
     /// A JSON response.
     pub fn json(status: u16, body: &impl Serialize) -> Self {
         match serde_json::to_vec(body) {
-            Ok(body) => Self { status, content_type: "application/json", body },
+            Ok(body) => Self { status, content_type: "application/json", body, headers: Vec::new() },
             Err(error) => Problem::new(500, "unwritable", error).into(),
         }
+    }
+
+    /// Adds a header; `name` in lower case.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
     }
 }
 
@@ -113,6 +122,12 @@ impl Problem {
         }
     }
 
+    /// The body is larger than is taken.
+    pub(crate) fn body_too_large(bytes_max: usize) -> Self {
+        let detail = format_args!("the body is over the limit of {bytes_max} bytes; send less at once");
+        Self::new(413, "body_too_large", detail)
+    }
+
     /// Adds a member; one that can't be written as JSON is left out.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Serialize) -> Self {
@@ -126,7 +141,7 @@ impl Problem {
 impl From<Problem> for Response {
     fn from(problem: Problem) -> Self {
         let body = serde_json::to_vec(&problem).unwrap_or_default();
-        Self { status: problem.status, content_type: "application/problem+json", body }
+        Self { status: problem.status, content_type: "application/problem+json", body, headers: Vec::new() }
     }
 }
 

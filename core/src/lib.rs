@@ -109,11 +109,13 @@
 //! - `local`: the embedded, durable engine: tables and queues in SQLite, buckets as files, all in one folder, with an
 //!   HTTP server and alarms. `examples/first.rs` runs the tea shop on it.
 //! - `aws`: the adapters of DynamoDB, SQS, S3 and SNS. Its SDK needs Rust 1.94.1.
+//! - `lambda`: the runtime of Lambda functions over the adapters of AWS (feature `aws`): a function is a step, a route or the
+//!   relay of a choreography.
 //! - `conformance`: the suite that an adapter of the [`port`]s has to pass, for adapters of your own.
 //!
 //! # What is not supported
 //!
-//! - Running on AWS, as yet: there are the adapters, no Lambda runtime and no derived infrastructure.
+//! - Derived infrastructure, as yet: what the functions run on has to be made by hand.
 //! - A transaction over several entities. A commit is of one; a handler that commits several may be seen between them.
 //! - Delivery exactly once, and order between messages. A message may come again at any time, also long after it was
 //!   handled; the handler finds in the entity that there is nothing left to do.
@@ -141,10 +143,13 @@ mod event;
 mod failure;
 mod handler;
 pub mod http;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 pub mod limits;
 #[cfg(feature = "local")]
 pub mod local;
 pub mod memory;
+pub mod metrics;
 pub mod operator;
 mod pipeline;
 pub mod port;
@@ -162,6 +167,6 @@ pub use entity::{Entity, Stored};
 pub use event::{Contains, Emits, Envelope, Event, Place, SPEC_VERSION};
 pub use failure::{Failure, FailureKind, excerpt};
 pub use handler::{Handler, Load, RouteHandler};
-pub use pipeline::{Observation, Pipeline, StepCounts, Verdict};
+pub use pipeline::{Delivered, Invocation, Observation, Pipeline, StepCounts, Verdict};
 pub use timestamp::{Timestamp, TimestampError};
 pub use trail::{Trail, TrailEntry};

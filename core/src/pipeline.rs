@@ -15,7 +15,8 @@ use crate::{
     handler::{Decoded, ErasedHandled, ErasedHandler, ErasedOutcome},
     http::{Method, Problem, Request, Response},
     limits::COMMIT_RACES_MAX,
-    port::{Item, Message, NewMessage, PortError, Ports, Receipt},
+    metrics::{self, Meter},
+    port::{Item, Message, NewMessage, Ports, Receipt},
     relay::first_hop,
 };
 use futures_util::{StreamExt as _, stream};
@@ -40,6 +41,28 @@ pub struct Pipeline {
     ports: Arc<Ports>,
     observers: broadcast::Sender<Observation>,
     counts: Arc<BTreeMap<String, Counters>>,
+    invocation: Invocation,
+}
+
+/// What bounds and measures a piece of work from outside: on Lambda, one invocation of a function. The default bounds and
+/// measures nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Invocation {
+    /// Nothing is begun after this time, and what is not done by then counts as a transient failure.
+    pub deadline: Option<Timestamp>,
+    /// The trace of what carries none of its own (W3C `traceparent`).
+    pub traceparent: Option<String>,
+    /// Gathers the metrics.
+    pub meter: Meter,
+}
+
+/// What became of a batch that its caller acknowledges.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// The verdicts, in the order of the messages.
+    pub verdicts: Vec<Verdict>,
+    /// Which of the messages, by their place, must not be acknowledged: they are to come again.
+    pub kept: Vec<usize>,
 }
 
 /// Messages of a step by what became of them, since this process started.
@@ -129,7 +152,26 @@ impl Pipeline {
             ports: Arc::new(ports),
             observers: broadcast::Sender::new(OBSERVATIONS_KEPT),
             counts,
+            invocation: Invocation::default(),
         }
+    }
+
+    /// The same pipeline, bounded and measured as `invocation` says. Cheap: all is shared.
+    #[must_use]
+    pub fn during(&self, invocation: Invocation) -> Self {
+        Self { invocation, ..self.clone() }
+    }
+
+    /// What bounds and measures it.
+    #[cfg(feature = "lambda")]
+    pub(crate) fn invocation(&self) -> &Invocation {
+        &self.invocation
+    }
+
+    /// When work that may take `timeout` has to be over.
+    fn end_of(&self, timeout: Duration) -> Timestamp {
+        let end = self.ports.clock.now() + timeout;
+        self.invocation.deadline.map_or(end, |deadline| deadline.min(end))
     }
 
     /// What became of the messages of each step, since this process started.
@@ -154,13 +196,14 @@ impl Pipeline {
             return;
         };
         for verdict in verdicts {
-            let counter = match verdict {
-                Verdict::Done => &counters.done,
-                Verdict::Later(_) => &counters.later,
-                Verdict::Retry(..) => &counters.retried,
-                Verdict::DeadLetter(_) => &counters.dead_lettered,
+            let (counter, metric) = match verdict {
+                Verdict::Done => (&counters.done, metrics::HANDLED),
+                Verdict::Later(_) => (&counters.later, metrics::DELAYED),
+                Verdict::Retry(..) => (&counters.retried, metrics::RETRIED),
+                Verdict::DeadLetter(_) => (&counters.dead_lettered, metrics::DEAD_LETTERED),
             };
             counter.fetch_add(1, Ordering::Relaxed);
+            self.invocation.meter.add(metric, 1.0);
         }
     }
 
@@ -206,25 +249,129 @@ impl Pipeline {
     /// A [`Failure`] where there is no such step. A message that can't be settled is left as it is: its visibility
     /// timeout gives it back.
     pub async fn deliver(&self, step: &str, messages: &[Message]) -> Result<Vec<Verdict>, Failure> {
-        let verdicts = self.work(step, messages).await?;
+        let Delivered { verdicts, kept } = self.deliver_unacknowledged(step, messages).await?;
         let step = self.step(step)?;
-        self.settle(step, messages, &verdicts).await;
-        self.count(step, &verdicts);
+        let mut kept = kept.into_iter().peekable();
+        let done: Vec<Receipt> = messages
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| kept.next_if_eq(at).is_none())
+            .map(|(_, message)| message.receipt.clone())
+            .collect();
+        if !done.is_empty()
+            && let Err(error) = async { self.ports.queue(&step.queue)?.delete(&done).await }.await
+        {
+            tracing::warn!(step = %step.name, %error, "messages were not deleted; their visibility timeout gives them back");
+        }
         Ok(verdicts)
     }
 
+    /// [`deliver`](Self::deliver) for a caller that acknowledges the messages itself, as a Lambda function does by its
+    /// answer: hides, sends on and dead-letters, and deletes nothing.
+    ///
+    /// # Errors
+    /// A [`Failure`] where there is no such step. A message that can't be sent on or dead-lettered is among those kept.
+    pub async fn deliver_unacknowledged(
+        &self,
+        step: &str,
+        messages: &[Message],
+    ) -> Result<Delivered, Failure> {
+        let verdicts = self.work(step, messages).await?;
+        let step = self.step(step)?;
+        let kept = self.settle(step, messages, &verdicts).await;
+        self.count(step, &verdicts);
+        Ok(Delivered { verdicts, kept })
+    }
+
+    /// [`deliver`](Self::deliver) for messages that no queue holds: of what can't be handled, a permanent failure is
+    /// dead-lettered, a transient one is left to the caller.
+    ///
+    /// # Errors
+    /// A [`Failure`] where there is no such step, or a message could not be dead-lettered.
+    #[cfg(feature = "lambda")]
+    pub(crate) async fn deliver_unreceived(
+        &self,
+        step: &str,
+        messages: &[Message],
+    ) -> Result<Vec<Verdict>, Failure> {
+        let verdicts = self.work(step, messages).await?;
+        let step = self.step(step)?;
+        let settling =
+            messages.iter().zip(&verdicts).filter(|(_, verdict)| !matches!(verdict, Verdict::Retry(..)));
+        let (settling, given): (Vec<Message>, Vec<Verdict>) =
+            settling.map(|(message, verdict)| (message.clone(), verdict.clone())).unzip();
+        let kept = self.settle(step, &settling, &given).await;
+        self.count(step, &verdicts);
+        if kept.is_empty() {
+            return Ok(verdicts);
+        }
+        Err(Failure::transient("not_dead_lettered", "the dead-letter queue could not be reached"))
+    }
+
+    /// Answers any request: as its route does, with 405 where a route has its path and another method, and else with
+    /// 404. Of the routes, only those of `step` count where it is given.
+    pub async fn answer(&self, step: Option<&str>, method: &str, path: &str, request: Request) -> Response {
+        let parsed = match method {
+            "GET" | "HEAD" => Some(Method::Get),
+            "POST" => Some(Method::Post),
+            _ => None,
+        };
+        if let Some(method) = parsed
+            && let Some(response) = self.route(step, method, path, request).await
+        {
+            return response;
+        }
+        // A path that is a route's own and still was not answered (its parameter is no UTF-8) names nothing.
+        let routes = self.choreography.model().routes.iter();
+        let others: Vec<Method> = routes
+            .filter(|route| step.is_none_or(|step| step == route.step))
+            .filter(|route| Some(route.method) != parsed && has_shape(path, &route.path))
+            .map(|route| route.method)
+            .collect();
+        if others.is_empty() {
+            return Problem::new(404, "not_found", "there is nothing here").into();
+        }
+        let allowed = [(Method::Get, "GET, HEAD"), (Method::Post, "POST")].into_iter();
+        let allowed: Vec<&str> =
+            allowed.filter(|(method, _)| others.contains(method)).map(|(_, names)| names).collect();
+        let problem = Problem::new(405, "method_not_allowed", format_args!("{method} is not offered here"));
+        Response::from(problem).with_header("allow", allowed.join(", "))
+    }
+
+    /// Whether every table answers: what `GET /healthz` is to tell.
+    ///
+    /// # Errors
+    /// The first table's [`Failure`].
+    pub async fn health(&self) -> Result<(), Failure> {
+        for table in self.ports.tables.values() {
+            table.get(&["health/probe".to_owned()]).await?;
+        }
+        Ok(())
+    }
+
     /// Answers a request. `None` where no route matches path and method.
-    pub async fn respond(&self, method: Method, path: &str, mut request: Request) -> Option<Response> {
+    pub async fn respond(&self, method: Method, path: &str, request: Request) -> Option<Response> {
+        self.route(None, method, path, request).await
+    }
+
+    async fn route(
+        &self,
+        step: Option<&str>,
+        method: Method,
+        path: &str,
+        mut request: Request,
+    ) -> Option<Response> {
         let model = self.choreography.model();
         let (route, parameters) = model
             .routes
             .iter()
-            .filter(|route| route.method == method)
+            .filter(|route| route.method == method && step.is_none_or(|step| step == route.step))
             .find_map(|route| Some((route, matched(&route.path, path)?)))?;
         let handler = self.choreography.routes.get(&route.step)?;
         request.parameters = parameters;
         let traceparent =
             request.header("traceparent").filter(|given| trace_id(given).is_some()).map(str::to_owned);
+        let traceparent = traceparent.or_else(|| self.invocation.traceparent.clone());
         let random = &self.ports.random;
         let about = About {
             attempt: 1,
@@ -245,17 +392,21 @@ impl Pipeline {
         let answered = tokio::select! {
             biased;
             answered = handler.call(request, call) => answered,
-            () = clock.sleep_until(clock.now() + route.timeout) => {
+            () = clock.sleep_until(self.end_of(route.timeout)) => {
                 Err(Failure::transient("timeout", format_args!("no answer within {:?}", route.timeout)))
             }
         };
-        let failure = match answered {
-            Ok(response) => return Some(response),
-            Err(failure) => failure,
-        };
         let correlation_id = about.correlation_id.as_deref().unwrap_or_default();
         let trace = about.traceparent.as_deref().and_then(trace_id).unwrap_or_default();
-        tracing::warn!(step = %route.step, correlation_id, trace_id = trace, %failure, "a request failed");
+        let failure = match answered {
+            Ok(response) => {
+                let status = response.status;
+                tracing::debug!(step = %route.step, status, correlation_id, trace_id = trace, "answered");
+                return Some(response);
+            }
+            Err(failure) => failure,
+        };
+        tracing::warn!(step = %route.step, %failure, correlation_id, trace_id = trace, "a request failed");
         let status = if failure.is_permanent() { 500 } else { 503 };
         Some(
             Problem::new(
@@ -278,6 +429,7 @@ impl Pipeline {
             model: Arc::clone(self.choreography.model()),
             step: step.into(),
             about,
+            meter: self.invocation.meter.clone(),
         }
     }
 
@@ -296,7 +448,7 @@ impl Pipeline {
             works: Vec::with_capacity(messages.len()),
             failed: Vec::new(),
             notes: vec![None; messages.len()],
-            end: now + step.timeout,
+            end: self.end_of(step.timeout),
         };
         let mut tasks = VecDeque::with_capacity(messages.len());
         for (at, message) in messages.iter().enumerate() {
@@ -304,6 +456,10 @@ impl Pipeline {
                 Ok(envelope) => {
                     let decoded =
                         admit(self.choreography.model(), step, handler.as_ref(), &envelope, message, now);
+                    let decoded = decoded.map(|(decoded, mut about)| {
+                        about.traceparent = about.traceparent.or_else(|| self.invocation.traceparent.clone());
+                        (decoded, about)
+                    });
                     (Some(envelope), decoded)
                 }
                 Err(failure) => (None, Err(NotAdmitted::Failed(failure))),
@@ -318,6 +474,14 @@ impl Pipeline {
             batch.works.push(Work { message, envelope });
         }
         while !tasks.is_empty() {
+            // Past the step's own timeout, what needs no time is still done; past the invocation's deadline, its caller has
+            // to answer.
+            if self.invocation.deadline.is_some_and(|deadline| self.ports.clock.now() >= deadline) {
+                let detail = "not begun in time: what came before it took all of it";
+                let failure = Failure::transient("timeout", detail);
+                batch.failed.extend(tasks.drain(..).map(|task| (task.at, failure.clone())));
+                break;
+            }
             let round = next_round(&mut tasks);
             let again = self.round(step, handler.as_ref(), round, &mut batch).await;
             // Before the others, so that messages told to one entity stay in their order.
@@ -329,7 +493,7 @@ impl Pipeline {
             verdicts[at] = self.verdict(step, messages[at].receive_count, failure);
         }
         for ((work, verdict), note) in works.iter().zip(&verdicts).zip(notes) {
-            log(step, work, verdict);
+            log(step, work, verdict, self.invocation.traceparent.as_deref());
             self.observed(step, work, verdict, note);
         }
         Ok(verdicts)
@@ -450,14 +614,20 @@ impl Pipeline {
     async fn commit(&self, step: &str, commits: Vec<(Pending, Arc<About>)>) -> Vec<Result<(), NotCommitted>> {
         let model = self.choreography.model();
         let now = self.ports.clock.now();
+        let mut measured = Vec::with_capacity(commits.len());
         let writes = commits
             .into_iter()
-            .map(|(pending, about)| {
+            .map(|(mut pending, about)| {
+                measured.push(pending.take_measured());
                 let stamp = about.stamp(&model.name, step, now);
                 pending.into_write(&stamp, |event_type| model.carried(step, about.carried, event_type, now))
             })
             .collect();
-        crate::context::commit_writes(&self.ports, model, writes).await
+        let outcomes = crate::context::commit_writes(&self.ports, model, writes).await;
+        for (measured, _) in measured.into_iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok()) {
+            measured.into_iter().for_each(|(metric, value)| self.invocation.meter.add(metric, value));
+        }
+        outcomes
     }
 
     async fn load(&self, keys: Vec<String>) -> Result<HashMap<String, Item>, Failure> {
@@ -545,18 +715,23 @@ impl Pipeline {
         Verdict::Retry(step.backoff.after(receive_count, &*self.ports.random), failure)
     }
 
-    async fn settle(&self, step: &StepModel, messages: &[Message], verdicts: &[Verdict]) {
-        let mut done: Vec<Receipt> = Vec::with_capacity(messages.len());
+    /// Does with each message what its verdict says, but for deleting it. Returns which, by their place, are not to be
+    /// deleted, in order.
+    async fn settle(&self, step: &StepModel, messages: &[Message], verdicts: &[Verdict]) -> Vec<usize> {
+        let mut kept: Vec<usize> = Vec::new();
         let mut retries: Vec<(Receipt, Duration)> = Vec::new();
-        let mut later: Vec<(&Message, NewMessage)> = Vec::new();
-        let mut dead: Vec<(&Message, NewMessage)> = Vec::new();
+        let mut later: Vec<(usize, NewMessage)> = Vec::new();
+        let mut dead: Vec<(usize, NewMessage)> = Vec::new();
         let now = self.ports.clock.now();
-        for (message, verdict) in messages.iter().zip(verdicts) {
+        for (at, (message, verdict)) in messages.iter().zip(verdicts).enumerate() {
             match verdict {
-                Verdict::Done => done.push(message.receipt.clone()),
-                Verdict::Retry(after, _) => retries.push((message.receipt.clone(), *after)),
+                Verdict::Done => {}
+                Verdict::Retry(after, _) => {
+                    kept.push(at);
+                    retries.push((message.receipt.clone(), *after));
+                }
                 Verdict::Later(delay) => later.push((
-                    message,
+                    at,
                     NewMessage {
                         body: message.body.clone(),
                         attributes: message.attributes.clone(),
@@ -572,7 +747,7 @@ impl Pipeline {
                         subject: envelope.as_ref().map(|envelope| envelope.subject.as_str()),
                     };
                     dead.push((
-                        message,
+                        at,
                         DeadLetter::message(message, failure, &step.name, &step.queue, told, now),
                     ));
                 }
@@ -580,42 +755,44 @@ impl Pipeline {
         }
         // Sent on before deleted: in between, a crash leaves a message twice, never none.
         let redrive = self.choreography.model().queue(&step.queue).and_then(|queue| queue.redrive.as_ref());
-        if let Some(redrive) = redrive {
-            self.send_on(&redrive.dead_letter_queue, dead, &mut done).await;
+        match redrive {
+            Some(redrive) => self.send_on(&redrive.dead_letter_queue, dead, messages, &mut kept).await,
+            None => kept.extend(dead.into_iter().map(|(at, _)| at)),
         }
-        self.send_on(&step.queue, later, &mut done).await;
-        let settled = async {
-            let queue = self.ports.queue(&step.queue)?;
-            if !done.is_empty() {
-                queue.delete(&done).await?;
-            }
-            if !retries.is_empty() {
-                queue.extend(&retries).await?;
-            }
-            Ok::<(), PortError>(())
-        };
-        if let Err(error) = settled.await {
-            tracing::warn!(step = %step.name, %error, "messages were not settled; their visibility timeout gives them back");
+        self.send_on(&step.queue, later, messages, &mut kept).await;
+        if !retries.is_empty()
+            && let Err(error) = async { self.ports.queue(&step.queue)?.extend(&retries).await }.await
+        {
+            tracing::warn!(step = %step.name, %error, "backoffs could not be set; the visibility timeout gives the messages back");
         }
+        kept.sort_unstable();
+        kept
     }
 
-    async fn send_on(&self, queue: &str, messages: Vec<(&Message, NewMessage)>, done: &mut Vec<Receipt>) {
-        if messages.is_empty() {
+    /// Sends messages on; those that can't be stay where they are.
+    async fn send_on(
+        &self,
+        queue: &str,
+        sending: Vec<(usize, NewMessage)>,
+        messages: &[Message],
+        kept: &mut Vec<usize>,
+    ) {
+        if sending.is_empty() {
             return;
         }
-        let (old, new): (Vec<&Message>, Vec<NewMessage>) = messages.into_iter().unzip();
+        let (places, new): (Vec<usize>, Vec<NewMessage>) = sending.into_iter().unzip();
         let sent = match self.ports.queue(queue) {
             Ok(queue) => queue.send(new).await,
-            Err(error) => vec![Err(error); old.len()],
+            Err(error) => vec![Err(error); places.len()],
         };
-        for (message, sent) in old.into_iter().zip(sent) {
-            match sent {
-                Ok(()) => done.push(message.receipt.clone()),
-                Err(error) => {
-                    let envelope = Envelope::parse(&message.body).ok();
-                    let (correlation_id, trace) = known_by(envelope.as_ref());
-                    tracing::error!(queue, id = %message.id, correlation_id, trace_id = trace, %error, "a message could not be sent on; it stays where it is")
-                }
+        for (at, sent) in places.into_iter().zip(sent) {
+            if let Err(error) = sent {
+                let message = messages.get(at);
+                let envelope = message.and_then(|message| Envelope::parse(&message.body).ok());
+                let (correlation_id, trace) = known_by(envelope.as_ref());
+                let id = message.map(|message| message.id.as_str()).unwrap_or_default();
+                tracing::error!(queue, id, correlation_id, trace_id = trace, %error, "a message could not be sent on; it stays where it is");
+                kept.push(at);
             }
         }
     }
@@ -720,9 +897,24 @@ fn known_by(envelope: Option<&Envelope<Box<RawValue>>>) -> (&str, &str) {
     (correlation_id, trace)
 }
 
-fn log(step: &StepModel, work: &Work<'_>, verdict: &Verdict) {
+/// Whether a path has the segments of a route's, whatever its parameters are.
+fn has_shape(path: &str, route: &str) -> bool {
+    let (mut parts, mut wanted) = (path.split('/'), route.split('/'));
+    loop {
+        match (parts.next(), wanted.next()) {
+            (None, None) => return true,
+            (Some(part), Some(wanted)) if wanted.starts_with('{') || part == wanted => {}
+            _ => return false,
+        }
+    }
+}
+
+fn log(step: &StepModel, work: &Work<'_>, verdict: &Verdict, traceparent: Option<&str>) {
+    let millis = |time: &Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let envelope = work.envelope.as_ref();
     let (correlation_id, trace) = known_by(envelope);
+    let trace =
+        Some(trace).filter(|trace| !trace.is_empty()).or_else(|| trace_id(traceparent?)).unwrap_or_default();
     let event = envelope.map(|envelope| envelope.id.as_str()).unwrap_or_default();
     let (step, attempt) = (step.name.as_str(), work.message.receive_count);
     match verdict {
@@ -736,12 +928,12 @@ fn log(step: &StepModel, work: &Work<'_>, verdict: &Verdict) {
                 attempt,
                 correlation_id,
                 trace_id = trace,
-                left_ms = left.as_millis(),
+                left_ms = millis(left),
                 "not yet"
             );
         }
         Verdict::Retry(after, failure) => {
-            tracing::warn!(step, event, attempt, correlation_id, trace_id = trace, after_ms = after.as_millis(), %failure, "retry");
+            tracing::warn!(step, event, attempt, correlation_id, trace_id = trace, after_ms = millis(after), %failure, "retry");
         }
         Verdict::DeadLetter(failure) => {
             tracing::warn!(step, event, attempt, correlation_id, trace_id = trace, %failure, "dead-lettered");

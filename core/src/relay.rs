@@ -6,6 +6,7 @@ use crate::{
     dead_letter::{DeadLetter, Told},
     event::{Envelope, trace_id},
     limits::QUEUE_DELAY_MAX,
+    metrics::{self, Meter},
     port::{Attributes, Message, NewMessage, PortError, Ports, Receipt, StreamRecord},
 };
 use serde::Deserialize;
@@ -35,6 +36,7 @@ pub(crate) async fn forward(
     model: &Model,
     ports: &Ports,
     records: &[StreamRecord],
+    meter: &Meter,
 ) -> Result<(), (usize, Failure)> {
     let now = ports.clock.now();
     let mut by_destination: BTreeMap<Destination<'_>, Vec<Sending<'_>>> = BTreeMap::new();
@@ -46,6 +48,7 @@ pub(crate) async fn forward(
                 // A stream record comes from a commit of ours; one that can't be read can't be sent anywhere. Stopping
                 // here for ever would stop every flow behind it.
                 Err(error) => {
+                    meter.add(metrics::UNREADABLE, 1.0);
                     let (key, version) = (&record.key, record.version);
                     tracing::error!(%key, version, %error, "an unreadable event in the stream is passed over");
                     continue;
@@ -68,7 +71,10 @@ pub(crate) async fn forward(
     for (destination, sending) in by_destination {
         let messages = sending.iter().map(Sending::message).collect();
         for (sending, sent) in sending.iter().zip(send(ports, destination, messages).await) {
-            let Err(error) = sent else { continue };
+            let Err(error) = sent else {
+                meter.add(metrics::RELAYED, 1.0);
+                continue;
+            };
             let failure = Failure::from(error);
             let given_up = failure.is_permanent()
                 && give_up(model, ports, destination, &sending.event, &failure, now).await;

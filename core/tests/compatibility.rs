@@ -124,6 +124,7 @@ fn alert() -> Alert {
         arrived: 2,
         reasons: BTreeMap::from([("burnt".into(), 2)]),
         subjects: vec!["7".into(), "8".into()],
+        detail: None,
     }
 }
 

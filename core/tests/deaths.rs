@@ -1,5 +1,6 @@
 //! A process that dies with messages in hand, on the local adapter: the message that kills it ends in the dead-letter
 //! queue, and those that were only there do not.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic is how a test fails.
 
 use quadrille::{
     Timestamp, conformance,

@@ -60,6 +60,13 @@ fn the_command_contains_no_sdk() {
 }
 
 #[test]
+fn the_functions_are_empty_unless_they_are_asked_for() {
+    // So that a test of the whole workspace compiles no crate of AWS's. With the feature, their own tests look.
+    assert_free_of("a crate of AWS's", of_aws, "lambdas", &ways("lambdas", &[]));
+    assert_free_of("the runtime", |name| name == "lambda_runtime", "lambdas", &ways("lambdas", &[]));
+}
+
+#[test]
 fn with_the_feature_that_asks_for_them_database_and_server_are_there() {
     // What shows that the tests above would find them.
     let ways = ways("quadrille", &["--features", "local"]);

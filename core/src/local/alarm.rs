@@ -189,6 +189,7 @@ impl Watch {
             arrived: arrived.count,
             reasons: arrived.reasons,
             subjects: arrived.subjects,
+            detail: None,
         };
         let body = self.envelope(alert, told.place).map_err(|error| PortError::permanent("alarm", error))?;
         let (name, place) = (self.name.clone(), i64::try_from(told.place).unwrap_or(i64::MAX));

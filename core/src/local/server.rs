@@ -582,10 +582,7 @@ impl<S: Service> Door<S> {
     /// The whole body.
     async fn read(&self, mut body: Incoming, deadline: Instant) -> Result<Bytes, Refusal> {
         let bytes_max = self.config.body_bytes_max;
-        let too_large = || {
-            let detail = format_args!("the body is over the limit of {bytes_max} bytes; send less at once");
-            Refusal::new(413, "body_too_large", detail)
-        };
+        let too_large = || Refusal { problem: Problem::body_too_large(bytes_max).into(), header: None };
         if usize::try_from(body.size_hint().lower()).is_ok_and(|bytes| bytes <= bytes_max) {
             let whole = async {
                 let mut whole = Vec::new();
@@ -649,6 +646,11 @@ fn written(response: Response) -> hyper::Response<Full<Bytes>> {
     );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    for (name, value) in response.headers {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
     written
 }
 

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::{
     config::Credentials,
     types::{
         AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
-        ProjectionType, ScalarAttributeType,
+        ProjectionType, ScalarAttributeType, StreamSpecification, StreamViewType,
     },
 };
 use aws_sdk_sqs::types::QueueAttributeName;
@@ -30,7 +30,9 @@ use std::{
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Ends with its standard input, so that it never outlives the tests, however these end; with it end the processes that it
-/// started, and its folder goes.
+/// started, and its folder goes. Two things are mended: a send and the receives of event source mappings change a queue's
+/// list in several threads without a common lock, so that a message can be lost; and what a PartiQL statement changes does
+/// not appear in the table's stream.
 const PROGRAM: &str = "
 import os, shutil, signal, sys, threading
 os.setpgid(0, 0)
@@ -39,6 +41,35 @@ def ends():
     shutil.rmtree(os.environ['HOME'], ignore_errors=True)
     os.killpg(0, signal.SIGKILL)
 threading.Thread(target=ends, daemon=True).start()
+from ministack.services import sqs
+one_at_a_time = sqs._queues_lock = threading.RLock()
+def guarded(change):
+    def alone(*given, **named):
+        with one_at_a_time:
+            return change(*given, **named)
+    return alone
+for name in ('_dlq_sweep', '_collect_msgs', '_expire_retained', '_refresh_counts'):
+    setattr(sqs, name, guarded(getattr(sqs, name)))
+for name in ('SendMessage', 'SendMessageBatch', 'DeleteMessage', 'DeleteMessageBatch'):
+    sqs._HANDLERS[name] = guarded(sqs._HANDLERS[name])
+from ministack.services import dynamodb
+def streamed(execute):
+    def executed(table, parsed, *more):
+        set_item, changes = dynamodb._set_item, []
+        def noted(table, partition, sort, item):
+            changes.append((table['items'].get(partition, {}).get(sort), item))
+            set_item(table, partition, sort, item)
+        dynamodb._set_item = noted
+        try:
+            answer = execute(table, parsed, *more)
+        finally:
+            dynamodb._set_item = set_item
+        for old, new in changes:
+            dynamodb._emit_stream_event(parsed['table'], 'MODIFY' if old else 'INSERT', old, new)
+        return answer
+    return executed
+for name in ('_partiql_insert', '_partiql_update'):
+    setattr(dynamodb, name, streamed(getattr(dynamodb, name)))
 from ministack.app import main
 main()
 ";
@@ -77,6 +108,8 @@ fn start(python: &PathBuf) -> Result<String, String> {
         .envs([("AWS_EC2_METADATA_DISABLED", "true"), ("LOG_LEVEL", "WARNING")])
         .env("PATH", env::var_os("PATH").unwrap_or_default())
         .env("GATEWAY_PORT", address.port().to_string())
+        // What its functions are told; without it they would call AWS itself.
+        .env("AWS_ENDPOINT_URL", format!("http://{address}"))
         .envs([("HOME", &home), ("TMPDIR", &home)])
         .current_dir(&home)
         .stdin(Stdio::piped())
@@ -227,6 +260,13 @@ async fn create_table(config: &SdkConfig, name: &str) {
         .attribute_definitions(text(table::INDEX_PARTITION))
         .attribute_definitions(text(table::INDEX_SORT))
         .key_schema(key(table::KEY, KeyType::Hash))
-        .global_secondary_indexes(index);
+        .global_secondary_indexes(index)
+        .stream_specification(
+            StreamSpecification::builder()
+                .stream_enabled(true)
+                .stream_view_type(StreamViewType::NewImage)
+                .build()
+                .unwrap(),
+        );
     created.send().await.unwrap();
 }

@@ -5,6 +5,7 @@
 mod budget;
 mod gone;
 mod http;
+mod invocation;
 mod reading;
 mod settling;
 #[path = "../support/mod.rs"]

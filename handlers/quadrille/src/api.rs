@@ -4,7 +4,7 @@ use quadrille::{
     Failure, Pipeline, Stored, Timestamp,
     auction::{Order, OrderStatus},
     engine::trigger,
-    http::{Method, Problem, Request, Response},
+    http::{Problem, Request, Response},
     local::Service,
     operator::{self, Act, Filter},
 };
@@ -61,7 +61,7 @@ impl Service for Api {
         let answered = match (method, path) {
             ("GET", "/healthz") => self.health().await,
             (_, path) if path.starts_with("/_quadrille/") => self.operate(method, path, &request).await,
-            _ => return self.route(method, path, request).await,
+            _ => return self.pipeline.answer(None, method, path, request).await,
         };
         answered.unwrap_or_else(|failure| problem(&failure).into())
     }
@@ -82,31 +82,9 @@ impl Api {
         Self { pipeline }
     }
 
-    async fn route(&self, method: &str, path: &str, request: Request) -> Response {
-        let parsed = match method {
-            "GET" | "HEAD" => Some(Method::Get),
-            "POST" => Some(Method::Post),
-            _ => None,
-        };
-        if let Some(method) = parsed
-            && let Some(response) = self.pipeline.respond(method, path, request).await
-        {
-            return response;
-        }
-        // A path that is a route's own and still was not answered (its parameter is no UTF-8) names nothing.
-        let routes = &self.pipeline.choreography().model().routes;
-        if routes.iter().any(|route| Some(route.method) != parsed && has_shape(path, &route.path)) {
-            return Problem::new(405, "method_not_allowed", format_args!("{method} is not offered here"))
-                .into();
-        }
-        Problem::new(404, "not_found", "there is nothing here; orders are posted to /orders").into()
-    }
-
     /// Healthy: the store answers, and what it answers would be durable.
     async fn health(&self) -> Result<Response, Failure> {
-        for table in self.pipeline.ports().tables.values() {
-            table.get(&["health/probe".to_owned()]).await?;
-        }
+        self.pipeline.health().await?;
         Ok(Response::json(200, &serde_json::json!({ "status": "ok" })))
     }
 
@@ -185,18 +163,6 @@ impl Api {
             .ok_or_else(|| Failure::permanent("no_such_run", "no run has this id, or it has expired"))?;
         let run: Stored<Run> = Stored::read(&item)?;
         Ok(Response::json(200, &serde_json::json!({ "run": &*run, "trail": run.trail().entries })))
-    }
-}
-
-/// Whether a path has the segments of a route's, whatever its parameters are.
-fn has_shape(path: &str, route: &str) -> bool {
-    let (mut parts, mut wanted) = (path.split('/'), route.split('/'));
-    loop {
-        match (parts.next(), wanted.next()) {
-            (None, None) => return true,
-            (Some(part), Some(wanted)) if wanted.starts_with('{') || part == wanted => {}
-            _ => return false,
-        }
     }
 }
 

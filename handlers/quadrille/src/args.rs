@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use quadrille::auction::OrderStatus;
 use std::{net::IpAddr, path::PathBuf, time::Duration};
+use systems::duration::parse_duration;
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
@@ -140,7 +141,7 @@ pub struct Up {
 #[derive(Clone, Debug, Args)]
 pub struct AuctionOptions {
     /// Time between two runs.
-    #[arg(long, default_value = "30s", value_parser = duration)]
+    #[arg(long, default_value = "30s", value_parser = parse_duration)]
     pub every: Duration,
     /// The auction platform: a base URL, or `simulated`.
     #[arg(long, default_value = "simulated")]
@@ -152,16 +153,16 @@ pub struct AuctionOptions {
     #[arg(long, default_value_t = 3)]
     pub not_ready: u32,
     /// The first wait before a platform that was not ready is asked again; it doubles, up to 60 times it.
-    #[arg(long, default_value = "200ms", value_parser = duration)]
+    #[arg(long, default_value = "200ms", value_parser = parse_duration)]
     pub backoff: Duration,
     /// The longest a run may take before it fails and its orders are open again.
-    #[arg(long, default_value = "1h", value_parser = duration)]
+    #[arg(long, default_value = "1h", value_parser = parse_duration)]
     pub deadline: Duration,
     /// How long the platform may take to answer.
-    #[arg(long, default_value = "10s", value_parser = duration)]
+    #[arg(long, default_value = "10s", value_parser = parse_duration)]
     pub platform_timeout: Duration,
     /// Seconds between two notifications of dead letters that arrive while the alarm is red.
-    #[arg(long, default_value = "60s", value_parser = duration)]
+    #[arg(long, default_value = "60s", value_parser = parse_duration)]
     pub digest: Duration,
 }
 
@@ -356,22 +357,6 @@ fn status(text: &str) -> Result<OrderStatus, String> {
         .ok_or_else(|| "one of received, submitted, accepted, rejected".to_owned())
 }
 
-/// Reads `200ms`, `30s`, `5m`, `1h`.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(at);
-    let unit: u64 = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err("write a whole number with its unit: 200ms, 30s, 5m, 1h".to_owned()),
-    };
-    let millis = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
-    let whole = millis.filter(|millis| (1..=14 * 86_400_000).contains(millis));
-    whole.map(Duration::from_millis).ok_or_else(|| "a duration is 1ms to 14 days (336h)".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -387,15 +372,6 @@ mod tests {
                 "{}",
                 sub.get_name()
             );
-        }
-    }
-
-    #[test]
-    fn durations_have_units_and_bounds() {
-        assert_eq!(duration("200ms"), Ok(Duration::from_millis(200)));
-        assert_eq!(duration("1h"), Ok(Duration::from_secs(3_600)));
-        for wrong in ["", "5", "s", "-1s", "1.5s", "0s", "400h", "99999999999999999999h"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -64,6 +64,7 @@ pub fn settings(options: &AuctionOptions) -> Settings {
         every: options.every,
         poll_backoff: Backoff { initial: options.backoff, max: options.backoff * 60, ..Backoff::default() },
         deadline: options.deadline,
+        platform_bucket: None,
     }
 }
 

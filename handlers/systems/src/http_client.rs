@@ -65,7 +65,8 @@ pub enum HttpClientError {
 /// Redirects are not followed: an answer of 3xx is an answer like any other.
 #[derive(Clone)]
 pub struct HttpClient {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    /// Shared, for it is large where another crate of the build has hyper speak HTTP/2.
+    client: Arc<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>,
     timeout: Duration,
 }
 
@@ -106,7 +107,7 @@ impl HttpClient {
             .pool_idle_timeout(IDLE_MAX)
             .pool_timer(TokioTimer::new())
             .build(connector);
-        Ok(Self { client, timeout })
+        Ok(Self { client: Arc::new(client), timeout })
     }
 
     /// Sends one request and reads its answer: the status, whatever it is, and the body of at most

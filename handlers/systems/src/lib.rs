@@ -4,5 +4,6 @@
 #![warn(missing_debug_implementations)]
 
 pub mod auction;
+pub mod duration;
 pub mod http_client;
 pub mod notify;

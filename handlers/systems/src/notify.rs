@@ -217,6 +217,9 @@ impl Notifier for WebhookNotifier {
 /// `blocks` for all others. What comes from outside is cut, escaped, and shown as code, so that it can neither mention
 /// anyone nor become a link.
 pub fn slack_message(alert: &Alert) -> Value {
+    if let Some(detail) = &alert.detail {
+        return cloudwatch_message(alert, detail);
+    }
     let headline = match alert.state {
         AlertState::Alarm => ":rotating_light: *Dead letters*",
         AlertState::Digest => ":rotating_light: *More dead letters*",
@@ -240,6 +243,28 @@ pub fn slack_message(alert: &Alert) -> Value {
     }
     blocks.push(json!({"type": "context", "elements": [mrkdwn(&alert.at.to_string())]}));
     json!({"text": escape(&excerpt(&alert.summary(), LIST_BYTES_MAX / 5)), "blocks": blocks})
+}
+
+/// An alarm of CloudWatch, which may be about anything and says itself what.
+fn cloudwatch_message(alert: &Alert, detail: &str) -> Value {
+    let headline = match alert.state {
+        AlertState::Alarm | AlertState::Digest => ":rotating_light: *Alarm*",
+        AlertState::Ok => ":white_check_mark: *Alarm over*",
+    };
+    let fields = [
+        format!("*Choreography*\n{}", code(&alert.choreography)),
+        format!("*Alarm*\n{}", code(&alert.queue)),
+    ];
+    let detail = escape(&excerpt(detail, LIST_BYTES_MAX / 5));
+    json!({
+        "text": escape(&excerpt(&alert.summary(), LIST_BYTES_MAX / 5)),
+        "blocks": [
+            section(headline),
+            {"type": "section", "fields": fields.map(|field| mrkdwn(&field))},
+            section(&detail),
+            {"type": "context", "elements": [mrkdwn(&alert.at.to_string())]},
+        ],
+    })
 }
 
 fn section(text: &str) -> Value {
@@ -299,6 +324,7 @@ mod tests {
             arrived: 3,
             reasons: BTreeMap::from([("rejected".into(), 2), ("undecided".into(), 1)]),
             subjects: vec!["order-1".into(), "<!channel> & `x`\u{1b}".into()],
+            detail: None,
         }
     }
 

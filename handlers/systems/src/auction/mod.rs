@@ -1,5 +1,6 @@
 //! The auction: energy-market orders are taken, auctioned on an outside platform, and the accepted ones filed.
 
+pub mod metrics;
 pub mod orders;
 pub mod platform;
 pub mod results;
@@ -30,6 +31,9 @@ pub struct Settings {
     pub poll_backoff: Backoff,
     /// The longest a run may take.
     pub deadline: Duration,
+    /// A bucket that the platform's adapter keeps its memory in, and `poll_auction` therefore uses. On one machine it needs
+    /// none of the definition's.
+    pub platform_bucket: Option<String>,
 }
 
 impl Default for Settings {
@@ -39,6 +43,7 @@ impl Default for Settings {
             every: Duration::from_secs(300),
             poll_backoff: Backoff { initial: Duration::from_secs(10), ..Backoff::default() },
             deadline: Duration::from_secs(3_600),
+            platform_bucket: None,
         }
     }
 }
@@ -61,6 +66,16 @@ pub fn auction(
         Backoff { initial: Duration::from_secs(1), max: Duration::from_secs(60), ..Backoff::default() };
     // The retries of a round fit well within the run's deadline: with 5 attempts they last half of it at most.
     let poll_retries = Backoff { initial: retries.initial.min(settings.deadline / 32), ..retries };
+    let mut poll_auction = Consumer::new("poll_auction", poll)
+        .queue("auction-poll")
+        .batch(1, Duration::ZERO)
+        .workers(4)
+        .timeout(Duration::from_secs(60))
+        .attempts(5, poll_retries)
+        .budget(Budget { deadline: settings.deadline, hops: 100_000 });
+    if let Some(bucket) = &settings.platform_bucket {
+        poll_auction = poll_auction.bucket(bucket);
+    }
     let mut definition = Choreography::define("auction")
         .table(Table::new("orders").holds::<Order>().holds::<Run>().holds::<RunPage>())
         .bucket(RESULTS_BUCKET)
@@ -68,13 +83,7 @@ pub fn auction(
         .route(Method::Post, "/orders", "post_orders", orders::post_orders)
         .route(Method::Get, "/orders/{record_id}", "get_order", orders::get_order)
         .schedule(KICKOFF, settings.every, |at| PollAuction { run_id: at.to_string(), round: 0 })
-        .on(Consumer::new("poll_auction", poll)
-            .queue("auction-poll")
-            .batch(1, Duration::ZERO)
-            .workers(4)
-            .timeout(Duration::from_secs(60))
-            .attempts(5, poll_retries)
-            .budget(Budget { deadline: settings.deadline, hops: 100_000 }))
+        .on(poll_auction)
         .on(Consumer::new("store_result", store_result)
             .queue("auction-results")
             .batch(100, Duration::from_secs(1))
@@ -84,6 +93,9 @@ pub fn auction(
             .attempts(5, retries)
             .bucket(RESULTS_BUCKET))
         .alarm_to(ALERTS);
+    if let Some(bucket) = &settings.platform_bucket {
+        definition = definition.bucket(bucket);
+    }
     for (name, notifier) in notifiers {
         let handler = move |alert, _: Context<()>| {
             let notifier = Arc::clone(&notifier);

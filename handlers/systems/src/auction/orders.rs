@@ -1,5 +1,6 @@
 //! The HTTP side: orders are taken and told of.
 
+use super::metrics::ORDERS_RECEIVED;
 use quadrille::{
     Committed, Context, Failure, Stored, TrailEntry,
     auction::{NewOrder, Order, parse_orders},
@@ -61,7 +62,8 @@ async fn take(orders: &[NewOrder], cx: &Context<()>) -> Result<Vec<Taken>, Failu
     let now = cx.now();
     let commits = orders.iter().map(|new| {
         let id = format!("{:016x}{:016x}", cx.random().next_u64(), cx.random().next_u64());
-        Stored::new(Order::receive(new.clone(), now)).with_correlation_id(id).commit("received")
+        let order = Stored::new(Order::receive(new.clone(), now)).with_correlation_id(id);
+        order.commit("received").measure(ORDERS_RECEIVED, 1.0)
     });
     let committed = cx.commit_all(commits.collect()).await?;
     let mut outcomes = vec![Taken::Stored; orders.len()];

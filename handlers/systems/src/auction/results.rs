@@ -1,5 +1,6 @@
 //! Results: Lambda B, `store_result`, files accepted orders and fails the others into the dead-letter queue.
 
+use super::metrics::{ORDERS_STORED, RECEIVED_TO_STORED, millis};
 use quadrille::{
     Context, Event, Failure, Handled, Outcome, Stored, Timestamp,
     auction::{Number, Order, OrderResult, OrderStatus, result_key},
@@ -128,5 +129,6 @@ pub async fn store_result(order: Option<Stored<Order>>, event: OrderDecided, cx:
         return Ok(Handled::Already("filed; the order itself has expired"));
     };
     order.result_key = Some(key);
-    Ok(order.commit("stored").into())
+    let took = millis(order.received_at, cx.now());
+    Ok(order.commit("stored").measure(ORDERS_STORED, 1.0).measure(RECEIVED_TO_STORED, took).into())
 }

@@ -14,6 +14,10 @@
 //! A run that has passed its deadline is taken over by the next: its undecided orders become that run's, page by page.
 
 use super::{
+    metrics::{
+        ORDERS_ACCEPTED, ORDERS_REJECTED, ORDERS_UNDECIDABLE, POLLS, POLLS_NOT_READY, RECEIVED_TO_DECIDED,
+        millis,
+    },
     platform::{Answer, AuctionPlatform, Decision, SubmittedOrder},
     results::OrderDecided,
 };
@@ -308,8 +312,9 @@ pub async fn poll_auction(
         Phase::Queued => Err(Failure::transient("queued", "the run is still queued")),
         Phase::TakingOver { from, page } => take_over(run, from, page, platform, &cx).await,
         Phase::Gathering(cursors) => gather(run, cursors, platform, &cx).await,
-        Phase::Waiting => match platform.results(&run.run_id, run.polls, None).await? {
+        Phase::Waiting => match ask(&run, platform, None, &cx).await? {
             Answer::NotReady => {
+                cx.measure(POLLS_NOT_READY, 1.0);
                 let mut run = run;
                 run.polls += 1;
                 let wait = backoff.after(run.polls, cx.random());
@@ -320,20 +325,29 @@ pub async fn poll_auction(
                 decide(run, Page { after: None, offset: 0, decisions, faults, next }, &cx).await
             }
         },
-        Phase::Deciding { after, offset } => {
-            match platform.results(&run.run_id, run.polls, after.as_deref()).await? {
-                Answer::NotReady => Err(Failure::transient(
-                    "platform_error",
-                    "the platform had decided and says again that it has not",
-                )),
-                Answer::Ready { decisions, faults, next } => {
-                    decide(run, Page { after, offset, decisions, faults, next }, &cx).await
-                }
+        Phase::Deciding { after, offset } => match ask(&run, platform, after.as_deref(), &cx).await? {
+            Answer::NotReady => Err(Failure::transient(
+                "platform_error",
+                "the platform had decided and says again that it has not",
+            )),
+            Answer::Ready { decisions, faults, next } => {
+                decide(run, Page { after, offset, decisions, faults, next }, &cx).await
             }
-        }
+        },
         Phase::Reconciling { page } => reconcile(run, page, &cx).await,
         Phase::Ended => Ok(Handled::Already("the run has ended")),
     }
+}
+
+/// Asks the platform for a page of the run's results.
+async fn ask(
+    run: &Run,
+    platform: &dyn AuctionPlatform,
+    after: Option<&str>,
+    cx: &Context<Emits>,
+) -> Result<Answer, Failure> {
+    cx.measure(POLLS, 1.0);
+    platform.results(&run.run_id, run.polls, after).await
 }
 
 /// The run's commit that calls its next round.
@@ -719,7 +733,15 @@ fn applied(run: &mut Run, order: Option<Stored<Order>>, decision: &Decision, now
         Some(reason) => Cow::Owned(format!("undecidable: {reason}")),
     };
     let event = OrderDecided::of(&order, &run.run_id);
-    Applied::Commit(order.commit(what).emit(event))
+    let took = millis(order.received_at, now);
+    let commit = order.commit(what).emit(event);
+    Applied::Commit(match (undecidable, status) {
+        (Some(_), _) => commit.measure(ORDERS_UNDECIDABLE, 1.0),
+        (None, OrderStatus::Accepted) => {
+            commit.measure(ORDERS_ACCEPTED, 1.0).measure(RECEIVED_TO_DECIDED, took)
+        }
+        (None, _) => commit.measure(ORDERS_REJECTED, 1.0).measure(RECEIVED_TO_DECIDED, took),
+    })
 }
 
 /// Names the orders of a page of the run that the platform said nothing about, and counts the others.
@@ -742,7 +764,7 @@ async fn reconcile(mut run: Stored<Run>, page: u32, cx: &Context<Emits>) -> Outc
         order.undecidable = Some(Cow::Borrowed("decision_missing"));
         order.decided_at = Some(now);
         let event = OrderDecided::of(&order, &run.run_id);
-        order.commit("undecidable: decision_missing").emit(event)
+        order.commit("undecidable: decision_missing").emit(event).measure(ORDERS_UNDECIDABLE, 1.0)
     });
     let commits = commits.collect();
     if cx.commit_all(commits).await?.contains(&Committed::Conflict) {

@@ -1,0 +1,63 @@
+//! Batches of SQS.
+
+use super::{Deadlines, topic, within};
+use crate::{
+    Alert, Delivered, Event as _, Failure, Pipeline, Timestamp,
+    port::{Attributes, Message, Receipt},
+};
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+
+/// Works a batch and reports what is not to be deleted. All of it, where the function's time ran out.
+pub(super) async fn deliver(
+    pipeline: &Pipeline,
+    step: &str,
+    event: SqsEvent,
+    deadlines: Deadlines,
+) -> Result<SqsBatchResponse, Failure> {
+    let model = pipeline.choreography().model();
+    let is_alerted = model.step(step).is_some_and(|step| step.event_type == Alert::TYPE);
+    let now = pipeline.ports().clock.now();
+    let mut messages = Vec::with_capacity(event.records.len());
+    for record in event.records {
+        let mut message = message(record, now)?;
+        if is_alerted {
+            message.body = topic::alert_event(&model.name, message.body, message.sent_at);
+        }
+        messages.push(message);
+    }
+    let working = pipeline.deliver_unacknowledged(step, &messages);
+    let kept = match within(pipeline, deadlines, working).await {
+        Some(delivered) => {
+            let Delivered { kept, .. } = delivered?;
+            kept
+        }
+        None => (0..messages.len()).collect(),
+    };
+    let mut response = SqsBatchResponse::default();
+    response
+        .set_failures(kept.into_iter().filter_map(|at| messages.get(at)).map(|message| message.id.clone()));
+    Ok(response)
+}
+
+/// A message that has no id can't be reported failed alone, and SQS sends none such: the batch fails as a whole.
+fn message(record: SqsMessage, now: Timestamp) -> Result<Message, Failure> {
+    let (Some(id), Some(receipt)) = (record.message_id, record.receipt_handle) else {
+        return Err(Failure::permanent("unexpected_event", "a message without id or receipt handle"));
+    };
+    let number = |name: &str| record.attributes.get(name).and_then(|value| value.parse::<i64>().ok());
+    let receive_count = number("ApproximateReceiveCount").and_then(|count| u32::try_from(count).ok());
+    let sent_at = number("SentTimestamp").map_or(now, Timestamp::from_millis);
+    let attributes: Attributes = record
+        .message_attributes
+        .into_iter()
+        .filter_map(|(name, attribute)| Some((name, attribute.string_value?)))
+        .collect();
+    Ok(Message {
+        id,
+        receipt: Receipt(receipt),
+        body: record.body.unwrap_or_default(),
+        attributes,
+        receive_count: receive_count.unwrap_or(1).max(1),
+        sent_at,
+    })
+}

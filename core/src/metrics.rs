@@ -1,0 +1,146 @@
+//! Metrics: what a system counts and measures of itself.
+//!
+//! A system declares its metrics as constants and tells them where the thing happens: with a commit
+//! ([`Commit::measure`](crate::Commit::measure)), which counts only once it is applied, or in passing
+//! ([`Context::measure`](crate::Context::measure)). The pipeline adds its own. On Lambda each invocation writes what it
+//! gathered as one line of CloudWatch's Embedded Metric Format; the local engine, whose state can be asked directly,
+//! gathers none.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What a metric's values are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// How many. Those of one invocation are summed.
+    Count,
+    /// A time in milliseconds. Each value is kept, so that percentiles can be asked for.
+    Milliseconds,
+}
+
+impl Unit {
+    /// As CloudWatch names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Count => "Count",
+            Self::Milliseconds => "Milliseconds",
+        }
+    }
+}
+
+/// A metric: its name and its unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric {
+    name: &'static str,
+    unit: Unit,
+}
+
+impl Metric {
+    /// A metric that counts.
+    pub const fn count(name: &'static str) -> Self {
+        Self { name, unit: Unit::Count }
+    }
+
+    /// A metric of times.
+    pub const fn milliseconds(name: &'static str) -> Self {
+        Self { name, unit: Unit::Milliseconds }
+    }
+
+    /// Its name, as CloudWatch shows it.
+    pub fn name(self) -> &'static str {
+        self.name
+    }
+
+    /// Its unit.
+    pub fn unit(self) -> Unit {
+        self.unit
+    }
+}
+
+/// Messages handled, those with nothing to do among them.
+pub const HANDLED: Metric = Metric::count("Handled");
+/// Messages sent on, as their time had not come.
+pub const DELAYED: Metric = Metric::count("Delayed");
+/// Messages to be tried again.
+pub const RETRIED: Metric = Metric::count("Retried");
+/// Messages given up: each is a dead letter with its reason.
+pub const DEAD_LETTERED: Metric = Metric::count("DeadLettered");
+/// Events that the relay sent on, once for each destination.
+pub const RELAYED: Metric = Metric::count("Relayed");
+/// Stream records and events that can't be read and were passed over: worth an alarm at 1.
+pub const UNREADABLE: Metric = Metric::count("Unreadable");
+
+/// All that the library measures by itself.
+pub const ALL: [Metric; 6] = [HANDLED, DELAYED, RETRIED, DEAD_LETTERED, RELAYED, UNREADABLE];
+
+/// The values of one metric.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    /// The metric.
+    pub metric: Metric,
+    /// Its values; of a count, their sum.
+    pub values: Vec<f64>,
+}
+
+/// Gathers what is measured. Its clones gather together; the default one gathers nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Meter(Option<Arc<Mutex<Vec<Measured>>>>);
+
+impl Meter {
+    /// One that gathers.
+    pub fn gathering() -> Self {
+        Self(Some(Arc::default()))
+    }
+
+    /// Adds a value. One that is no finite number is left out: CloudWatch would refuse the whole line.
+    pub fn add(&self, metric: Metric, value: f64) {
+        let Some(gathered) = self.0.as_ref().filter(|_| value.is_finite()) else {
+            return;
+        };
+        let mut gathered = gathered.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(measured) = gathered.iter_mut().find(|measured| measured.metric == metric) else {
+            gathered.push(Measured { metric, values: vec![value] });
+            return;
+        };
+        match (metric.unit, measured.values.first_mut()) {
+            (Unit::Count, Some(sum)) => *sum += value,
+            _ => measured.values.push(value),
+        }
+    }
+
+    /// Takes what was gathered, in the order in which the metrics first came.
+    pub fn take(&self) -> Vec<Measured> {
+        let Some(gathered) = &self.0 else { return Vec::new() };
+        std::mem::take(&mut *gathered.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_summed_and_times_are_kept() {
+        const TAKEN: Metric = Metric::count("Taken");
+        const TIME: Metric = Metric::milliseconds("Time");
+        let meter = Meter::gathering();
+        let clone = meter.clone();
+        clone.add(TAKEN, 2.0);
+        meter.add(TIME, 5.0);
+        meter.add(TAKEN, 3.0);
+        meter.add(TIME, 5.0);
+        meter.add(TIME, f64::NAN);
+        let expected = [
+            Measured { metric: TAKEN, values: vec![5.0] },
+            Measured { metric: TIME, values: vec![5.0, 5.0] },
+        ];
+        assert_eq!(meter.take(), expected);
+        assert_eq!(clone.take(), []);
+    }
+
+    #[test]
+    fn the_default_one_gathers_nothing() {
+        let meter = Meter::default();
+        meter.add(HANDLED, 1.0);
+        assert_eq!(meter.take(), []);
+    }
+}

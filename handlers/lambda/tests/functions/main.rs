@@ -1,0 +1,24 @@
+//! Every function as the process that Lambda would run: its binary, started by a small Lambda Runtime API with nothing in its
+//! environment but what Lambda and the infrastructure would set, fed with events as AWS documents them, against a small AWS
+//! that can throttle, fail, hang, or keep its answer to itself.
+#![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
+
+mod aws;
+mod function;
+mod http;
+mod logs;
+mod poll;
+mod queue;
+mod server;
+mod start;
+mod stream;
+mod throttled;
+mod topic;
+
+use serde_json::Value;
+
+/// A fixture, as AWS documents it.
+fn fixture(name: &str) -> Value {
+    let path = format!("{}/tests/fixtures/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}

@@ -1,0 +1,75 @@
+//! Rounds of a run, with the simulated platform.
+
+use crate::{
+    aws::Aws,
+    function::Function,
+    queue::{batch, envelope, take},
+};
+use serde_json::{Value, json};
+
+const RUN: &str = "2026-11-20T09:15:00.000Z";
+
+fn round(number: u32) -> Value {
+    let event = envelope("auction.poll", RUN, json!({"run_id": RUN, "round": number}));
+    batch(&[("m", event.to_string())])
+}
+
+#[tokio::test]
+async fn a_run_goes_round_by_round_to_its_end() {
+    let aws = Aws::start().await;
+    take(&aws, &["a", "b"]).await;
+    let mut variables = aws.variables();
+    variables.insert("QUADRILLE_NOT_READY".into(), "2".into());
+    let mut function = Function::start("poll_auction", &variables).await;
+    // The relay's part is played here: each round is told as its commit before said.
+    for number in 0..10 {
+        let mut event = round(number);
+        // The test's clock is not the run's: a kickoff of just now keeps the run inside its budget.
+        let body = &mut event["Records"][0]["body"];
+        *body = json!(body.as_str().unwrap().replace("2026-11-20T09:16:00.000Z", &now()));
+        let answer = function.invoke(&event).await.unwrap();
+        assert_eq!(answer, json!({"batchItemFailures": []}), "{number}: {:#?}", function.lines());
+        let run = document(&aws, &format!("run/{RUN}"));
+        if run["state"]["phase"] == "ended" {
+            break;
+        }
+    }
+    let run = document(&aws, &format!("run/{RUN}"));
+    assert_eq!((&run["state"]["phase"], &run["state"]["polls"]), (&json!("ended"), &json!(2)), "{run}");
+    let decided = run["state"]["accepted"].as_u64().unwrap() + run["state"]["rejected"].as_u64().unwrap();
+    assert_eq!(decided, 2);
+    for id in ["a", "b"] {
+        let status = aws.order(id).unwrap()["state"]["status"].clone();
+        assert!(status == "accepted" || status == "rejected", "{status}");
+        // What it told is in the item: the relay finds it in the stream.
+        assert_eq!(aws.state().items[&format!("order/{id}")]["relay"]["S"], "1");
+    }
+    let metrics = function.line("a poll that was not ready", |line| line["PollsNotReady"] == 1).await;
+    assert_eq!((&metrics["Polls"], &metrics["Handled"]), (&json!(1), &json!(1)));
+    let decided = function.line("decisions", |line| line.get("ReceivedToDecided").is_some()).await;
+    assert_eq!(decided["ReceivedToDecided"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_round_after_the_deadline_is_a_dead_letter() {
+    let aws = Aws::start().await;
+    let mut function = Function::start("poll_auction", &aws.variables()).await;
+    let mut late = envelope("auction.poll", RUN, json!({"run_id": RUN, "round": 1}));
+    late["deadline"] = json!("2020-01-01T00:00:00.000Z");
+    let answer = function.invoke(&batch(&[("m", late.to_string())])).await.unwrap();
+    assert_eq!(answer, json!({"batchItemFailures": []}));
+    let dead = aws.sent_to("auction-poll-dlq");
+    assert_eq!(dead[0]["MessageAttributes"]["reason"]["StringValue"], "deadline_passed");
+}
+
+fn document(aws: &Aws, key: &str) -> Value {
+    let state = aws.state();
+    let item = state.items.get(key).unwrap_or_else(|| panic!("no {key}: {:?}", state.items.keys()));
+    serde_json::from_str(item["document"]["S"].as_str().unwrap()).unwrap()
+}
+
+/// The time now, as an event has it.
+fn now() -> String {
+    use quadrille::port::{Clock as _, SystemClock};
+    SystemClock.now().to_string()
+}

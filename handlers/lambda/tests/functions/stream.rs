@@ -1,0 +1,114 @@
+//! Batches of the table's stream: the relay.
+
+use crate::{
+    aws::Aws,
+    fixture,
+    function::Function,
+    queue::{decided, envelope},
+};
+use serde_json::{Value, json};
+
+/// A record of a commit that emitted `events`.
+fn record(sequence_number: &str, key: &str, version: u32, events: &[Value]) -> Value {
+    let mut record = fixture("stream")["Records"][0].clone();
+    record["eventName"] = json!(if version == 1 { "INSERT" } else { "MODIFY" });
+    record["dynamodb"]["SequenceNumber"] = json!(sequence_number);
+    record["dynamodb"]["Keys"] = json!({"key": {"S": key}});
+    let mut image =
+        json!({"key": {"S": key}, "version": {"N": version.to_string()}, "document": {"S": "{}"}});
+    if !events.is_empty() {
+        image["outbox"] = json!({"S": Value::from(events).to_string()});
+        image["relay"] = json!({"S": "1"});
+    }
+    record["dynamodb"]["NewImage"] = image;
+    record
+}
+
+fn event(records: Vec<Value>) -> Value {
+    json!({ "Records": records })
+}
+
+fn event_of(id: &str) -> Value {
+    serde_json::from_str(&decided(id, "accepted")).unwrap()
+}
+
+/// The orders that messages tell of, in their order.
+fn subjects(messages: &[Value]) -> Vec<String> {
+    messages
+        .iter()
+        .map(|message| {
+            let body: Value = serde_json::from_str(message["MessageBody"].as_str().unwrap()).unwrap();
+            body["subject"].as_str().unwrap().to_owned()
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn events_go_to_their_queues_in_order_and_with_their_delay() {
+    let aws = Aws::start().await;
+    let mut function = Function::start("relay", &aws.variables()).await;
+    let mut poll = envelope("auction.poll", "r", json!({"run_id": "r", "round": 1}));
+    poll["notbefore"] = json!("2099-01-01T00:00:00.000Z");
+    let records = vec![
+        record("111", "order/a", 3, &[event_of("a"), event_of("b")]),
+        record("112", "run/r", 1, &[poll]),
+        record("113", "order/c", 3, &[event_of("c")]),
+    ];
+    let answer = function.invoke(&event(records)).await.unwrap();
+    assert_eq!(answer, json!({"batchItemFailures": []}));
+    assert_eq!(subjects(&aws.sent_to("auction-results")), ["a", "b", "c"]);
+    let polls = aws.sent_to("auction-poll");
+    assert_eq!((subjects(&polls), &polls[0]["DelaySeconds"]), (vec!["r".to_owned()], &json!(900)));
+}
+
+#[tokio::test]
+async fn removals_and_commits_that_emitted_nothing_relay_nothing() {
+    let aws = Aws::start().await;
+    let mut function = Function::start("relay", &aws.variables()).await;
+    // As documented, and an expired item of ours whose old image holds what it once emitted.
+    let mut documented = fixture("stream");
+    let mut expired = documented["Records"][1].clone();
+    expired["dynamodb"]["OldImage"] =
+        record("1", "order/a", 3, &[event_of("a")])["dynamodb"]["NewImage"].clone();
+    documented["Records"].as_array_mut().unwrap().extend([expired, record("444", "order/b", 1, &[])]);
+    assert_eq!(function.invoke(&documented).await.unwrap(), json!({"batchItemFailures": []}));
+    assert!(aws.state().calls.is_empty());
+}
+
+#[tokio::test]
+async fn the_checkpoint_is_the_first_record_that_was_not_sent() {
+    let aws = Aws::start().await;
+    let mut function = Function::start("relay", &aws.variables()).await;
+    let records = (0..12).map(|n| {
+        record(&format!("{}", 500 + n), &format!("order/{n:02}"), 2, &[event_of(&format!("{n:02}"))])
+    });
+    let records: Vec<Value> = records.collect();
+    aws.state().refused.extend(["\"subject\":\"07\"".to_owned(), "\"subject\":\"09\"".to_owned()]);
+    let answer = function.invoke(&event(records.clone())).await.unwrap();
+    assert_eq!(answer, json!({"batchItemFailures": [{"itemIdentifier": "507"}]}));
+    aws.recover();
+    // Lambda hands in all from the checkpoint on.
+    let answer = function.invoke(&event(records[7..].to_vec())).await.unwrap();
+    assert_eq!(answer, json!({"batchItemFailures": []}));
+    let sent = subjects(&aws.sent_to("auction-results"));
+    for n in 0..12 {
+        // What was sent beyond the checkpoint is sent twice.
+        let times = sent.iter().filter(|subject| **subject == format!("{n:02}")).count();
+        assert_eq!(times, if n == 8 || n > 9 { 2 } else { 1 }, "{n}: {sent:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_can_not_be_read_stops_nobody_and_is_told_aloud() {
+    let aws = Aws::start().await;
+    let mut function = Function::start("relay", &aws.variables()).await;
+    let mut broken = record("111", "order/a", 2, &[event_of("a")]);
+    broken["dynamodb"]["NewImage"]["outbox"] = json!({"S": "[{"});
+    let records = vec![broken, record("112", "order/b", 2, &[event_of("b")])];
+    assert_eq!(function.invoke(&event(records)).await.unwrap(), json!({"batchItemFailures": []}));
+    assert_eq!(subjects(&aws.sent_to("auction-results")), ["b"]);
+    let line = function.line("the error", |line| line["reason"] == "unreadable_record").await;
+    assert_eq!((&line["key"], &line["sequence_number"]), (&json!("order/a"), &json!("111")));
+    let metrics = function.line("metrics", |line| line.get("_aws").is_some()).await;
+    assert_eq!((&metrics["Unreadable"], &metrics["Relayed"]), (&json!(1), &json!(1)));
+}
