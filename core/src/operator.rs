@@ -15,6 +15,22 @@ pub const PAGE_MAX: usize = 500;
 /// How long a dead letter that was looked at and left stays hidden from the next call of the same walk.
 const PASSED_OVER: Duration = Duration::from_secs(30);
 
+/// The same where a receive takes a network's time: the walk has to be through before the first of them is seen again.
+const PASSED_OVER_REMOTELY: Duration = Duration::from_secs(600);
+
+/// How long a dead letter stays hidden that had to be received to be looked at, unless it is given back before.
+const LOOKED_AT: Duration = Duration::from_secs(60);
+
+/// Dead letters of one page where they have to be received: each may have 1 MiB.
+const RECEIVED_MAX: usize = 100;
+
+/// Dead letters received at once by a walk that may move fewer, where a receive takes a network's time: as many as SQS
+/// gives for one request.
+const RECEIVED_MIN: usize = 10;
+
+/// How long a receive waits where one that does not wait may miss messages.
+const WAIT: Duration = Duration::from_secs(1);
+
 /// A queue, as an operator sees it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct QueueStatus {
@@ -66,6 +82,11 @@ pub struct DeadLetterPage {
     pub letters: Vec<Listed>,
     /// Where the next page begins; `None` at the end.
     pub next: Option<u64>,
+    /// The receipts of all that was looked at, where the queue shows no message without a receive (SQS). They are hidden
+    /// from everybody for a minute, so that the next page goes on behind them; when the listing is over, [`give_back`]
+    /// shows them again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<String>,
 }
 
 /// What one call of a redrive or purge did.
@@ -123,6 +144,10 @@ fn dead_letter_queue<'a>(
 
 /// Dead letters of `queue`, from place `after` on, at most `limit` that the filter takes; looks at 500 at most.
 ///
+/// A queue that does not [show its arrivals](Queue::shows_arrivals) is received from, and hides what was looked at for a
+/// minute: see [`DeadLetterPage::held`]. A listing that takes longer may meet a letter twice. Receives do no harm to a
+/// dead letter, as its queue has no redrive policy of its own.
+///
 /// # Errors
 /// `no_such_queue`, or a [`Failure`] of the queue.
 pub async fn dead_letters(
@@ -133,6 +158,9 @@ pub async fn dead_letters(
     limit: usize,
 ) -> Result<DeadLetterPage, Failure> {
     let (queue, _) = dead_letter_queue(pipeline, queue)?;
+    if !queue.shows_arrivals() {
+        return received_letters(queue.as_ref(), filter, after, limit).await;
+    }
     let arrived = queue.arrived(after, PAGE_MAX).await?;
     let whole = arrived.len() == PAGE_MAX;
     let mut page = DeadLetterPage::default();
@@ -151,6 +179,28 @@ pub async fn dead_letters(
     Ok(page)
 }
 
+/// [`dead_letters`] of a queue that has to be received from.
+async fn received_letters(
+    queue: &dyn Queue,
+    filter: &Filter,
+    after: u64,
+    limit: usize,
+) -> Result<DeadLetterPage, Failure> {
+    let messages = queue.receive(limit.min(RECEIVED_MAX), WAIT, Some(LOOKED_AT)).await?;
+    let mut page = DeadLetterPage {
+        next: (!messages.is_empty()).then_some(after + messages.len() as u64),
+        ..DeadLetterPage::default()
+    };
+    for message in messages {
+        let letter = DeadLetter::read(&message);
+        page.held.push(message.receipt.0);
+        if filter.takes(&letter) {
+            page.letters.push(Listed { id: message.id, letter, body: message.body });
+        }
+    }
+    Ok(page)
+}
+
 /// Redrives or purges up to `limit` dead letters of `queue` (500 at most a call). Call it again until it is done, then
 /// [`give_back`] what all the calls passed over.
 ///
@@ -165,14 +215,25 @@ pub async fn walk(
 ) -> Result<Moved, Failure> {
     let (dead, source) = dead_letter_queue(pipeline, queue)?;
     let max = limit.clamp(1, PAGE_MAX);
-    let messages = dead.receive(max, Duration::ZERO, Some(PASSED_OVER)).await?;
-    let examined = messages.len() as u64;
+    let (at_once, wait, hidden) = if dead.shows_arrivals() {
+        (max, Duration::ZERO, PASSED_OVER)
+    } else {
+        (max.max(RECEIVED_MIN), WAIT, PASSED_OVER_REMOTELY)
+    };
+    let messages = dead.receive(at_once, wait, Some(hidden)).await?;
     if messages.is_empty() {
         return Ok(Moved { done: true, ..Moved::default() });
     }
-    let (chosen, left): (Vec<Message>, Vec<Message>) =
+    let (mut chosen, left): (Vec<Message>, Vec<Message>) =
         messages.into_iter().partition(|message| filter.takes(&DeadLetter::read(message)));
+    let beyond = chosen.split_off(chosen.len().min(max)).into_iter();
+    let beyond: Vec<(Receipt, Duration)> = beyond.map(|message| (message.receipt, Duration::ZERO)).collect();
+    let examined = (chosen.len() + left.len()) as u64;
     let mut passed_over: Vec<String> = left.into_iter().map(|message| message.receipt.0).collect();
+    if let Err(error) = dead.extend(&beyond).await {
+        tracing::debug!(queue, %error, "dead letters are shown again only at the end of the walk");
+        passed_over.extend(beyond.into_iter().map(|(receipt, _)| receipt.0));
+    }
     let mut gone = Vec::with_capacity(chosen.len());
     match act {
         Act::Purge => gone.extend(chosen.into_iter().map(|message| message.receipt)),

@@ -353,6 +353,10 @@ impl Queue for BrokenQueue {
         self.0.depth().await
     }
 
+    fn shows_arrivals(&self) -> bool {
+        self.0.shows_arrivals()
+    }
+
     async fn arrived(&self, after: u64, max: usize) -> Result<Vec<(u64, Message)>, PortError> {
         self.0.arrived(after, max).await
     }

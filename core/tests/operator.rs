@@ -3,12 +3,13 @@
 
 mod support;
 
+use async_trait::async_trait;
 use quadrille::{
     Consumer, DeadLetter, RECEIVES_EXHAUSTED, Timestamp, Verdict,
     operator::{self, Act, Filter, Listed, Moved, PAGE_MAX},
-    port::{Depth, PortError},
+    port::{Depth, Message, NewMessage, PortError, Queue, Receipt},
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use support::*;
 
 const DEAD: &str = "scan-dlq";
@@ -304,4 +305,130 @@ async fn a_queue_that_is_no_dead_letter_queue_is_refused() {
         assert_eq!(failure.reason(), "no_such_queue", "{queue}");
     }
     assert_eq!(world.total("scan").await, 1);
+}
+
+/// A queue that shows no message without a receive, as SQS does, and where a receive that does not wait answers nothing.
+struct Opaque(Arc<dyn Queue>);
+
+#[async_trait]
+impl Queue for Opaque {
+    async fn send(&self, messages: Vec<NewMessage>) -> Vec<Result<(), PortError>> {
+        self.0.send(messages).await
+    }
+
+    async fn receive(
+        &self,
+        max: usize,
+        wait: Duration,
+        visibility: Option<Duration>,
+    ) -> Result<Vec<Message>, PortError> {
+        // On the virtual clock a wait would last for ever.
+        if wait.is_zero() { Ok(Vec::new()) } else { self.0.receive(max, Duration::ZERO, visibility).await }
+    }
+
+    async fn extend(&self, receipts: &[(Receipt, Duration)]) -> Result<(), PortError> {
+        self.0.extend(receipts).await
+    }
+
+    async fn delete(&self, receipts: &[Receipt]) -> Result<(), PortError> {
+        self.0.delete(receipts).await
+    }
+
+    async fn depth(&self) -> Result<Depth, PortError> {
+        self.0.depth().await
+    }
+}
+
+fn opaque(world: &mut World) {
+    let queue = Arc::clone(&world.ports.queues[DEAD]);
+    world.ports.queues.insert(DEAD.to_owned(), Arc::new(Opaque(queue)));
+}
+
+#[tokio::test]
+async fn where_nothing_is_shown_dead_letters_are_received_to_be_listed_and_given_back() {
+    let mut world = scanning();
+    dead_letters(&world, &["1", "busy 2", "3", "busy 4", "5"]).await;
+    opaque(&mut world);
+    let pipeline = world.pipeline();
+    let (mut listed, mut held, mut after, mut sizes) = (Vec::new(), Vec::new(), 0, Vec::new());
+    loop {
+        let page = operator::dead_letters(&pipeline, DEAD, &only("burnt"), after, 2).await.unwrap();
+        sizes.push(page.held.len());
+        listed.extend(page.letters);
+        held.extend(page.held);
+        let Some(next) = page.next else { break };
+        assert_eq!(next, held.len() as u64);
+        after = next;
+    }
+    assert_eq!((subjects(&listed), sizes), (vec!["1", "3", "5"], vec![2, 2, 1, 0]));
+    assert_eq!(world.ports.queues[DEAD].depth().await.unwrap(), Depth { in_flight: 5, ..Depth::default() });
+    operator::give_back(&pipeline, DEAD, held).await.unwrap();
+    assert_eq!(world.ports.queues[DEAD].depth().await.unwrap(), Depth { visible: 5, ..Depth::default() });
+    // A listing that was killed gives them back as well, a minute later.
+    operator::dead_letters(&pipeline, DEAD, &Filter::default(), 0, 100).await.unwrap();
+    world.clock.advance(secs(60));
+    let page = operator::dead_letters(&pipeline, DEAD, &Filter::default(), 0, 100).await.unwrap();
+    assert_eq!(page.letters.len(), 5);
+}
+
+#[tokio::test]
+async fn where_nothing_is_shown_a_walk_looks_further_than_it_may_move() {
+    let mut world = scanning();
+    dead_letters(&world, &["busy 1", "busy 2", "busy 3", "4", "5", "6"]).await;
+    opaque(&mut world);
+    let pipeline = world.pipeline();
+    let walk = async || operator::walk(&pipeline, DEAD, &only("burnt"), Act::Redrive, 1).await.unwrap();
+    assert_eq!(figures(&walk().await), (4, 1, false));
+    // What it may not move yet is there at once.
+    assert_eq!(world.ports.queues[DEAD].depth().await.unwrap().visible, 2);
+    assert_eq!((figures(&walk().await), figures(&walk().await)), ((1, 1, false), (1, 1, false)));
+    assert_eq!(figures(&walk().await), (0, 0, true));
+    assert_eq!(told_to(&world, "scan").await, ["4", "5", "6"]);
+}
+
+#[tokio::test]
+async fn where_nothing_is_shown_a_redrive_waits_for_what_it_receives() {
+    let mut world = scanning();
+    dead_letters(&world, &["1", "busy 2", "3"]).await;
+    opaque(&mut world);
+    let pipeline = world.pipeline();
+    let moved = operator::walk(&pipeline, DEAD, &only("burnt"), Act::Redrive, 100).await.unwrap();
+    assert_eq!(figures(&moved), (3, 2, false));
+    // Calls over a network take their time: what was passed over stays hidden longer.
+    world.clock.advance(secs(599));
+    assert_eq!(
+        figures(&operator::walk(&pipeline, DEAD, &only("burnt"), Act::Redrive, 100).await.unwrap()),
+        (0, 0, true)
+    );
+    operator::give_back(&pipeline, DEAD, moved.passed_over).await.unwrap();
+    assert_eq!(world.ports.queues[DEAD].depth().await.unwrap(), Depth { visible: 1, ..Depth::default() });
+}
+
+/// Moves all dead letters as a move task of SQS does: whole, with the attributes that tell why they died.
+async fn move_as_sqs_does(world: &World) {
+    for letter in world.receive(DEAD).await {
+        let moved = NewMessage { body: letter.body, attributes: letter.attributes, delay: Duration::ZERO };
+        assert_eq!(world.ports.queues["scan"].send(vec![moved]).await, [Ok(())]);
+        world.ports.queues[DEAD].delete(&[letter.receipt]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_comes_back_with_the_attributes_of_its_death_is_a_fresh_one() {
+    let world = scanning();
+    world.tell("scan", Scanned::new("1", "oslo")).await;
+    world.tell("scan", Scanned::new("2", BURNT)).await;
+    let verdicts = world.deliver("scan").await;
+    assert_eq!(verdicts.iter().map(reason).collect::<Vec<_>>(), [Some("entity_gone"), Some("entity_gone")]);
+    world.clock.advance(secs(86_400));
+    world.post(&["1", "2"]).await;
+    move_as_sqs_does(&world).await;
+    assert!(world.lying_in("scan").await.iter().all(|message| message.attributes["reason"] == "entity_gone"));
+    let verdicts = world.deliver("scan").await;
+    assert_eq!(verdicts.iter().map(reason).collect::<Vec<_>>(), [None, Some("burnt")]);
+    assert_eq!(world.stops("1").await, ["oslo"]);
+    let letters = world.lying_in(DEAD).await;
+    let letter = DeadLetter::read(&letters[0]);
+    assert_eq!((letters.len(), letter.reason.as_str(), letter.attempts), (1, "burnt", 1));
+    assert_eq!((letter.first_seen, letter.dead_at), (START, START + secs(86_400)));
 }

@@ -1,6 +1,7 @@
 //! What a process is told by its environment: the physical names behind the names of a model.
 
 use crate::choreography::Model;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The tables, queues, buckets and topics of a model that a process touches, by their names in the model.
@@ -89,8 +90,10 @@ fn variable(kind: &str, name: &str) -> String {
     format!("QUADRILLE_{kind}_{}", name.to_ascii_uppercase().replace('-', "_"))
 }
 
-/// The physical names behind the names of a model.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The physical names behind the names of a model. As JSON, they are what the infrastructure leaves for an operator's
+/// command: `{"tables":{..},"queues":{..},"buckets":{..},"topics":{..}}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Settings {
     /// Names of DynamoDB tables.
     pub tables: BTreeMap<String, String>,

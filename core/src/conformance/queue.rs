@@ -586,6 +586,11 @@ async fn a_waiting_receive_ends_after_its_wait(stage: &Stage<'_>) -> Result<(), 
 
 async fn arrivals_are_seen_without_receiving(stage: &Stage<'_>) -> Result<(), Violation> {
     let (line, dead_letters) = (Line::new(stage, REDRIVEN)?, Line::new(stage, DEAD_LETTERS)?);
+    holds(
+        "a queue that offers its arrivals says so",
+        line.queue.shows_arrivals(),
+        line.queue.shows_arrivals(),
+    )?;
     let begin = last_arrival(&line).await?;
     let mut messages: Vec<NewMessage> = (0..6).map(|at| line.message(&format!("arriving-{at}"))).collect();
     messages[1].attributes = attributes([("name", "é \"value\"")]);

@@ -699,6 +699,10 @@ impl Queue for LocalQueue {
             .await
     }
 
+    fn shows_arrivals(&self) -> bool {
+        true
+    }
+
     async fn arrived(&self, after: u64, max: usize) -> Result<Vec<(u64, Message)>, PortError> {
         let file = Arc::clone(&self.file);
         let after = i64::try_from(after).unwrap_or(i64::MAX);

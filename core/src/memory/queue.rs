@@ -332,6 +332,10 @@ impl Queue for MemoryQueue {
         })
     }
 
+    fn shows_arrivals(&self) -> bool {
+        true
+    }
+
     async fn arrived(&self, after: u64, max: usize) -> Result<Vec<(u64, Message)>, PortError> {
         let state = self.state();
         let behind = state.messages.range((Bound::Excluded(after), Bound::Unbounded)).take(max);

@@ -88,6 +88,12 @@ pub trait Queue: Send + Sync {
     /// How many messages it holds.
     async fn depth(&self) -> Result<Depth, PortError>;
 
+    /// Whether [`arrived`](Self::arrived) is offered. Where it is not, a message can only be looked at by receiving it,
+    /// and a receive that does not wait may answer nothing though there are messages (SQS asks a part of its servers).
+    fn shows_arrivals(&self) -> bool {
+        false
+    }
+
     /// The messages that were sent to this queue behind the place `after` (0: from the beginning), at most `max`, in
     /// the order of their arrival and with their places. Looks without receiving: no visibility timeout starts, no
     /// receive is counted, and the receipt is empty. Messages since deleted do not appear; a message that the redrive
@@ -95,7 +101,7 @@ pub trait Queue: Send + Sync {
     /// own.
     ///
     /// # Errors
-    /// Unless an adapter offers it, a permanent [`PortError`].
+    /// Unless an adapter [offers](Self::shows_arrivals) it, a permanent [`PortError`].
     async fn arrived(&self, after: u64, max: usize) -> Result<Vec<(u64, Message)>, PortError> {
         let _ = (after, max);
         Err(PortError::permanent("queue", "arrived: not offered by this adapter"))

@@ -163,6 +163,10 @@ impl Queue for MeddledQueue {
         self.queue.depth().await
     }
 
+    fn shows_arrivals(&self) -> bool {
+        self.queue.shows_arrivals()
+    }
+
     async fn arrived(&self, after: u64, max: usize) -> Result<Vec<(u64, Message)>, PortError> {
         self.queue.arrived(after, max).await
     }

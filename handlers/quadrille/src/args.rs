@@ -8,13 +8,13 @@ use systems::duration::parse_duration;
 const EXIT_CODES: &str = "Exit codes:
   0  done
   1  failed
-  2  wrong usage
+  2  wrong usage, or an environment that lacks an AWS region or credentials
   3  not found
-  4  refused: bad input, or a conflict
+  4  refused: bad input, a conflict, or a permission that AWS does not grant
   5  out of reach: nobody answers, or the data folder is held by another process
   6  incomplete: the demo lost an order, or one reached no end";
 
-/// Event-driven choreography for AWS Lambda: the energy-market auction, on one machine.
+/// Event-driven choreography for AWS Lambda: the energy-market auction, on one machine, and its operation on AWS.
 #[derive(Debug, Parser)]
 #[command(name = "quadrille", version, after_help = EXIT_CODES, max_term_width = 110)]
 pub struct Command {
@@ -54,26 +54,37 @@ pub enum Action {
     )]
     Up(Up),
     /// Posts orders from a file, or from standard input (`-`): a JSON array of any length.
+    ///
+    /// On AWS this command checks the orders and writes them to the table itself, under the same conditions as the function
+    /// behind the API, with your own AWS credentials (docs/operating.md lists the permissions).
     #[command(
-        after_help = "Example:\n  echo '[{\"record_id\":\"a\",\"parameter_1\":\"abc\",\"parameter_2\":4}]' | quadrille post -"
+        after_help = "Examples:\n  echo '[{\"record_id\":\"a\",\"parameter_1\":\"abc\",\"parameter_2\":4}]' | quadrille post -\n  quadrille post orders.json --target aws --stack dev"
     )]
     Post(Post),
-    /// Starts a run now.
-    #[command(after_help = "Example:\n  quadrille kickoff --url http://127.0.0.1:8080")]
+    /// Starts a run now: sends what the schedule sends, with the present time, to the poll queue.
+    #[command(
+        after_help = "Examples:\n  quadrille kickoff --url http://127.0.0.1:8080\n  quadrille kickoff --target aws --stack dev"
+    )]
     Kickoff(Plain),
     /// Lists orders.
-    #[command(after_help = "Example:\n  quadrille orders --status rejected --limit 20")]
+    #[command(
+        after_help = "Examples:\n  quadrille orders --status rejected --limit 20\n  quadrille orders --target aws --stack dev"
+    )]
     Orders(Orders),
     /// Tells what happened to an order: what, when, which handler, which attempt, waiting for what until when.
-    #[command(after_help = "Example:\n  quadrille trace unique_id_1")]
+    #[command(
+        after_help = "Examples:\n  quadrille trace unique_id_1\n  quadrille trace unique_id_1 --target aws --stack dev"
+    )]
     Trace(Trace),
     /// Tells how many messages each queue holds.
-    #[command(after_help = "Example:\n  quadrille queues --json")]
+    #[command(
+        after_help = "Examples:\n  quadrille queues --json\n  quadrille queues --target aws --stack dev"
+    )]
     Queues(Plain),
     /// Dead letters: list, show, redrive, purge.
     #[command(
         subcommand,
-        after_help = "Examples:\n  quadrille dlq list --reason rejected\n  quadrille dlq redrive --reason timeout --rate 50"
+        after_help = "Examples:\n  quadrille dlq list --reason rejected\n  quadrille dlq redrive --reason timeout --rate 50\n  quadrille dlq list --target aws --stack dev"
     )]
     Dlq(Dlq),
     /// Measures the engine: orders a second from POST to file or dead letter, latency, processor time, memory.
@@ -176,9 +187,28 @@ impl AuctionOptions {
     }
 }
 
+/// What a system runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Platform {
+    /// An engine on this machine, or the data folder of one.
+    Local,
+    /// A stack that is deployed to AWS.
+    Aws,
+}
+
 /// Where a command finds the system.
 #[derive(Clone, Debug, Args)]
 pub struct Target {
+    /// What the system runs on. For `aws` the command has to be built with the feature `aws`; it goes by the AWS SDK's
+    /// environment: AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL.
+    #[arg(long = "target", value_enum, value_name = "TARGET", default_value_t = Platform::Local)]
+    pub platform: Platform,
+    /// The stack on AWS, `dev` for example. Its names are read from the Parameter Store: `/quadrille/auction/STACK`.
+    #[arg(long)]
+    pub stack: Option<String>,
+    /// A file with the JSON of that parameter, instead of a stack.
+    #[arg(long, value_name = "FILE", conflicts_with = "stack")]
+    pub settings: Option<PathBuf>,
     /// A data folder. One that a running engine holds is reached through that engine.
     #[arg(long, default_value = ".quadrille", env = "QUADRILLE_DATA")]
     pub data: PathBuf,
@@ -230,18 +260,33 @@ pub struct Trace {
 #[derive(Debug, Subcommand)]
 pub enum Dlq {
     /// Lists dead letters with their reasons.
-    #[command(after_help = "Example:\n  quadrille dlq list --queue auction-results-dlq --limit 20")]
+    ///
+    /// SQS shows a message only to who receives it: on AWS the letters looked at are hidden from everybody else until the
+    /// listing ends, some seconds, or for a minute where it is killed. At most 10,000 are looked at.
+    #[command(
+        after_help = "Examples:\n  quadrille dlq list --queue auction-results-dlq --limit 20\n  quadrille dlq list --target aws --stack dev --reason rejected"
+    )]
     List(DlqOptions),
     /// Shows one dead letter whole.
-    #[command(after_help = "Example:\n  quadrille dlq show 17")]
+    ///
+    /// On AWS it is looked for as `dlq list` does, and with the same effect on the others.
+    #[command(
+        after_help = "Examples:\n  quadrille dlq show 17\n  quadrille dlq show 9f1c2ab4-5d0e-4c3f-8b57-3a6e1f0d2c11 --target aws --stack dev"
+    )]
     Show(DlqShow),
     /// Sends dead letters back to the queue they came from.
+    ///
+    /// On AWS a redrive without --reason and --limit is a move task of SQS's own, whose progress is shown until it ends
+    /// (ctrl-C leaves it running; the same command follows it again). Otherwise letters are moved one by one, each deleted
+    /// only after it was sent on; those looked at and left are hidden until the end, or for 10 minutes where it is killed.
     #[command(
-        after_help = "Examples:\n  quadrille dlq redrive --dry-run\n  quadrille dlq redrive --reason port_unavailable --rate 100"
+        after_help = "Examples:\n  quadrille dlq redrive --dry-run\n  quadrille dlq redrive --reason port_unavailable --rate 100\n  quadrille dlq redrive --target aws --stack dev --rate 50"
     )]
     Redrive(DlqMove),
     /// Deletes dead letters for good.
-    #[command(after_help = "Example:\n  quadrille dlq purge --reason rejected --dry-run")]
+    #[command(
+        after_help = "Examples:\n  quadrille dlq purge --reason rejected --dry-run\n  quadrille dlq purge --target aws --stack dev --limit 10"
+    )]
     Purge(DlqMove),
 }
 

@@ -1,9 +1,11 @@
-//! How a command reaches the system: over HTTP where an engine runs, in this process where the data folder is at rest.
-//! Both ways ask the same API.
+//! How a command reaches the system: over HTTP where an engine runs; in this process where the data folder is at rest, and
+//! over the adapters of AWS for a stack there. All ways ask the same API.
 
+#[cfg(feature = "aws")]
+use crate::aws::Aws;
 use crate::{
     api::Api,
-    args::{AuctionOptions, Target},
+    args::{AuctionOptions, Platform, Target},
     error::CommandError,
     node::Node,
     token,
@@ -28,12 +30,17 @@ pub enum Client {
     Remote { http: Box<HttpClient>, base: String, token: Option<String> },
     /// In this process; the node keeps the folder open.
     Local { api: Api, _node: Box<Node> },
+    /// In this process, over the adapters of AWS.
+    #[cfg(feature = "aws")]
+    Aws(Box<Aws>),
 }
 
 /// An answer of the API.
 pub struct Answer {
     pub status: u16,
     pub body: Vec<u8>,
+    /// Who answered.
+    by: &'static str,
 }
 
 impl Answer {
@@ -52,10 +59,12 @@ impl Answer {
     pub fn refused(&self) -> CommandError {
         let problem: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
         let detail = problem["detail"].as_str().unwrap_or("no detail was given");
-        let text = format!("the engine answered {}: {}", self.status, quadrille::excerpt(detail, 500));
+        let text = format!("{} answered {}: {}", self.by, self.status, quadrille::excerpt(detail, 500));
         match self.status {
             404 => CommandError::NotFound(text),
             400..500 => CommandError::Refused(text),
+            // A port tells in its text alone that AWS grants no permission; which one, AWS says in it.
+            _ if detail.contains("AccessDenied") => CommandError::Refused(text),
             _ => CommandError::Failed(text),
         }
     }
@@ -65,8 +74,37 @@ impl Client {
     /// The client that `target` names.
     ///
     /// # Errors
-    /// [`CommandError::OutOfReach`] where nobody answers, [`CommandError::NotFound`] where there is no data folder.
-    pub fn open(target: &Target) -> Result<Self, CommandError> {
+    /// [`CommandError::OutOfReach`] where nobody answers, [`CommandError::NotFound`] where there is no data folder or no
+    /// stack, [`CommandError::Usage`] for options that don't fit together.
+    pub async fn open(target: &Target) -> Result<Self, CommandError> {
+        let named = target.stack.is_some() || target.settings.is_some();
+        match (target.platform, named) {
+            (Platform::Local, false) => Self::local(target),
+            (Platform::Local, true) => {
+                let text = "--stack and --settings are for a stack on AWS: say --target aws as well";
+                Err(CommandError::Usage(text.to_owned()))
+            }
+            (Platform::Aws, false) => {
+                let text =
+                    "--target aws needs --stack NAME, or --settings FILE with the names of its resources";
+                Err(CommandError::Usage(text.to_owned()))
+            }
+            (Platform::Aws, true) => Self::aws(target).await,
+        }
+    }
+
+    #[cfg(feature = "aws")]
+    async fn aws(target: &Target) -> Result<Self, CommandError> {
+        Ok(Self::Aws(Box::new(Aws::open(target).await?)))
+    }
+
+    #[cfg(not(feature = "aws"))]
+    async fn aws(_: &Target) -> Result<Self, CommandError> {
+        let text = "this command was built without AWS: build it with `cargo build --release --features aws`";
+        Err(CommandError::Usage(text.to_owned()))
+    }
+
+    fn local(target: &Target) -> Result<Self, CommandError> {
         let token = token::text(target.token_file.as_deref())?;
         if let Some(url) = &target.url {
             return Self::remote(url, token);
@@ -114,19 +152,11 @@ impl Client {
                 headers.extend(authorization.as_deref().map(|value| ("authorization", value)));
                 let (status, body) =
                     http.send(method, &format!("{base}{path}"), &headers, body, ANSWER_BYTES_MAX).await?;
-                Ok(Answer { status, body })
+                Ok(Answer { status, body, by: "the engine" })
             }
-            Self::Local { api, .. } => {
-                let (path, query) = path.split_once('?').unwrap_or((path, ""));
-                let request = Request {
-                    query: query.to_owned(),
-                    headers: BTreeMap::from([("content-type".to_owned(), "application/json".to_owned())]),
-                    body: body.unwrap_or_default().into(),
-                    ..Request::default()
-                };
-                let response = api.respond(method.as_str(), path, request).await;
-                Ok(Answer { status: response.status, body: response.body })
-            }
+            Self::Local { api, .. } => Ok(in_process(api, "the engine", method, path, body).await),
+            #[cfg(feature = "aws")]
+            Self::Aws(aws) => Ok(in_process(aws.api(), "the stack", method, path, body).await),
         }
     }
 
@@ -149,6 +179,25 @@ impl Client {
     ) -> Result<T, CommandError> {
         self.ask(Method::POST, path, Some(serde_json::to_vec(body)?)).await?.ok()
     }
+}
+
+/// Asks the API in this process.
+async fn in_process(
+    api: &Api,
+    by: &'static str,
+    method: Method,
+    path: &str,
+    body: Option<Vec<u8>>,
+) -> Answer {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let request = Request {
+        query: query.to_owned(),
+        headers: BTreeMap::from([("content-type".to_owned(), "application/json".to_owned())]),
+        body: body.unwrap_or_default().into(),
+        ..Request::default()
+    };
+    let response = api.respond(method.as_str(), path, request).await;
+    Answer { status: response.status, body: response.body, by }
 }
 
 /// Where the engine that holds the folder listens, if one does.

@@ -5,7 +5,7 @@ use crate::{
     args::{Dlq, DlqMove, DlqOptions, DlqShow, Orders, Plain, Post, Trace},
     client::{Client, encoded},
     error::CommandError,
-    print::{Shown, line, shown},
+    print::{Array, Shown, line, shown},
 };
 use quadrille::{
     Timestamp, TrailEntry,
@@ -15,11 +15,12 @@ use quadrille::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
-use std::{io::Read as _, path::Path, time::Duration};
+use std::{collections::HashSet, io::Read as _, path::Path, time::Duration};
 use systems::{
     auction::run::{Phase, Run},
     http_client::Method,
 };
+use tokio::sync::watch;
 
 /// Dead letters moved by one request.
 const WALK_PAGE: u64 = 100;
@@ -27,11 +28,14 @@ const WALK_PAGE: u64 = 100;
 /// Dead letters that one request shows again.
 const GIVEN_BACK_AT_ONCE: usize = 1_000;
 
+/// Dead letters that a listing hides at most, where it has to receive them.
+const HELD_MAX: usize = 10_000;
+
 pub async fn post(args: Post) -> Result<(), CommandError> {
     let text = read(&args.file).await?;
     // What is no array is sent as it is: the API says what is wrong, and where.
     let orders: Vec<Box<RawValue>> = serde_json::from_str(&text).unwrap_or_default();
-    let client = Client::open(&args.target)?;
+    let client = Client::open(&args.target).await?;
     let mut batches: Vec<Vec<u8>> = Vec::new();
     if orders.is_empty() || (orders.len() <= ORDERS_PER_REQUEST_MAX && text.len() <= BODY_BYTES_MAX) {
         batches.push(text.into_bytes());
@@ -105,7 +109,7 @@ async fn read(file: &Path) -> Result<String, CommandError> {
 }
 
 pub async fn kickoff(args: Plain) -> Result<(), CommandError> {
-    let client = Client::open(&args.target)?;
+    let client = Client::open(&args.target).await?;
     let started: Value = client.post("/_quadrille/kickoff", &json!({})).await?;
     if args.target.json {
         line(&started);
@@ -119,7 +123,7 @@ pub async fn kickoff(args: Plain) -> Result<(), CommandError> {
 }
 
 pub async fn orders(args: Orders) -> Result<(), CommandError> {
-    let client = Client::open(&args.target)?;
+    let client = Client::open(&args.target).await?;
     let (mut after, mut left) = (None::<String>, args.limit);
     let status = args.status.map(|status| format!("&status={status}")).unwrap_or_default();
     let mut all = Vec::new();
@@ -206,7 +210,7 @@ pub async fn timeline(client: &Client, record_id: &str) -> Result<Value, Command
 }
 
 pub async fn trace(args: Trace) -> Result<(), CommandError> {
-    let client = Client::open(&args.target)?;
+    let client = Client::open(&args.target).await?;
     let traced = timeline(&client, &args.record_id).await?;
     if args.target.json {
         line(&traced);
@@ -260,7 +264,7 @@ fn clock(at: &str) -> &str {
 }
 
 pub async fn queues(args: Plain) -> Result<(), CommandError> {
-    let client = Client::open(&args.target)?;
+    let client = Client::open(&args.target).await?;
     let queues: Vec<QueueStatus> = client.get("/_quadrille/queues").await?;
     if args.target.json {
         line(&serde_json::to_value(queues)?);
@@ -288,13 +292,31 @@ pub async fn dlq(args: Dlq) -> Result<(), CommandError> {
     }
 }
 
-/// Calls `each` with every dead letter that the options mean, until it says stop.
+/// Calls `each` with every dead letter that the options mean, until it says stop. What had to be received to be looked at
+/// is given back at the end, however that comes.
 async fn letters(
     client: &Client,
     options: &DlqOptions,
+    each: impl FnMut(Listed) -> bool,
+) -> Result<u64, CommandError> {
+    let mut held = Vec::new();
+    let looked = look(client, options, &mut held, each).await;
+    let given_back = give_back(client, &options.queue, &held).await;
+    let count = looked?;
+    given_back?;
+    Ok(count)
+}
+
+async fn look(
+    client: &Client,
+    options: &DlqOptions,
+    held: &mut Vec<String>,
     mut each: impl FnMut(Listed) -> bool,
 ) -> Result<u64, CommandError> {
+    let interrupted = interrupted()?;
     let (mut after, mut count) = (0, 0);
+    // Where letters are received, one whose time is up is met again.
+    let mut met: HashSet<String> = HashSet::new();
     let reason =
         options.reason.as_deref().map(|reason| format!("&reason={}", encoded(reason))).unwrap_or_default();
     loop {
@@ -302,37 +324,75 @@ async fn letters(
         if left == 0 {
             return Ok(count);
         }
+        if *interrupted.borrow() {
+            return Err(CommandError::Failed("interrupted".to_owned()));
+        }
         let queue = encoded(&options.queue);
         let path = format!("/_quadrille/dead-letters?queue={queue}&after={after}&limit={left}{reason}");
         let page: DeadLetterPage = client.get(&path).await?;
+        let is_received = !page.held.is_empty();
+        held.extend(page.held);
         for letter in page.letters {
+            if is_received && !met.insert(letter.id.clone()) {
+                continue;
+            }
             count += 1;
             if !each(letter) {
                 return Ok(count);
             }
         }
         match page.next {
+            Some(_) if held.len() >= HELD_MAX => {
+                eprintln!("{} dead letters were looked at: there may be more", held.len());
+                return Ok(count);
+            }
             Some(next) => after = next,
             None => return Ok(count),
         }
     }
 }
 
+/// Shows dead letters again that were hidden to look at others.
+async fn give_back(client: &Client, queue: &str, receipts: &[String]) -> Result<(), CommandError> {
+    for receipts in receipts.chunks(GIVEN_BACK_AT_ONCE) {
+        let ask = GiveBack { queue: queue.to_owned(), receipts: receipts.to_vec() };
+        let _: Value = client.post("/_quadrille/give-back", &ask).await?;
+    }
+    Ok(())
+}
+
+/// Becomes true with ctrl-C or SIGTERM, so that a command can end in good order.
+fn interrupted() -> Result<watch::Receiver<bool>, CommandError> {
+    let ended = crate::up::signal()?;
+    let (tell, told) = watch::channel(false);
+    tokio::spawn(async move {
+        ended.await;
+        tell.send_replace(true);
+    });
+    Ok(told)
+}
+
 async fn list(options: DlqOptions) -> Result<(), CommandError> {
-    let client = Client::open(&options.target)?;
+    let client = Client::open(&options.target).await?;
     let json = options.target.json;
-    let mut all = Vec::new();
+    let (mut array, mut failed) = (Array::new(), None);
     let count = letters(&client, &options, |listed| {
-        if json {
-            all.push(listed);
-        } else {
+        if !json {
             print_letter(&listed);
+            return true;
         }
-        true
+        match serde_json::to_value(listed) {
+            Ok(listed) => array.item(&listed),
+            Err(error) => failed = Some(error),
+        }
+        failed.is_none()
     });
     let count = count.await?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
     if json {
-        line(&serde_json::to_value(all)?);
+        array.end();
     } else {
         line(format_args!("{count} dead letter(s) in {}", options.queue));
     }
@@ -355,7 +415,7 @@ pub fn print_letter(listed: &Listed) {
 }
 
 async fn show(show: DlqShow) -> Result<(), CommandError> {
-    let client = Client::open(&show.options.target)?;
+    let client = Client::open(&show.options.target).await?;
     let mut found = None;
     letters(&client, &show.options, |listed| {
         if listed.id == show.id {
@@ -387,7 +447,7 @@ async fn show(show: DlqShow) -> Result<(), CommandError> {
 
 async fn walk(args: DlqMove, act: &str) -> Result<(), CommandError> {
     let DlqMove { options, dry_run, rate } = args;
-    let client = Client::open(&options.target)?;
+    let client = Client::open(&options.target).await?;
     let done = if act == "redrive" { "redriven" } else { "purged" };
     if dry_run {
         let json = options.target.json;
@@ -405,6 +465,15 @@ async fn walk(args: DlqMove, act: &str) -> Result<(), CommandError> {
         }
         return Ok(());
     }
+    #[cfg(feature = "aws")]
+    if let Client::Aws(aws) = &client
+        && act == "redrive"
+        && options.reason.is_none()
+        && options.limit.is_none()
+    {
+        return aws.redrive_all(&options.queue, rate, options.target.json).await;
+    }
+    let mut interrupted = interrupted()?;
     // What fails again meanwhile is left for the next time: a redrive ends.
     let filter = Filter { reason: options.reason.clone(), before: Some(now()) };
     let limit = options.limit.unwrap_or(u64::MAX);
@@ -413,37 +482,45 @@ async fn walk(args: DlqMove, act: &str) -> Result<(), CommandError> {
     let (mut moved, mut examined) = (0, 0);
     let mut passed_over: Vec<String> = Vec::new();
     let progress = crate::print::Progress::new();
-    while moved < limit {
-        let began = std::time::Instant::now();
-        let ask = Walk {
-            queue: options.queue.clone(),
-            filter: filter.clone(),
-            limit: usize::try_from(page.min(limit - moved)).unwrap_or(1),
-        };
-        let step: Moved = client.post(&format!("/_quadrille/{act}"), &ask).await?;
-        moved += step.moved;
-        examined += step.examined;
-        passed_over.extend(step.passed_over);
-        if step.done {
-            break;
+    let walked: Result<(), CommandError> = async {
+        while moved < limit && !*interrupted.borrow() {
+            let began = std::time::Instant::now();
+            let ask = Walk {
+                queue: options.queue.clone(),
+                filter: filter.clone(),
+                limit: usize::try_from(page.min(limit - moved)).unwrap_or(1),
+            };
+            let step: Moved = client.post(&format!("/_quadrille/{act}"), &ask).await?;
+            moved += step.moved;
+            examined += step.examined;
+            passed_over.extend(step.passed_over);
+            if step.done {
+                break;
+            }
+            progress.show(format_args!("{moved} {done}, {examined} looked at"));
+            if let Some(rate) = rate {
+                let due = Duration::from_secs_f64(
+                    f64::from(u32::try_from(step.moved).unwrap_or(u32::MAX)) / f64::from(rate),
+                );
+                tokio::select! {
+                    () = tokio::time::sleep(due.saturating_sub(began.elapsed())) => {}
+                    _ = interrupted.wait_for(|is| *is) => {}
+                }
+            }
         }
-        progress.show(format_args!("{moved} {done}, {examined} looked at"));
-        if let Some(rate) = rate {
-            let due = Duration::from_secs_f64(
-                f64::from(u32::try_from(step.moved).unwrap_or(u32::MAX)) / f64::from(rate),
-            );
-            tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
-        }
+        Ok(())
     }
+    .await;
     progress.clear();
-    for receipts in passed_over.chunks(GIVEN_BACK_AT_ONCE) {
-        let ask = GiveBack { queue: options.queue.clone(), receipts: receipts.to_vec() };
-        let _: Value = client.post("/_quadrille/give-back", &ask).await?;
-    }
+    let given_back = give_back(&client, &options.queue, &passed_over).await;
+    walked.and(given_back)?;
     if options.target.json {
         line(json!({ "dry_run": false, done: moved, "examined": examined }));
     } else {
         line(format_args!("{moved} dead letter(s) {done}, {examined} looked at"));
+    }
+    if *interrupted.borrow() {
+        return Err(CommandError::Failed("interrupted: the others are left for the next time".to_owned()));
     }
     Ok(())
 }

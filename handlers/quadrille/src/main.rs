@@ -2,6 +2,8 @@
 
 mod api;
 mod args;
+#[cfg(feature = "aws")]
+mod aws;
 mod bench;
 mod bench_engine;
 mod client;

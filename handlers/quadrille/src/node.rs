@@ -78,14 +78,19 @@ fn platform(folder: &Path, options: &AuctionOptions) -> Result<Arc<dyn AuctionPl
     Ok(Arc::new(platform.map_err(|error| CommandError::Usage(format!("--platform: {error}")))?))
 }
 
+/// The step that a stack's alarms are told by.
+pub const NOTIFY: &str = "notify";
+
 /// The auction as it is derived from: its diagram knows no folder and no platform.
 pub fn standard() -> Result<Choreography, CommandError> {
+    definition(&[NOTIFY])
+}
+
+/// The auction with subscribers of these names to its alarms. No handler is run by it.
+pub fn definition(subscribers: &[&str]) -> Result<Choreography, CommandError> {
     let folder = tempfile::tempdir().map_err(CommandError::io("a temporary folder"))?;
     let options = AuctionOptions::at_rest();
     let notifier: Arc<dyn Notifier> = Arc::new(systems::notify::TerminalNotifier::new());
-    Ok(auction(
-        &Settings::default(),
-        platform(folder.path(), &options)?,
-        vec![("notify".to_owned(), notifier)],
-    )?)
+    let notifiers = subscribers.iter().map(|name| ((*name).to_owned(), Arc::clone(&notifier)));
+    Ok(auction(&Settings::default(), platform(folder.path(), &options)?, notifiers.collect())?)
 }

@@ -43,10 +43,34 @@ pub fn shown(text: &str, how: Shown) -> String {
 }
 
 /// A line on standard output. A reader that went away (`| head`) ends the process quietly, as it does others.
-pub fn line(text: impl Display) {
+pub fn line(line: impl Display) {
+    text(format_args!("{line}\n"));
+}
+
+fn text(text: impl Display) {
     let mut out = std::io::stdout().lock();
-    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+    if write!(out, "{text}").and_then(|()| out.flush()).is_err() {
         std::process::exit(0);
+    }
+}
+
+/// A JSON array on one line of standard output, printed item by item: it is never held as a whole.
+pub struct Array {
+    is_begun: bool,
+}
+
+impl Array {
+    pub fn new() -> Self {
+        Self { is_begun: false }
+    }
+
+    pub fn item(&mut self, item: &serde_json::Value) {
+        text(format_args!("{}{item}", if self.is_begun { ',' } else { '[' }));
+        self.is_begun = true;
+    }
+
+    pub fn end(self) {
+        line(if self.is_begun { "]" } else { "[]" });
     }
 }
 

@@ -102,6 +102,10 @@ fn an_exit_code_says_what_kind_of_failure_it_is() {
     for arguments in usage {
         fails(quadrille(arguments), 2, "");
     }
+    #[cfg(not(feature = "aws"))]
+    fails(quadrille(&["queues", "--target", "aws", "--stack", "dev"]), 2, "--features aws");
+    fails(quadrille(&["queues", "--target", "aws"]), 2, "--stack NAME");
+    fails(quadrille(&["queues", "--stack", "dev"]), 2, "--target aws");
     fails(quadrille(&["up", "--platform", "nonsense", "--data", nowhere.to_str().unwrap()]), 2, "--platform");
     fails(quadrille(&["up", "--backoff", "1h", "--deadline", "1s", "--port", "x"]), 2, "--port");
     fails(on(&folder, &["trace", "nobody"]), 3, "404");

@@ -102,6 +102,10 @@ impl Queue for Twice {
         self.inner.depth().await
     }
 
+    fn shows_arrivals(&self) -> bool {
+        self.inner.shows_arrivals()
+    }
+
     async fn arrived(&self, after: u64, max: usize) -> Result<Vec<(u64, Message)>, PortError> {
         self.inner.arrived(after, max).await
     }
