@@ -30,11 +30,11 @@ use std::{
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Ends with its standard input, so that it never outlives the tests, however these end; with it end the processes that it
-/// started, and its folder goes. Two things are mended: a send and the receives of event source mappings change a queue's
-/// list in several threads without a common lock, so that a message can be lost; and what a PartiQL statement changes does
-/// not appear in the table's stream.
+/// started, and its folder goes. Three things are mended: a send and the receives of event source mappings change a queue's
+/// list in several threads without a common lock, so that a message can be lost; there are no message move tasks (these
+/// move all at once, whatever rate is asked for); and what a PartiQL statement changes does not appear in the stream.
 const PROGRAM: &str = "
-import os, shutil, signal, sys, threading
+import os, shutil, signal, sys, threading, time, uuid
 os.setpgid(0, 0)
 def ends():
     sys.stdin.buffer.read()
@@ -52,6 +52,28 @@ for name in ('_dlq_sweep', '_collect_msgs', '_expire_retained', '_refresh_counts
     setattr(sqs, name, guarded(getattr(sqs, name)))
 for name in ('SendMessage', 'SendMessageBatch', 'DeleteMessage', 'DeleteMessageBatch'):
     sqs._HANDLERS[name] = guarded(sqs._HANDLERS[name])
+tasks = []
+def start_move(asked, _):
+    source, target = (sqs._queue_by_arn(asked.get(name, '')) for name in ('SourceArn', 'DestinationArn'))
+    if source is None or target is None:
+        raise sqs._Err('ResourceNotFoundException', 'no such queue')
+    now = time.time()
+    moved = [message for message in source['messages'] if message['visible_at'] <= now]
+    for message in moved:
+        source['messages'].remove(message)
+        fresh = {'id': str(uuid.uuid4()), 'receipt_handle': None, 'receive_count': 0, 'first_receive_at': None}
+        target['messages'].append({**message, **fresh, 'sent_at': now, 'visible_at': now})
+    sqs.esm_wake.set()
+    tasks.insert(0, {'TaskHandle': str(uuid.uuid4()), 'Status': 'COMPLETED', 'SourceArn': asked['SourceArn'],
+        'DestinationArn': asked['DestinationArn'], 'ApproximateNumberOfMessagesMoved': len(moved),
+        'ApproximateNumberOfMessagesToMove': len(moved), 'StartedTimestamp': int(now * 1000)})
+    return {'TaskHandle': tasks[0]['TaskHandle']}
+def list_moves(asked, _):
+    found = [task for task in tasks if task['SourceArn'] == asked.get('SourceArn')]
+    shown = [{name: value for name, value in task.items() if name != 'TaskHandle'} for task in found]
+    return {'Results': shown[:asked.get('MaxResults', 1)]}
+sqs._HANDLERS['StartMessageMoveTask'] = guarded(start_move)
+sqs._HANDLERS['ListMessageMoveTasks'] = list_moves
 from ministack.services import dynamodb
 def streamed(execute):
     def executed(table, parsed, *more):

@@ -202,5 +202,5 @@ fn redrive(url: &str, settings: &quadrille::aws::Settings, letters: usize) {
     let out = String::from_utf8_lossy(&done.stdout);
     assert!(done.status.success(), "{out}{}", String::from_utf8_lossy(&done.stderr));
     let last: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
-    assert_eq!(last["moved"], letters, "{last}");
+    assert_eq!(last["redriven"], letters, "{last}");
 }

@@ -50,6 +50,43 @@ async fn a_run_goes_round_by_round_to_its_end() {
     assert_eq!(decided["ReceivedToDecided"].as_array().unwrap().len(), 2);
 }
 
+/// Lambda itself would stop a loop through a queue at its 16th round; where that is allowed, the run's own budget ends it.
+#[tokio::test]
+async fn a_run_that_never_gets_ready_goes_on_for_200_rounds_and_ends_by_its_budget() {
+    let aws = Aws::start().await;
+    take(&aws, &["a"]).await;
+    let mut variables = aws.variables();
+    variables.insert("QUADRILLE_NOT_READY".into(), "1000000".into());
+    let mut function = Function::start("poll_auction", &variables).await;
+    let mut event = envelope("auction.poll", RUN, json!({"run_id": RUN, "round": 0}));
+    event["time"] = json!(now());
+    for number in 0..200 {
+        let answer = function.invoke(&batch(&[("m", event.to_string())])).await.unwrap();
+        assert_eq!(answer, json!({"batchItemFailures": []}), "{number}: {:#?}", function.lines());
+        // What its commit emitted, as the relay would send it on once its time has come.
+        let outbox = aws.state().items[&format!("run/{RUN}")]["outbox"]["S"].as_str().unwrap().to_owned();
+        let mut emitted: Vec<Value> = serde_json::from_str(&outbox).unwrap();
+        event = emitted.remove(0);
+        event.as_object_mut().unwrap().remove("notbefore");
+        assert_eq!((&event["data"]["round"], &event["hops"]), (&json!(number + 1), &json!(number + 1)));
+    }
+    let run = document(&aws, &format!("run/{RUN}"));
+    assert_eq!((&run["state"]["phase"], &run["state"]["polls"]), (&json!("waiting"), &json!(199)), "{run}");
+    let trail = run["trail"]["entries"].as_array().unwrap();
+    assert!(trail.len() <= 16 && run.to_string().len() < 8_192, "the run's item stays small: {run}");
+
+    let mut reasons = Vec::new();
+    for (budget, spent) in [("hops", json!(100_001)), ("deadline", json!("2020-01-01T00:00:00.000Z"))] {
+        let mut last = event.clone();
+        last[budget] = spent;
+        let answer = function.invoke(&batch(&[("m", last.to_string())])).await.unwrap();
+        assert_eq!(answer, json!({"batchItemFailures": []}));
+        let dead = aws.sent_to("auction-poll-dlq");
+        reasons.push(dead.last().unwrap()["MessageAttributes"]["reason"]["StringValue"].clone());
+    }
+    assert_eq!(reasons, ["hops_exhausted", "deadline_passed"]);
+}
+
 #[tokio::test]
 async fn a_round_after_the_deadline_is_a_dead_letter() {
     let aws = Aws::start().await;
