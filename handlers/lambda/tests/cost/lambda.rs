@@ -94,7 +94,7 @@ impl Stack {
         stack
     }
 
-    /// What was used, by caller, and the size of the largest item.
+    /// What was used, by caller, and the size of the largest order.
     pub fn used(&self) -> (BTreeMap<String, Counts>, usize) {
         self.meter.read()
     }
@@ -159,8 +159,12 @@ impl Stack {
     pub async fn relay(&mut self) -> bool {
         let mut records = Vec::new();
         loop {
-            let read =
-                self.stream("GetRecords", &json!({ "ShardIterator": self.iterator, "Limit": 1_000 })).await;
+            let read = self
+                .dynamodb(
+                    "DynamoDBStreams_20120810.GetRecords",
+                    &json!({ "ShardIterator": self.iterator, "Limit": 1_000 }),
+                )
+                .await;
             read["NextShardIterator"].as_str().unwrap().clone_into(&mut self.iterator);
             let new = read["Records"].as_array().unwrap();
             if new.is_empty() {
@@ -174,33 +178,39 @@ impl Stack {
             let answer = self.invoke("relay", &json!({ "Records": batch })).await;
             assert_eq!(answer, json!({ "batchItemFailures": [] }));
         }
-        let is_round = |record: &Value| {
-            let outbox = record["dynamodb"]["NewImage"][table::OUTBOX]["S"].as_str().unwrap();
-            outbox.contains("\"auction.poll\"")
-        };
-        records.iter().any(is_round)
+        // What a run tells is its next round.
+        let key = |record: &Value| record["dynamodb"]["Keys"][table::KEY]["S"].as_str().unwrap().to_owned();
+        records.iter().any(|record| key(record).starts_with("run/"))
     }
 
     /// The first place of the table's stream.
     async fn beginning(&self) -> String {
-        let streams =
-            self.stream("ListStreams", &json!({ "TableName": self.settings.tables["orders"] })).await;
+        let streams = self
+            .dynamodb(
+                "DynamoDBStreams_20120810.ListStreams",
+                &json!({ "TableName": self.settings.tables["orders"] }),
+            )
+            .await;
         let arn = &streams["Streams"][0]["StreamArn"];
-        let described = self.stream("DescribeStream", &json!({ "StreamArn": arn })).await;
+        let described =
+            self.dynamodb("DynamoDBStreams_20120810.DescribeStream", &json!({ "StreamArn": arn })).await;
         let shards = described["StreamDescription"]["Shards"].as_array().unwrap();
         assert_eq!(shards.len(), 1);
         let asked = json!({
             "StreamArn": arn, "ShardId": shards[0]["ShardId"], "ShardIteratorType": "TRIM_HORIZON",
         });
-        self.stream("GetShardIterator", &asked).await["ShardIterator"].as_str().unwrap().to_owned()
+        self.dynamodb("DynamoDBStreams_20120810.GetShardIterator", &asked).await["ShardIterator"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
-    async fn stream(&self, operation: &str, body: &Value) -> Value {
+    async fn dynamodb(&self, target: &str, body: &Value) -> Value {
         let scope = "test/20261120/us-east-1/dynamodb/aws4_request";
         let request = Request::post("/")
             .header("host", &self.peer)
             .header("content-type", "application/x-amz-json-1.0")
-            .header("x-amz-target", format!("DynamoDBStreams_20120810.{operation}"))
+            .header("x-amz-target", target)
             // The peer tells a service by it, and does not check it.
             .header(
                 "authorization",
@@ -210,7 +220,7 @@ impl Stack {
             .unwrap();
         let answer = forward(&self.peer, request).await;
         let text = String::from_utf8_lossy(answer.body());
-        assert_eq!(answer.status(), 200, "{operation}: {text}");
+        assert_eq!(answer.status(), 200, "{target}: {text}");
         serde_json::from_str(&text).unwrap()
     }
 
@@ -230,6 +240,17 @@ impl Stack {
         let dead = self.looking.queue("auction-results-dlq").unwrap().depth().await.unwrap().total();
         let expected = if status == "accepted" { (orders, 0) } else { (0, orders as u64) };
         assert_eq!((filed.len(), dead), expected);
+        let mut items = Vec::new();
+        let mut asked = json!({ "TableName": self.settings.tables["orders"] });
+        loop {
+            let page = self.dynamodb("DynamoDB_20120810.Scan", &asked).await;
+            items.extend(page["Items"].as_array().unwrap().iter().cloned());
+            match page.get("LastEvaluatedKey").filter(|key| !key.is_null()) {
+                Some(key) => asked["ExclusiveStartKey"] = key.clone(),
+                None => break,
+            }
+        }
+        self.meter.assert_counted(&items);
     }
 }
 

@@ -69,7 +69,7 @@ fn definition() -> Choreography {
 
 /// Orders that the platform decides so.
 fn orders(status: &str) -> Vec<Value> {
-    let ids = (0..).map(|number| format!("unique_id_{number:06}"));
+    let ids = (0..).map(|number| format!("7f8c1d2e-4b6a-4c3d-9e0f-{number:012}"));
     let ids = ids.filter(|id| decide(SEED, id).status.as_deref() == Some(status));
     let order = |id: String| json!({ "record_id": id, "parameter_1": "abc", "parameter_2": 2.1 });
     ids.map(order).take(ORDERS).collect()
@@ -116,7 +116,7 @@ async fn an_order_costs_what_the_document_says() {
         let (by_caller, largest) = measure(url, status).await;
         let sum = per_order(&by_caller);
         let mut told =
-            format!("an order that is {status}, {ORDERS} at once; the largest item: {largest} bytes\n");
+            format!("an order that is {status}, {ORDERS} at once; the largest has {largest} bytes\n");
         for (what, count) in &sum {
             told += &format!("{count:>10.4} {what}\n");
             for (caller, counts) in &by_caller {

@@ -58,14 +58,14 @@ impl Meter {
         add(&mut self.account.lock().unwrap().by_caller, caller, what, count);
     }
 
-    /// What each caller used, and the size of the largest item written.
+    /// What each caller used, and the size of the largest order written.
     pub fn read(&self) -> (BTreeMap<String, Counts>, usize) {
         let account = self.account.lock().unwrap();
         (account.by_caller.clone(), account.largest)
     }
 
-    /// Asserts that the units were counted of the items that the table holds.
-    pub fn assert_counted(&self, stored: &Value) {
+    /// Asserts that units were counted of what the table holds.
+    pub fn assert_counted(&self, stored: &[Value]) {
         self.account.lock().unwrap().copy.assert_is(stored);
     }
 
