@@ -37,6 +37,7 @@
 mod batch;
 mod bucket;
 mod fault;
+mod outbox;
 mod queue;
 mod settings;
 pub mod table;

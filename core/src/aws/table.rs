@@ -4,7 +4,10 @@
 //! what the commit before it emitted is gone. So an item is in the change stream's filter for the relay exactly when
 //! there is something to relay.
 
-use super::fault::{CONCURRENCY, Pace, answered, fault};
+use super::{
+    fault::{CONCURRENCY, Pace, answered, fault},
+    outbox,
+};
 use crate::{
     Timestamp, limits,
     port::{
@@ -47,7 +50,8 @@ pub const INDEX: &str = "open";
 pub const INDEX_PARTITION: &str = "index_partition";
 /// Sort key of the index, text. Only on items that have an index entry.
 pub const INDEX_SORT: &str = "index_sort";
-/// What the latest commit emitted, a JSON array as text. Only where it emitted something.
+/// What the latest commit emitted, a JSON array as text, or shortened by what the item says beside it, where that spares
+/// a write unit ([`stream_record`] reads both). Only where it emitted something.
 pub const OUTBOX: &str = "outbox";
 /// `"1"` where the latest commit emitted something: what the filter of the relay looks at.
 pub const RELAY: &str = "relay";
@@ -80,8 +84,13 @@ pub fn stream_record<'a>(
     let lacks = |name: &str| PortError::permanent("stream", format_args!("a record without {name:?}"));
     let key = text(KEY).ok_or_else(|| lacks(KEY))?.to_owned();
     let version = text(VERSION).and_then(|version| version.parse().ok()).ok_or_else(|| lacks(VERSION))?;
-    let outbox: Vec<Box<RawValue>> = serde_json::from_str(text(OUTBOX).ok_or_else(|| lacks(OUTBOX))?)
-        .map_err(|error| PortError::permanent("stream", format_args!("an unreadable outbox: {error}")))?;
+    let unreadable = |why: &dyn std::fmt::Display| {
+        PortError::permanent("stream", format_args!("an unreadable outbox: {why}"))
+    };
+    let outbox = text(OUTBOX).ok_or_else(|| lacks(OUTBOX))?;
+    let outbox = outbox::restored(outbox, &key, text(DOCUMENT).unwrap_or_default())
+        .ok_or_else(|| unreadable(&"it was not shortened by this item"))?;
+    let outbox: Vec<Box<RawValue>> = serde_json::from_str(&outbox).map_err(|error| unreadable(&error))?;
     Ok(StreamRecord { sequence, key, version, outbox })
 }
 
@@ -568,8 +577,11 @@ impl Table for DynamoTable {
         let several = writes.len() > 1;
         for (at, write) in writes.into_iter().enumerate() {
             let outbox = array(&write.outbox);
+            // Whether it is too large must not depend on how well it can be shortened.
             let bytes = size(&write, outbox.as_deref());
             answers.push(self.check(&write, bytes));
+            let outbox =
+                outbox.map(|outbox| outbox::shortened(outbox, bytes, &write.item.key, &write.item.document));
             if answers[at].is_err() {
                 continue;
             }

@@ -145,6 +145,37 @@ async fn the_relay_reads_a_commit_from_the_item() {
     }
 }
 
+/// Where it spares a write unit, what the item says already is not written twice; and the relay reads the events as they
+/// were emitted.
+#[tokio::test]
+async fn an_outbox_takes_no_more_than_it_has_to() {
+    let Some(scene) = scene("an_outbox_takes_no_more_than_it_has_to").await else { return };
+    for many in [0, 3] {
+        let key = format!("thing/short-{many}");
+        let others = (0..many).map(|at| write(&format!("{key}-{at}"), 1));
+        let words: Vec<String> =
+            (0..40_u32).map(|at| format!("{:x}", at.wrapping_mul(2_654_435_761))).collect();
+        let mut emitting = write(&key, 1);
+        emitting.item.document = format!("{{\"words\":\"é {}\"}}", words.join(" "));
+        let event =
+            format!("{{\"id\":\"{key}@1.0\",\"data\":{{\"words\":\"é {}\"}}}}", words[..39].join(" "));
+        emitting.outbox = vec![RawValue::from_string(event.clone()).unwrap(); 2];
+        let answers = scene.commit(others.chain([emitting]).collect()).await;
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+        let image = scene.raw(&key).await;
+        let text = |name: &str| match image.get(name)? {
+            AttributeValue::S(text) | AttributeValue::N(text) => Some(text.as_str()),
+            _ => None,
+        };
+        assert!(text(table::OUTBOX).unwrap().len() < event.len() / 2, "{image:?}");
+        let record = table::stream_record(1, text).unwrap();
+        let events: Vec<&str> = record.outbox.iter().map(|event| event.get()).collect();
+        assert_eq!(events, [event.as_str(); 2], "with {many} others");
+        let other = |name: &str| if name == table::DOCUMENT { Some("{}") } else { text(name) };
+        assert!(table::stream_record(1, other).is_err_and(|error| !error.is_transient()));
+    }
+}
+
 #[test]
 fn the_relays_filter_asks_for_what_only_a_commit_with_events_has() {
     let filter: serde_json::Value = serde_json::from_str(table::RELAY_FILTER).unwrap();

@@ -7,10 +7,7 @@ mod peer;
 mod support;
 
 use aws_config::SdkConfig;
-use aws_sdk_sqs::{
-    error::ProvideErrorMetadata as _,
-    types::{MessageAttributeValue, QueueAttributeName},
-};
+use aws_sdk_sqs::types::{MessageAttributeValue, QueueAttributeName};
 use quadrille::{
     aws::Settings,
     port::{Random as _, SystemRandom},

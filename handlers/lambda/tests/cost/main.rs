@@ -1,0 +1,134 @@
+//! What an order costs on AWS: the whole flow with the functions as the processes that Lambda would run, every call that AWS
+//! would charge for counted at the wire, and the sum held against the tables of `docs/cost.md`.
+//!
+//! The peer (ministack) has no prices and no units: requests are counted by proxies before it, units by a copy of the table
+//! that follows the requests. Lambda's own part is played by the test: it takes messages from the queues and deletes them,
+//! which is charged and so counted, and reads the table's stream, which is free for a function and so not counted.
+#![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
+
+mod document;
+#[allow(dead_code)] // Shared: the tests of single functions use all of it.
+#[path = "../functions/function.rs"]
+mod function;
+mod lambda;
+mod meter;
+#[path = "../../../../core/tests/aws/peer.rs"]
+mod peer;
+#[path = "../functions/server.rs"]
+mod server;
+mod units;
+
+use async_trait::async_trait;
+use lambda::Stack;
+use meter::Counts;
+use quadrille::{Choreography, Failure};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, io::Write as _, sync::Arc};
+use systems::{
+    auction::{
+        Settings, auction,
+        platform::{Answer, AuctionPlatform, SubmittedOrder, decide},
+    },
+    notify::Notifier,
+};
+
+/// Twice what a round takes.
+const ORDERS: usize = 1_520;
+const ORDERS_PER_REQUEST: usize = 100;
+const SEED: u64 = 1;
+/// How often the platform is not ready.
+const NOT_READY: u32 = 3;
+/// The bucket that stands for the platform.
+const PLATFORM_BUCKET: &str = "auction-platform";
+
+/// What a GB-second of Lambda is used for: how long each function is taken to run, in milliseconds. Assumed, as what
+/// stands in for AWS here has neither its latencies nor its processors.
+const ASSUMED_MILLIS: [(&str, f64); 4] =
+    [("post_orders", 60.0), ("poll_auction", 400.0), ("relay", 60.0), ("store_result", 400.0)];
+const MEMORY_GB: f64 = 0.25;
+
+/// The functions have the platform; the definition here only names things.
+struct Nobody;
+
+#[async_trait]
+impl AuctionPlatform for Nobody {
+    async fn submit(&self, _: &str, _: u32, _: &[SubmittedOrder]) -> Result<(), Failure> {
+        Err(Failure::permanent("nobody", "not asked here"))
+    }
+
+    async fn results(&self, _: &str, _: u32, _: Option<&str>) -> Result<Answer, Failure> {
+        Err(Failure::permanent("nobody", "not asked here"))
+    }
+}
+
+fn definition() -> Choreography {
+    let settings = Settings { platform_bucket: Some(PLATFORM_BUCKET.to_owned()), ..Settings::default() };
+    let notifiers: Vec<(String, Arc<dyn Notifier>)> = Vec::new();
+    auction(&settings, Arc::new(Nobody), notifiers).unwrap()
+}
+
+/// Orders that the platform decides so.
+fn orders(status: &str) -> Vec<Value> {
+    let ids = (0..).map(|number| format!("7f8c1d2e-4b6a-4c3d-9e0f-{number:012}"));
+    let ids = ids.filter(|id| decide(SEED, id).status.as_deref() == Some(status));
+    let order = |id: String| json!({ "record_id": id, "parameter_1": "abc", "parameter_2": 2.1 });
+    ids.map(order).take(ORDERS).collect()
+}
+
+/// What an order uses that is decided so, by caller.
+async fn measure(url: &str, status: &str) -> (BTreeMap<String, Counts>, usize) {
+    let mut stack = Stack::deploy(url, definition(), SEED, NOT_READY, PLATFORM_BUCKET).await;
+    for orders in orders(status).chunks(ORDERS_PER_REQUEST) {
+        stack.post(orders).await;
+    }
+    stack.kick_off().await;
+    while stack.relay().await {
+        stack.polled().await;
+    }
+    stack.results().await;
+    assert!(!stack.relay().await, "what is stored tells nobody");
+    stack.assert_over(status, ORDERS).await;
+    stack.used()
+}
+
+/// The sum of all callers, an order.
+#[allow(clippy::cast_precision_loss)] // The counts are small.
+fn per_order(by_caller: &BTreeMap<String, Counts>) -> Counts {
+    let mut sum = Counts::new();
+    for (caller, counts) in by_caller {
+        for (what, count) in counts {
+            *sum.entry(what.clone()).or_default() += count / ORDERS as f64;
+        }
+        let millis =
+            ASSUMED_MILLIS.iter().find(|(name, _)| name == caller).map_or(0.0, |(_, millis)| *millis);
+        let invocations = counts.get("Lambda requests").copied().unwrap_or(0.0);
+        let seconds = invocations * millis / 1_000.0;
+        *sum.entry("Lambda GB-seconds".to_owned()).or_default() += seconds * MEMORY_GB / ORDERS as f64;
+    }
+    sum
+}
+
+#[tokio::test]
+async fn an_order_costs_what_the_document_says() {
+    let Some(url) = peer::require("the cost of an order") else { return };
+    let mut columns = Vec::new();
+    for status in ["accepted", "rejected"] {
+        let (by_caller, largest) = measure(url, status).await;
+        let sum = per_order(&by_caller);
+        let mut told =
+            format!("an order that is {status}, {ORDERS} at once; the largest has {largest} bytes\n");
+        for (what, count) in &sum {
+            told += &format!("{count:>10.4} {what}\n");
+            for (caller, counts) in &by_caller {
+                if let Some(count) = counts.get(what) {
+                    told += &format!("{:>10} {count:>8} {caller}\n", "");
+                }
+            }
+        }
+        // Not by a macro: what a test that passes prints is kept back.
+        let _ = writeln!(std::io::stderr(), "{told}");
+        columns.push(sum);
+    }
+    let [accepted, rejected] = columns.try_into().unwrap();
+    document::check(&accepted, &rejected);
+}

@@ -1,0 +1,181 @@
+//! What DynamoDB charges: a copy of the table, kept by what its requests say, so that each write is known with the item
+//! before and after it (docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html).
+
+use quadrille::aws::table;
+use serde_json::{Map, Value};
+use std::collections::HashMap;
+
+/// An item or an index entry, as the JSON protocol has it.
+pub type Item = Map<String, Value>;
+
+const WRITE_UNIT: usize = 1_024;
+const READ_UNIT: usize = 4_096;
+
+/// What one request costs in units.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Units {
+    pub table_write: f64,
+    pub index_write: f64,
+    pub read: f64,
+    /// The size of the largest order written.
+    pub largest: usize,
+}
+
+/// The items as they stand.
+#[derive(Default)]
+pub struct Copy {
+    items: HashMap<String, Item>,
+}
+
+/// Bytes of an item: names and values; text in UTF-8, of a number two digits a byte and one more.
+fn size(item: &Item) -> usize {
+    let value = |value: &Value| match (value["S"].as_str(), value["N"].as_str()) {
+        (Some(text), _) => text.len(),
+        (_, Some(number)) => number.len().div_ceil(2) + 1,
+        _ => panic!("neither text nor number: {value}"),
+    };
+    item.iter().map(|(name, attribute)| name.len() + value(attribute)).sum()
+}
+
+#[allow(clippy::cast_precision_loss)] // Counts of units are small.
+fn units(bytes: usize, unit: usize) -> f64 {
+    bytes.div_ceil(unit).max(1) as f64
+}
+
+/// The entry of an item in the index, which projects all but the outbox.
+fn entry(item: &Item) -> Option<Item> {
+    let has = |name| item.contains_key(name);
+    (has(table::INDEX_PARTITION) && has(table::INDEX_SORT)).then(|| {
+        let mut entry = item.clone();
+        entry.remove(table::OUTBOX);
+        entry.remove(table::RELAY);
+        entry
+    })
+}
+
+/// What a change of an item costs in the index: to enter, to leave, to change what is projected; a new key is both.
+fn index_units(old: Option<&Item>, new: Option<&Item>) -> f64 {
+    let (old, new) = (old.and_then(entry), new.and_then(entry));
+    let one = |entry: &Item| units(size(entry), WRITE_UNIT);
+    match (&old, &new) {
+        (None, None) => 0.0,
+        (Some(only), None) | (None, Some(only)) => one(only),
+        (Some(old), Some(new)) if old == new => 0.0,
+        (Some(old), Some(new)) => {
+            let same = [table::INDEX_PARTITION, table::INDEX_SORT]
+                .iter()
+                .all(|name| old.get(*name) == new.get(*name));
+            if same { one(old).max(one(new)) } else { one(old) + one(new) }
+        }
+    }
+}
+
+fn text<'a>(item: &'a Item, name: &str) -> &'a str {
+    item[name]["S"].as_str().unwrap()
+}
+
+impl Copy {
+    /// What a request cost that was answered so.
+    pub fn charge(&mut self, operation: &str, asked: &Value, status: u16, answered: &Value) -> Units {
+        match operation {
+            "PutItem" => {
+                let item = asked["Item"].as_object().unwrap();
+                self.write(text(item, table::KEY).to_owned(), item.clone(), status == 200)
+            }
+            "BatchExecuteStatement" => {
+                let statements = asked["Statements"].as_array().unwrap();
+                let answers = answered["Responses"].as_array().unwrap();
+                assert_eq!(statements.len(), answers.len());
+                let mut sum = Units::default();
+                for (statement, answer) in statements.iter().zip(answers) {
+                    let (key, item) = self.stated(statement);
+                    let one = self.write(key, item, answer.get("Error").is_none_or(Value::is_null));
+                    sum.table_write += one.table_write;
+                    sum.index_write += one.index_write;
+                    sum.largest = sum.largest.max(one.largest);
+                }
+                sum
+            }
+            "GetItem" => {
+                let half = if asked["ConsistentRead"] == true { 1.0 } else { 0.5 };
+                let bytes = answered["Item"].as_object().map_or(0, size);
+                Units { read: half * units(bytes, READ_UNIT), ..Units::default() }
+            }
+            "BatchGetItem" => {
+                let mut read = 0.0;
+                for (name, keys) in asked["RequestItems"].as_object().unwrap() {
+                    let half = if keys["ConsistentRead"] == true { 1.0 } else { 0.5 };
+                    let found = answered["Responses"][name].as_array().unwrap();
+                    let found = found.iter().map(|item| units(size(item.as_object().unwrap()), READ_UNIT));
+                    // What is not there costs as much as the smallest item.
+                    let missing = keys["Keys"].as_array().unwrap().len() - found.len();
+                    read += half * (found.sum::<f64>() + f64::from(u32::try_from(missing).unwrap()));
+                }
+                Units { read, ..Units::default() }
+            }
+            "Query" => {
+                assert_eq!(asked["IndexName"], table::INDEX);
+                let items = answered["Items"].as_array().unwrap();
+                let entries = items.iter().map(|item| size(&entry(item.as_object().unwrap()).unwrap()));
+                let bytes = entries.sum();
+                Units { read: 0.5 * units(bytes, READ_UNIT), ..Units::default() }
+            }
+            other => panic!("not known what a {other} costs"),
+        }
+    }
+
+    /// A write that was applied, or refused for its condition: that costs the same. The larger of the items counts.
+    fn write(&mut self, key: String, item: Item, applied: bool) -> Units {
+        let old = self.items.get(&key);
+        let largest = size(&item).max(old.map_or(0, size));
+        let is_order = key.starts_with("order/");
+        let index_write = if applied { index_units(old, Some(&item)) } else { 0.0 };
+        if applied {
+            self.items.insert(key, item);
+        }
+        let table_write = units(largest, WRITE_UNIT);
+        Units { table_write, index_write, read: 0.0, largest: if is_order { largest } else { 0 } }
+    }
+
+    /// The key and the item that a statement makes: `INSERT INTO "t" VALUE {'a': ?, …}` or `UPDATE "t" SET "a"=? …
+    /// REMOVE "b" … WHERE "key"=? AND …`.
+    fn stated(&self, statement: &Value) -> (String, Item) {
+        let mut parameters = statement["Parameters"].as_array().unwrap().iter().cloned();
+        let statement = statement["Statement"].as_str().unwrap();
+        if let Some(rest) = statement.strip_prefix("INSERT INTO ") {
+            let names = rest.split('\'').skip(1).step_by(2);
+            let item: Item = names.map(|name| (name.to_owned(), parameters.next().unwrap())).collect();
+            return (text(&item, table::KEY).to_owned(), item);
+        }
+        let (changes, condition) = statement.split_once(" WHERE ").unwrap();
+        assert!(condition.starts_with(&format!("\"{}\"=?", table::KEY)), "{statement}");
+        let changes: Vec<&str> = changes.split('"').collect();
+        // "UPDATE ", table, " SET ", name, "=? SET ", name, …
+        let changes: Vec<(&str, &str)> = changes[2..].chunks_exact(2).map(|two| (two[0], two[1])).collect();
+        let set: Vec<(&str, Value)> = changes
+            .iter()
+            .filter(|(verb, _)| verb.ends_with(" SET "))
+            .map(|(_, name)| (*name, parameters.next().unwrap()))
+            .collect();
+        let key = parameters.next().unwrap()["S"].as_str().unwrap().to_owned();
+        let mut item = self.items[&key].clone();
+        for (name, value) in set {
+            item.insert(name.to_owned(), value);
+        }
+        for (verb, name) in changes {
+            assert!(verb.ends_with(" SET ") || verb.ends_with(" REMOVE "), "{statement}");
+            if verb.ends_with(" REMOVE ") {
+                item.remove(name);
+            }
+        }
+        (key, item)
+    }
+
+    /// Asserts that these are the items of the table.
+    pub fn assert_is(&self, stored: &[Value]) {
+        assert_eq!(self.items.len(), stored.len());
+        for item in stored.iter().map(|item| item.as_object().unwrap()) {
+            assert_eq!(self.items.get(text(item, table::KEY)), Some(item));
+        }
+    }
+}
