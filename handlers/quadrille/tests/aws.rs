@@ -7,7 +7,7 @@ mod peer;
 mod support;
 
 use aws_config::SdkConfig;
-use aws_sdk_sqs::types::{MessageAttributeValue, QueueAttributeName};
+use aws_sdk_sqs::types::MessageAttributeValue;
 use quadrille::{
     aws::Settings,
     port::{Random as _, SystemRandom},
@@ -17,7 +17,6 @@ use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     fs,
-    io::Write as _,
     process::{Child, Command, Stdio},
     sync::{
         Mutex,

@@ -5,6 +5,7 @@ use crate::{
     function::Function,
     queue::{batch, envelope, take},
 };
+use quadrille::aws::table::stream_record;
 use serde_json::{Value, json};
 
 const RUN: &str = "2026-11-20T09:15:00.000Z";
@@ -64,9 +65,10 @@ async fn a_run_that_never_gets_ready_goes_on_for_200_rounds_and_ends_by_its_budg
         let answer = function.invoke(&batch(&[("m", event.to_string())])).await.unwrap();
         assert_eq!(answer, json!({"batchItemFailures": []}), "{number}: {:#?}", function.lines());
         // What its commit emitted, as the relay would send it on once its time has come.
-        let outbox = aws.state().items[&format!("run/{RUN}")]["outbox"]["S"].as_str().unwrap().to_owned();
-        let mut emitted: Vec<Value> = serde_json::from_str(&outbox).unwrap();
-        event = emitted.remove(0);
+        let item = aws.state().items[&format!("run/{RUN}")].clone();
+        let text = |name: &str| item.get(name)?.as_object()?.values().next()?.as_str();
+        let emitted = stream_record(0, text).unwrap().outbox;
+        event = serde_json::from_str(emitted[0].get()).unwrap();
         event.as_object_mut().unwrap().remove("notbefore");
         assert_eq!((&event["data"]["round"], &event["hops"]), (&json!(number + 1), &json!(number + 1)));
     }
