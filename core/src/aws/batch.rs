@@ -46,6 +46,27 @@ pub(super) trait Batch: Sync {
     ) -> impl Future<Output = Result<Vec<Refused>, PortError>> + Send;
 }
 
+/// Sends messages, each on its own, in batches of at most `bytes_max` bytes; answers in their order. `entry` makes of a message
+/// what the service takes, or refuses it.
+pub(super) async fn send_messages<B: Batch>(
+    batch: &B,
+    pace: &Pace,
+    messages: Vec<NewMessage>,
+    bytes_max: usize,
+    entry: impl Fn(NewMessage) -> Result<B::Entry, PortError>,
+) -> Vec<Result<(), PortError>> {
+    let mut answers = Vec::with_capacity(messages.len());
+    let mut entries = Vec::with_capacity(messages.len());
+    for (at, message) in messages.into_iter().enumerate() {
+        let bytes = size(&message);
+        answers.push(entry(message).map(|entry| entries.push((at, bytes, entry))));
+    }
+    for (at, error) in send(batch, pace, batches(entries, bytes_max)).await {
+        answers[at] = Err(error);
+    }
+    answers
+}
+
 /// Sends batches, several at a time, and what of a batch may still be taken again. Answers what was not taken, by the
 /// place that stands beside each entry.
 pub(super) async fn send<B: Batch>(
@@ -120,7 +141,7 @@ pub(super) fn batches<E>(
 }
 
 /// Bytes of a message as SQS and SNS count them: the body, and name, type and value of each attribute.
-pub(super) fn size(message: &NewMessage) -> usize {
+fn size(message: &NewMessage) -> usize {
     let attributes = message.attributes.iter().filter(|(_, value)| !value.is_empty());
     let attributes = attributes.map(|(name, value)| name.len() + ATTRIBUTE_TYPE.len() + value.len());
     message.body.len() + attributes.sum::<usize>()

@@ -224,18 +224,8 @@ fn first_error(given_up: Vec<(usize, PortError)>) -> Result<(), PortError> {
 #[async_trait]
 impl Queue for SqsQueue {
     async fn send(&self, messages: Vec<NewMessage>) -> Vec<Result<(), PortError>> {
-        let mut answers = Vec::with_capacity(messages.len());
-        let mut entries = Vec::with_capacity(messages.len());
-        for (at, message) in messages.into_iter().enumerate() {
-            let bytes = batch::size(&message);
-            answers.push(self.entry(message).map(|entry| entries.push((at, bytes, entry))));
-        }
-        for (at, error) in
-            batch::send(&Sends(self), &self.pace, batch::batches(entries, MESSAGE_BYTES_MAX)).await
-        {
-            answers[at] = Err(error);
-        }
-        answers
+        let entry = |message| self.entry(message);
+        batch::send_messages(&Sends(self), &self.pace, messages, MESSAGE_BYTES_MAX, entry).await
     }
 
     async fn receive(

@@ -82,17 +82,7 @@ impl Batch for SnsTopic {
 #[async_trait]
 impl Topic for SnsTopic {
     async fn publish(&self, messages: Vec<NewMessage>) -> Vec<Result<(), PortError>> {
-        let mut answers = Vec::with_capacity(messages.len());
-        let mut entries = Vec::with_capacity(messages.len());
-        for (at, message) in messages.into_iter().enumerate() {
-            let bytes = batch::size(&message);
-            answers.push(self.entry(message).map(|entry| entries.push((at, bytes, entry))));
-        }
-        for (at, error) in
-            batch::send(self, &self.pace, batch::batches(entries, NOTIFICATION_BYTES_MAX)).await
-        {
-            answers[at] = Err(error);
-        }
-        answers
+        let entry = |message| self.entry(message);
+        batch::send_messages(self, &self.pace, messages, NOTIFICATION_BYTES_MAX, entry).await
     }
 }

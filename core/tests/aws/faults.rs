@@ -1,13 +1,12 @@
 //! Answers that get lost, and calls that are refused for a while: whatever happens to the call, it ends as one effect.
 
 use crate::{
-    peer,
+    one_of_each, peer,
     proxy::{Fault, Proxy},
 };
 use quadrille::port::Clock as _;
 use quadrille::{
     Timestamp, aws,
-    choreography::{BucketModel, Model, QueueModel, TableModel},
     port::{CommitError, Item, NewMessage, Ports, SystemClock, Write},
 };
 use serde_json::value::RawValue;
@@ -22,18 +21,7 @@ struct Scene {
 async fn scene(test: &str) -> Option<Scene> {
     let url = peer::require(test)?;
     let proxy = Proxy::start(url).await;
-    let queue = QueueModel {
-        name: "queue".to_owned(),
-        visibility_timeout: Duration::from_secs(60),
-        retention: Duration::from_secs(600),
-        redrive: None,
-    };
-    let model = Model {
-        tables: vec![TableModel { name: "table".to_owned(), kinds: vec!["thing".to_owned()] }],
-        queues: vec![queue],
-        buckets: vec![BucketModel { name: "bucket".to_owned() }],
-        ..Model::default()
-    };
+    let model = one_of_each();
     let settings = peer::provision(&model, &peer::configuration(url).await).await;
     let ports = aws::ports(&model, &settings, &peer::configuration(&proxy.url).await);
     Some(Scene { proxy, ports })

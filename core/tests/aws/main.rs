@@ -11,3 +11,23 @@ mod faults;
 mod peer;
 mod proxy;
 mod wire;
+
+use quadrille::choreography::{BucketModel, Model, QueueModel, TableModel, TopicModel};
+use std::time::Duration;
+
+/// A table, a queue, a bucket and a topic, each by the name of what it is.
+fn one_of_each() -> Model {
+    let queue = QueueModel {
+        name: "queue".to_owned(),
+        visibility_timeout: Duration::from_secs(60),
+        retention: Duration::from_secs(600),
+        redrive: None,
+    };
+    Model {
+        tables: vec![TableModel { name: "table".to_owned(), kinds: vec!["thing".to_owned()] }],
+        queues: vec![queue],
+        buckets: vec![BucketModel { name: "bucket".to_owned() }],
+        topics: vec![TopicModel { name: "topic".to_owned() }],
+        ..Model::default()
+    }
+}

@@ -1,11 +1,10 @@
 //! What goes over the wire: the layout of an item, how many calls are made, and what is refused before any call.
 
-use crate::{peer, proxy::Proxy};
+use crate::{one_of_each, peer, proxy::Proxy};
 use aws_sdk_dynamodb::types::AttributeValue;
 use quadrille::{
     Timestamp,
     aws::{self, Settings, table},
-    choreography::{BucketModel, Model, QueueModel, TableModel, TopicModel},
     port::{
         Attributes, Clock as _, CommitError, IndexEntry, IndexQuery, Item, NewMessage, PortError, Ports,
         SystemClock, Write,
@@ -24,19 +23,7 @@ struct Scene {
 async fn scene(test: &str) -> Option<Scene> {
     let url = peer::require(test)?;
     let proxy = Proxy::start(url).await;
-    let queue = QueueModel {
-        name: "queue".to_owned(),
-        visibility_timeout: Duration::from_secs(60),
-        retention: Duration::from_secs(600),
-        redrive: None,
-    };
-    let model = Model {
-        tables: vec![TableModel { name: "table".to_owned(), kinds: vec!["thing".to_owned()] }],
-        queues: vec![queue],
-        buckets: vec![BucketModel { name: "bucket".to_owned() }],
-        topics: vec![TopicModel { name: "topic".to_owned() }],
-        ..Model::default()
-    };
+    let model = one_of_each();
     let config = peer::configuration(url).await;
     let settings = peer::provision(&model, &config).await;
     let ports = aws::ports(&model, &settings, &peer::configuration(&proxy.url).await);

@@ -6,6 +6,8 @@
 //! which is charged and so counted, and reads the table's stream, which is free for a function and so not counted.
 #![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
 
+#[path = "../shared/definition.rs"]
+mod definition;
 mod document;
 #[allow(dead_code)] // Shared: the tests of single functions use all of it.
 #[path = "../functions/function.rs"]
@@ -18,19 +20,12 @@ mod peer;
 mod server;
 mod units;
 
-use async_trait::async_trait;
+use definition::{PLATFORM_BUCKET, definition};
 use lambda::Stack;
 use meter::Counts;
-use quadrille::{Choreography, Failure};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, io::Write as _, sync::Arc};
-use systems::{
-    auction::{
-        Settings, auction,
-        platform::{Answer, AuctionPlatform, SubmittedOrder, decide},
-    },
-    notify::Notifier,
-};
+use std::{collections::BTreeMap, io::Write as _};
+use systems::auction::platform::decide;
 
 /// Twice what a round takes.
 const ORDERS: usize = 1_520;
@@ -38,34 +33,12 @@ const ORDERS_PER_REQUEST: usize = 100;
 const SEED: u64 = 1;
 /// How often the platform is not ready.
 const NOT_READY: u32 = 3;
-/// The bucket that stands for the platform.
-const PLATFORM_BUCKET: &str = "auction-platform";
 
 /// What a GB-second of Lambda is used for: how long each function is taken to run, in milliseconds. Assumed, as what
 /// stands in for AWS here has neither its latencies nor its processors.
 const ASSUMED_MILLIS: [(&str, f64); 4] =
     [("post_orders", 60.0), ("poll_auction", 400.0), ("relay", 60.0), ("store_result", 400.0)];
 const MEMORY_GB: f64 = 0.25;
-
-/// The functions have the platform; the definition here only names things.
-struct Nobody;
-
-#[async_trait]
-impl AuctionPlatform for Nobody {
-    async fn submit(&self, _: &str, _: u32, _: &[SubmittedOrder]) -> Result<(), Failure> {
-        Err(Failure::permanent("nobody", "not asked here"))
-    }
-
-    async fn results(&self, _: &str, _: u32, _: Option<&str>) -> Result<Answer, Failure> {
-        Err(Failure::permanent("nobody", "not asked here"))
-    }
-}
-
-fn definition() -> Choreography {
-    let settings = Settings { platform_bucket: Some(PLATFORM_BUCKET.to_owned()), ..Settings::default() };
-    let notifiers: Vec<(String, Arc<dyn Notifier>)> = Vec::new();
-    auction(&settings, Arc::new(Nobody), notifiers).unwrap()
-}
 
 /// Orders that the platform decides so.
 fn orders(status: &str) -> Vec<Value> {

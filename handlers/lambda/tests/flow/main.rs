@@ -7,13 +7,15 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
 
 mod cloud;
+#[path = "../shared/definition.rs"]
+mod definition;
 #[path = "../../../../core/tests/aws/peer.rs"]
 mod peer;
 
-use async_trait::async_trait;
 use cloud::Cloud;
+use definition::definition;
 use quadrille::{
-    Choreography, Failure, Timestamp,
+    Timestamp,
     port::{Clock as _, Ports, SystemClock},
 };
 use serde_json::{Value, json};
@@ -21,17 +23,9 @@ use std::{
     collections::BTreeSet,
     path::PathBuf,
     process::Command,
-    sync::Arc,
     time::{Duration, Instant},
 };
-use systems::{
-    auction::{
-        KICKOFF, Settings, auction,
-        platform::{Answer, AuctionPlatform, SubmittedOrder, decide},
-        results::RESULTS_BUCKET,
-    },
-    notify::Notifier,
-};
+use systems::auction::{KICKOFF, platform::decide, results::RESULTS_BUCKET};
 
 const SEED: u64 = 1;
 const NOT_READY: u64 = 3;
@@ -39,26 +33,6 @@ const ORDERS: usize = 24;
 const RESULTS_DEAD: &str = "auction-results-dlq";
 /// How long anything may take.
 const BOUND: Duration = Duration::from_secs(120);
-
-/// The functions have the platform; the definition here only names things.
-struct Nobody;
-
-#[async_trait]
-impl AuctionPlatform for Nobody {
-    async fn submit(&self, _: &str, _: u32, _: &[SubmittedOrder]) -> Result<(), Failure> {
-        Err(Failure::permanent("nobody", "not asked here"))
-    }
-
-    async fn results(&self, _: &str, _: u32, _: Option<&str>) -> Result<Answer, Failure> {
-        Err(Failure::permanent("nobody", "not asked here"))
-    }
-}
-
-fn definition() -> Choreography {
-    let settings = Settings { platform_bucket: Some("auction-platform".to_owned()), ..Settings::default() };
-    let notifiers: Vec<(String, Arc<dyn Notifier>)> = Vec::new();
-    auction(&settings, Arc::new(Nobody), notifiers).unwrap()
-}
 
 async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let began = Instant::now();
