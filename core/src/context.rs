@@ -2,12 +2,13 @@
 
 use crate::{
     Commit, Entity, Failure, Stored, Timestamp,
-    choreography::Model,
+    choreography::{BucketUse, Model, TableUse},
     commit::{Carried, Pending, Stamp},
     entity::key_of,
     metrics::{Meter, Metric},
-    port::{Bucket, CommitError, IndexQuery, Ports, Random, Table, Write},
+    port::{Bucket, CommitError, IndexQuery, ObjectPage, PortError, Ports, Random, Table, Write},
 };
+use async_trait::async_trait;
 use std::{fmt, marker::PhantomData, sync::Arc};
 
 /// One call of a handler: what it was called for, and its access to the world.
@@ -124,14 +125,16 @@ impl<Em> Context<Em> {
     /// The entities of these ids, in their order; expired ones count as gone. In as few requests as can be.
     ///
     /// # Errors
-    /// A [`Failure`] of the table, or `unreadable_entity`.
+    /// A [`Failure`] of the table, `unreadable_entity`, or `undeclared_use` where the handler's
+    /// [`Uses`](crate::Uses) do not name `E`.
     pub async fn get<E: Entity>(&self, ids: &[impl AsRef<str>]) -> Result<Vec<Option<Stored<E>>>, Failure> {
+        let table = self.call.table_of::<E>(TableUse::Get)?;
         if ids.is_empty() {
             return Ok(Vec::new());
         }
         let keys: Vec<String> = ids.iter().map(|id| key_of::<E>(id.as_ref())).collect();
         let now = self.now();
-        let items = self.call.table_of::<E>()?.get(&keys).await?;
+        let items = table.get(&keys).await?;
         items
             .into_iter()
             .map(|item| item.filter(|item| item.expires_at.is_none_or(|at| at > now)))
@@ -142,13 +145,13 @@ impl<Em> Context<Em> {
     /// A page of the sparse index of the table that holds `E`; expired entities are left out.
     ///
     /// # Errors
-    /// A [`Failure`] of the table, or `unreadable_entity`.
+    /// As [`get`](Self::get).
     pub async fn query<E: Entity>(
         &self,
         query: &IndexQuery,
     ) -> Result<(Vec<Stored<E>>, Option<String>), Failure> {
         let now = self.now();
-        let page = self.call.table_of::<E>()?.query(query).await?;
+        let page = self.call.table_of::<E>(TableUse::Query)?.query(query).await?;
         let live = page.items.iter().filter(|item| item.expires_at.is_none_or(|at| at > now));
         Ok((live.map(Stored::read).collect::<Result<_, _>>()?, page.next))
     }
@@ -157,8 +160,8 @@ impl<Em> Context<Em> {
     /// returns, so that it comes last.
     ///
     /// # Errors
-    /// A [`Failure`] where a table could not take one of them for another reason than a race; others may have been
-    /// applied: a redelivery finds them so.
+    /// A [`Failure`] where a table could not take one of them for another reason than a race, `undeclared_use` among
+    /// them; others may have been applied: a redelivery finds them so.
     pub async fn commit_all(&self, commits: Vec<Commit<Em>>) -> Result<Vec<Committed>, Failure> {
         let pending = commits.into_iter().map(|commit| *commit.into_pending()).collect();
         let outcomes = self.call.commit(pending).await;
@@ -172,12 +175,65 @@ impl<Em> Context<Em> {
             .collect()
     }
 
-    /// A bucket of the definition, by name.
+    /// A bucket of the definition, by name. It takes the calls that the handler declares and refuses the others: as a
+    /// [`Failure`], such a refusal is an `undeclared_use`.
     ///
     /// # Errors
-    /// A permanent [`Failure`] where there is none of that name.
+    /// A permanent [`Failure`]: `undeclared_use` where the handler's [`Uses`](crate::Uses) do not name it.
     pub fn bucket(&self, name: &str) -> Result<Arc<dyn Bucket>, Failure> {
-        Ok(Arc::clone(self.call.ports.bucket(name)?))
+        let Call { ports, model, step, .. } = &self.call;
+        if !model.uses_of(step).is_some_and(|uses| uses.buckets().contains_key(name)) {
+            let detail = format_args!(
+                "{step} uses the bucket {name:?}, which it does not declare: add `.puts({name:?})`, `.reads({name:?})` or \
+                 `.lists({name:?})` to its uses"
+            );
+            return Err(PortError::undeclared(name, detail).into());
+        }
+        let bucket = Arc::clone(ports.bucket(name)?);
+        let (model, step) = (Arc::clone(model), Arc::clone(step));
+        Ok(Arc::new(DeclaredBucket { bucket, name: name.to_owned(), model, step }))
+    }
+}
+
+/// A bucket that takes the calls that a handler declares.
+struct DeclaredBucket {
+    bucket: Arc<dyn Bucket>,
+    name: String,
+    model: Arc<Model>,
+    step: Arc<str>,
+}
+
+impl DeclaredBucket {
+    fn declared(&self, how: BucketUse) -> Result<&dyn Bucket, PortError> {
+        let Self { bucket, name, model, step } = self;
+        let uses = model.uses_of(step).and_then(|uses| uses.buckets().get(name));
+        if uses.is_some_and(|uses| uses.contains(&how)) {
+            return Ok(&**bucket);
+        }
+        let (does, add) = match how {
+            BucketUse::Put => ("puts objects into", "puts"),
+            BucketUse::Get => ("reads objects of", "reads"),
+            BucketUse::List => ("lists the keys of", "lists"),
+        };
+        let detail = format_args!(
+            "{step} {does} the bucket {name:?}, which it does not declare: add `.{add}({name:?})` to its uses"
+        );
+        Err(PortError::undeclared(name, detail))
+    }
+}
+
+#[async_trait]
+impl Bucket for DeclaredBucket {
+    async fn put_if_absent(&self, key: &str, body: Vec<u8>) -> Result<bool, PortError> {
+        self.declared(BucketUse::Put)?.put_if_absent(key, body).await
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, PortError> {
+        self.declared(BucketUse::Get)?.get(key).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<ObjectPage, PortError> {
+        self.declared(BucketUse::List)?.list(prefix, after, limit).await
     }
 }
 
@@ -198,20 +254,26 @@ impl From<CommitError> for NotCommitted {
     }
 }
 
-impl Call {
-    pub(crate) fn table_of_key(&self, key: &str) -> Result<&Arc<dyn Table>, Failure> {
-        let kind = key.split_once('/').map_or(key, |(kind, _)| kind);
-        let name = self.model.table_of(kind).ok_or_else(|| {
-            Failure::permanent(
-                "no_table",
-                format_args!("no table of the definition holds entities of kind {kind:?}"),
-            )
-        })?;
-        Ok(self.ports.table(name)?)
+/// The table that holds `kind`, where the step or the route's handler named `step` declares that it uses it so.
+fn declared<'a>(model: &'a Model, step: &str, kind: &str, how: TableUse) -> Result<&'a str, Failure> {
+    let uses = model.uses_of(step).and_then(|uses| uses.kinds().get(kind));
+    // A definition whose uses name a kind that no table holds is not built.
+    if let Some(table) = model.table_of(kind).filter(|_| uses.is_some_and(|uses| uses.contains(&how))) {
+        return Ok(table);
     }
+    let (does, add) = match how {
+        TableUse::Get => ("gets entities of kind", "gets"),
+        TableUse::Query => ("queries the index of entities of kind", "queries"),
+        TableUse::Commit => ("commits entities of kind", "commits"),
+    };
+    let detail =
+        format_args!("{step} {does} {kind:?}, which it does not declare: add `.{add}::<…>()` to its uses");
+    Err(Failure::permanent("undeclared_use", detail))
+}
 
-    fn table_of<E: Entity>(&self) -> Result<&Arc<dyn Table>, Failure> {
-        self.table_of_key(E::KIND)
+impl Call {
+    fn table_of<E: Entity>(&self, how: TableUse) -> Result<&Arc<dyn Table>, Failure> {
+        Ok(self.ports.table(declared(&self.model, &self.step, E::KIND, how)?)?)
     }
 
     /// Commits each on its own, one request a table; answers in their order.
@@ -227,7 +289,7 @@ impl Call {
                 })
             })
             .collect();
-        let outcomes = commit_writes(&self.ports, &self.model, writes).await;
+        let outcomes = commit_writes(&self.ports, &self.model, &self.step, writes).await;
         for (measured, _) in measured.into_iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok()) {
             measured.into_iter().for_each(|(metric, value)| self.meter.add(metric, value));
         }
@@ -235,10 +297,12 @@ impl Call {
     }
 }
 
-/// Commits writes that may go to several tables, one request a table; answers in their order.
+/// Commits writes of a step or a route's handler, which may go to several tables, one request a table; answers in their
+/// order.
 pub(crate) async fn commit_writes(
     ports: &Ports,
     model: &Model,
+    step: &str,
     writes: Vec<Result<Write, Failure>>,
 ) -> Vec<Result<(), NotCommitted>> {
     let mut outcomes: Vec<Result<(), NotCommitted>> = Vec::with_capacity(writes.len());
@@ -246,10 +310,7 @@ pub(crate) async fn commit_writes(
     for (at, write) in writes.into_iter().enumerate() {
         let placed = write.and_then(|write| {
             let kind = write.item.key.split_once('/').map_or("", |(kind, _)| kind);
-            let table = model.table_of(kind).ok_or_else(|| {
-                Failure::permanent("no_table", format_args!("no table of the definition holds kind {kind:?}"))
-            })?;
-            Ok((table, write))
+            Ok((declared(model, step, kind, TableUse::Commit)?, write))
         });
         match placed {
             Ok((table, write)) => {

@@ -91,11 +91,12 @@
 //! - [`Stored`]: an entity as it was loaded, with its version and its [`Trail`]: where it is, and why.
 //! - [`Commit`]: what a handler returns, as [`Handled`] in an [`Outcome`]; or a [`Failure`], which is transient (try again
 //!   after a [`Backoff`]) or permanent (a [`DeadLetter`] now, with its reason).
-//! - [`Context`]: what a handler may do besides: read, commit children before their parent, put objects, ask the time.
+//! - [`Context`]: what a handler may do besides: read, commit children before their parent, put objects, ask the time. Of
+//!   tables and buckets it may do what its [`Uses`] declare.
 //!
 //! What it is part of:
 //!
-//! - [`Choreography`], defined with [`Table`]s, routes, schedules and [`Consumer`]s, and with a [`Budget`] for each cycle;
+//! - [`Choreography`], defined with [`Table`]s, [`Route`]s, schedules and [`Consumer`]s, and with a [`Budget`] for each cycle;
 //!   [`choreography::Model`] is the same as plain data.
 //! - [`Pipeline`]: runs handlers on messages and requests, over the [`port`]s.
 //! - [`engine::Engine`]: runs a whole choreography in one process.
@@ -145,11 +146,13 @@ mod handler;
 pub mod http;
 #[cfg(feature = "lambda")]
 pub mod lambda;
+pub mod layout;
 pub mod limits;
 #[cfg(feature = "local")]
 pub mod local;
 pub mod memory;
 pub mod metrics;
+pub mod needs;
 pub mod operator;
 mod pipeline;
 pub mod port;
@@ -159,7 +162,7 @@ mod trail;
 
 pub use alarm::{ALERT_SUBJECTS_MAX, Alert, AlertState};
 pub use backoff::Backoff;
-pub use choreography::{Budget, Choreography, Consumer, Definition, Table};
+pub use choreography::{Budget, Choreography, Consumer, Definition, Route, Table, Uses};
 pub use commit::{Commit, Handled, Outcome};
 pub use context::{Committed, Context};
 pub use dead_letter::{DeadLetter, RECEIVES_EXHAUSTED};

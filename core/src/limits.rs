@@ -26,6 +26,9 @@ pub const QUEUE_RETENTION_MAX: Duration = Duration::from_secs(14 * 86_400);
 /// Longest run of one function invocation: 900 s (Lambda).
 pub const FUNCTION_TIMEOUT_MAX: Duration = Duration::from_secs(900);
 
+/// Longest time for a request to a route: 29 s. Ours: an HTTP API of API Gateway answers 503 by itself after 30 s.
+pub const ROUTE_TIMEOUT_MAX: Duration = Duration::from_secs(29);
+
 /// Largest item: 400 KB of names and values (DynamoDB counts 1 KB as 1,024 bytes).
 pub const ITEM_BYTES_MAX: usize = 400 * 1024;
 

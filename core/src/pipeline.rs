@@ -623,7 +623,7 @@ impl Pipeline {
                 pending.into_write(&stamp, |event_type| model.carried(step, about.carried, event_type, now))
             })
             .collect();
-        let outcomes = crate::context::commit_writes(&self.ports, model, writes).await;
+        let outcomes = crate::context::commit_writes(&self.ports, model, step, writes).await;
         for (measured, _) in measured.into_iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok()) {
             measured.into_iter().for_each(|(metric, value)| self.invocation.meter.add(metric, value));
         }

@@ -9,7 +9,7 @@ mod support;
 
 use quadrille::{
     Alert, AlertState, Budget, Choreography, Consumer, Context, DeadLetter, Envelope, Failure, Outcome,
-    Stored, Table, Verdict,
+    Route, Stored, Table, Uses, Verdict,
     http::{Method, Request, Response},
     port::{Item, Message, Receipt, Write},
 };
@@ -36,7 +36,7 @@ fn going_round() -> World {
     let budget = Budget { deadline: secs(86_400), hops: 100 };
     let definition = Choreography::define("parcels")
         .table(Table::new(PARCELS).holds::<Parcel>())
-        .route(Method::Post, "/parcels/{id}", "post", post)
+        .route(Route::post("/parcels/{id}", "post", post).uses(Uses::new().commits::<Parcel>()))
         .on(Consumer::new("scan", scan).attempts(3, BACKOFF).budget(budget));
     World::new(definition)
 }

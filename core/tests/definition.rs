@@ -3,9 +3,9 @@
 
 use quadrille::{
     Backoff, Budget, Choreography, Consumer, Context, Definition, Emits, Entity, Event, Failure, Handled,
-    Outcome, Stored, Table,
+    Outcome, Route, Stored, Table, Uses,
     choreography::DefinitionError as Broken,
-    http::{Method, Request, Response},
+    http::{Request, Response},
 };
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, time::Duration};
@@ -83,8 +83,13 @@ fn post_office() -> Definition {
         .table(Table::new("letters").holds::<Letter>())
         .bucket("photos")
         .topic("notices")
-        .route(Method::Post, "/letters/{id}", "take", take::<(Posted,)>)
+        .route(Route::post("/letters/{id}", "take", take::<(Posted,)>).uses(taking()))
         .schedule("rounds", secs(3_600), |_| Posted)
+}
+
+/// What the post office's only route uses.
+fn taking() -> Uses {
+    Uses::new().commits::<Letter>().puts("photos")
 }
 
 fn sorting() -> Consumer {
@@ -141,10 +146,10 @@ fn a_name_that_aws_would_not_take_everywhere() {
         let mend = "use 1 to 40 of a-z, 0-9 and '-' or '_', a letter first";
         let breaks = |definition, what| assert_breaks(definition, invalid(what), "invalid_name", mend);
         breaks(post_office().on(sorting()).table(Table::new(name)), "table");
-        breaks(good().bucket(name), "bucket");
+        breaks(with(|sort| sort.uses(Uses::new().puts(name))).bucket(name), "bucket");
         breaks(good().topic(name), "topic");
         breaks(good().schedule(name, DAY, |_| Posted), "schedule");
-        breaks(good().route(Method::Get, "/", name, take::<()>), "step");
+        breaks(good().route(Route::get("/", name, take::<()>)), "step");
         breaks(with(|sort| sort.queue(name).dead_letter_queue("dead")), "queue");
         breaks(with(|sort| sort.dead_letter_queue(name)), "queue");
         breaks(Choreography::define(name), "choreography");
@@ -155,7 +160,7 @@ fn a_name_that_aws_would_not_take_everywhere() {
 fn a_name_of_40_bytes_is_taken_and_its_dead_letter_queue_counts_too() {
     let forty = format!("a{}-_9", "z".repeat(36));
     assert_eq!(forty.len(), 40);
-    assert_eq!(mistakes(good().bucket(&forty)), []);
+    assert_eq!(mistakes(good().topic(&forty)), []);
     // `-dlq` makes it 44.
     let dead = Broken::InvalidName { what: "queue", name: format!("{forty}-dlq") };
     assert_eq!(mistakes(with(|sort| sort.queue(&forty))), [dead]);
@@ -178,15 +183,15 @@ fn two_things_of_one_sort_with_one_name() {
     breaks(good().on(again().dead_letter_queue("sort-dlq")), "queue", "sort-dlq");
     breaks(good().on(Consumer::new("sort", idle::<Posted, ()>).queue("again")), "step", "sort");
     // A route is a step too.
-    breaks(good().route(Method::Get, "/", "sort", take::<()>), "step", "sort");
+    breaks(good().route(Route::get("/", "sort", take::<()>)), "step", "sort");
     // Two routes differ in more than the name of a parameter.
-    let route = good().route(Method::Post, "/letters/{other}", "other", take::<()>);
+    let route = good().route(Route::post("/letters/{other}", "other", take::<()>));
     breaks(route, "route", "POST /letters/{}");
     // Three are one mistake.
     breaks(good().bucket("photos").bucket("photos"), "bucket", "photos");
     // Of different sorts, or of different methods, they are two things.
-    assert_eq!(mistakes(good().bucket("letters").topic("letters")), []);
-    assert_eq!(mistakes(good().route(Method::Get, "/letters/{id}", "show", take::<()>)), []);
+    assert_eq!(mistakes(good().topic("letters")), []);
+    assert_eq!(mistakes(good().route(Route::get("/letters/{id}", "show", take::<()>))), []);
 }
 
 #[test]
@@ -195,7 +200,7 @@ fn an_event_that_nobody_consumes() {
         let none = Broken::NoConsumer { emitter: emitter.to_owned(), event_type: event_type.to_owned() };
         assert_breaks(definition, none, "no_consumer", "add a consumer for it, or don't emit it");
     };
-    breaks(good().route(Method::Get, "/", "other", take::<(Sorted,)>), "other", "sorted");
+    breaks(good().route(Route::get("/", "other", take::<(Sorted,)>)), "other", "sorted");
     breaks(good().schedule("other", DAY, |_| Sorted), "schedule other", "sorted");
     breaks(post_office().on(Consumer::new("sort", idle::<Posted, (Sorted,)>)), "sort", "sorted");
 }
@@ -207,7 +212,7 @@ fn a_consumer_that_nothing_feeds() {
     let mend = "emit it, schedule it, or remove the consumer";
     assert_breaks(good().on(lonely()), none, "no_producer", mend);
     assert_eq!(mistakes(good().on(lonely()).schedule("others", DAY, |_| Sorted)), []);
-    assert_eq!(mistakes(good().on(lonely()).route(Method::Get, "/", "other", take::<(Sorted,)>)), []);
+    assert_eq!(mistakes(good().on(lonely()).route(Route::get("/", "other", take::<(Sorted,)>))), []);
 }
 
 #[test]
@@ -226,6 +231,15 @@ fn an_entity_that_no_table_holds() {
         .on(Consumer::new("sort", load::<Posted, ()>));
     let none = Broken::NoTable { step: "sort".into(), kind: "letter".into() };
     assert_breaks(definition, none, "no_table", "add `.holds::<…>()` to one");
+    // Nor are there any to get, query or commit.
+    for uses in [Uses::new().gets::<Stamp>(), Uses::new().queries::<Stamp>(), Uses::new().commits::<Stamp>()]
+    {
+        let none = |step: &str| Broken::NoTable { step: step.into(), kind: "stamp".into() };
+        let mend = "add `.holds::<…>()` to one";
+        assert_breaks(with(|sort| sort.uses(uses.clone())), none("sort"), "no_table", mend);
+        let show = Route::get("/", "show", take::<()>);
+        assert_breaks(good().route(show.uses(uses)), none("show"), "no_table", mend);
+    }
     // A handler that loads nothing needs no table.
     let definition = Choreography::define("post-office").schedule("rounds", DAY, |_| Posted).on(sorting());
     assert_eq!(mistakes(definition), []);
@@ -238,8 +252,21 @@ fn a_name_that_is_used_but_not_defined() {
         assert_breaks(definition, undefined, "undefined", "add it, or mend the name");
     };
     breaks(post_office().subscribe("notes", sorting()), "sort", "topic", "notes");
-    breaks(with(|sort| sort.bucket("photo")), "sort", "bucket", "photo");
+    let reading = || Uses::new().reads("photo");
+    breaks(with(|sort| sort.uses(reading())), "sort", "bucket", "photo");
+    let show = Route::get("/", "show", take::<()>);
+    breaks(good().route(show.uses(reading())), "show", "bucket", "photo");
     breaks(good().alarm_to("notes"), "the alarm", "topic", "notes");
+}
+
+#[test]
+fn a_bucket_that_nothing_uses() {
+    let unused = Broken::UnusedBucket { bucket: "parcels".into() };
+    let mend = "add `.puts(\"parcels\")`, `.reads(\"parcels\")` or `.lists(\"parcels\")`";
+    assert_breaks(good().bucket("parcels"), unused, "unused_bucket", mend);
+    for uses in [Uses::new().puts("parcels"), Uses::new().reads("parcels"), Uses::new().lists("parcels")] {
+        assert_eq!(mistakes(with(|sort| sort.uses(uses)).bucket("parcels")), []);
+    }
 }
 
 #[test]
@@ -339,7 +366,14 @@ fn a_number_that_aws_would_not_take() {
     breaks(short, "sort", "the retention", "59s", "60 s to 14 days (SQS)");
     let every = good().schedule("always", Duration::ZERO, |_| Posted);
     breaks(every, "schedule always", "the time between two messages", "0", "more than 0");
-    let path = good().route(Method::Get, "letters", "list", take::<()>);
+    let answering = |time| good().route(Route::get("/", "show", take::<()>).timeout(time));
+    let timeouts = "1 s to 29 s (API Gateway answers after 30 s)";
+    breaks(answering(Duration::from_millis(999)), "show", "the timeout", "999ms", timeouts);
+    let longer = secs(29) + Duration::from_millis(1);
+    breaks(answering(longer), "show", "the timeout", "29.001s", timeouts);
+    assert_eq!(mistakes(answering(secs(1))), []);
+    assert_eq!(mistakes(answering(secs(29))), []);
+    let path = good().route(Route::get("letters", "list", take::<()>));
     breaks(path, "list", "the path", "\"letters\"", "a path that begins with '/'");
 }
 
@@ -500,12 +534,14 @@ fn a_dead_letter_queue_that_forgets_before_its_source_does() {
 
 #[test]
 fn every_mistake_is_reported_at_once() {
-    let definition = circling(|sort| sort.workers(0).bucket("nowhere")).topic("notices").bucket("Photos");
+    let definition = circling(|sort| sort.workers(0).uses(Uses::new().lists("nowhere")));
+    let definition = definition.topic("notices").bucket("Photos");
     let errors = definition.build().unwrap_err();
     let expected = [
         Broken::NameUsedTwice { what: "topic", name: "notices".into() },
         Broken::InvalidName { what: "bucket", name: "Photos".into() },
         Broken::Undefined { user: "sort".into(), what: "bucket", name: "nowhere".into() },
+        Broken::UnusedBucket { bucket: "Photos".into() },
         Broken::OutOfRange {
             name: "sort".into(),
             what: "the workers",
@@ -516,7 +552,7 @@ fn every_mistake_is_reported_at_once() {
     ];
     assert_eq!(errors.0, expected);
     let text = errors.to_string();
-    assert!(text.starts_with("the definition has 5 mistake(s)\n"), "{text}");
+    assert!(text.starts_with("the definition has 6 mistake(s)\n"), "{text}");
     for error in expected {
         assert!(text.contains(&format!("\n  {error}")), "{error} is not in: {text}");
     }
@@ -524,8 +560,13 @@ fn every_mistake_is_reported_at_once() {
 
 #[test]
 fn the_flowchart_of_a_small_definition() {
+    let reading = Uses::new().gets::<Letter>().queries::<Stamp>();
+    let sort = Consumer::new("sort", load::<Posted, (Sorted,)>);
+    let sort = sort.uses(Uses::new().gets::<Stamp>().reads("photos").lists("photos"));
     let choreography = post_office()
-        .on(Consumer::new("sort", load::<Posted, (Sorted,)>).bucket("photos").attempts(3, Backoff::default()))
+        .table(Table::new("stamps").holds::<Stamp>())
+        .route(Route::get("/letters/{id}", "show", take::<()>).uses(reading))
+        .on(sort.attempts(3, Backoff::default()))
         .subscribe("notices", Consumer::new("carry", load::<Sorted, ()>).queue("carriers"))
         .topic("alarms")
         .alarm_to("alarms")
@@ -533,8 +574,10 @@ fn the_flowchart_of_a_small_definition() {
         .unwrap();
     let expected = r#"flowchart TD
     step_take["take<br>POST /letters/{id}"]
+    step_show["show<br>GET /letters/{id}"]
     schedule_rounds(["rounds<br>every 1 h"])
     table_letters[("letters")]
+    table_stamps[("stamps")]
     relay(("relay"))
     step_sort["sort"]
     queue_sort_dlq>"sort-dlq"]
@@ -545,11 +588,16 @@ fn the_flowchart_of_a_small_definition() {
     topic_notices{{"notices"}}
     topic_alarms{{"alarms"}}
     step_take -- commits --> table_letters
+    step_take --> bucket_photos
+    step_show -. reads .-> table_letters
+    step_show -. reads .-> table_stamps
     schedule_rounds --> step_sort
     table_letters == stream ==> relay
+    table_stamps == stream ==> relay
     relay -- posted --> step_sort
     relay -- sorted --> topic_notices
     step_sort -- commits --> table_letters
+    step_sort -. reads .-> table_stamps
     step_sort --> bucket_photos
     step_sort -. fails .-> queue_sort_dlq
     topic_notices --> queue_carriers

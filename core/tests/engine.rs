@@ -5,9 +5,10 @@
 mod support;
 
 use quadrille::{
-    Choreography, Consumer, Context, Definition, Event, Failure, Handled, Outcome, Stored, Table, Timestamp,
+    Choreography, Consumer, Context, Definition, Event, Failure, Handled, Outcome, Route, Stored, Table,
+    Timestamp, Uses,
     engine::{self, Engine},
-    http::{Method, Request, Response},
+    http::{Request, Response},
     port::{Depth, PortError},
 };
 use serde::{Deserialize, Serialize};
@@ -35,7 +36,7 @@ fn travelling() -> Definition {
     };
     Choreography::define("parcels")
         .table(Table::new(PARCELS).holds::<Parcel>())
-        .route(Method::Post, "/parcels/{id}", "post", post)
+        .route(Route::post("/parcels/{id}", "post", post).uses(Uses::new().commits::<Parcel>()))
         .on(Consumer::new("scan", scan))
         .on(Consumer::new("load", load))
         .on(Consumer::new("deliver", deliver))

@@ -5,8 +5,8 @@
 mod support;
 
 use quadrille::{
-    Budget, Choreography, Consumer, Context, DeadLetter, Definition, Event, Failure, Handled, Outcome,
-    Stored, Table, Timestamp,
+    Budget, Choreography, Consumer, Context, DeadLetter, Definition, Event, Failure, Handled, Outcome, Route,
+    Stored, Table, Timestamp, Uses,
     engine::Engine,
     http::{Method, Request, Response},
     limits::{NOTIFICATION_BYTES_MAX, QUEUE_DELAY_MAX},
@@ -62,12 +62,11 @@ async fn travel(request: Request, cx: Context<(Scanned, Loaded)>) -> Result<Resp
 }
 
 fn travelling() -> Definition {
-    Choreography::define("parcels").table(Table::new(PARCELS).holds::<Parcel>()).topic("news").route(
-        Method::Post,
-        "/parcels/{id}",
-        "travel",
-        travel,
-    )
+    let uses = Uses::new().gets::<Parcel>().commits::<Parcel>();
+    Choreography::define("parcels")
+        .table(Table::new(PARCELS).holds::<Parcel>())
+        .topic("news")
+        .route(Route::post("/parcels/{id}", "travel", travel).uses(uses))
 }
 
 async fn post(world: &World, id: &str, places: &str) {

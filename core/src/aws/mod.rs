@@ -27,23 +27,19 @@
 //!
 //! # Permissions
 //!
-//! - Table: `dynamodb:GetItem`, `BatchGetItem`, `PutItem`, `PartiQLInsert`, `PartiQLUpdate`, and `Query` on its index; for an
-//!   operator `Scan` as well.
-//! - Queue: `sqs:SendMessage`, `ChangeMessageVisibility`, `DeleteMessage`; for an operator `ReceiveMessage` and
-//!   `GetQueueAttributes` as well. What Lambda needs to read a queue or a stream comes on top.
-//! - Bucket: `s3:PutObject`, `s3:GetObject` and `s3:ListBucket`.
-//! - Topic: `sns:Publish`.
+//! What a process [`Needs`] says how it uses each table, queue, bucket and topic, and each use which actions it takes:
+//! [`TableUse::actions`](crate::choreography::TableUse::actions), and so on. An operator needs `dynamodb:Scan` as well. What
+//! Lambda needs to read a stream comes on top.
 
 mod batch;
 mod bucket;
 mod fault;
 mod outbox;
 mod queue;
-mod settings;
 pub mod table;
 mod topic;
 
-pub use settings::{Needs, Settings, SettingsError};
+pub use crate::needs::{Needs, Settings, SettingsError};
 
 use crate::{
     choreography::Model,

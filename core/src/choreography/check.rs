@@ -46,10 +46,10 @@ pub enum DefinitionError {
     },
     /// An entity that no table holds.
     #[error(
-        "no_table: {step} loads entities of kind {kind:?}, which no table holds: add `.holds::<…>()` to one"
+        "no_table: {step} uses entities of kind {kind:?}, which no table holds: add `.holds::<…>()` to one"
     )]
     NoTable {
-        /// The consumer.
+        /// The consumer, or the route's handler.
         step: String,
         /// The kind.
         kind: String,
@@ -63,6 +63,15 @@ pub enum DefinitionError {
         what: &'static str,
         /// The name.
         name: String,
+    },
+    /// A bucket that nothing uses.
+    #[error(
+        "unused_bucket: nothing uses the bucket {bucket:?}: add `.puts({bucket:?})`, `.reads({bucket:?})` or \
+         `.lists({bucket:?})` to the uses of a handler, or remove it"
+    )]
+    UnusedBucket {
+        /// The bucket.
+        bucket: String,
     },
     /// A topic that carries events of several types, of which its subscribers would get each other's.
     #[error(
@@ -187,6 +196,7 @@ pub(super) fn check(model: &Model) -> Vec<DefinitionError> {
     let mut errors = Vec::new();
     names(model, &mut errors);
     edges(model, &mut errors);
+    uses(model, &mut errors);
     for step in &model.steps {
         policies(model, step, &mut errors);
     }
@@ -221,13 +231,17 @@ fn names(model: &Model, errors: &mut Vec<DefinitionError>) {
     let routes: Vec<String> =
         model.routes.iter().map(|route| format!("{} {}", route.method, shape(&route.path))).collect();
     unique("route", routes.iter().map(String::as_str), errors);
-    for route in model.routes.iter().filter(|route| !route.path.starts_with('/')) {
-        errors.push(DefinitionError::OutOfRange {
-            name: route.step.clone(),
-            what: "the path",
-            value: format!("{:?}", route.path),
-            allowed: "a path that begins with '/'",
-        });
+    for route in &model.routes {
+        let mut range = |what, value: String, allowed, fits: bool| {
+            if !fits {
+                errors.push(DefinitionError::OutOfRange { name: route.step.clone(), what, value, allowed });
+            }
+        };
+        let rooted = route.path.starts_with('/');
+        range("the path", format!("{:?}", route.path), "a path that begins with '/'", rooted);
+        let timeout = route.timeout;
+        let whole = timeout >= Duration::from_secs(1) && timeout <= limits::ROUTE_TIMEOUT_MAX;
+        range("the timeout", format!("{timeout:?}"), "1 s to 29 s (API Gateway answers after 30 s)", whole);
     }
 }
 
@@ -284,23 +298,10 @@ fn edges(model: &Model, errors: &mut Vec<DefinitionError>) {
         let (step, event_type) = (step.name.clone(), step.event_type.clone());
         errors.push(DefinitionError::NoProducer { step, event_type });
     }
-    let undefined = |user: &str, what, name: &str| DefinitionError::Undefined {
-        user: user.to_owned(),
-        what,
-        name: name.to_owned(),
-    };
     for step in &model.steps {
-        if let Some(kind) = step.entity_kind.as_ref().filter(|kind| model.table_of(kind).is_none()) {
-            errors.push(DefinitionError::NoTable { step: step.name.clone(), kind: kind.clone() });
-        }
         if let Some(topic) = step.topic.as_ref().filter(|name| !model.topics.iter().any(|t| &t.name == *name))
         {
             errors.push(undefined(&step.name, "topic", topic));
-        }
-        for name in
-            step.buckets.iter().filter(|name| !model.buckets.iter().any(|bucket| &bucket.name == *name))
-        {
-            errors.push(undefined(&step.name, "bucket", name));
         }
     }
     let topics: BTreeSet<&String> = model.alarms.iter().map(|alarm| &alarm.topic).collect();
@@ -315,6 +316,33 @@ fn edges(model: &Model, errors: &mut Vec<DefinitionError>) {
         let mut carried = carried.into_iter().map(str::to_owned);
         if let (Some(first), Some(second)) = (carried.next(), carried.next()) {
             errors.push(DefinitionError::TopicShared { topic: topic.name.clone(), first, second });
+        }
+    }
+}
+
+fn undefined(user: &str, what: &'static str, name: &str) -> DefinitionError {
+    DefinitionError::Undefined { user: user.to_owned(), what, name: name.to_owned() }
+}
+
+fn uses(model: &Model, errors: &mut Vec<DefinitionError>) {
+    let by_steps = model.steps.iter().map(|step| (&step.name, &step.uses));
+    let by_routes = model.routes.iter().map(|route| (&route.step, &route.uses));
+    let mut used = BTreeSet::new();
+    for (step, uses) in by_steps.chain(by_routes) {
+        for kind in uses.kinds().keys().filter(|kind| model.table_of(kind).is_none()) {
+            errors.push(DefinitionError::NoTable { step: step.clone(), kind: kind.clone() });
+        }
+        for bucket in uses.buckets().keys() {
+            if !model.buckets.iter().any(|defined| &defined.name == bucket) {
+                errors.push(undefined(step, "bucket", bucket));
+            }
+            used.insert(bucket);
+        }
+    }
+    for bucket in model.buckets.iter().map(|bucket| &bucket.name) {
+        // Of two of one name, which is a mistake of its own, it is said once.
+        if used.insert(bucket) {
+            errors.push(DefinitionError::UnusedBucket { bucket: bucket.clone() });
         }
     }
 }

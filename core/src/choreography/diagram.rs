@@ -1,7 +1,6 @@
 //! The flow as a picture, derived from the model: a Mermaid flowchart for documents, lines of text for a terminal.
 
-use super::{Model, StepModel};
-use crate::http::Method;
+use super::{Model, StepModel, TableUse};
 use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
 
 /// Boxes are handlers, with the route of those that answer requests; flags are queues and dead-letter queues, the
@@ -60,11 +59,7 @@ impl Chart {
 
     fn entries(&mut self, model: &Model) {
         for route in &model.routes {
-            let arrow = if route.method == Method::Get { "-. reads .->" } else { "-- commits -->" };
-            for table in &model.tables {
-                let (from, to) = (node("step", &route.step), node("table", &table.name));
-                self.line(format_args!("{from} {arrow} {to}"));
-            }
+            self.used(model, &route.step);
         }
         for schedule in &model.schedules {
             for step in model.steps.iter().filter(|step| step.event_type == schedule.event_type) {
@@ -97,14 +92,21 @@ impl Chart {
         if step.queue != step.name {
             self.line(format_args!("{} --> {id}", inbox(step)));
         }
-        if let Some(table) = step.entity_kind.as_deref().and_then(|kind| model.table_of(kind)) {
-            self.line(format_args!("{id} -- commits --> {}", node("table", table)));
-        }
-        for bucket in &step.buckets {
-            self.line(format_args!("{id} --> {}", node("bucket", bucket)));
-        }
+        self.used(model, &step.name);
         if let Some(dead) = dead_letter_queue(model, step) {
             self.line(format_args!("{id} -. fails .-> {}", node("queue", dead)));
+        }
+    }
+
+    /// What a handler uses.
+    fn used(&mut self, model: &Model, step: &str) {
+        let id = node("step", step);
+        for (table, uses) in model.tables_of(step) {
+            let arrow = if uses.contains(&TableUse::Commit) { "-- commits -->" } else { "-. reads .->" };
+            self.line(format_args!("{id} {arrow} {}", node("table", &table)));
+        }
+        for bucket in model.buckets_of(step).keys() {
+            self.line(format_args!("{id} --> {}", node("bucket", bucket)));
         }
     }
 
@@ -150,7 +152,8 @@ pub(super) fn text(model: &Model) -> String {
     let tables: Vec<String> = model.tables.iter().map(|table| format!("[table {}]", table.name)).collect();
     let tables = tables.join(" ");
     for route in &model.routes {
-        lines.push(format!("{} {} ─▶ {} ─▶ {tables}", route.method, route.path, route.step));
+        let used = used(model, &route.step);
+        lines.push(format!("{} {} ─▶ {}{used}", route.method, route.path, route.step));
     }
     for schedule in &model.schedules {
         for step in model.steps.iter().filter(|step| step.event_type == schedule.event_type) {
@@ -159,9 +162,8 @@ pub(super) fn text(model: &Model) -> String {
     }
     for step in &model.steps {
         let from = step.topic.as_ref().map_or_else(String::new, |topic| format!("{{topic {topic}}} ─▶ "));
-        let kept = step.entity_kind.as_ref().map_or_else(String::new, |_| format!(" ─▶ {tables}"));
-        let buckets: String = step.buckets.iter().map(|bucket| format!(" + /bucket {bucket}/")).collect();
-        lines.push(format!("{from}({}) ─▶ {}{kept}{buckets}", step.queue, step.name));
+        let used = used(model, &step.name);
+        lines.push(format!("{from}({}) ─▶ {}{used}", step.queue, step.name));
     }
     for step in model.steps.iter().filter(|step| step.topic.is_none()) {
         if is_emitted(model, &step.event_type) {
@@ -176,6 +178,15 @@ pub(super) fn text(model: &Model) -> String {
         }
     }
     lines.join("\n")
+}
+
+/// The tables and buckets that a handler uses, as they stand behind its name in a line of text.
+fn used(model: &Model, step: &str) -> String {
+    let tables = model.tables_of(step).into_keys().map(|table| format!("[table {table}]"));
+    let tables = tables.collect::<Vec<_>>().join(" ");
+    let buckets = model.buckets_of(step).into_keys().map(|bucket| format!(" + /bucket {bucket}/"));
+    let arrow = if tables.is_empty() { "" } else { " ─▶ " };
+    format!("{arrow}{tables}{}", buckets.collect::<String>())
 }
 
 fn node(sort: &str, name: &str) -> String {

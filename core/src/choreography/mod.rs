@@ -8,6 +8,7 @@
 mod check;
 mod diagram;
 mod model;
+mod uses;
 
 pub use check::{DefinitionError, DefinitionErrors};
 pub(crate) use model::Destination;
@@ -15,6 +16,7 @@ pub use model::{
     AlarmModel, BucketModel, Model, QueueModel, RedrivePolicy, RouteModel, ScheduleModel, StepModel,
     TableModel, TopicModel,
 };
+pub use uses::{BucketUse, QueueUse, TableUse, TopicUse, Uses};
 
 use crate::{
     Backoff, Emits, Entity, Event, Timestamp,
@@ -148,6 +150,10 @@ impl Consumer {
     /// `<queue>-dlq`.
     pub fn new<A: 'static, H: Handler<A>>(name: impl Into<String>, handler: H) -> Self {
         let (name, signature) = (name.into(), Signature::of::<A, H>());
+        // Loaded before the handler runs, committed with what it returns, and told of its dead letter.
+        let uses = signature.entity_kind.map_or_else(Uses::new, |kind| {
+            Uses::new().kind(kind, TableUse::Get).kind(kind, TableUse::Commit)
+        });
         Self {
             step: StepModel {
                 queue: name.clone(),
@@ -156,7 +162,7 @@ impl Consumer {
                 topic: None,
                 entity_kind: signature.entity_kind.map(str::to_owned),
                 emits: signature.emits.into_iter().map(str::to_owned).collect(),
-                buckets: Vec::new(),
+                uses,
                 timeout: Duration::from_secs(30),
                 batch: limits::CONSUMER_BATCH_WITHOUT_WINDOW_MAX,
                 batch_window: Duration::ZERO,
@@ -253,10 +259,64 @@ impl Consumer {
         self
     }
 
-    /// The handler uses this bucket.
+    /// What the handler uses besides the entity that is loaded for it. Said twice, it uses both.
     #[must_use]
-    pub fn bucket(mut self, name: impl Into<String>) -> Self {
-        self.step.buckets.push(name.into());
+    pub fn uses(mut self, uses: Uses) -> Self {
+        self.step.uses = self.step.uses.and(uses);
+        self
+    }
+}
+
+/// A handler of HTTP requests with its method and path. Every default can be set.
+pub struct Route {
+    model: RouteModel,
+    handler: Arc<dyn ErasedRoute>,
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Route").field("model", &self.model).finish_non_exhaustive()
+    }
+}
+
+impl Route {
+    /// GET requests for `path`, which may hold parameters (`/orders/{record_id}`), answered by `handler`; `step` names it.
+    /// Defaults: 29 s timeout, uses nothing.
+    pub fn get<Em: Emits, H: RouteHandler<Em>>(
+        path: impl Into<String>,
+        step: impl Into<String>,
+        handler: H,
+    ) -> Self {
+        Self::new(Method::Get, path.into(), step.into(), handler)
+    }
+
+    /// POST requests; else as [`get`](Self::get).
+    pub fn post<Em: Emits, H: RouteHandler<Em>>(
+        path: impl Into<String>,
+        step: impl Into<String>,
+        handler: H,
+    ) -> Self {
+        Self::new(Method::Post, path.into(), step.into(), handler)
+    }
+
+    fn new<Em: Emits, H: RouteHandler<Em>>(method: Method, path: String, step: String, handler: H) -> Self {
+        let emits = Em::types().into_iter().map(str::to_owned).collect();
+        let model =
+            RouteModel { method, path, step, emits, uses: Uses::new(), timeout: limits::ROUTE_TIMEOUT_MAX };
+        Self { model, handler: Arc::new(Erased::<H, Em>::new(handler)) }
+    }
+
+    /// What the handler uses. Said twice, it uses both.
+    #[must_use]
+    pub fn uses(mut self, uses: Uses) -> Self {
+        self.model.uses = self.model.uses.and(uses);
+        self
+    }
+
+    /// The longest a request may take, 1 s to 29 s; then it is answered with 503.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.model.timeout = timeout;
         self
     }
 }
@@ -292,24 +352,12 @@ impl Definition {
         self
     }
 
-    /// Adds a route: `path` may hold parameters, `/orders/{record_id}`. `step` names the handler.
+    /// Adds a route.
     #[must_use]
-    pub fn route<Em: Emits, H: RouteHandler<Em>>(
-        mut self,
-        method: Method,
-        path: impl Into<String>,
-        step: impl Into<String>,
-        handler: H,
-    ) -> Self {
-        let step = step.into();
-        self.model.routes.push(RouteModel {
-            method,
-            path: path.into(),
-            step: step.clone(),
-            emits: Em::types().into_iter().map(str::to_owned).collect(),
-            timeout: Duration::from_secs(30),
-        });
-        self.routes.insert(step, Arc::new(Erased::<H, Em>::new(handler)));
+    pub fn route(mut self, route: Route) -> Self {
+        let Route { model, handler } = route;
+        self.routes.insert(model.step.clone(), handler);
+        self.model.routes.push(model);
         self
     }
 

@@ -1,8 +1,11 @@
 //! A definition as plain data.
 
-use super::Budget;
+use super::{BucketUse, Budget, TableUse, Uses};
 use crate::{Backoff, Timestamp, commit::Carried, http::Method};
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// All that a choreography consists of.
 #[derive(Clone, Debug, Default)]
@@ -94,6 +97,8 @@ pub struct RouteModel {
     pub step: String,
     /// Events it may emit.
     pub emits: Vec<String>,
+    /// What it uses.
+    pub uses: Uses,
     /// The longest a request may take.
     pub timeout: Duration,
 }
@@ -113,8 +118,8 @@ pub struct StepModel {
     pub entity_kind: Option<String>,
     /// Events it may emit.
     pub emits: Vec<String>,
-    /// Buckets it uses.
-    pub buckets: Vec<String>,
+    /// What it uses, the entity that is loaded for it included.
+    pub uses: Uses,
     /// The longest a batch may take.
     pub timeout: Duration,
     /// Messages in a batch.
@@ -170,6 +175,28 @@ impl Model {
     /// The step of that name.
     pub fn step(&self, name: &str) -> Option<&StepModel> {
         self.steps.iter().find(|step| step.name == name)
+    }
+
+    /// What the step or the route's handler of that name uses; `None` where there is neither.
+    pub fn uses_of(&self, step: &str) -> Option<&Uses> {
+        let of_route = || self.routes.iter().find(|route| route.step == step).map(|route| &route.uses);
+        self.step(step).map(|step| &step.uses).or_else(of_route)
+    }
+
+    /// The tables that the step or the route's handler of that name uses, and how; none where there is neither.
+    pub fn tables_of(&self, step: &str) -> BTreeMap<String, BTreeSet<TableUse>> {
+        let mut tables: BTreeMap<String, BTreeSet<TableUse>> = BTreeMap::new();
+        for (kind, uses) in self.uses_of(step).into_iter().flat_map(Uses::kinds) {
+            if let Some(table) = self.table_of(kind) {
+                tables.entry(table.to_owned()).or_default().extend(uses);
+            }
+        }
+        tables
+    }
+
+    /// The buckets that the step or the route's handler of that name uses, and how; none where there is neither.
+    pub fn buckets_of(&self, step: &str) -> BTreeMap<String, BTreeSet<BucketUse>> {
+        self.uses_of(step).map(|uses| uses.buckets().clone()).unwrap_or_default()
     }
 
     /// The queue whose dead letters go to `dead_letter_queue`.

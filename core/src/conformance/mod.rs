@@ -51,7 +51,7 @@ pub use report::{Outcome, Report, ScenarioReport, Violation};
 
 use crate::{
     Backoff,
-    choreography::{BucketModel, Model, QueueModel, RedrivePolicy, StepModel, TableModel, TopicModel},
+    choreography::{BucketModel, Model, QueueModel, RedrivePolicy, StepModel, TableModel, TopicModel, Uses},
     port::Ports,
 };
 use async_trait::async_trait;
@@ -145,7 +145,7 @@ fn subscriber(topic: &str, queue: &str) -> StepModel {
         topic: Some(topic.to_owned()),
         entity_kind: None,
         emits: Vec::new(),
-        buckets: Vec::new(),
+        uses: Uses::new(),
         timeout: Duration::from_secs(1),
         batch: 10,
         batch_window: Duration::ZERO,

@@ -3,7 +3,8 @@
 use super::{Deadlines, within};
 use crate::{
     Pipeline,
-    aws::table::{KEY, OUTBOX, stream_record},
+    aws::table::stream_record,
+    layout::{KEY, OUTBOX},
     metrics,
     port::{PortError, StreamRecord},
     relay,

@@ -32,32 +32,46 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 pub struct PortError {
     port: String,
     detail: String,
-    transient: bool,
+    kind: PortErrorKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PortErrorKind {
+    Transient,
+    Permanent,
+    /// The call was never made: the handler did not declare it.
+    Undeclared,
 }
 
 impl PortError {
     /// An error that may pass: the call may be repeated.
     pub fn transient(port: impl Into<String>, detail: impl fmt::Display) -> Self {
-        Self { port: port.into(), detail: excerpt(&detail.to_string(), 1_024), transient: true }
+        let detail = excerpt(&detail.to_string(), 1_024);
+        Self { port: port.into(), detail, kind: PortErrorKind::Transient }
     }
 
     /// An error that stays: the call as made can't succeed.
     pub fn permanent(port: impl Into<String>, detail: impl fmt::Display) -> Self {
-        Self { transient: false, ..Self::transient(port, detail) }
+        Self { kind: PortErrorKind::Permanent, ..Self::transient(port, detail) }
+    }
+
+    /// A call that its handler did not declare; as a [`Failure`] it is an `undeclared_use`.
+    pub(crate) fn undeclared(port: impl Into<String>, detail: impl fmt::Display) -> Self {
+        Self { kind: PortErrorKind::Undeclared, ..Self::transient(port, detail) }
     }
 
     /// Whether repeating the call can help.
     pub fn is_transient(&self) -> bool {
-        self.transient
+        self.kind == PortErrorKind::Transient
     }
 }
 
 impl From<PortError> for Failure {
     fn from(error: PortError) -> Self {
-        if error.transient {
-            Failure::transient("port_unavailable", error)
-        } else {
-            Failure::permanent("port_refused", error)
+        match error.kind {
+            PortErrorKind::Transient => Failure::transient("port_unavailable", error),
+            PortErrorKind::Permanent => Failure::permanent("port_refused", error),
+            PortErrorKind::Undeclared => Failure::permanent("undeclared_use", error.detail),
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use crate::peer;
 use quadrille::{
-    Choreography, Consumer, Context, Entity, Event, Failure, Handled, Outcome, Stored, Table,
+    Choreography, Consumer, Context, Entity, Event, Failure, Handled, Outcome, Route, Stored, Table, Uses,
     aws::{self, Needs, Settings, SettingsError},
-    choreography::Model,
+    choreography::{BucketUse, Model, QueueUse, TableUse, TopicUse},
     conformance,
-    http::{Method, Request, Response},
+    http::{Request, Response},
+    needs::{ResourceKind, Variable},
     port::NewMessage,
 };
 use serde::{Deserialize, Serialize};
@@ -65,16 +66,16 @@ fn tea_shop() -> Choreography {
         .bucket("recipes")
         .topic("guests")
         .schedule("tea-time", std::time::Duration::from_secs(86_400), |at| TeaTime { day: at.to_string() })
-        .on(Consumer::new("brew", brew))
-        .on(Consumer::new("serve", serve).bucket("bills"))
+        .on(Consumer::new("brew", brew).uses(Uses::new().commits::<Pot>().reads("recipes")))
+        .on(Consumer::new("serve", serve).uses(Uses::new().puts("bills")))
         .subscribe("guests", Consumer::new("wash", wash))
-        .route(Method::Get, "/pots/{day}", "look", look)
+        .route(Route::get("/pots/{day}", "look", look).uses(Uses::new().gets::<Pot>()))
         .build()
         .unwrap()
 }
 
 fn variables(needs: &Needs) -> Vec<String> {
-    needs.variables()
+    needs.variables().into_iter().map(|variable| variable.name).collect()
 }
 
 fn of_step(model: &Model, step: &str) -> Vec<String> {
@@ -94,10 +95,8 @@ fn a_process_is_told_what_it_touches_and_no_more() {
             "QUADRILLE_BUCKET_BILLS"
         ]
     );
-    assert_eq!(
-        of_step(model, "look"),
-        ["QUADRILLE_TABLE_TEA_POTS", "QUADRILLE_BUCKET_BILLS", "QUADRILLE_BUCKET_RECIPES"]
-    );
+    assert_eq!(of_step(model, "look"), ["QUADRILLE_TABLE_TEA_POTS"]);
+    assert_eq!(of_step(model, "wash"), ["QUADRILLE_QUEUE_WASH", "QUADRILLE_QUEUE_WASH_DLQ"]);
     assert_eq!(Needs::of_step(model, "dance"), None);
     // What starts the flow comes from the schedule, not from the relay. What a topic does not take goes to the
     // dead-letter queue of who would have got it.
@@ -113,6 +112,37 @@ fn a_process_is_told_what_it_touches_and_no_more() {
     let everything = Needs::everything(model);
     assert_eq!(everything.queues.len(), 6);
     assert_eq!(everything.variables().len(), 1 + 6 + 2 + 1);
+    let bills = Variable {
+        name: "QUADRILLE_BUCKET_BILLS".to_owned(),
+        kind: ResourceKind::Bucket,
+        of: "bills".to_owned(),
+    };
+    assert_eq!(everything.variables()[7], bills);
+}
+
+#[test]
+fn a_need_says_how_it_is_used() {
+    let tea_shop = tea_shop();
+    let model = tea_shop.model();
+    let name = |name: &str| name.to_owned();
+    let serve = Needs {
+        // It is loaded, and committed.
+        tables: [(name("tea-pots"), [TableUse::Get, TableUse::Commit].into())].into(),
+        queues: [
+            (name("serve"), [QueueUse::Send, QueueUse::Consume].into()),
+            (name("serve-dlq"), [QueueUse::Send].into()),
+        ]
+        .into(),
+        buckets: [(name("bills"), [BucketUse::Put].into())].into(),
+        topics: BTreeMap::new(),
+    };
+    assert_eq!(Needs::of_step(model, "serve"), Some(serve));
+    let brew = Needs::of_step(model, "brew").unwrap();
+    assert_eq!(brew.tables, [(name("tea-pots"), [TableUse::Commit].into())].into());
+    assert_eq!(brew.buckets, [(name("recipes"), [BucketUse::Get].into())].into());
+    let relay = Needs::of_relay(model);
+    assert!(relay.queues.values().all(|uses| *uses == [QueueUse::Send].into()), "{relay:?}");
+    assert_eq!(relay.topics, [(name("guests"), [TopicUse::Publish].into())].into());
 }
 
 #[test]
@@ -139,7 +169,10 @@ fn an_environment_that_lacks_something_is_told_all_that_it_lacks() {
 
 #[test]
 fn two_names_that_share_a_variable_are_refused() {
-    let needs = Needs { queues: ["tea_pots", "tea-pots"].map(str::to_owned).into(), ..Needs::default() };
+    let needs = Needs {
+        queues: ["tea_pots", "tea-pots"].map(|name| (name.to_owned(), [QueueUse::Send].into())).into(),
+        ..Needs::default()
+    };
     let error = Settings::from_variables(&needs, |_| Some("x".to_owned())).unwrap_err();
     assert_eq!(error, SettingsError::Shared("QUADRILLE_QUEUE_TEA_POTS".to_owned()));
 }

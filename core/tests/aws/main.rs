@@ -5,6 +5,7 @@
 //! `QUADRILLE_REQUIRE_PEER=1` a test without a peer fails.
 #![allow(clippy::unwrap_used)] // In a test a panic is the assertion.
 
+mod actions;
 mod conforms;
 mod environment;
 mod faults;

@@ -11,8 +11,9 @@ use aws_sdk_dynamodb::{
 };
 use aws_sdk_sqs::types::QueueAttributeName;
 use quadrille::{
-    aws::{self, Settings, table},
+    aws::{self, Settings},
     choreography::{Model, QueueModel},
+    layout,
     port::{Random as _, SystemRandom},
 };
 use std::{
@@ -261,16 +262,13 @@ async fn create_table(config: &SdkConfig, name: &str) {
     let key = |name: &str, kind: KeyType| {
         KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap()
     };
-    let projection =
-        Projection::builder().projection_type(ProjectionType::Include).set_non_key_attributes(Some(
-            [table::VERSION, table::DOCUMENT, table::EXPIRES_AT, table::EXPIRES_AT_MILLIS]
-                .map(str::to_owned)
-                .to_vec(),
-        ));
+    let projection = Projection::builder()
+        .projection_type(ProjectionType::Include)
+        .set_non_key_attributes(Some(layout::INDEX_PROJECTED.map(str::to_owned).to_vec()));
     let index = GlobalSecondaryIndex::builder()
-        .index_name(table::INDEX)
-        .key_schema(key(table::INDEX_PARTITION, KeyType::Hash))
-        .key_schema(key(table::INDEX_SORT, KeyType::Range))
+        .index_name(layout::INDEX)
+        .key_schema(key(layout::INDEX_PARTITION, KeyType::Hash))
+        .key_schema(key(layout::INDEX_SORT, KeyType::Range))
         .projection(projection.build())
         .build()
         .unwrap();
@@ -278,10 +276,10 @@ async fn create_table(config: &SdkConfig, name: &str) {
         .create_table()
         .table_name(name)
         .billing_mode(BillingMode::PayPerRequest)
-        .attribute_definitions(text(table::KEY))
-        .attribute_definitions(text(table::INDEX_PARTITION))
-        .attribute_definitions(text(table::INDEX_SORT))
-        .key_schema(key(table::KEY, KeyType::Hash))
+        .attribute_definitions(text(layout::KEY))
+        .attribute_definitions(text(layout::INDEX_PARTITION))
+        .attribute_definitions(text(layout::INDEX_SORT))
+        .key_schema(key(layout::KEY, KeyType::Hash))
         .global_secondary_indexes(index)
         .stream_specification(
             StreamSpecification::builder()

@@ -3,11 +3,13 @@
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::{Method, Request, Response, StatusCode, Uri, body::Incoming, header, service::service_fn};
+use hyper::{
+    Method, Request, Response, StatusCode, Uri, body::Incoming, header, http::request, service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     convert::Infallible,
     io,
     sync::{Arc, Mutex, PoisonError},
@@ -43,6 +45,8 @@ struct Plan {
     of: &'static str,
     faults: VecDeque<Fault>,
     seen: Vec<String>,
+    /// The actions of IAM that the calls take, each with the body of its call.
+    actions: Vec<(&'static str, String, Bytes)>,
 }
 
 /// A running proxy. It ends when dropped.
@@ -84,7 +88,7 @@ impl Proxy {
 
     /// Meddles with the next calls that have `of` in their target, or in their method and path. Forgets what was seen.
     pub fn meddle(&self, of: &'static str, faults: &[Fault]) {
-        *lock(&self.plan) = Plan { of, faults: faults.iter().copied().collect(), seen: Vec::new() };
+        *lock(&self.plan) = Plan { of, faults: faults.iter().copied().collect(), ..Plan::default() };
     }
 
     /// The calls seen since, by their targets or their methods and paths; and asserts that no fault is left.
@@ -92,6 +96,14 @@ impl Proxy {
         let plan = lock(&self.plan);
         assert!(plan.faults.is_empty(), "never met: {:?}; seen: {:?}", plan.faults, plan.seen);
         plan.seen.clone()
+    }
+
+    /// The actions of IAM that the calls took whose body holds `part`; and asserts that no fault is left.
+    pub fn actions(&self, part: &str) -> BTreeSet<String> {
+        self.seen();
+        let plan = lock(&self.plan);
+        let on = plan.actions.iter().filter(|(.., body)| String::from_utf8_lossy(body).contains(part));
+        on.map(|(service, action, _)| format!("{service}:{action}")).collect()
     }
 }
 
@@ -108,6 +120,42 @@ fn name(request: &Request<Incoming>) -> String {
     }
 }
 
+/// The actions of IAM that a call takes, by its service.
+fn actions(parts: &request::Parts, name: &str, body: &[u8]) -> Vec<(&'static str, String)> {
+    let target = parts.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
+    let without_batch = |action: &str| action.strip_suffix("Batch").unwrap_or(action).to_owned();
+    match target.map(|target| target.starts_with("DynamoDB")) {
+        Some(true) if name == "BatchExecuteStatement" => {
+            let asked: Value = serde_json::from_slice(body).unwrap();
+            let statements = asked["Statements"].as_array().unwrap().iter();
+            let verbs = statements.map(|statement| statement["Statement"].as_str().unwrap());
+            let action = |statement: &str| match statement.split(' ').next() {
+                Some("INSERT") => "PartiQLInsert".to_owned(),
+                Some("UPDATE") => "PartiQLUpdate".to_owned(),
+                other => format!("PartiQL {other:?}"),
+            };
+            verbs.map(|statement| ("dynamodb", action(statement))).collect()
+        }
+        Some(true) => vec![("dynamodb", name.to_owned())],
+        Some(false) => vec![("sqs", without_batch(name))],
+        None if parts.uri.path() == "/" => {
+            let mut fields = body.split(|byte| *byte == b'&').map(String::from_utf8_lossy);
+            let action = fields.find_map(|field| field.strip_prefix("Action=").map(without_batch));
+            vec![("sns", action.unwrap_or_default())]
+        }
+        None => {
+            let is_listing = parts.uri.query().is_some_and(|query| query.contains("list-type"));
+            let action = match (&parts.method, is_listing) {
+                (&Method::GET, true) => "ListBucket",
+                (&Method::GET, false) => "GetObject",
+                (&Method::PUT, false) => "PutObject",
+                _ => name,
+            };
+            vec![("s3", action.to_owned())]
+        }
+    }
+}
+
 async fn answer(
     request: Request<Incoming>,
     peer: &str,
@@ -121,6 +169,8 @@ async fn answer(
     };
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let taken = actions(&parts, &name, &body).into_iter();
+    lock(plan).actions.extend(taken.map(|(service, action)| (service, action, body.clone())));
     let forwarded = |body: Bytes| {
         let mut request = Request::new(Full::new(body.clone()));
         *request.method_mut() = parts.method.clone();
@@ -133,7 +183,15 @@ async fn answer(
     };
     let wrong = || plain(StatusCode::INTERNAL_SERVER_ERROR, &json!({"__type": "InternalServerError"}));
     match fault {
-        Fault::None => forwarded(body).await,
+        Fault::None => {
+            let answer = forwarded(body.clone()).await?;
+            // That an object is missing S3 tells only who may list the bucket.
+            let is_object = name.starts_with("GET /");
+            if is_object && answer.status() == StatusCode::NOT_FOUND {
+                lock(plan).actions.push(("s3", "ListBucket".to_owned(), body));
+            }
+            Ok(answer)
+        }
         Fault::Throttled => Ok(plain(
             StatusCode::BAD_REQUEST,
             &json!({"__type": "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException",

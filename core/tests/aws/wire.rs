@@ -5,6 +5,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use quadrille::{
     Timestamp,
     aws::{self, Settings, table},
+    layout,
     port::{
         Attributes, Clock as _, CommitError, IndexEntry, IndexQuery, Item, NewMessage, PortError, Ports,
         SystemClock, Write,
@@ -38,7 +39,7 @@ impl Scene {
     /// The item as the table has it.
     async fn raw(&self, key: &str) -> HashMap<String, AttributeValue> {
         let request = self.dynamodb.get_item().table_name(&self.settings.tables["table"]);
-        let found = request.key(table::KEY, AttributeValue::S(key.to_owned())).send().await.unwrap();
+        let found = request.key(layout::KEY, AttributeValue::S(key.to_owned())).send().await.unwrap();
         found.item.unwrap()
     }
 }
@@ -87,21 +88,21 @@ async fn an_item_has_just_the_attributes_that_it_needs() {
         let mut second = write(&key, 2);
         second.item.expires_at = Some(Timestamp::from_millis(1_800_000_000_000));
         let whole = attributes([
-            (table::KEY, text(&key)),
-            (table::VERSION, number(1)),
-            (table::DOCUMENT, text("{\"power\":1.50}")),
-            (table::EXPIRES_AT, number(1_800_000_001)),
-            (table::EXPIRES_AT_MILLIS, number(1_800_000_000_001)),
-            (table::INDEX_PARTITION, text("new")),
-            (table::INDEX_SORT, text("1")),
-            (table::OUTBOX, text("[{\"a\":1.0},[2]]")),
-            (table::RELAY, text("1")),
+            (layout::KEY, text(&key)),
+            (layout::VERSION, number(1)),
+            (layout::DOCUMENT, text("{\"power\":1.50}")),
+            (layout::EXPIRES_AT, number(1_800_000_001)),
+            (layout::EXPIRES_AT_MILLIS, number(1_800_000_000_001)),
+            (layout::INDEX_PARTITION, text("new")),
+            (layout::INDEX_SORT, text("1")),
+            (layout::OUTBOX, text("[{\"a\":1.0},[2]]")),
+            (layout::RELAY, text("1")),
         ]);
         let bare = attributes([
-            (table::KEY, text(&key)),
-            (table::VERSION, number(2)),
-            (table::DOCUMENT, text("{\"power\":1.50}")),
-            (table::EXPIRES_AT, number(1_800_000_000)),
+            (layout::KEY, text(&key)),
+            (layout::VERSION, number(2)),
+            (layout::DOCUMENT, text("{\"power\":1.50}")),
+            (layout::EXPIRES_AT, number(1_800_000_000)),
         ]);
         for (version, next, expected) in [(1, first, whole), (2, second, bare)] {
             let answers = scene.commit(others(version).chain([next]).collect()).await;
@@ -127,7 +128,7 @@ async fn the_relay_reads_a_commit_from_the_item() {
     let events: Vec<&str> = record.outbox.iter().map(|event| event.get()).collect();
     assert_eq!(events, [emitting.outbox[0].get()]);
     let without = |lacking: &'static str| move |name: &str| if name == lacking { None } else { text(name) };
-    for name in [table::KEY, table::VERSION, table::OUTBOX] {
+    for name in [layout::KEY, layout::VERSION, layout::OUTBOX] {
         assert!(table::stream_record(7, without(name)).is_err_and(|error| !error.is_transient()), "{name}");
     }
 }
@@ -154,19 +155,19 @@ async fn an_outbox_takes_no_more_than_it_has_to() {
             AttributeValue::S(text) | AttributeValue::N(text) => Some(text.as_str()),
             _ => None,
         };
-        assert!(text(table::OUTBOX).unwrap().len() < event.len() / 2, "{image:?}");
+        assert!(text(layout::OUTBOX).unwrap().len() < event.len() / 2, "{image:?}");
         let record = table::stream_record(1, text).unwrap();
         let events: Vec<&str> = record.outbox.iter().map(|event| event.get()).collect();
         assert_eq!(events, [event.as_str(); 2], "with {many} others");
-        let other = |name: &str| if name == table::DOCUMENT { Some("{}") } else { text(name) };
+        let other = |name: &str| if name == layout::DOCUMENT { Some("{}") } else { text(name) };
         assert!(table::stream_record(1, other).is_err_and(|error| !error.is_transient()));
     }
 }
 
 #[test]
 fn the_relays_filter_asks_for_what_only_a_commit_with_events_has() {
-    let filter: serde_json::Value = serde_json::from_str(table::RELAY_FILTER).unwrap();
-    assert_eq!(filter["dynamodb"]["NewImage"][table::RELAY]["S"], serde_json::json!(["1"]));
+    let filter: serde_json::Value = serde_json::from_str(layout::RELAY_FILTER).unwrap();
+    assert_eq!(filter["dynamodb"]["NewImage"][layout::RELAY]["S"], serde_json::json!(["1"]));
 }
 
 #[tokio::test]

@@ -2,8 +2,9 @@
 
 use super::support::*;
 use quadrille::{
-    Budget, Choreography, Consumer, Context, DeadLetter, Failure, Outcome, Stored, Table, Timestamp, Verdict,
-    http::{Method, Request, Response},
+    Budget, Choreography, Consumer, Context, DeadLetter, Failure, Outcome, Route, Stored, Table, Timestamp,
+    Uses, Verdict,
+    http::{Request, Response},
 };
 use serde_json::Value;
 use std::time::Duration;
@@ -36,7 +37,7 @@ fn going_round(seen: &Seen) -> World {
     };
     let definition = Choreography::define("parcels")
         .table(Table::new(PARCELS).holds::<Parcel>())
-        .route(Method::Post, "/parcels/{id}", "post", post)
+        .route(Route::post("/parcels/{id}", "post", post).uses(Uses::new().commits::<Parcel>()))
         .on(Consumer::new("scan", scan).budget(Budget { deadline: HOUR, hops: 3 }).attempts(3, BACKOFF))
         .on(Consumer::new("load", load).budget(Budget { deadline: 2 * HOUR, hops: 3 }))
         .on(Consumer::new("deliver", idle::<Delivered>));

@@ -2,7 +2,7 @@
 
 use super::support::*;
 use quadrille::{
-    Consumer, Context, Failure, Stored,
+    Consumer, Context, Failure, Route, Stored, Uses,
     http::{Method, Request, Response},
 };
 use serde_json::{Value, json};
@@ -31,10 +31,11 @@ async fn post(request: Request, cx: Context<(Scanned, Loaded)>) -> Result<Respon
 
 fn world() -> World {
     let definition = parcels::<()>()
-        .route(Method::Get, "/parcels/{id}", "show", show)
-        .route(Method::Get, "/parcels/{id}/stops/{place}", "show-stop", show)
-        .route(Method::Get, "/failures/{how}", "fail", fail)
-        .route(Method::Post, "/emit/{id}", "emit", post)
+        .route(Route::get("/parcels/{id}", "show", show))
+        .route(Route::get("/parcels/{id}/stops/{place}", "show-stop", show))
+        .route(Route::get("/failures/{how}", "fail", fail))
+        .route(Route::get("/quick/{how}", "quick", fail).timeout(secs(2)))
+        .route(Route::post("/emit/{id}", "emit", post).uses(Uses::new().commits::<Parcel>()))
         .on(Consumer::new("scan", scan))
         .on(Consumer::new("load", idle::<Loaded>));
     World::new(definition)
@@ -107,18 +108,22 @@ async fn a_failure_says_whether_to_try_again_and_keeps_its_detail_to_itself() {
 
 #[tokio::test]
 async fn a_request_that_is_not_answered_in_time_is_a_transient_failure() {
-    let world = world();
-    let pipeline = world.pipeline();
-    let answering = tokio::spawn(async move {
-        pipeline.respond(Method::Get, "/failures/never", Request::default()).await.unwrap()
-    });
-    all_wait().await;
-    world.clock.advance(secs(30) - Duration::from_millis(1));
-    all_wait().await;
-    assert!(!answering.is_finished());
-    world.clock.advance(Duration::from_millis(1));
-    let response = answering.await.unwrap();
-    assert_eq!((response.status, &body(&response)["type"]), (503, &json!("/problems/timeout")));
+    // Before an HTTP API of API Gateway answers by itself; or as soon as the route says.
+    for (path, timeout) in [("/failures/never", secs(29)), ("/quick/never", secs(2))] {
+        let world = world();
+        let pipeline = world.pipeline();
+        let answering =
+            tokio::spawn(
+                async move { pipeline.respond(Method::Get, path, Request::default()).await.unwrap() },
+            );
+        all_wait().await;
+        world.clock.advance(timeout - Duration::from_millis(1));
+        all_wait().await;
+        assert!(!answering.is_finished(), "{path}");
+        world.clock.advance(Duration::from_millis(1));
+        let response = answering.await.unwrap();
+        assert_eq!((response.status, &body(&response)["type"]), (503, &json!("/problems/timeout")));
+    }
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod settling;
 #[path = "../support/mod.rs"]
 mod support;
 mod turns;
+mod uses;
 mod waiting;
 
 use quadrille::{Consumer, Handler};

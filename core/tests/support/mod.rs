@@ -9,7 +9,7 @@ pub use meddled::{CommitFault, MeddledQueue, MeddledTable, WatchedStream};
 
 use quadrille::{
     Backoff, Choreography, Context, Definition, Emits, Entity, Envelope, Event, Failure, Handled, Outcome,
-    Pipeline, SPEC_VERSION, Stored, Timestamp, Verdict,
+    Pipeline, Route, SPEC_VERSION, Stored, Timestamp, Uses, Verdict,
     http::{Method, Request, Response},
     memory::{Memory, VirtualClock},
     port::{Clock, Message, NewMessage, Ports, SeededRandom},
@@ -122,12 +122,9 @@ pub async fn idle<Ev: Event>(_: Ev, _: Context<()>) -> Outcome<()> {
 /// A definition with a table of parcels and `POST /parcels/{id}`, which makes one (the query: seconds until it expires)
 /// and claims to emit all of `Em`, so that whatever a test consumes has a producer.
 pub fn parcels<Em: Emits>() -> Definition {
-    Choreography::define("parcels").table(quadrille::Table::new(PARCELS).holds::<Parcel>()).route(
-        Method::Post,
-        "/parcels/{id}",
-        "post",
-        post::<Em>,
-    )
+    Choreography::define("parcels")
+        .table(quadrille::Table::new(PARCELS).holds::<Parcel>())
+        .route(Route::post("/parcels/{id}", "post", post::<Em>).uses(Uses::new().commits::<Parcel>()))
 }
 
 async fn post<Em: Emits>(request: Request, cx: Context<Em>) -> Result<Response, Failure> {

@@ -270,13 +270,13 @@ async fn fetch(config: &SdkConfig, name: &str) -> Result<String, CommandError> {
 
 /// Fails where a name is missing that a command may need.
 fn lacks_nothing(model: &Model, settings: &Settings, of: &str) -> Result<(), CommandError> {
-    let Needs { tables, queues, .. } = Needs::everything(model);
-    let mut missing: Vec<String> = Vec::new();
-    let kinds = [("table", tables, &settings.tables), ("queue", queues, &settings.queues)];
-    for (kind, names, physical) in kinds {
-        let names = names.into_iter().filter(|name| physical.get(name).is_none_or(String::is_empty));
-        missing.extend(names.map(|name| format!("{kind} {name}")));
-    }
+    let tables = model.tables.iter().map(|table| ("table", &table.name, &settings.tables));
+    let queues = model.queues.iter().map(|queue| ("queue", &queue.name, &settings.queues));
+    let missing: Vec<String> = tables
+        .chain(queues)
+        .filter(|(_, name, physical)| physical.get(*name).is_none_or(String::is_empty))
+        .map(|(kind, name, _)| format!("{kind} {name}"))
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -1,6 +1,7 @@
 //! Lambda's part: it hands requests, messages and stream records to the functions, in the batches of the definition.
 
 use crate::{
+    definition::told,
     function::Function,
     meter::{Counts, Meter, forward},
     peer,
@@ -10,7 +11,8 @@ use bytes::Bytes;
 use hyper::Request;
 use quadrille::{
     Choreography, Timestamp,
-    aws::{Settings, table},
+    aws::Settings,
+    layout,
     port::{Clock as _, Message, Ports, Receipt, SystemClock},
 };
 use serde_json::{Value, json};
@@ -52,7 +54,7 @@ impl Stack {
         let config = peer::configuration(url).await;
         let settings = peer::provision(model, &config).await;
         let meter = Meter::new(url, &settings.buckets[platform_bucket]);
-        let mut variables = BTreeMap::from(
+        let variables = BTreeMap::from(
             [
                 ("QUADRILLE_PLATFORM", "simulated".to_owned()),
                 ("QUADRILLE_SEED", seed.to_string()),
@@ -61,17 +63,11 @@ impl Stack {
             ]
             .map(|(name, value)| (name.to_owned(), value)),
         );
-        for (kind, names) in
-            [("TABLE", &settings.tables), ("QUEUE", &settings.queues), ("BUCKET", &settings.buckets)]
-        {
-            for (name, physical) in names {
-                let variable = format!("QUADRILLE_{kind}_{}", name.to_uppercase().replace('-', "_"));
-                variables.insert(variable, physical.clone());
-            }
-        }
         let (mut functions, mut endpoints) = (BTreeMap::new(), Vec::new());
         for name in ["post_orders", "poll_auction", "relay", "store_result"] {
             let endpoint = meter.endpoint(name).await;
+            let mut variables = variables.clone();
+            variables.extend(told(model, name, &settings));
             variables.insert("AWS_ENDPOINT_URL".to_owned(), format!("http://{}", endpoint.address));
             functions.insert(name, Function::start(name, &variables).await);
             endpoints.push(endpoint);
@@ -171,7 +167,7 @@ impl Stack {
                 break;
             }
             let relayed =
-                new.iter().filter(|record| record["dynamodb"]["NewImage"][table::RELAY]["S"] == "1");
+                new.iter().filter(|record| record["dynamodb"]["NewImage"][layout::RELAY]["S"] == "1");
             records.extend(relayed.cloned());
         }
         for batch in records.chunks(RELAY_BATCH) {
@@ -179,7 +175,7 @@ impl Stack {
             assert_eq!(answer, json!({ "batchItemFailures": [] }));
         }
         // What a run tells is its next round.
-        let key = |record: &Value| record["dynamodb"]["Keys"][table::KEY]["S"].as_str().unwrap().to_owned();
+        let key = |record: &Value| record["dynamodb"]["Keys"][layout::KEY]["S"].as_str().unwrap().to_owned();
         records.iter().any(|record| key(record).starts_with("run/"))
     }
 

@@ -1,7 +1,7 @@
 //! What DynamoDB charges: a copy of the table, kept by what its requests say, so that each write is known with the item
 //! before and after it (docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html).
 
-use quadrille::aws::table;
+use quadrille::layout;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 
@@ -45,10 +45,10 @@ fn units(bytes: usize, unit: usize) -> f64 {
 /// The entry of an item in the index, which projects all but the outbox.
 fn entry(item: &Item) -> Option<Item> {
     let has = |name| item.contains_key(name);
-    (has(table::INDEX_PARTITION) && has(table::INDEX_SORT)).then(|| {
+    (has(layout::INDEX_PARTITION) && has(layout::INDEX_SORT)).then(|| {
         let mut entry = item.clone();
-        entry.remove(table::OUTBOX);
-        entry.remove(table::RELAY);
+        entry.remove(layout::OUTBOX);
+        entry.remove(layout::RELAY);
         entry
     })
 }
@@ -62,7 +62,7 @@ fn index_units(old: Option<&Item>, new: Option<&Item>) -> f64 {
         (Some(only), None) | (None, Some(only)) => one(only),
         (Some(old), Some(new)) if old == new => 0.0,
         (Some(old), Some(new)) => {
-            let same = [table::INDEX_PARTITION, table::INDEX_SORT]
+            let same = [layout::INDEX_PARTITION, layout::INDEX_SORT]
                 .iter()
                 .all(|name| old.get(*name) == new.get(*name));
             if same { one(old).max(one(new)) } else { one(old) + one(new) }
@@ -80,7 +80,7 @@ impl Copy {
         match operation {
             "PutItem" => {
                 let item = asked["Item"].as_object().unwrap();
-                self.write(text(item, table::KEY).to_owned(), item.clone(), status == 200)
+                self.write(text(item, layout::KEY).to_owned(), item.clone(), status == 200)
             }
             "BatchExecuteStatement" => {
                 let statements = asked["Statements"].as_array().unwrap();
@@ -114,7 +114,7 @@ impl Copy {
                 Units { read, ..Units::default() }
             }
             "Query" => {
-                assert_eq!(asked["IndexName"], table::INDEX);
+                assert_eq!(asked["IndexName"], layout::INDEX);
                 let items = answered["Items"].as_array().unwrap();
                 let entries = items.iter().map(|item| size(&entry(item.as_object().unwrap()).unwrap()));
                 let bytes = entries.sum();
@@ -145,10 +145,10 @@ impl Copy {
         if let Some(rest) = statement.strip_prefix("INSERT INTO ") {
             let names = rest.split('\'').skip(1).step_by(2);
             let item: Item = names.map(|name| (name.to_owned(), parameters.next().unwrap())).collect();
-            return (text(&item, table::KEY).to_owned(), item);
+            return (text(&item, layout::KEY).to_owned(), item);
         }
         let (changes, condition) = statement.split_once(" WHERE ").unwrap();
-        assert!(condition.starts_with(&format!("\"{}\"=?", table::KEY)), "{statement}");
+        assert!(condition.starts_with(&format!("\"{}\"=?", layout::KEY)), "{statement}");
         let changes: Vec<&str> = changes.split('"').collect();
         // "UPDATE ", table, " SET ", name, "=? SET ", name, …
         let changes: Vec<(&str, &str)> = changes[2..].chunks_exact(2).map(|two| (two[0], two[1])).collect();
@@ -175,7 +175,7 @@ impl Copy {
     pub fn assert_is(&self, stored: &[Value]) {
         assert_eq!(self.items.len(), stored.len());
         for item in stored.iter().map(|item| item.as_object().unwrap()) {
-            assert_eq!(self.items.get(text(item, table::KEY)), Some(item));
+            assert_eq!(self.items.get(text(item, layout::KEY)), Some(item));
         }
     }
 }

@@ -1,10 +1,8 @@
 //! The functions, deployed on the peer by its own wire protocols.
 
+use crate::definition::told;
 use base64::Engine as _;
-use quadrille::{
-    aws::{Settings, table::RELAY_FILTER},
-    choreography::Model,
-};
+use quadrille::{aws::Settings, choreography::Model, layout::RELAY_FILTER};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -73,20 +71,9 @@ impl Cloud {
         let arns = settings.queues.iter().map(|(name, url)| (name.clone(), arn(url))).collect();
         let mut cloud = Self { address, api: String::new(), arns, tag };
 
-        let mut environment: BTreeMap<String, String> =
-            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        for (kind, names) in [
-            ("TABLE", &settings.tables),
-            ("QUEUE", &settings.queues),
-            ("BUCKET", &settings.buckets),
-            ("TOPIC", &settings.topics),
-        ] {
-            for (name, physical) in names {
-                let variable = format!("QUADRILLE_{kind}_{}", name.to_uppercase().replace('-', "_"));
-                environment.insert(variable, physical.clone());
-            }
-        }
         for (name, binary) in binaries() {
+            let given = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            let environment: BTreeMap<String, String> = given.chain(told(model, name, settings)).collect();
             let zip = base64::engine::general_purpose::STANDARD.encode(package(binary));
             let function = json!({
                 "FunctionName": cloud.function(name), "Runtime": "provided.al2023", "Handler": "bootstrap",

@@ -24,6 +24,43 @@ async fn every_variable_that_is_missing_is_named() {
     assert!(!message.contains("QUADRILLE_BUCKET"), "what is there is not named: {message}");
 }
 
+/// The table of docs/aws.md: a function asks for what it uses and for nothing else.
+#[tokio::test]
+async fn a_function_needs_the_variables_of_what_it_uses() {
+    let aws = Aws::start().await;
+    let simulated = [("QUADRILLE_PLATFORM", "simulated")];
+    let real = [("QUADRILLE_PLATFORM", "http://127.0.0.1:9")];
+    let webhook = [("QUADRILLE_WEBHOOK_SECRET", "hook")];
+    let poll = "TABLE_ORDERS, QUEUE_AUCTION_POLL, QUEUE_AUCTION_POLL_DLQ";
+    for (name, given, needed) in [
+        ("post_orders", &simulated, "TABLE_ORDERS"),
+        ("get_order", &simulated, "TABLE_ORDERS"),
+        ("poll_auction", &real, poll),
+        ("poll_auction", &simulated, &format!("{poll}, BUCKET_AUCTION_PLATFORM")),
+        (
+            "store_result",
+            &simulated,
+            "TABLE_ORDERS, QUEUE_AUCTION_RESULTS, QUEUE_AUCTION_RESULTS_DLQ, BUCKET_ORDER_RESULTS",
+        ),
+        (
+            "relay",
+            &simulated,
+            "QUEUE_AUCTION_POLL, QUEUE_AUCTION_POLL_DLQ, QUEUE_AUCTION_RESULTS, QUEUE_AUCTION_RESULTS_DLQ",
+        ),
+        ("notify", &webhook, "QUEUE_NOTIFY, QUEUE_NOTIFY_DLQ"),
+    ] {
+        let mut variables = aws.variables();
+        variables.retain(|name, _| !name.starts_with("QUADRILLE_"));
+        variables.extend(given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let (error_type, message) = report(name, &variables).await;
+        let needed: Vec<String> = needed.split(", ").map(|name| format!("QUADRILLE_{name}")).collect();
+        let needed = needed.join(", ");
+        assert_eq!(error_type, "Quadrille.Settings", "{name}: {message}");
+        let expected = format!("the environment lacks {needed}: the infrastructure has to set them");
+        assert_eq!(message, expected, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn a_platform_is_never_simulated_because_nobody_said_which() {
     let aws = Aws::start().await;

@@ -9,8 +9,8 @@ pub mod run;
 use crate::notify::{Notifier, notify};
 use platform::AuctionPlatform;
 use quadrille::{
-    Backoff, Budget, Choreography, Consumer, Context, Stored, Table, auction::Order,
-    choreography::DefinitionErrors, http::Method,
+    Backoff, Budget, Choreography, Consumer, Context, Route, Stored, Table, Uses, auction::Order,
+    choreography::DefinitionErrors,
 };
 use results::{RESULTS_BUCKET, store_result};
 use run::{PollAuction, Run, RunPage, poll_auction};
@@ -72,16 +72,24 @@ pub fn auction(
         .workers(4)
         .timeout(Duration::from_secs(60))
         .attempts(5, poll_retries)
-        .budget(Budget { deadline: settings.deadline, hops: 100_000 });
+        .budget(Budget { deadline: settings.deadline, hops: 100_000 })
+        .uses(Uses::new().gets::<Order>().queries::<Order>().commits::<Order>())
+        .uses(Uses::new().queries::<Run>().gets::<RunPage>().commits::<RunPage>());
     if let Some(bucket) = &settings.platform_bucket {
-        poll_auction = poll_auction.bucket(bucket);
+        poll_auction = poll_auction.uses(Uses::new().puts(bucket).reads(bucket).lists(bucket));
     }
     let mut definition = Choreography::define("auction")
         .table(Table::new("orders").holds::<Order>().holds::<Run>().holds::<RunPage>())
         .bucket(RESULTS_BUCKET)
         .topic(ALERTS)
-        .route(Method::Post, "/orders", "post_orders", orders::post_orders)
-        .route(Method::Get, "/orders/{record_id}", "get_order", orders::get_order)
+        .route(
+            Route::post("/orders", "post_orders", orders::post_orders)
+                .uses(Uses::new().gets::<Order>().commits::<Order>()),
+        )
+        .route(
+            Route::get("/orders/{record_id}", "get_order", orders::get_order)
+                .uses(Uses::new().gets::<Order>()),
+        )
         .schedule(KICKOFF, settings.every, |at| PollAuction { run_id: at.to_string(), round: 0 })
         .on(poll_auction)
         .on(Consumer::new("store_result", store_result)
@@ -91,7 +99,7 @@ pub fn auction(
             .workers(2)
             .timeout(Duration::from_secs(30))
             .attempts(5, retries)
-            .bucket(RESULTS_BUCKET))
+            .uses(Uses::new().puts(RESULTS_BUCKET)))
         .alarm_to(ALERTS);
     if let Some(bucket) = &settings.platform_bucket {
         definition = definition.bucket(bucket);

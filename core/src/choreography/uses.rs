@@ -1,0 +1,209 @@
+//! What a handler uses: the kinds of entities it reads and commits, the buckets it puts into and reads from. Who may do
+//! what on AWS is derived from it, and the [`Context`](crate::Context) holds a handler to it everywhere.
+
+use crate::Entity;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a handler uses besides the entity that is loaded for it, which it may read and commit without saying so.
+///
+/// On AWS a handler's function has permission for just this. Everywhere else the [`Context`](crate::Context) refuses what is
+/// not declared, with the permanent failure `undeclared_use`, so that what works on one machine works there.
+///
+/// ```
+/// # use quadrille::{Entity, Uses}; use std::borrow::Cow;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Pot;
+/// # impl Entity for Pot { const KIND: &'static str = "pot"; fn id(&self) -> Cow<'_, str> { "".into() } }
+/// Uses::new().queries::<Pot>().commits::<Pot>().puts("bills");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Uses {
+    kinds: BTreeMap<String, BTreeSet<TableUse>>,
+    buckets: BTreeMap<String, BTreeSet<BucketUse>>,
+}
+
+impl Uses {
+    /// Nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// It reads entities of type `E` by their ids: [`Context::get`](crate::Context::get).
+    #[must_use]
+    pub fn gets<E: Entity>(self) -> Self {
+        self.kind(E::KIND, TableUse::Get)
+    }
+
+    /// It reads the sparse index of the table that holds `E`: [`Context::query`](crate::Context::query).
+    #[must_use]
+    pub fn queries<E: Entity>(self) -> Self {
+        self.kind(E::KIND, TableUse::Query)
+    }
+
+    /// It commits entities of type `E`: by what it returns, or by [`Context::commit_all`](crate::Context::commit_all).
+    #[must_use]
+    pub fn commits<E: Entity>(self) -> Self {
+        self.kind(E::KIND, TableUse::Commit)
+    }
+
+    /// It puts objects into this bucket.
+    #[must_use]
+    pub fn puts(self, bucket: impl Into<String>) -> Self {
+        self.bucket(bucket, BucketUse::Put)
+    }
+
+    /// It reads objects of this bucket.
+    #[must_use]
+    pub fn reads(self, bucket: impl Into<String>) -> Self {
+        self.bucket(bucket, BucketUse::Get)
+    }
+
+    /// It lists the keys of this bucket.
+    #[must_use]
+    pub fn lists(self, bucket: impl Into<String>) -> Self {
+        self.bucket(bucket, BucketUse::List)
+    }
+
+    /// The kinds of entities it uses, and how.
+    pub fn kinds(&self) -> &BTreeMap<String, BTreeSet<TableUse>> {
+        &self.kinds
+    }
+
+    /// The buckets it uses, and how.
+    pub fn buckets(&self) -> &BTreeMap<String, BTreeSet<BucketUse>> {
+        &self.buckets
+    }
+
+    /// Both together.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        for (kind, uses) in other.kinds {
+            self.kinds.entry(kind).or_default().extend(uses);
+        }
+        for (bucket, uses) in other.buckets {
+            self.buckets.entry(bucket).or_default().extend(uses);
+        }
+        self
+    }
+
+    pub(super) fn kind(mut self, kind: &str, how: TableUse) -> Self {
+        self.kinds.entry(kind.to_owned()).or_default().insert(how);
+        self
+    }
+
+    fn bucket(mut self, bucket: impl Into<String>, how: BucketUse) -> Self {
+        self.buckets.entry(bucket.into()).or_default().insert(how);
+        self
+    }
+}
+
+/// How a table is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TableUse {
+    /// Entities are read by their ids.
+    Get,
+    /// The sparse index is read.
+    Query,
+    /// Entities are committed.
+    Commit,
+}
+
+impl TableUse {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Get, Self::Query, Self::Commit];
+
+    /// The actions of IAM that the adapter of AWS needs for it: of [`Query`](Self::Query) on the table's index
+    /// ([`INDEX`](crate::layout::INDEX)), of the others on the table.
+    ///
+    /// A commit of one entity is a put, many are statements of PartiQL; and where the answer does not tell what was found in
+    /// the way, it is looked up: only so is a race that was lost told from an answer that was.
+    pub fn actions(self) -> &'static [&'static str] {
+        match self {
+            Self::Get => &["dynamodb:BatchGetItem", "dynamodb:GetItem"],
+            Self::Query => &["dynamodb:Query"],
+            Self::Commit => &[
+                "dynamodb:BatchGetItem",
+                "dynamodb:GetItem",
+                "dynamodb:PartiQLInsert",
+                "dynamodb:PartiQLUpdate",
+                "dynamodb:PutItem",
+            ],
+        }
+    }
+}
+
+/// How a bucket is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BucketUse {
+    /// Objects are put, each once.
+    Put,
+    /// Objects are read.
+    Get,
+    /// Keys are listed.
+    List,
+}
+
+impl BucketUse {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Put, Self::Get, Self::List];
+
+    /// The actions of IAM that the adapter of AWS needs for it: `s3:ListBucket` on the bucket, the others on its objects.
+    ///
+    /// A put whose answer got lost, and which then finds an object there, reads it to learn whether it is its own. And that an
+    /// object is missing S3 tells only who may list the bucket; others it tells that they may not read it.
+    pub fn actions(self) -> &'static [&'static str] {
+        match self {
+            Self::Put => &["s3:GetObject", "s3:PutObject"],
+            Self::Get => &["s3:GetObject", "s3:ListBucket"],
+            Self::List => &["s3:ListBucket"],
+        }
+    }
+}
+
+/// How a queue is used. Nobody declares it: it follows from the definition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum QueueUse {
+    /// Messages are sent: events by the relay; by a step, dead letters, and what has to wait longer than a queue's longest
+    /// delay back to its own queue.
+    Send,
+    /// A function is behind it: its messages are received, hidden for their backoff, and deleted.
+    Consume,
+}
+
+impl QueueUse {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Send, Self::Consume];
+
+    /// The actions of IAM that it needs on the queue.
+    ///
+    /// Of those of [`Consume`](Self::Consume), a function calls `sqs:ChangeMessageVisibility` alone; the others Lambda calls
+    /// in the name of the function's role, for the event source mapping.
+    pub fn actions(self) -> &'static [&'static str] {
+        match self {
+            Self::Send => &["sqs:SendMessage"],
+            Self::Consume => &[
+                "sqs:ChangeMessageVisibility",
+                "sqs:DeleteMessage",
+                "sqs:GetQueueAttributes",
+                "sqs:ReceiveMessage",
+            ],
+        }
+    }
+}
+
+/// How a topic is used. Nobody declares it: it follows from the definition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TopicUse {
+    /// Events are published by the relay.
+    Publish,
+}
+
+impl TopicUse {
+    /// All of them.
+    pub const ALL: [Self; 1] = [Self::Publish];
+
+    /// The actions of IAM that it needs on the topic.
+    pub fn actions(self) -> &'static [&'static str] {
+        match self {
+            Self::Publish => &["sns:Publish"],
+        }
+    }
+}

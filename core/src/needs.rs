@@ -1,0 +1,209 @@
+//! What a process needs of a model, and what its environment tells it: the physical names behind the names of the model.
+
+use crate::choreography::{BucketUse, Model, QueueUse, TableUse, TopicUse};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The tables, queues, buckets and topics of a model that a process touches, by their names in the model, and how it uses
+/// each.
+///
+/// A process is told the physical names of these and of no others, and has the permissions of these uses and no others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Tables.
+    pub tables: BTreeMap<String, BTreeSet<TableUse>>,
+    /// Queues, dead-letter queues among them.
+    pub queues: BTreeMap<String, BTreeSet<QueueUse>>,
+    /// Buckets.
+    pub buckets: BTreeMap<String, BTreeSet<BucketUse>>,
+    /// Topics.
+    pub topics: BTreeMap<String, BTreeSet<TopicUse>>,
+}
+
+impl Needs {
+    /// All that a model names, used in every way that a function may use it. An operator's commands need no other names, but
+    /// more permissions.
+    pub fn everything(model: &Model) -> Self {
+        fn all<'a, U: Copy + Ord>(
+            names: impl Iterator<Item = &'a String>,
+            uses: &[U],
+        ) -> BTreeMap<String, BTreeSet<U>> {
+            names.map(|name| (name.clone(), uses.iter().copied().collect())).collect()
+        }
+        Self {
+            tables: all(model.tables.iter().map(|table| &table.name), &TableUse::ALL),
+            queues: all(model.queues.iter().map(|queue| &queue.name), &QueueUse::ALL),
+            buckets: all(model.buckets.iter().map(|bucket| &bucket.name), &BucketUse::ALL),
+            topics: all(model.topics.iter().map(|topic| &topic.name), &TopicUse::ALL),
+        }
+    }
+
+    /// What the step or the route's handler of that name needs; `None` where the model has neither.
+    ///
+    /// Both need what they [use](crate::Uses) of tables and buckets. A step also consumes its own queue, sends what has to
+    /// wait longer than a queue's longest delay back to it, and dead letters to its dead-letter queue.
+    pub fn of_step(model: &Model, step: &str) -> Option<Self> {
+        model.uses_of(step)?;
+        let mut queues = BTreeMap::new();
+        if let Some(step) = model.step(step) {
+            queues.insert(step.queue.clone(), QueueUse::ALL.into());
+            queues
+                .extend(dead_letter_queue(model, &step.queue).map(|queue| (queue, [QueueUse::Send].into())));
+        }
+        Some(Self {
+            tables: model.tables_of(step),
+            queues,
+            buckets: model.buckets_of(step),
+            topics: BTreeMap::new(),
+        })
+    }
+
+    /// What the relay needs: the queues and topics to which events go, and the dead-letter queues for what these refuse
+    /// for good. No table: the change stream is handed to it.
+    pub fn of_relay(model: &Model) -> Self {
+        let mut needs = Self::default();
+        let of_routes = model.routes.iter().flat_map(|route| &route.emits);
+        let emitted: BTreeSet<&String> =
+            model.steps.iter().flat_map(|step| &step.emits).chain(of_routes).collect();
+        for step in model.steps.iter().filter(|step| emitted.contains(&step.event_type)) {
+            match &step.topic {
+                Some(topic) => {
+                    needs.topics.insert(topic.clone(), [TopicUse::Publish].into());
+                }
+                None => {
+                    needs.queues.insert(step.queue.clone(), [QueueUse::Send].into());
+                }
+            }
+            let dead_letter_queue = dead_letter_queue(model, &step.queue);
+            needs.queues.extend(dead_letter_queue.map(|queue| (queue, [QueueUse::Send].into())));
+        }
+        needs
+    }
+
+    /// The environment variables that tell the physical names, in the order of tables, queues, buckets and topics.
+    pub fn variables(&self) -> Vec<Variable> {
+        let named = |kind: ResourceKind, names: Vec<&String>| -> Vec<Variable> {
+            let variable = |name: &String| Variable { name: kind.variable_of(name), kind, of: name.clone() };
+            names.into_iter().map(variable).collect()
+        };
+        [
+            named(ResourceKind::Table, self.tables.keys().collect()),
+            named(ResourceKind::Queue, self.queues.keys().collect()),
+            named(ResourceKind::Bucket, self.buckets.keys().collect()),
+            named(ResourceKind::Topic, self.topics.keys().collect()),
+        ]
+        .concat()
+    }
+}
+
+fn dead_letter_queue(model: &Model, queue: &str) -> Option<String> {
+    Some(model.queue(queue)?.redrive.as_ref()?.dead_letter_queue.clone())
+}
+
+/// An environment variable that tells a physical name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variable {
+    /// Its own name: `QUADRILLE_TABLE_TEA_POTS`.
+    pub name: String,
+    /// What it names.
+    pub kind: ResourceKind,
+    /// The name in the model: `tea-pots`.
+    pub of: String,
+}
+
+/// What a variable names, and what its value therefore is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ResourceKind {
+    /// A DynamoDB table, by its name.
+    Table,
+    /// An SQS queue, by its URL.
+    Queue,
+    /// An S3 bucket, by its name.
+    Bucket,
+    /// An SNS topic, by its ARN.
+    Topic,
+}
+
+impl ResourceKind {
+    /// The variable for the physical name of what the model calls `name`: `QUADRILLE_TABLE_<NAME>`, and `QUEUE`, `BUCKET` or
+    /// `TOPIC` in place of `TABLE`. `<NAME>` is the name in upper case, with `_` for `-`.
+    pub fn variable_of(self, name: &str) -> String {
+        let kind = match self {
+            Self::Table => "TABLE",
+            Self::Queue => "QUEUE",
+            Self::Bucket => "BUCKET",
+            Self::Topic => "TOPIC",
+        };
+        format!("QUADRILLE_{kind}_{}", name.to_ascii_uppercase().replace('-', "_"))
+    }
+}
+
+/// The physical names behind the names of a model. As JSON, they are what the infrastructure leaves for an operator's
+/// command: `{"tables":{..},"queues":{..},"buckets":{..},"topics":{..}}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// Names of DynamoDB tables.
+    pub tables: BTreeMap<String, String>,
+    /// URLs of SQS queues.
+    pub queues: BTreeMap<String, String>,
+    /// Names of S3 buckets.
+    pub buckets: BTreeMap<String, String>,
+    /// ARNs of SNS topics.
+    pub topics: BTreeMap<String, String>,
+}
+
+/// Why the environment does not tell the physical names.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// Variables are missing or empty: all of them.
+    #[error("the environment lacks {}: the infrastructure has to set them", .0.join(", "))]
+    Missing(Vec<String>),
+    /// Two names of the model, which differ in `-` and `_` alone, share a variable.
+    #[error("{0} would name two of the model's things that differ in '-' and '_' alone: rename one")]
+    Shared(String),
+}
+
+impl Settings {
+    /// From the environment variables that the infrastructure sets, named as [`ResourceKind::variable_of`] says.
+    ///
+    /// # Errors
+    /// [`SettingsError::Missing`] with every variable that is missing or empty; [`SettingsError::Shared`].
+    pub fn from_environment(needed: &Needs) -> Result<Self, SettingsError> {
+        Self::from_variables(needed, |name| std::env::var(name).ok())
+    }
+
+    /// [`from_environment`](Self::from_environment) with variables that `read` tells.
+    ///
+    /// # Errors
+    /// As [`from_environment`](Self::from_environment).
+    pub fn from_variables(
+        needed: &Needs,
+        read: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, SettingsError> {
+        let mut seen = BTreeSet::new();
+        let mut missing = Vec::new();
+        let mut settings = Self::default();
+        for Variable { name, kind, of } in needed.variables() {
+            match read(&name).filter(|value| !value.trim().is_empty()) {
+                Some(value) => {
+                    settings.names_mut(kind).insert(of, value);
+                }
+                None => missing.push(name.clone()),
+            }
+            if let Some(shared) = seen.replace(name) {
+                return Err(SettingsError::Shared(shared));
+            }
+        }
+        if missing.is_empty() { Ok(settings) } else { Err(SettingsError::Missing(missing)) }
+    }
+
+    fn names_mut(&mut self, kind: ResourceKind) -> &mut BTreeMap<String, String> {
+        match kind {
+            ResourceKind::Table => &mut self.tables,
+            ResourceKind::Queue => &mut self.queues,
+            ResourceKind::Bucket => &mut self.buckets,
+            ResourceKind::Topic => &mut self.topics,
+        }
+    }
+}
