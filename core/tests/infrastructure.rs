@@ -1,6 +1,6 @@
 //! The infrastructure of a choreography that is not the auction: a topic with a queue behind it, two tables, a schedule, a
 //! cycle; and what is refused.
-#![allow(clippy::unwrap_used)] // In a test a panic is the assertion.
+#![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
 
 use quadrille::{
     Backoff, Budget, Choreography, Consumer, Context, Definition, Emits, Entity, Event, Failure, Handled,
