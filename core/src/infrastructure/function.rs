@@ -4,12 +4,13 @@ use super::{
     FunctionOptions,
     permissions::{self, trust},
     program::{Options, Program, json, logical, reference},
+    relayed_tables,
     settings::{self, HTTP_CONCURRENCY, LOG_RETENTION, MEMORY},
     state::{physical, seconds},
     yaml::Map,
 };
 use crate::{
-    choreography::{Budget, Model, RouteModel, StepModel},
+    choreography::{Budget, Model, RouteModel, StepModel, TableUse},
     layout,
     needs::{Needs, ResourceKind},
 };
@@ -44,6 +45,8 @@ struct Function<'a> {
     tables: &'a [&'a String],
     options: &'a FunctionOptions,
     is_http: bool,
+    /// Whether there is a relay.
+    is_relayed: bool,
 }
 
 /// The logical name of the log group of the function `name`.
@@ -65,7 +68,15 @@ pub(super) fn of_route(program: &mut Program, model: &Model, route: &RouteModel,
     let needs = Needs::of_step(model, &route.step).unwrap_or_default();
     add(
         program,
-        Function { name: &route.step, timeout: route.timeout, needs, tables: &[], options, is_http: true },
+        Function {
+            name: &route.step,
+            timeout: route.timeout,
+            needs,
+            tables: &[],
+            options,
+            is_http: true,
+            is_relayed: !relayed_tables(model).is_empty(),
+        },
     );
 }
 
@@ -74,7 +85,15 @@ pub(super) fn of_step(program: &mut Program, model: &Model, step: &StepModel, op
     let needs = Needs::of_step(model, &step.name).unwrap_or_default();
     add(
         program,
-        Function { name: &step.name, timeout: step.timeout, needs, tables: &[], options, is_http: false },
+        Function {
+            name: &step.name,
+            timeout: step.timeout,
+            needs,
+            tables: &[],
+            options,
+            is_http: false,
+            is_relayed: !relayed_tables(model).is_empty(),
+        },
     );
     if let Some(budget) = model.budget_of(step) {
         allow_recursion(program, &step.name, &[budget]);
@@ -101,7 +120,18 @@ pub(super) fn of_step(program: &mut Program, model: &Model, step: &StepModel, op
 /// The relay, invoked by the streams of `tables`.
 pub(super) fn relay(program: &mut Program, model: &Model, tables: &[&String], options: &FunctionOptions) {
     let needs = Needs::of_relay(model);
-    add(program, Function { name: RELAY, timeout: RELAY_TIMEOUT, needs, tables, options, is_http: false });
+    add(
+        program,
+        Function {
+            name: RELAY,
+            timeout: RELAY_TIMEOUT,
+            needs,
+            tables,
+            options,
+            is_http: false,
+            is_relayed: !relayed_tables(model).is_empty(),
+        },
+    );
     let budgets: Vec<Budget> = model
         .steps
         .iter()
@@ -165,7 +195,7 @@ fn allow_recursion(program: &mut Program, name: &str, budgets: &[Budget]) {
 }
 
 fn add(program: &mut Program, function: Function<'_>) {
-    let Function { name, timeout, needs, tables, options, is_http } = function;
+    let Function { name, timeout, needs, tables, options, is_http, is_relayed } = function;
     let log_group = Map::new()
         .with("name", format!("/aws/lambda/{}", physical(name)))
         .with("retentionInDays", reference(LOG_RETENTION));
@@ -220,5 +250,9 @@ fn add(program: &mut Program, function: Function<'_>) {
         Map::new().with("logFormat", "JSON").with("logGroup", reference(&format!("{}.name", logs(name))));
     let properties =
         properties.with("loggingConfig", logging).with("tracingConfig", Map::new().with("mode", "Active"));
-    program.resource(&self::function(name), "aws:lambda:Function", properties, Options::after(&policy(name)));
+    // The relay has to read what newer code of the others may write: it is updated first.
+    let (policy, relay) = (policy(name), self::function(RELAY));
+    let commits = needs.tables.values().any(|uses| uses.contains(&TableUse::Commit));
+    let before: &[&str] = if commits && is_relayed { &[&policy, &relay] } else { &[&policy] };
+    program.resource(&self::function(name), "aws:lambda:Function", properties, Options::after_all(before));
 }

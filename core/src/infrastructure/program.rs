@@ -18,9 +18,15 @@ pub(super) struct Program {
 pub(super) struct Options(Map);
 
 impl Options {
-    /// Made after `resource`, which nothing in the properties refers to.
+    /// Made, and changed, after `resource`, which nothing in the properties refers to.
     pub(super) fn after(resource: &str) -> Self {
-        Self(Map::new().with("dependsOn", [reference(resource)]))
+        Self::after_all(&[resource])
+    }
+
+    /// Made, and changed, after `resources`.
+    pub(super) fn after_all(resources: &[&str]) -> Self {
+        let references: Vec<String> = resources.iter().map(|resource| reference(resource)).collect();
+        Self(Map::new().with("dependsOn", references))
     }
 
     /// Not removed while the stack's removal protection is on.

@@ -19,7 +19,7 @@ use aws_sdk_sqs::{
 };
 use quadrille::{
     Pipeline,
-    aws::{self, Needs, Settings},
+    aws::{self, Settings},
     choreography::Model,
     excerpt,
 };

@@ -5,6 +5,7 @@ use crate::{
     function::Function,
     meter::{Counts, Meter, forward},
     peer,
+    permissions::Done,
     server::Server,
 };
 use bytes::Bytes;
@@ -93,6 +94,24 @@ impl Stack {
     /// What was used, by caller, and the size of the largest order.
     pub fn used(&self) -> (BTreeMap<String, Counts>, usize) {
         self.meter.read()
+    }
+
+    /// What each function did.
+    pub fn done(&self) -> BTreeMap<String, Done> {
+        let Settings { tables, queues, buckets, topics } = &self.settings;
+        let names: BTreeMap<&String, &String> = [tables, queues, buckets, topics]
+            .into_iter()
+            .flatten()
+            .map(|(name, physical)| (physical, name))
+            .collect();
+        let mut done: BTreeMap<String, Done> = BTreeMap::new();
+        for (caller, action, on) in self.meter.calls() {
+            if self.functions.contains_key(caller) {
+                let name = names.get(&on).unwrap_or_else(|| panic!("{caller} did {action} on {on:?}"));
+                done.entry(caller.to_owned()).or_default().insert((action, (*name).clone()));
+            }
+        }
+        done
     }
 
     async fn invoke(&mut self, name: &'static str, event: &Value) -> Value {

@@ -4,6 +4,8 @@
 //! The peer (ministack) has no prices and no units: requests are counted by proxies before it, units by a copy of the table
 //! that follows the requests. Lambda's own part is played by the test: it takes messages from the queues and deletes them,
 //! which is charged and so counted, and reads the table's stream, which is free for a function and so not counted.
+//!
+//! The same calls show that each function does what its permissions, as they are derived, allow, and nothing else.
 #![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
 
 #[path = "../shared/definition.rs"]
@@ -16,6 +18,7 @@ mod lambda;
 mod meter;
 #[path = "../../../../core/tests/aws/peer.rs"]
 mod peer;
+mod permissions;
 #[path = "../functions/server.rs"]
 mod server;
 mod units;
@@ -23,6 +26,7 @@ mod units;
 use definition::definition;
 use lambda::Stack;
 use meter::Counts;
+use permissions::Done;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, io::Write as _};
 use systems::auction::{PLATFORM_BUCKET, platform::decide};
@@ -48,8 +52,8 @@ fn orders(status: &str) -> Vec<Value> {
     ids.map(order).take(ORDERS).collect()
 }
 
-/// What an order uses that is decided so, by caller.
-async fn measure(url: &str, status: &str) -> (BTreeMap<String, Counts>, usize) {
+/// What an order uses that is decided so, by caller, with the size of the largest; and what each function did.
+async fn measure(url: &str, status: &str) -> ((BTreeMap<String, Counts>, usize), BTreeMap<String, Done>) {
     let mut stack = Stack::deploy(url, definition(), SEED, NOT_READY, PLATFORM_BUCKET).await;
     for orders in orders(status).chunks(ORDERS_PER_REQUEST) {
         stack.post(orders).await;
@@ -61,7 +65,10 @@ async fn measure(url: &str, status: &str) -> (BTreeMap<String, Counts>, usize) {
     stack.results().await;
     assert!(!stack.relay().await, "what is stored tells nobody");
     stack.assert_over(status, ORDERS).await;
-    stack.used()
+    let used = stack.used();
+    // Once more, for what it takes to find them unchanged; it is not counted.
+    stack.post(&orders(status)[..2]).await;
+    (used, stack.done())
 }
 
 /// The sum of all callers, an order.
@@ -82,11 +89,13 @@ fn per_order(by_caller: &BTreeMap<String, Counts>) -> Counts {
 }
 
 #[tokio::test]
-async fn an_order_costs_what_the_document_says() {
+async fn an_order_costs_what_the_document_says_and_takes_the_permissions_that_are_derived() {
     let Some(url) = peer::require("the cost of an order") else { return };
     let mut columns = Vec::new();
+    let mut done: BTreeMap<String, Done> = BTreeMap::new();
     for status in ["accepted", "rejected"] {
-        let (by_caller, largest) = measure(url, status).await;
+        let ((by_caller, largest), did) = measure(url, status).await;
+        did.into_iter().for_each(|(function, did)| done.entry(function).or_default().extend(did));
         let sum = per_order(&by_caller);
         let mut told =
             format!("an order that is {status}, {ORDERS} at once; the largest has {largest} bytes\n");
@@ -104,4 +113,5 @@ async fn an_order_costs_what_the_document_says() {
     }
     let [accepted, rejected] = columns.try_into().unwrap();
     document::check(&accepted, &rejected);
+    permissions::check(&done);
 }

@@ -10,7 +10,7 @@ use hyper::{Request, Response, header};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 use tokio::net::TcpStream;
@@ -21,9 +21,13 @@ const QUEUE_REQUEST_BYTES: usize = 65_536;
 /// Calls and units of one caller, by what they are called in `docs/cost.md`.
 pub type Counts = BTreeMap<String, f64>;
 
+/// What a caller did, as IAM names it, and on what, as the request names it.
+pub type Call = (&'static str, String, String);
+
 #[derive(Default)]
 struct Account {
     by_caller: BTreeMap<String, Counts>,
+    calls: BTreeSet<Call>,
     copy: Copy,
     largest: usize,
 }
@@ -64,18 +68,26 @@ impl Meter {
         (account.by_caller.clone(), account.largest)
     }
 
+    /// What each caller did.
+    pub fn calls(&self) -> BTreeSet<Call> {
+        self.account.lock().unwrap().calls.clone()
+    }
+
     /// Asserts that units were counted of what the table holds.
     pub fn assert_counted(&self, stored: &[Value]) {
         self.account.lock().unwrap().copy.assert_is(stored);
     }
 
-    async fn pass(&self, caller: &str, request: Request<Bytes>) -> Response<Full<Bytes>> {
+    async fn pass(&self, caller: &'static str, request: Request<Bytes>) -> Response<Full<Bytes>> {
         let target = request.headers().get("x-amz-target").map(|target| target.to_str().unwrap().to_owned());
         let (method, uri, asked) = (request.method().clone(), request.uri().clone(), request.body().clone());
         let response = forward(&self.peer, request).await;
         let (head, answered) = response.into_parts();
         let mut account = self.account.lock().unwrap();
         let account = &mut *account;
+        for (action, on) in actions(target.as_deref(), method.as_str(), &uri, &asked) {
+            account.calls.insert((caller, action, on));
+        }
         let mut count = |what: &str, count: f64| add(&mut account.by_caller, caller, what, count);
         match target.as_deref().map(|target| target.split_once('.').unwrap()) {
             Some(("DynamoDB_20120810", operation)) => {
@@ -109,6 +121,42 @@ impl Meter {
             },
         }
         Response::from_parts(head, Full::new(answered))
+    }
+}
+
+/// The actions of IAM that a request takes, and the resource that it names.
+fn actions(target: Option<&str>, method: &str, uri: &hyper::Uri, body: &Bytes) -> Vec<(String, String)> {
+    let Some((service, operation)) = target.and_then(|target| target.split_once('.')) else {
+        let is_list = uri.query().unwrap_or_default().contains("list-type=2");
+        let action = match method {
+            "PUT" => "s3:PutObject",
+            _ if is_list => "s3:ListBucket",
+            _ => "s3:GetObject",
+        };
+        let bucket = uri.path().split('/').nth(1).unwrap_or_default();
+        return vec![(action.to_owned(), bucket.to_owned())];
+    };
+    let body: Value = serde_json::from_slice(body).unwrap();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    if service == "AmazonSQS" {
+        let operation = operation.strip_suffix("Batch").unwrap_or(operation);
+        return vec![(format!("sqs:{operation}"), text(&body["QueueUrl"]))];
+    }
+    match operation {
+        "BatchExecuteStatement" => {
+            let statements = body["Statements"].as_array().unwrap().iter().map(|one| text(&one["Statement"]));
+            let action = |statement: String| {
+                let action = if statement.starts_with("INSERT") { "PartiQLInsert" } else { "PartiQLUpdate" };
+                let table = statement.split('"').nth(1).unwrap_or_default().to_owned();
+                (format!("dynamodb:{action}"), table)
+            };
+            statements.map(action).collect()
+        }
+        "BatchGetItem" => {
+            let tables = body["RequestItems"].as_object().unwrap().keys();
+            tables.map(|table| ("dynamodb:BatchGetItem".to_owned(), table.clone())).collect()
+        }
+        _ => vec![(format!("dynamodb:{operation}"), text(&body["TableName"]))],
     }
 }
 
