@@ -138,6 +138,8 @@ fn what_the_definition_says_is_what_the_program_has() {
     let program = rendered(post_office());
     has(&program, "takeFunction", &["timeout: 5", "QUADRILLE_TABLE_PARCELS: ${parcelsTable.name}"]);
     has(&program, "takeRoute", &["routeKey: POST /parcels/{id+}"]);
+    has(&program, "healthRoute", &["routeKey: GET /healthz", "target: integrations/${takeIntegration.id}"]);
+    has(&program, "takePermission", &["sourceArn: ${api.executionArn}/*/POST/parcels/{id+}"]);
     has(
         &program,
         "moveOnQueue",

@@ -76,8 +76,9 @@ pub(super) fn api(program: &mut Program, system: &str) {
     program.resource("apiTokens", "aws:apigatewayv2:Authorizer", authorizer, Options::default());
 }
 
-/// A route of the API to its function.
-pub(super) fn route(program: &mut Program, route: &RouteModel) {
+/// A route of the API to its function. The one that `tells_health` also answers `GET /healthz`, as every function of a
+/// route does.
+pub(super) fn route(program: &mut Program, route: &RouteModel, tells_health: bool) {
     let integration = logical(&route.step, "Integration");
     let properties = Map::new()
         .with("apiId", reference("api.id"))
@@ -85,36 +86,35 @@ pub(super) fn route(program: &mut Program, route: &RouteModel) {
         .with("integrationUri", reference(&format!("{}.invokeArn", function(&route.step))))
         .with("payloadFormatVersion", "2.0");
     program.resource(&integration, "aws:apigatewayv2:Integration", properties, Options::default());
-    let path = greedy(&route.path);
-    let by_jwt = |without: &str, with: String| -> Yaml {
-        let choices = Yaml::from(vec![Yaml::from(without), Yaml::from(with)]);
+    path(program, &route.step, &route.step, &format!("{} {}", route.method, greedy(&route.path)));
+    if tells_health {
+        program.say("200 while the function can reach its table.");
+        path(program, "health", &route.step, "GET /healthz");
+    }
+}
+
+/// What the API hands to the function of `step`.
+fn path(program: &mut Program, name: &str, step: &str, key: &str) {
+    let by_jwt = |without: &str, with: &str| -> Yaml {
+        let choices = Yaml::from(vec![without, with]);
         call("select", Yaml::from(vec![Yaml::from(reference(JWT)), choices])).into()
     };
+    let integration = reference(&format!("{}.id", logical(step, "Integration")));
     let properties = Map::new()
         .with("apiId", reference("api.id"))
-        .with("routeKey", format!("{} {path}", route.method))
-        .with("target", format!("integrations/{}", reference(&format!("{integration}.id"))))
-        .with("authorizationType", by_jwt("AWS_IAM", "JWT".to_owned()))
-        .with("authorizerId", by_jwt("", reference("apiTokens.id")));
-    program.resource(
-        &logical(&route.step, "Route"),
-        "aws:apigatewayv2:Route",
-        properties,
-        Options::default(),
-    );
+        .with("routeKey", key)
+        .with("target", format!("integrations/{integration}"))
+        .with("authorizationType", by_jwt("AWS_IAM", "JWT"))
+        .with("authorizerId", by_jwt("", &reference("apiTokens.id")));
+    program.resource(&logical(name, "Route"), "aws:apigatewayv2:Route", properties, Options::default());
     let properties = Map::new()
-        .with("statementId", "api")
+        .with("statementId", format!("api-{name}"))
         .with("action", "lambda:InvokeFunction")
-        .with("function", reference(&format!("{}.name", function(&route.step))))
+        .with("function", reference(&format!("{}.name", function(step))))
         .with("principal", "apigateway.amazonaws.com")
         .comment("the `*` is the stage, of which there is one")
-        .with("sourceArn", format!("{}/*/{}{path}", reference("api.executionArn"), route.method));
-    program.resource(
-        &logical(&route.step, "Permission"),
-        "aws:lambda:Permission",
-        properties,
-        Options::default(),
-    );
+        .with("sourceArn", format!("{}/*/{}", reference("api.executionArn"), key.replacen(" /", "/", 1)));
+    program.resource(&logical(name, "Permission"), "aws:lambda:Permission", properties, Options::default());
 }
 
 /// A path whose last parameter takes all that is left: the API decodes a path before it compares, so that an id with a

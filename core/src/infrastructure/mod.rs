@@ -32,7 +32,7 @@ pub use settings::{Setting, SettingValue};
 
 use crate::{
     Choreography,
-    choreography::{Model, StepModel},
+    choreography::{Model, RouteModel, StepModel, TableUse},
     metrics::Metric,
     needs::Needs,
 };
@@ -347,10 +347,15 @@ impl<'a> Infrastructure<'a> {
             program.section("Requests come in by the API.");
             entry::api(program, &model.name);
         }
+        // Health is that a request can be taken: a function that commits tells it, where there is one.
+        let commits = |route: &&RouteModel| {
+            model.tables_of(&route.step).values().any(|uses| uses.contains(&TableUse::Commit))
+        };
+        let healthy = model.routes.iter().find(commits).or(model.routes.first()).map(|route| &route.step);
         for route in &model.routes {
             program.section(&format!("{} {}: {}", route.method, route.path, route.step));
             function::of_route(program, model, route, &options(&route.step));
-            entry::route(program, route);
+            entry::route(program, route, healthy == Some(&route.step));
         }
         if !tables.is_empty() {
             program.section(&relay_heading(model));
