@@ -92,6 +92,34 @@ fn the_first_choreography_is_the_crates_own_example() {
     );
 }
 
+/// The lines of `source` between `begin: name` and `end: name`, moved to the left.
+fn part(source: &str, name: &str) -> Option<String> {
+    let (_, rest) = source.split_once(&format!("// begin: {name}\n"))?;
+    let (part, _) = rest.split_once(&format!("// end: {name}\n"))?;
+    // What is left of the line that ends it is its indentation, and so that of them all.
+    let (part, indentation) = part.rsplit_once('\n')?;
+    Some(
+        part.lines()
+            .map(|line| line.strip_prefix(indentation).unwrap_or(line))
+            .fold(String::new(), |text, line| text + line + "\n"),
+    )
+}
+
+#[test]
+fn the_code_that_documents_show_is_run_by_a_test() {
+    let mut shown = 0;
+    for document in documents() {
+        let text = read(&document);
+        for marker in text.lines().filter_map(|line| line.strip_prefix("<!-- code: ")?.strip_suffix(" -->")) {
+            let (path, name) = marker.split_once('#').unwrap_or_else(|| panic!("{document}: {marker}: no #"));
+            let part = part(&read(path), name).unwrap_or_else(|| panic!("{document}: {path} has no {name}"));
+            assert!(shows(&document, &format!("code: {marker}"), &format!("```rust\n{part}```\n")));
+            shown += 1;
+        }
+    }
+    assert!(shown > 4, "{shown} parts are shown");
+}
+
 /// What stands between backticks in a line.
 fn quoted(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
