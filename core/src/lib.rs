@@ -144,6 +144,7 @@ mod event;
 mod failure;
 mod handler;
 pub mod http;
+pub mod infrastructure;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 pub mod layout;

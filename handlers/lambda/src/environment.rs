@@ -2,19 +2,20 @@
 
 use quadrille::Backoff;
 use std::{str::FromStr, time::Duration};
-use systems::{auction::Settings, duration::parse_duration};
+use systems::{
+    auction::{
+        Settings,
+        infrastructure::{
+            SIMULATED,
+            variables::{NOT_READY, PLATFORM, PLATFORM_TIMEOUT, SEED, WEBHOOK_SECRET},
+        },
+    },
+    duration::parse_duration,
+};
 
-const PLATFORM: &str = "QUADRILLE_PLATFORM";
-const PLATFORM_TIMEOUT: &str = "QUADRILLE_PLATFORM_TIMEOUT";
-const SEED: &str = "QUADRILLE_SEED";
-const NOT_READY: &str = "QUADRILLE_NOT_READY";
 const EVERY: &str = "QUADRILLE_EVERY";
 const BACKOFF: &str = "QUADRILLE_BACKOFF";
 const DEADLINE: &str = "QUADRILLE_DEADLINE";
-const WEBHOOK_SECRET: &str = "QUADRILLE_WEBHOOK_SECRET";
-
-/// The word for the simulated platform.
-const SIMULATED: &str = "simulated";
 
 /// A variable that is missing or wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! What a definition holds before it is there, and what another function has.
+//! What a definition holds before it is there.
 
 use async_trait::async_trait;
 use quadrille::{
@@ -6,10 +6,7 @@ use quadrille::{
     port::{Bucket, ObjectPage, PortError},
 };
 use std::sync::{Arc, OnceLock};
-use systems::{
-    auction::platform::{Answer, AuctionPlatform, SubmittedOrder},
-    notify::Notifier,
-};
+use systems::notify::Notifier;
 
 /// A value that is set once, in the init phase. Clones share it.
 #[derive(Clone)]
@@ -54,26 +51,5 @@ impl Notifier for Late<Arc<dyn Notifier>> {
     async fn notify(&self, alert: &Alert) -> Result<(), Failure> {
         let missing = || Failure::permanent("no_notifier", "this function was not given a webhook");
         self.0.get().ok_or_else(missing)?.notify(alert).await
-    }
-}
-
-/// The platform in a function that does not ask it.
-#[derive(Debug)]
-pub struct Elsewhere;
-
-impl Elsewhere {
-    fn failure() -> Failure {
-        Failure::permanent("no_platform", "this function was not given the platform")
-    }
-}
-
-#[async_trait]
-impl AuctionPlatform for Elsewhere {
-    async fn submit(&self, _: &str, _: u32, _: &[SubmittedOrder]) -> Result<(), Failure> {
-        Err(Self::failure())
-    }
-
-    async fn results(&self, _: &str, _: u32, _: Option<&str>) -> Result<Answer, Failure> {
-        Err(Self::failure())
     }
 }

@@ -18,7 +18,7 @@ mod webhook;
 pub use environment::{Environment, EnvironmentError, Webhook};
 pub use quadrille::lambda::Function;
 
-use late::{Elsewhere, Late};
+use late::Late;
 use quadrille::{
     choreography::DefinitionErrors,
     lambda::{self, Runtime, StartError},
@@ -27,8 +27,8 @@ use quadrille::{
 use std::{process::ExitCode, sync::Arc};
 use systems::{
     auction::{
-        auction,
-        platform::{AuctionPlatform, BaseUrlError, HttpPlatform, SimulatedPlatform},
+        NOTIFY, PLATFORM_BUCKET, auction,
+        platform::{AuctionPlatform, BaseUrlError, Elsewhere, HttpPlatform, SimulatedPlatform},
     },
     notify::Notifier,
 };
@@ -36,12 +36,6 @@ use webhook::WebhookError;
 
 /// The step that asks the platform.
 const POLL_AUCTION: &str = "poll_auction";
-
-/// The step that tells of alarms.
-const NOTIFY: &str = "notify";
-
-/// The bucket that the simulated platform remembers in.
-const PLATFORM_BUCKET: &str = "auction-platform";
 
 /// Why a function of the auction can't start.
 #[derive(Debug, thiserror::Error)]
@@ -124,7 +118,7 @@ async fn start(function: Function) -> Result<Runtime, AuctionError> {
         memory.set(Arc::clone(runtime.ports().bucket(bucket)?));
     }
     if let Some(webhook) = webhook {
-        notifier.set(Arc::new(webhook::notifier(webhook).await?));
+        notifier.set(webhook::notifier(webhook).await?);
     }
     Ok(runtime)
 }

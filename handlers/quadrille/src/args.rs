@@ -90,6 +90,19 @@ pub enum Action {
     /// Measures the engine: orders a second from POST to file or dead letter, latency, processor time, memory.
     #[command(after_help = "Example:\n  quadrille bench --orders 1000,10000,100000")]
     Bench(Bench),
+    /// The infrastructure on AWS: a Pulumi YAML program for each system, derived from its definition.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  quadrille infra render auction\n  quadrille infra check\n  quadrille infra check auction --dir infra --json"
+    )]
+    Infra(Infra),
+    /// Packages the functions for Lambda: a zip each, the same bytes for the same binary.
+    ///
+    /// The command has to be built with the feature `package` for it.
+    #[command(
+        after_help = "Examples:\n  cargo lambda build --profile dist --arm64 -p lambdas --features aws\n  quadrille package auction --binaries target/lambda"
+    )]
+    Package(Package),
     /// Prints the flow as a Mermaid flowchart.
     #[command(after_help = "Example:\n  quadrille diagram > docs/auction.mmd")]
     Diagram,
@@ -345,6 +358,87 @@ pub struct Bench {
     /// The folder that data folders are made in; without, the temporary one.
     #[arg(long)]
     pub data: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A system that is built on the library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum System {
+    /// Energy-market orders, auctioned on an outside platform.
+    Auction,
+}
+
+impl System {
+    /// All of them.
+    pub fn all() -> Vec<Self> {
+        Self::value_variants().to_vec()
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auction => "auction",
+        }
+    }
+
+    /// Where its program is kept.
+    pub fn folder(self) -> PathBuf {
+        PathBuf::from("infra").join(self.name())
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Infra {
+    /// Writes a system's program: Pulumi.yaml, and Pulumi.STACK.yaml for each stack.
+    #[command(
+        after_help = "Examples:\n  quadrille infra render auction\n  quadrille infra render auction --out /tmp/program"
+    )]
+    Render(InfraRender),
+    /// Tells whether the programs that are there are the ones that the definitions derive; shows what differs.
+    #[command(after_help = "Examples:\n  quadrille infra check\n  quadrille infra check auction --json")]
+    Check(InfraCheck),
+}
+
+#[derive(Debug, Args)]
+pub struct InfraRender {
+    /// The system.
+    #[arg(value_enum)]
+    pub system: System,
+    /// The folder to write to; without, infra/SYSTEM.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct InfraCheck {
+    /// The systems; without, all.
+    #[arg(value_enum)]
+    pub systems: Vec<System>,
+    /// The folder that holds a folder for each system.
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg_attr(not(feature = "package"), allow(dead_code))]
+#[derive(Debug, Args)]
+pub struct Package {
+    /// The system.
+    #[arg(value_enum)]
+    pub system: System,
+    /// Where the binaries were built to: DIR/FUNCTION/bootstrap, as `cargo lambda` has it, or DIR/FUNCTION.
+    #[arg(long, value_name = "DIR", default_value = "target/lambda")]
+    pub binaries: PathBuf,
+    /// The folder to write to; without, infra/SYSTEM/packages.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Take binaries of any machine, for tests; Lambda is told that they are for arm64.
+    #[arg(long)]
+    pub any_machine: bool,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -5,7 +5,7 @@ use crate::{
     api::Api,
     args::Target,
     error::CommandError,
-    node::{self, NOTIFY},
+    node,
     print::{Progress, line},
 };
 use aws_config::{
@@ -25,6 +25,7 @@ use quadrille::{
 };
 use serde_json::json;
 use std::{collections::BTreeMap, error::Error, path::Path, sync::Arc, time::Duration};
+use systems::auction::NOTIFY;
 
 /// How long a move of all dead letters is left alone between two looks at it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

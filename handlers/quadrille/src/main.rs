@@ -10,7 +10,10 @@ mod client;
 mod commands;
 mod demo;
 mod error;
+mod infra;
 mod node;
+#[cfg(feature = "package")]
+mod package;
 mod print;
 mod token;
 mod up;
@@ -60,6 +63,13 @@ async fn run(action: Action) -> Result<(), CommandError> {
         Action::Queues(args) => commands::queues(args).await,
         Action::Dlq(args) => commands::dlq(args).await,
         Action::Bench(args) => bench::bench(args).await,
+        Action::Infra(args) => infra::infra(args).await,
+        #[cfg(feature = "package")]
+        Action::Package(args) => package::package(&args),
+        #[cfg(not(feature = "package"))]
+        Action::Package(_) => Err(CommandError::Usage(
+            "this build has no `package`: cargo run --release -p quadrille-cli --features package -- package …".into(),
+        )),
         Action::Diagram => {
             print::line(node::standard()?.to_mermaid().trim_end());
             Ok(())

@@ -9,17 +9,15 @@ use quadrille::{
 use std::{path::Path, sync::Arc};
 use systems::{
     auction::{
-        Settings, auction,
-        platform::{AuctionPlatform, HttpPlatform, SimulatedPlatform},
+        NOTIFY, Settings, auction,
+        infrastructure::SIMULATED,
+        platform::{AuctionPlatform, Elsewhere, HttpPlatform, SimulatedPlatform},
     },
-    notify::Notifier,
+    notify::{Nobody, Notifier},
 };
 
 /// The name of the folder beside the buckets that the simulated platform remembers in.
 const PLATFORM_FOLDER: &str = "platform";
-
-/// The platform that stands in where there is none.
-const SIMULATED: &str = "simulated";
 
 /// The choreography with its open folder.
 pub struct Node {
@@ -78,9 +76,6 @@ fn platform(folder: &Path, options: &AuctionOptions) -> Result<Arc<dyn AuctionPl
     Ok(Arc::new(platform.map_err(|error| CommandError::Usage(format!("--platform: {error}")))?))
 }
 
-/// The step that a stack's alarms are told by.
-pub const NOTIFY: &str = "notify";
-
 /// The auction as it is derived from: its diagram knows no folder and no platform.
 pub fn standard() -> Result<Choreography, CommandError> {
     definition(&[NOTIFY])
@@ -88,9 +83,7 @@ pub fn standard() -> Result<Choreography, CommandError> {
 
 /// The auction with subscribers of these names to its alarms. No handler is run by it.
 pub fn definition(subscribers: &[&str]) -> Result<Choreography, CommandError> {
-    let folder = tempfile::tempdir().map_err(CommandError::io("a temporary folder"))?;
-    let options = AuctionOptions::at_rest();
-    let notifier: Arc<dyn Notifier> = Arc::new(systems::notify::TerminalNotifier::new());
-    let notifiers = subscribers.iter().map(|name| ((*name).to_owned(), Arc::clone(&notifier)));
-    Ok(auction(&Settings::default(), platform(folder.path(), &options)?, notifiers.collect())?)
+    let nobody: Arc<dyn Notifier> = Arc::new(Nobody);
+    let notifiers = subscribers.iter().map(|name| ((*name).to_owned(), Arc::clone(&nobody)));
+    Ok(auction(&Settings::default(), Arc::new(Elsewhere), notifiers.collect())?)
 }

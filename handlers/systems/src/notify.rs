@@ -48,6 +48,17 @@ pub async fn notify(notifier: Arc<dyn Notifier>, alert: Alert) -> Outcome<()> {
     Ok(Handled::done())
 }
 
+/// Nobody: where a definition is looked at and not run.
+#[derive(Clone, Copy, Debug)]
+pub struct Nobody;
+
+#[async_trait]
+impl Notifier for Nobody {
+    async fn notify(&self, _: &Alert) -> Result<(), Failure> {
+        Err(Failure::permanent("no_notifier", "nobody is notified here"))
+    }
+}
+
 /// Writes one line per alert to standard error, red or green where that is a terminal and `NO_COLOR` is not set
 /// (no-color.org).
 #[derive(Clone, Copy, Debug)]

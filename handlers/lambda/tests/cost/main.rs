@@ -20,12 +20,12 @@ mod peer;
 mod server;
 mod units;
 
-use definition::{PLATFORM_BUCKET, definition};
+use definition::definition;
 use lambda::Stack;
 use meter::Counts;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, io::Write as _};
-use systems::auction::platform::decide;
+use systems::auction::{PLATFORM_BUCKET, platform::decide};
 
 /// Twice what a round takes.
 const ORDERS: usize = 1_520;

@@ -118,6 +118,21 @@ async fn a_webhook_that_is_down_fails_the_invocation_and_one_that_refuses_makes_
     assert_eq!(told.lock().unwrap().len(), 2);
 }
 
+/// The infrastructure makes the secret without a value, and mail tells of alarms until somebody sets one.
+#[tokio::test]
+async fn without_a_webhook_as_yet_an_alarm_is_passed_over_and_logged() {
+    let aws = Aws::start().await;
+    let mut variables: BTreeMap<String, String> = aws.variables();
+    let arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:auction-dev-webhook-a1b2c3";
+    variables.insert("QUADRILLE_WEBHOOK_SECRET".into(), arn.into());
+    let mut function = Function::start("notify", &variables).await;
+    assert_eq!(function.invoke(&topic(&fixture("alarm"))).await.unwrap(), json!(null));
+    let told =
+        |line: &Value| line["message"].as_str().is_some_and(|text| text.starts_with("no webhook is set up"));
+    function.line("a warning", told).await;
+    assert_eq!(aws.sent_to("notify-dlq").len(), 0);
+}
+
 #[tokio::test]
 async fn what_is_no_alarm_is_a_dead_letter() {
     let (aws, (server, told)) = (Aws::start().await, webhook(Vec::new()).await);

@@ -1,5 +1,6 @@
 //! The auction: energy-market orders are taken, auctioned on an outside platform, and the accepted ones filed.
 
+pub mod infrastructure;
 pub mod metrics;
 pub mod orders;
 pub mod platform;
@@ -18,6 +19,12 @@ use std::{sync::Arc, time::Duration};
 
 /// The topic that alarms go to.
 pub const ALERTS: &str = "alerts";
+
+/// The step that tells people of alarms.
+pub const NOTIFY: &str = "notify";
+
+/// The bucket that a simulated platform remembers in, on AWS.
+pub const PLATFORM_BUCKET: &str = "auction-platform";
 
 /// The schedule that starts a run.
 pub const KICKOFF: &str = "kickoff";

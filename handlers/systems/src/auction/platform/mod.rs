@@ -79,6 +79,27 @@ fn run_segment(run_id: &str) -> Result<impl fmt::Display, Failure> {
     Ok(utf8_percent_encode(run_id, UNRESERVED))
 }
 
+/// The platform where it is not asked: in another function than the one that asks it, or where nothing is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Elsewhere;
+
+impl Elsewhere {
+    fn failure() -> Failure {
+        Failure::permanent("no_platform", "the platform is not asked here")
+    }
+}
+
+#[async_trait]
+impl AuctionPlatform for Elsewhere {
+    async fn submit(&self, _: &str, _: u32, _: &[SubmittedOrder]) -> Result<(), Failure> {
+        Err(Self::failure())
+    }
+
+    async fn results(&self, _: &str, _: u32, _: Option<&str>) -> Result<Answer, Failure> {
+        Err(Self::failure())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

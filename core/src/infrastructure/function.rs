@@ -1,0 +1,224 @@
+//! Functions: each with its log group, its role, its policy, and what invokes it.
+
+use super::{
+    FunctionOptions,
+    permissions::{self, trust},
+    program::{Options, Program, json, logical, reference},
+    settings::{self, HTTP_CONCURRENCY, LOG_RETENTION, MEMORY},
+    state::{physical, seconds},
+    yaml::Map,
+};
+use crate::{
+    choreography::{Budget, Model, RouteModel, StepModel},
+    layout,
+    needs::{Needs, ResourceKind},
+};
+use std::time::Duration;
+
+/// The relay's name among functions.
+pub(super) const RELAY: &str = "relay";
+
+/// The queue that Lambda tells of stream records it gave up.
+pub(super) const RELAY_FAILURES: &str = "relay-failures";
+
+/// How long the relay may work on a batch.
+const RELAY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Most records of a batch of the relay: 1,000, for each is sent on by a tenth or less of a request (Lambda: at most 10,000,
+/// and 6 MB).
+const RELAY_BATCH: i64 = 1_000;
+
+/// How old a record may be and still be tried: half of the 24 h for which DynamoDB keeps it, so that the other half is left
+/// for people to send it on.
+const RELAY_RECORD_AGE: Duration = Duration::from_secs(12 * 3_600);
+
+/// How often a batch is tried again before it is given up (Lambda: at most 10,000). The age ends it sooner in an outage.
+const RELAY_RETRIES: i64 = 1_000;
+
+/// A function to be rendered.
+struct Function<'a> {
+    name: &'a str,
+    timeout: Duration,
+    needs: Needs,
+    /// Those whose streams invoke it.
+    tables: &'a [&'a String],
+    options: &'a FunctionOptions,
+    is_http: bool,
+}
+
+/// The logical name of the log group of the function `name`.
+fn logs(name: &str) -> String {
+    logical(name, "Logs")
+}
+
+fn policy(name: &str) -> String {
+    logical(name, "Policy")
+}
+
+/// The logical name of the function `name`.
+pub(super) fn function(name: &str) -> String {
+    logical(name, "Function")
+}
+
+/// The function of a route.
+pub(super) fn of_route(program: &mut Program, model: &Model, route: &RouteModel, options: &FunctionOptions) {
+    let needs = Needs::of_step(model, &route.step).unwrap_or_default();
+    add(
+        program,
+        Function { name: &route.step, timeout: route.timeout, needs, tables: &[], options, is_http: true },
+    );
+}
+
+/// The function of a step, with the event source mapping that invokes it.
+pub(super) fn of_step(program: &mut Program, model: &Model, step: &StepModel, options: &FunctionOptions) {
+    let needs = Needs::of_step(model, &step.name).unwrap_or_default();
+    add(
+        program,
+        Function { name: &step.name, timeout: step.timeout, needs, tables: &[], options, is_http: false },
+    );
+    if let Some(budget) = model.budget_of(step) {
+        allow_recursion(program, &step.name, &[budget]);
+    }
+    let mut mapping = Map::new()
+        .with("functionName", reference(&format!("{}.arn", function(&step.name))))
+        .with("eventSourceArn", reference(&format!("{}.arn", logical(&step.queue, "Queue"))))
+        .with("batchSize", i64::try_from(step.batch).unwrap_or(i64::MAX));
+    if !step.batch_window.is_zero() {
+        mapping.put("maximumBatchingWindowInSeconds", seconds(step.batch_window));
+    }
+    let concurrency = reference(&settings::concurrency(&step.name));
+    let mapping = mapping
+        .with("functionResponseTypes", ["ReportBatchItemFailures"])
+        .with("scalingConfig", Map::new().with("maximumConcurrency", concurrency));
+    program.resource(
+        &logical(&step.name, "Mapping"),
+        "aws:lambda:EventSourceMapping",
+        mapping,
+        Options::after(&policy(&step.name)),
+    );
+}
+
+/// The relay, invoked by the streams of `tables`.
+pub(super) fn relay(program: &mut Program, model: &Model, tables: &[&String], options: &FunctionOptions) {
+    let needs = Needs::of_relay(model);
+    add(program, Function { name: RELAY, timeout: RELAY_TIMEOUT, needs, tables, options, is_http: false });
+    let budgets: Vec<Budget> = model
+        .steps
+        .iter()
+        .filter(|step| step.cycle.as_ref() == Some(&step.name))
+        .filter_map(|step| model.budget_of(step))
+        .collect();
+    if !budgets.is_empty() {
+        allow_recursion(program, RELAY, &budgets);
+    }
+    for table in tables {
+        let filter = Map::new().with("pattern", layout::RELAY_FILTER);
+        let destination = Map::new()
+            .with("onFailure", Map::new().with("destinationArn", reference(&format!("{}.arn", failures()))));
+        let mapping = Map::new()
+            .with("functionName", reference(&format!("{}.arn", function(RELAY))))
+            .with("eventSourceArn", reference(&format!("{}.streamArn", logical(table, "Table"))))
+            .with("startingPosition", "TRIM_HORIZON")
+            .comment("only items with something to relay: reads, expiries and other commits invoke nothing")
+            .with("filterCriteria", Map::new().with("filters", vec![filter]))
+            .with("batchSize", RELAY_BATCH)
+            .with("functionResponseTypes", ["ReportBatchItemFailures"])
+            .with("bisectBatchOnFunctionError", true)
+            .comment(
+                "the stream keeps a record for 24 h: given up before that, somebody can still send it on",
+            )
+            .with("maximumRecordAgeInSeconds", seconds(RELAY_RECORD_AGE))
+            .with("maximumRetryAttempts", RELAY_RETRIES)
+            .with("destinationConfig", destination);
+        program.resource(
+            &logical(table, "StreamMapping"),
+            "aws:lambda:EventSourceMapping",
+            mapping,
+            Options::after(&policy(RELAY)),
+        );
+    }
+}
+
+/// The logical name of the queue that Lambda tells of stream records it gave up.
+fn failures() -> String {
+    logical(RELAY_FAILURES, "Queue")
+}
+
+/// The function stands on a cycle: Lambda would stop it after about 16 rounds.
+fn allow_recursion(program: &mut Program, name: &str, budgets: &[Budget]) {
+    for budget in budgets {
+        program.say(format!(
+            "A cycle, which the flow itself bounds: {} events or {} s, whichever is first. Lambda would end it at 16 rounds.",
+            budget.hops,
+            seconds(budget.deadline)
+        ));
+    }
+    let properties = Map::new()
+        .with("functionName", reference(&format!("{}.name", function(name))))
+        .with("recursiveLoop", "Allow");
+    program.resource(
+        &logical(name, "Recursion"),
+        "aws:lambda:FunctionRecursionConfig",
+        properties,
+        Options::default(),
+    );
+}
+
+fn add(program: &mut Program, function: Function<'_>) {
+    let Function { name, timeout, needs, tables, options, is_http } = function;
+    let log_group = Map::new()
+        .with("name", format!("/aws/lambda/{}", physical(name)))
+        .with("retentionInDays", reference(LOG_RETENTION));
+    program.resource(&logs(name), "aws:cloudwatch:LogGroup", log_group, Options::default());
+    let role = logical(name, "Role");
+    let properties = Map::new()
+        .with("name", physical(name))
+        .with("assumeRolePolicy", json(trust("lambda.amazonaws.com", false)));
+    program.resource(&role, "aws:iam:Role", properties, Options::default());
+    let mut statements = permissions::observed(&logs(name));
+    tables.iter().for_each(|table| permissions::of_stream(&mut statements, table));
+    if !tables.is_empty() {
+        permissions::of_stream_mapping(&mut statements, &failures());
+    }
+    permissions::of_needs(&mut statements, &needs);
+    options.secrets.iter().for_each(|(_, secret)| permissions::of_secret(&mut statements, secret));
+    let properties =
+        Map::new().with("role", reference(&format!("{role}.id"))).with("policy", json(statements.policy()));
+    program.resource(&policy(name), "aws:iam:RolePolicy", properties, Options::default());
+    let mut variables = Map::new();
+    for variable in needs.variables() {
+        let (what, property) = match variable.kind {
+            ResourceKind::Table => ("Table", "name"),
+            ResourceKind::Queue => ("Queue", "url"),
+            ResourceKind::Bucket => ("Bucket", "bucket"),
+            ResourceKind::Topic => ("Topic", "arn"),
+        };
+        variables.put(variable.name, reference(&format!("{}.{property}", logical(&variable.of, what))));
+    }
+    for (variable, value) in &options.variables {
+        variables.put(variable, value);
+    }
+    for (variable, secret) in &options.secrets {
+        variables.put(variable, reference(&format!("{}.arn", logical(secret, "Secret"))));
+    }
+    let mut properties = Map::new()
+        .with("name", physical(name))
+        .with("role", reference(&format!("{role}.arn")))
+        .with("runtime", "provided.al2023")
+        .with("architectures", ["arm64"])
+        .with("handler", "bootstrap")
+        .with("code", super::yaml::call("fileArchive", format!("./packages/{name}.zip")))
+        .with("memorySize", reference(MEMORY))
+        .with("timeout", seconds(timeout));
+    if is_http {
+        properties.put("reservedConcurrentExecutions", reference(HTTP_CONCURRENCY));
+    }
+    if !variables.is_empty() {
+        properties.put("environment", Map::new().with("variables", variables));
+    }
+    let logging =
+        Map::new().with("logFormat", "JSON").with("logGroup", reference(&format!("{}.name", logs(name))));
+    let properties =
+        properties.with("loggingConfig", logging).with("tracingConfig", Map::new().with("mode", "Active"));
+    program.resource(&self::function(name), "aws:lambda:Function", properties, Options::after(&policy(name)));
+}

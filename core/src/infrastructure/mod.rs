@@ -1,0 +1,510 @@
+//! The infrastructure that a choreography needs, as a Pulumi YAML program.
+//!
+//! [`Infrastructure`] derives it from the definition: every table, queue, bucket, topic, function, permission, alarm and
+//! schedule, for each follows from what the definition says. What the definition can't know, the variables of a system's
+//! own and its secrets, is added to it. The text is meant to be committed and read; a test holds it to the code.
+//!
+//! ```
+//! use quadrille::{Choreography, infrastructure::{Infrastructure, InfrastructureError, Stack}};
+//!
+//! fn program(choreography: &Choreography) -> Result<String, InfrastructureError> {
+//!     let development = Stack::new("dev", "Where changes are tried.").set("alarmEmail", "team@example.org");
+//!     let files = Infrastructure::of(choreography).stack(development).render()?;
+//!     Ok(files.into_iter().find(|file| file.name == "Pulumi.yaml").map(|file| file.text).unwrap_or_default())
+//! }
+//! ```
+//!
+//! # What it is built for
+//!
+//! Pulumi's YAML runtime, and version [`PROVIDER_VERSION`] of its AWS provider, which the program pins. Functions are taken
+//! from `packages/<function>.zip` beside the program.
+
+mod entry;
+mod function;
+mod observe;
+mod permissions;
+mod program;
+mod settings;
+mod state;
+mod yaml;
+
+pub use settings::{Setting, SettingValue};
+
+use crate::{
+    Choreography,
+    choreography::{Model, StepModel},
+    metrics::Metric,
+    needs::Needs,
+};
+use program::{Options, Program, reference};
+use std::collections::{BTreeMap, BTreeSet};
+use yaml::{Map, call};
+
+/// The version of Pulumi's AWS provider that a program pins: with another, properties may be others.
+pub const PROVIDER_VERSION: &str = "7.51.1";
+
+/// Longest name of a stack: 24 bytes. Ours: what is left for it in the 64 bytes of a Lambda function's name.
+pub const STACK_BYTES_MAX: usize = 24;
+
+/// Longest name of a function, a role or a schedule: 64 bytes (Lambda, IAM, EventBridge Scheduler).
+const NAME_BYTES_MAX: usize = 64;
+
+/// Longest name of a queue: 80 bytes (SQS).
+const QUEUE_NAME_BYTES_MAX: usize = 80;
+
+/// Longest name of a bucket: 63 bytes (S3).
+const BUCKET_NAME_BYTES_MAX: usize = 63;
+
+/// An account's number: 12 digits.
+const ACCOUNT_BYTES: usize = 12;
+
+/// The function that sends committed events on.
+pub const RELAY: &str = function::RELAY;
+
+/// Why there is no program.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InfrastructureError {
+    /// Names that differ in `-`, `_` and capitals alone would be one resource, or one of the program's own.
+    #[error("names_alike: {0:?} would name two resources of the program: rename one in the definition")]
+    NamesAlike(Vec<String>),
+    /// A name that AWS would refuse, with the system's name and that of a stack before it.
+    #[error(
+        "name_too_long: {name:?} is of {bytes} bytes with the names of system and stack, AWS takes {limit}: shorten one of them"
+    )]
+    NameTooLong {
+        /// The name.
+        name: String,
+        /// What it comes to, with a stack's name of [`STACK_BYTES_MAX`].
+        bytes: usize,
+        /// What AWS takes.
+        limit: usize,
+    },
+    /// Options for a function that the choreography has not.
+    #[error("no_such_function: there are options for {0:?}, which is no step and no route: mend the name")]
+    NoSuchFunction(String),
+    /// A function is given a secret that was not added.
+    #[error("no_such_secret: {function} is given the secret {secret:?}: add it with `secret`")]
+    NoSuchSecret {
+        /// The function.
+        function: String,
+        /// The secret.
+        secret: String,
+    },
+    /// A stack does not set what has no default.
+    #[error("setting_missing: the stack {stack:?} has to set {setting:?}, which has no default")]
+    SettingMissing {
+        /// The stack.
+        stack: String,
+        /// The setting.
+        setting: String,
+    },
+    /// A stack sets what the program does not have.
+    #[error(
+        "no_such_setting: the stack {stack:?} sets {setting:?}, which the program has not: mend the name"
+    )]
+    NoSuchSetting {
+        /// The stack.
+        stack: String,
+        /// The setting.
+        setting: String,
+    },
+    /// The scheduler can put the scheduled time into a text in one form alone.
+    #[error(
+        "scheduled_time: the event of schedule {schedule:?} has to hold the scheduled time as `Timestamp` writes it, and \
+         nothing else that changes with it"
+    )]
+    ScheduledTime {
+        /// The schedule.
+        schedule: String,
+    },
+}
+
+/// A file of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Its name, in the program's folder.
+    pub name: String,
+    /// What it holds.
+    pub text: String,
+}
+
+/// A stack: where the program is deployed to, and what is set for it.
+#[derive(Clone, Debug)]
+pub struct Stack {
+    name: String,
+    about: String,
+    values: Vec<(String, SettingValue)>,
+}
+
+impl Stack {
+    /// The stack `name`; `about` says what it is for.
+    pub fn new(name: impl Into<String>, about: impl Into<String>) -> Self {
+        Self { name: name.into(), about: about.into(), values: Vec::new() }
+    }
+
+    /// Sets a [`Setting`] for it.
+    #[must_use]
+    pub fn set(mut self, setting: impl Into<String>, value: impl Into<SettingValue>) -> Self {
+        self.values.push((setting.into(), value.into()));
+        self
+    }
+
+    fn text(&self, project: &str) -> String {
+        let values = self
+            .values
+            .iter()
+            .fold(Map::new(), |map, (key, value)| map.with(format!("{project}:{key}"), value.clone()));
+        yaml::document(&Map::new().comment(&self.about).with("config", values))
+    }
+}
+
+/// A secret: made without a value, which people put there.
+#[derive(Clone, Debug)]
+struct Secret {
+    name: String,
+    about: String,
+}
+
+/// What a function has beyond what the definition says of it.
+#[derive(Clone, Debug, Default)]
+pub struct FunctionOptions {
+    variables: Vec<(String, String)>,
+    secrets: Vec<(String, String)>,
+    metrics: Vec<Metric>,
+}
+
+impl FunctionOptions {
+    /// None.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An environment variable that holds the value of a [`Setting`].
+    #[must_use]
+    pub fn variable(mut self, variable: impl Into<String>, setting: &str) -> Self {
+        self.variables.push((variable.into(), reference(setting)));
+        self
+    }
+
+    /// An environment variable that holds the ARN of a secret, which the function may then read.
+    #[must_use]
+    pub fn secret(mut self, variable: impl Into<String>, secret: impl Into<String>) -> Self {
+        self.secrets.push((variable.into(), secret.into()));
+        self
+    }
+
+    /// Shows `metrics`, which the handler measures, in the function's row of the dashboard.
+    #[must_use]
+    pub fn metrics(mut self, metrics: impl IntoIterator<Item = Metric>) -> Self {
+        self.metrics.extend(metrics);
+        self
+    }
+}
+
+/// The infrastructure of a choreography.
+#[derive(Clone, Debug)]
+pub struct Infrastructure<'a> {
+    choreography: &'a Choreography,
+    settings: Vec<Setting>,
+    secrets: Vec<Secret>,
+    functions: BTreeMap<String, FunctionOptions>,
+    stacks: Vec<Stack>,
+}
+
+impl<'a> Infrastructure<'a> {
+    /// Of `choreography`, with nothing added.
+    pub fn of(choreography: &'a Choreography) -> Self {
+        Self {
+            choreography,
+            settings: Vec::new(),
+            secrets: Vec::new(),
+            functions: BTreeMap::new(),
+            stacks: Vec::new(),
+        }
+    }
+
+    /// Adds a setting of the system's own.
+    #[must_use]
+    pub fn setting(mut self, setting: Setting) -> Self {
+        self.settings.push(setting);
+        self
+    }
+
+    /// Adds a secret of Secrets Manager, without a value: that is put there by people.
+    #[must_use]
+    pub fn secret(mut self, name: impl Into<String>, about: impl Into<String>) -> Self {
+        self.secrets.push(Secret { name: name.into(), about: about.into() });
+        self
+    }
+
+    /// What the function of a step or a route has beyond the definition.
+    #[must_use]
+    pub fn function(mut self, name: impl Into<String>, options: FunctionOptions) -> Self {
+        self.functions.insert(name.into(), options);
+        self
+    }
+
+    /// Adds a stack.
+    #[must_use]
+    pub fn stack(mut self, stack: Stack) -> Self {
+        self.stacks.push(stack);
+        self
+    }
+
+    /// The names of the functions, in the order of the flow: each is a package `<name>.zip`.
+    pub fn functions(model: &Model) -> Vec<String> {
+        let routes = model.routes.iter().map(|route| route.step.clone());
+        let relay = (!relayed_tables(model).is_empty()).then(|| RELAY.to_owned());
+        routes.chain(relay).chain(model.steps.iter().map(|step| step.name.clone())).collect()
+    }
+
+    /// The program: `Pulumi.yaml`, and `Pulumi.<stack>.yaml` for each stack.
+    ///
+    /// # Errors
+    /// [`InfrastructureError`]: what was added does not fit the choreography, or each other.
+    pub fn render(&self) -> Result<Vec<File>, InfrastructureError> {
+        let model = &**self.choreography.model();
+        let settings: Vec<Setting> =
+            settings::of(model).into_iter().chain(self.settings.iter().cloned()).collect();
+        self.check(model, &settings)?;
+        let mut program = Program::default();
+        self.resources(&mut program, model)?;
+        let own = ["caller", "prefix"];
+        let taken = program.taken(settings.iter().map(Setting::name).chain(own));
+        let alike: Vec<String> = program.doubles().cloned().chain(taken).collect();
+        if !alike.is_empty() {
+            return Err(InfrastructureError::NamesAlike(alike));
+        }
+        let project = format!("quadrille-{}", model.name);
+        let head = self.head(model, &project, &settings);
+        let text = program.text(head, outputs(model));
+        let mut files = vec![File { name: "Pulumi.yaml".into(), text }];
+        files.extend(
+            self.stacks.iter().map(|stack| File {
+                name: format!("Pulumi.{}.yaml", stack.name),
+                text: stack.text(&project),
+            }),
+        );
+        Ok(files)
+    }
+
+    fn check(&self, model: &Model, settings: &[Setting]) -> Result<(), InfrastructureError> {
+        let functions = Self::functions(model);
+        for (name, options) in &self.functions {
+            if !functions.contains(name) {
+                return Err(InfrastructureError::NoSuchFunction(name.clone()));
+            }
+            if let Some((_, secret)) = options
+                .secrets
+                .iter()
+                .find(|(_, name)| !self.secrets.iter().any(|secret| secret.name == *name))
+            {
+                let (function, secret) = (name.clone(), secret.clone());
+                return Err(InfrastructureError::NoSuchSecret { function, secret });
+            }
+        }
+        names_fit(model)?;
+        for stack in &self.stacks {
+            if stack.name.len() > STACK_BYTES_MAX {
+                let (name, bytes) = (stack.name.clone(), stack.name.len());
+                return Err(InfrastructureError::NameTooLong { name, bytes, limit: STACK_BYTES_MAX });
+            }
+            let set = |name: &str| stack.values.iter().any(|(key, _)| key == name);
+            if let Some(missing) =
+                settings.iter().find(|setting| setting.is_required() && !set(setting.name()))
+            {
+                let (stack, setting) = (stack.name.clone(), missing.name().to_owned());
+                return Err(InfrastructureError::SettingMissing { stack, setting });
+            }
+            let known = |name: &str| settings.iter().any(|setting| setting.name() == name);
+            if let Some((unknown, _)) = stack.values.iter().find(|(key, _)| !known(key)) {
+                let (stack, setting) = (stack.name.clone(), unknown.clone());
+                return Err(InfrastructureError::NoSuchSetting { stack, setting });
+            }
+        }
+        Ok(())
+    }
+
+    /// All resources, in the order of the flow.
+    fn resources(&self, program: &mut Program, model: &Model) -> Result<(), InfrastructureError> {
+        let tables = relayed_tables(model);
+        let options = |name: &str| self.functions.get(name).cloned().unwrap_or_default();
+        program.section("The provider, and the key that everything is encrypted with.");
+        provider(program, &model.name);
+        state::key(program, &model.name);
+        for secret in &self.secrets {
+            state::secret(program, secret);
+        }
+        for table in &model.tables {
+            let kinds = table.kinds.join(", ");
+            program.section(&format!(
+                "Table {}: {kinds}. What its stream tells, the relay sends on.",
+                table.name
+            ));
+            state::table(program, &table.name, tables.contains(&&table.name));
+        }
+        if !model.routes.is_empty() {
+            program.section("Requests come in by the API.");
+            entry::api(program, &model.name);
+        }
+        for route in &model.routes {
+            program.section(&format!("{} {}: {}", route.method, route.path, route.step));
+            function::of_route(program, model, route, &options(&route.step));
+            entry::route(program, route);
+        }
+        if !tables.is_empty() {
+            program.section(&relay_heading(model));
+            state::failures_queue(program, function::RELAY_FAILURES);
+            function::relay(program, model, &tables, &options(RELAY));
+        }
+        for topic in &model.topics {
+            program.section(&topic_heading(model, &topic.name));
+            let is_alarmed = model.alarms.iter().any(|alarm| alarm.topic == topic.name);
+            state::topic(program, &topic.name, is_alarmed);
+        }
+        let mut made = BTreeSet::new();
+        for step in &model.steps {
+            program.section(&step_heading(model, step));
+            for schedule in entry::of_queue(model, &step.queue) {
+                if made.insert(format!("schedule {}", schedule.name)) {
+                    entry::schedule(program, self.choreography, schedule)?;
+                }
+            }
+            if let Some(queue) = model.queue(&step.queue) {
+                state::queue(program, model, queue, step.topic.as_deref());
+            }
+            if let Some(topic) = &step.topic {
+                state::subscription(program, topic, &step.queue);
+            }
+            for bucket in Needs::of_step(model, &step.name).unwrap_or_default().buckets.into_keys() {
+                if made.insert(format!("bucket {bucket}")) {
+                    state::bucket(program, &bucket);
+                }
+            }
+            function::of_step(program, model, step, &options(&step.name));
+        }
+        for bucket in model.buckets.iter().filter(|bucket| !made.contains(&format!("bucket {}", bucket.name)))
+        {
+            program.section(&format!("Bucket {}.", bucket.name));
+            state::bucket(program, &bucket.name);
+        }
+        program.section("Alarms. What each means and what to do is told in docs/operations.md.");
+        observe::alarms(program, model, !tables.is_empty());
+        program.section("For people: the dashboard, and the names that the quadrille command goes by.");
+        let relay = tables.first().map(|table| table.as_str());
+        observe::dashboard(program, model, relay, &self.functions);
+        state::parameter(program, model);
+        Ok(())
+    }
+
+    fn head(&self, model: &Model, project: &str, settings: &[Setting]) -> Map {
+        let mut head = Map::new().comment(format!(
+            "Derived from the choreography {name:?} by `quadrille infra render {name}`: change the definition, not this file.\n\n\
+             The flow, in whose order it is written:\n\n{flow}\n ",
+            name = model.name,
+            flow = self.choreography.to_text()
+        ));
+        head = head
+            .with("name", project)
+            .with("runtime", "yaml")
+            .with("description", format!("The choreography {} on AWS Lambda", model.name));
+        head.blank();
+        head.put("config", settings::config(settings));
+        head.blank();
+        let caller = Map::new().with("function", "aws:getCallerIdentity").with("arguments", Map::new());
+        let variables = Map::new()
+            .with("caller", call("invoke", caller))
+            .comment("before every name that is the account's and not the world's")
+            .with("prefix", format!("{}-{}", model.name, reference("pulumi.stack")));
+        head.put("variables", variables);
+        head
+    }
+}
+
+/// Whether all names are short enough for AWS, with the longest name of a stack.
+fn names_fit(model: &Model) -> Result<(), InfrastructureError> {
+    let prefix = model.name.len() + 1 + STACK_BYTES_MAX + 1;
+    let schedules = model.schedules.iter().map(entry::role_name);
+    let short = Infrastructure::functions(model).into_iter().chain(schedules);
+    let short = short.map(|name| (prefix + name.len(), NAME_BYTES_MAX, name));
+    let queues = model.queues.iter().map(|queue| queue.name.clone());
+    let queues = queues.map(|name| (prefix + name.len(), QUEUE_NAME_BYTES_MAX, name));
+    let after = 1 + STACK_BYTES_MAX + 1 + ACCOUNT_BYTES;
+    let buckets = model.buckets.iter().map(|bucket| bucket.name.clone());
+    let buckets = buckets.map(|name| (name.len() + after, BUCKET_NAME_BYTES_MAX, name));
+    match short.chain(queues).chain(buckets).find(|(bytes, limit, _)| bytes > limit) {
+        Some((bytes, limit, name)) => Err(InfrastructureError::NameTooLong { name, bytes, limit }),
+        None => Ok(()),
+    }
+}
+
+/// The tables whose stream has something to relay: those that hold entities whose handlers emit. Which handler commits
+/// what it emits with which entity is not declared, so that it is all tables or none.
+fn relayed_tables(model: &Model) -> Vec<&String> {
+    let emits =
+        model.steps.iter().map(|step| &step.emits).chain(model.routes.iter().map(|route| &route.emits));
+    if emits.flatten().next().is_some() {
+        model.tables.iter().map(|table| &table.name).collect()
+    } else {
+        Vec::new()
+    }
+}
+
+fn provider(program: &mut Program, system: &str) {
+    let tags = Map::new().with("system", system).with("stack", reference("pulumi.stack"));
+    let properties = Map::new()
+        .with("region", reference(settings::REGION))
+        .with("defaultTags", Map::new().with("tags", tags));
+    program.resource("aws", "pulumi:providers:aws", properties, Options::version(PROVIDER_VERSION));
+}
+
+fn outputs(model: &Model) -> Map {
+    let mut outputs = Map::new();
+    if !model.routes.is_empty() {
+        outputs.put("api", reference("api.apiEndpoint"));
+    }
+    outputs
+        .with("queues", state::listed(model.queues.iter().map(|queue| &queue.name), "Queue", "url"))
+        .with("tables", state::listed(model.tables.iter().map(|table| &table.name), "Table", "name"))
+        .with("buckets", state::listed(model.buckets.iter().map(|bucket| &bucket.name), "Bucket", "bucket"))
+        .with("topics", state::listed(model.topics.iter().map(|topic| &topic.name), "Topic", "arn"))
+        .with("dashboard", reference("dashboard.dashboardName"))
+        .with("parameter", reference("names.name"))
+}
+
+fn relay_heading(model: &Model) -> String {
+    let needs = Needs::of_relay(model);
+    let is_source = |queue: &&String| model.source_of(queue).is_none();
+    let queues = needs.queues.keys().filter(is_source);
+    let targets: Vec<&str> = queues.chain(needs.topics.keys()).map(String::as_str).collect();
+    format!("Change stream: relay sends committed events on, to {}.", targets.join(", "))
+}
+
+fn topic_heading(model: &Model, topic: &str) -> String {
+    let subscribers: Vec<&str> = model
+        .steps
+        .iter()
+        .filter(|step| step.topic.as_deref() == Some(topic))
+        .map(|step| step.name.as_str())
+        .collect();
+    let told =
+        if subscribers.is_empty() { String::new() } else { format!(" It tells {}.", subscribers.join(", ")) };
+    format!("Topic {topic}.{told}")
+}
+
+fn step_heading(model: &Model, step: &StepModel) -> String {
+    let mut sources: Vec<String> = entry::of_queue(model, &step.queue)
+        .map(|schedule| format!("the schedule {}", schedule.name))
+        .collect();
+    sources.extend(step.topic.iter().map(|topic| format!("the topic {topic}")));
+    let emitted =
+        model.steps.iter().map(|step| &step.emits).chain(model.routes.iter().map(|route| &route.emits));
+    if step.topic.is_none() && emitted.flatten().any(|emitted| *emitted == step.event_type) {
+        sources.push("the relay".into());
+    }
+    let dead = model.queue(&step.queue).and_then(|queue| queue.redrive.as_ref());
+    let dead = dead
+        .map(|redrive| format!("; what it gives up, to {}", redrive.dead_letter_queue))
+        .unwrap_or_default();
+    format!("{}: fed by {}. {} consumes it{dead}.", step.queue, sources.join(" and "), step.name)
+}

@@ -1,0 +1,332 @@
+//! Alarms, and the dashboard.
+
+use super::{
+    FunctionOptions,
+    entry::failures_name,
+    function::{RELAY, RELAY_FAILURES},
+    program::{Options, Program, json, logical, reference},
+    settings::REGION,
+    state::{physical, seconds},
+    yaml::{Map, Yaml},
+};
+use crate::{
+    choreography::{Model, StepModel},
+    limits::QUEUE_DELAY_MAX,
+    metrics::{self, Metric, Unit},
+};
+use std::{collections::BTreeMap, time::Duration};
+
+/// The namespace of the handlers' own metrics.
+const OURS: &str = "Quadrille";
+
+/// How far the relay may lag behind the table before somebody is told.
+const RELAY_LAG: Duration = Duration::from_secs(300);
+
+/// What an alarm watches.
+struct Watched {
+    namespace: &'static str,
+    metric: &'static str,
+    dimensions: Vec<(&'static str, String)>,
+    statistic: &'static str,
+}
+
+impl Watched {
+    fn queue(name: &str, metric: &'static str) -> Self {
+        let queue = reference(&format!("{}.name", logical(name, "Queue")));
+        Self { namespace: "AWS/SQS", metric, dimensions: vec![("QueueName", queue)], statistic: "Maximum" }
+    }
+
+    fn function(name: &str, metric: &'static str, statistic: &'static str) -> Self {
+        let dimensions = vec![("FunctionName", function_name(name))];
+        Self { namespace: "AWS/Lambda", metric, dimensions, statistic }
+    }
+
+    fn ours(system: &str, function: &str, metric: Metric) -> Self {
+        let dimensions = vec![("choreography", system.to_owned()), ("function", function_name(function))];
+        Self { namespace: OURS, metric: metric.name(), dimensions, statistic: "Sum" }
+    }
+}
+
+fn function_name(name: &str) -> String {
+    reference(&format!("{}.name", logical(name, "Function")))
+}
+
+/// When an alarm goes off: at `threshold` and more, over `period` seconds.
+struct Limit {
+    threshold: i64,
+    period: i64,
+}
+
+const AT_ONCE: Limit = Limit { threshold: 1, period: 60 };
+const IN_FIVE_MINUTES: Limit = Limit { threshold: 1, period: 300 };
+
+/// Alarms that tell `topic`.
+struct Alarms<'a> {
+    program: &'a mut Program,
+    topic: String,
+}
+
+impl Alarms<'_> {
+    /// One that tells both that it is red and that it is well again.
+    fn state(&mut self, name: &str, about: &str, watched: &Watched, limit: &Limit) {
+        self.add(name, about, watched, limit, true);
+    }
+
+    /// One that clears by itself, which is no news.
+    fn event(&mut self, name: &str, about: &str, watched: &Watched, limit: &Limit) {
+        self.add(name, about, watched, limit, false);
+    }
+
+    fn add(&mut self, name: &str, about: &str, watched: &Watched, limit: &Limit, tells_ok: bool) {
+        let dimensions =
+            watched.dimensions.iter().fold(Map::new(), |map, (name, value)| map.with(*name, value));
+        let topic = [reference(&format!("{}.arn", logical(&self.topic, "Topic")))];
+        let mut properties = Map::new()
+            .with("name", physical(name))
+            .with("alarmDescription", about)
+            .with("namespace", watched.namespace)
+            .with("metricName", watched.metric)
+            .with("dimensions", dimensions)
+            .with("statistic", watched.statistic)
+            .with("period", limit.period)
+            .with("evaluationPeriods", 1)
+            .with("threshold", limit.threshold)
+            .with("comparisonOperator", "GreaterThanOrEqualToThreshold")
+            .with("treatMissingData", "notBreaching")
+            .with("alarmActions", topic.clone());
+        if tells_ok {
+            properties.put("okActions", topic);
+        }
+        let name = logical(name, "Alarm");
+        self.program.resource(&name, "aws:cloudwatch:MetricAlarm", properties, Options::default());
+    }
+}
+
+/// All alarms of `model`; none where it has no topic for them.
+pub(super) fn alarms(program: &mut Program, model: &Model, is_relayed: bool) {
+    let Some(topic) = model.alarms.first().map(|alarm| alarm.topic.clone()) else { return };
+    let mut alarms = Alarms { program, topic };
+    for step in &model.steps {
+        of_step(&mut alarms, model, step);
+    }
+    let handlers =
+        model.routes.iter().map(|route| &route.step).chain(model.steps.iter().map(|step| &step.name));
+    let relay = RELAY.to_owned();
+    for name in handlers.chain(is_relayed.then_some(&relay)) {
+        alarms.state(
+            &format!("{name}-errors"),
+            &format!("{name} failed as a whole: it could not start, ran out of time or memory, or crashed"),
+            &Watched::function(name, "Errors", "Sum"),
+            &IN_FIVE_MINUTES,
+        );
+        alarms.state(
+            &format!("{name}-throttles"),
+            &format!("{name} was refused an invocation: its concurrency, or the account's, is used up"),
+            &Watched::function(name, "Throttles", "Sum"),
+            &IN_FIVE_MINUTES,
+        );
+    }
+    if is_relayed {
+        of_relay(&mut alarms, &model.name);
+    }
+    for schedule in &model.schedules {
+        alarms.state(
+            &failures_name(schedule),
+            &format!("the schedule {} could not send its message", schedule.name),
+            &Watched::queue(&failures_name(schedule), VISIBLE),
+            &AT_ONCE,
+        );
+    }
+    if !model.routes.is_empty() {
+        let api = Watched {
+            namespace: "AWS/ApiGateway",
+            metric: "5xx",
+            dimensions: vec![("ApiId", reference("api.id"))],
+            statistic: "Sum",
+        };
+        alarms.state("api-5xx", "the API answered with an error of its own", &api, &IN_FIVE_MINUTES);
+    }
+}
+
+const VISIBLE: &str = "ApproximateNumberOfMessagesVisible";
+const OLDEST: &str = "ApproximateAgeOfOldestMessage";
+
+fn of_step(alarms: &mut Alarms<'_>, model: &Model, step: &StepModel) {
+    let Some(queue) = model.queue(&step.queue) else { return };
+    if let Some(redrive) = &queue.redrive {
+        let dead = &redrive.dead_letter_queue;
+        alarms.state(
+            dead,
+            &format!("{dead} is not empty: messages of {} were given up and wait for a redrive", step.name),
+            &Watched::queue(dead, VISIBLE),
+            &AT_ONCE,
+        );
+        alarms.event(
+            &format!("{}-dead-letters", step.name),
+            &format!("{} gave up messages within the last minute: {dead} has more than before", step.name),
+            &Watched::ours(&model.name, &step.name, metrics::DEAD_LETTERED),
+            &AT_ONCE,
+        );
+    }
+    // A message may be held back, and come as often as its attempts allow; one that is older is not getting through.
+    let patience = QUEUE_DELAY_MAX + step.backoff.total(step.attempts) + step.timeout * step.attempts;
+    alarms.state(
+        &format!("{}-age", step.queue),
+        &format!("a message is in {} for longer than all its attempts take", step.queue),
+        &Watched::queue(&step.queue, OLDEST),
+        &Limit { threshold: seconds(patience), period: 300 },
+    );
+}
+
+fn of_relay(alarms: &mut Alarms<'_>, system: &str) {
+    alarms.state(
+        RELAY_FAILURES,
+        "Lambda gave up stream records: their events are not sent, and the stream keeps them for 24 h",
+        &Watched::queue(RELAY_FAILURES, VISIBLE),
+        &AT_ONCE,
+    );
+    let lag = i64::try_from(RELAY_LAG.as_millis()).unwrap_or(i64::MAX);
+    alarms.state(
+        "relay-lag",
+        "the relay is behind the table: committed events are not sent on",
+        &Watched::function(RELAY, "IteratorAge", "Maximum"),
+        &Limit { threshold: lag, period: 60 },
+    );
+    alarms.event(
+        "relay-unreadable",
+        "the relay passed over what it can't read: an item was written by somebody else, or by newer code",
+        &Watched::ours(system, RELAY, metrics::UNREADABLE),
+        &AT_ONCE,
+    );
+}
+
+/// Columns of a dashboard's grid (CloudWatch).
+const COLUMNS: i64 = 24;
+
+/// Grid rows of a chart.
+const HEIGHT: i64 = 6;
+
+/// The dashboard: a row for each function, in the order of the flow: how it runs, what it did, what waits for it.
+pub(super) fn dashboard(
+    program: &mut Program,
+    model: &Model,
+    relay: Option<&str>,
+    options: &BTreeMap<String, FunctionOptions>,
+) {
+    let mut widgets: Vec<Yaml> = Vec::new();
+    let mut y = 0;
+    let mut row = |title: &str, charts: Vec<Chart>| {
+        let heading = Map::new().with("markdown", format!("## {title}"));
+        widgets.push(place(0, y, COLUMNS, 1).with("type", "text").with("properties", heading).into());
+        let width = COLUMNS / i64::try_from(charts.len().max(1)).unwrap_or(COLUMNS);
+        for (x, chart) in (0..).zip(charts) {
+            let properties = Map::new()
+                .with("title", chart.title)
+                .with("region", reference(REGION))
+                .with("view", "timeSeries")
+                .with("stat", chart.stat)
+                .with("period", 60)
+                .with("metrics", chart.metrics);
+            let widget = place(x * width, y + 1, width, HEIGHT).with("type", "metric");
+            widgets.push(widget.with("properties", properties).into());
+        }
+        y += HEIGHT + 1;
+    };
+    for route in &model.routes {
+        let title = format!("{} {}: {}", route.method, route.path, route.step);
+        let mut charts = of_function(&model.name, &route.step, options, &[]);
+        let dimension = ["ApiId".to_owned(), reference("api.id")];
+        charts.push(Chart {
+            title: "API: requests and errors, all routes".into(),
+            stat: "Sum",
+            metrics: ["Count", "4xx", "5xx"]
+                .map(|metric| Yaml::from(vec!["AWS/ApiGateway", metric, &dimension[0], &dimension[1]]))
+                .to_vec(),
+        });
+        row(&title, charts);
+    }
+    if let Some(table) = relay {
+        let ours = [metrics::RELAYED, metrics::UNREADABLE];
+        let mut charts = of_function(&model.name, RELAY, options, &ours);
+        charts.push(Chart {
+            title: "relay: how far it is behind, ms".into(),
+            stat: "Maximum",
+            metrics: vec![Yaml::from(vec![
+                "AWS/Lambda".to_owned(),
+                "IteratorAge".to_owned(),
+                "FunctionName".to_owned(),
+                function_name(RELAY),
+            ])],
+        });
+        row(&format!("{table}, stream: relay"), charts);
+    }
+    for step in &model.steps {
+        let ours = [metrics::HANDLED, metrics::RETRIED, metrics::DEAD_LETTERED];
+        let mut charts = of_function(&model.name, &step.name, options, &ours);
+        let dead = model.queue(&step.queue).and_then(|queue| queue.redrive.as_ref());
+        let dead = dead.map(|redrive| &redrive.dead_letter_queue);
+        let depth = |queue: &String| {
+            let name = reference(&format!("{}.name", logical(queue, "Queue")));
+            Yaml::from(vec!["AWS/SQS".to_owned(), VISIBLE.to_owned(), "QueueName".to_owned(), name])
+        };
+        charts.push(Chart {
+            title: "waiting, and dead letters".into(),
+            stat: "Maximum",
+            metrics: [Some(&step.queue), dead].into_iter().flatten().map(depth).collect(),
+        });
+        row(&format!("{}: {}", step.queue, step.name), charts);
+    }
+    let body = Map::new().with("widgets", widgets);
+    let properties = Map::new().with("dashboardName", reference("prefix")).with("dashboardBody", json(body));
+    program.resource("dashboard", "aws:cloudwatch:Dashboard", properties, Options::default());
+}
+
+struct Chart {
+    title: String,
+    stat: &'static str,
+    metrics: Vec<Yaml>,
+}
+
+/// How a function runs, and what it counts.
+fn of_function(
+    system: &str,
+    name: &str,
+    options: &BTreeMap<String, FunctionOptions>,
+    by_the_library: &[Metric],
+) -> Vec<Chart> {
+    let by_lambda = ["Invocations", "Errors", "Throttles"].map(|metric| {
+        Yaml::from(vec![
+            "AWS/Lambda".to_owned(),
+            metric.to_owned(),
+            "FunctionName".to_owned(),
+            function_name(name),
+        ])
+    });
+    let declared = options.get(name).map(|options| &options.metrics[..]).unwrap_or_default();
+    let of = |unit| {
+        let metrics =
+            by_the_library.iter().chain(declared).filter(move |metric: &&Metric| metric.unit() == unit);
+        let told = |metric: &Metric| {
+            let dimensions = ["choreography", system, "function"].map(str::to_owned);
+            let mut told = vec![OURS.to_owned(), metric.name().to_owned()];
+            told.extend(dimensions);
+            told.push(function_name(name));
+            Yaml::from(told)
+        };
+        metrics.map(told).collect::<Vec<Yaml>>()
+    };
+    let charts = [
+        Chart { title: format!("{name}: invocations"), stat: "Sum", metrics: by_lambda.to_vec() },
+        Chart { title: format!("{name}: what it did"), stat: "Sum", metrics: of(Unit::Count) },
+        Chart {
+            title: format!("{name}: times, 95 % within, ms"),
+            stat: "p95",
+            metrics: of(Unit::Milliseconds),
+        },
+    ];
+    charts.into_iter().filter(|chart| !chart.metrics.is_empty()).collect()
+}
+
+fn place(x: i64, y: i64, width: i64, height: i64) -> Map {
+    Map::new().with("x", x).with("y", y).with("width", width).with("height", height)
+}

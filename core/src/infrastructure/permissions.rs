@@ -1,0 +1,203 @@
+//! What each function may do: derived from what it is declared to use, and nothing else.
+
+use super::{
+    program::{logical, reference},
+    settings::REGION,
+    yaml::{Map, Yaml},
+};
+use crate::{
+    choreography::{BucketUse, QueueUse, TableUse},
+    layout,
+    needs::Needs,
+};
+use std::collections::BTreeSet;
+
+/// Statements of one policy.
+#[derive(Debug, Default)]
+pub(super) struct Statements(Vec<Yaml>);
+
+impl Statements {
+    /// `actions` on `resources`; `about` says what for.
+    pub(super) fn allow(&mut self, about: &str, actions: &[&str], resources: Vec<String>) {
+        self.push(about, actions, resources, None);
+    }
+
+    fn push(&mut self, about: &str, actions: &[&str], resources: Vec<String>, condition: Option<Map>) {
+        let resource: Yaml = match &resources[..] {
+            [one] => one.into(),
+            _ => resources.into(),
+        };
+        let mut statement = Map::new().comment(about).with("Effect", "Allow");
+        statement.put("Action", actions.to_vec());
+        statement.put("Resource", resource);
+        if let Some(condition) = condition {
+            statement.put("Condition", condition);
+        }
+        self.0.push(statement.into());
+    }
+
+    /// The stack's key, by way of `service` alone.
+    fn key(&mut self, about: &str, actions: &[&str], service: &str) {
+        let service = format!("{service}.{}.amazonaws.com", reference(REGION));
+        let condition = Map::new().with("StringEquals", Map::new().with("kms:ViaService", service));
+        self.push(about, actions, vec![reference("key.arn")], Some(condition));
+    }
+
+    /// The policy they make.
+    pub(super) fn policy(self) -> Map {
+        Map::new().with("Version", "2012-10-17").with("Statement", self.0)
+    }
+}
+
+/// What every function needs to be seen: its log group, and X-Ray.
+pub(super) fn observed(log_group: &str) -> Statements {
+    let mut statements = Statements::default();
+    statements.allow(
+        "its logs: Lambda names the streams of its group, so that AWS has none to name",
+        &["logs:CreateLogStream", "logs:PutLogEvents"],
+        vec![format!("{}:*", reference(&format!("{log_group}.arn")))],
+    );
+    statements.allow(
+        "its traces: X-Ray has no resource to name",
+        &["xray:PutTelemetryRecords", "xray:PutTraceSegments"],
+        vec!["*".to_owned()],
+    );
+    statements
+}
+
+/// What a function needs of the model: each thing by name, in the ways that it is used.
+pub(super) fn of_needs(statements: &mut Statements, needs: &Needs) {
+    for (queue, uses) in &needs.queues {
+        let about = if uses.contains(&QueueUse::Consume) {
+            "its queue: Lambda receives for it; it hides what is to be tried again, and sends on what has to wait longer"
+        } else {
+            "sends events, or what is given up"
+        };
+        statements.allow(about, &actions(uses, |used| used.actions()), vec![arn(queue, "Queue")]);
+    }
+    for (table, uses) in &needs.tables {
+        let of_items: BTreeSet<TableUse> =
+            uses.iter().copied().filter(|used| *used != TableUse::Query).collect();
+        if !of_items.is_empty() {
+            statements.allow(
+                "entities",
+                &actions(&of_items, |used| used.actions()),
+                vec![arn(table, "Table")],
+            );
+        }
+        if uses.contains(&TableUse::Query) {
+            let index = format!("{}/index/{}", arn(table, "Table"), layout::INDEX);
+            statements.allow("the sparse index of open entities", TableUse::Query.actions(), vec![index]);
+        }
+    }
+    if !needs.tables.is_empty() {
+        statements.key("the key that tables are encrypted with", &["kms:Decrypt"], "dynamodb");
+    }
+    let mut of_key = BTreeSet::new();
+    for (bucket, uses) in &needs.buckets {
+        let (of_bucket, of_objects): (Vec<&str>, Vec<&str>) =
+            actions(uses, |used| used.actions()).into_iter().partition(|action| *action == LIST_BUCKET);
+        if !of_objects.is_empty() {
+            let about = format!("objects of {bucket}: their keys are data, so that there are none to name");
+            statements.allow(&about, &of_objects, vec![format!("{}/*", arn(bucket, "Bucket"))]);
+        }
+        if !of_bucket.is_empty() {
+            let about = "S3 tells a missing object from a forbidden one to who may list alone";
+            statements.allow(about, &of_bucket, vec![arn(bucket, "Bucket")]);
+        }
+        for used in uses {
+            match used {
+                // A put may have to read what it finds in its place.
+                BucketUse::Put => of_key.extend(["kms:Decrypt", "kms:GenerateDataKey"]),
+                BucketUse::Get => of_key.extend(["kms:Decrypt"]),
+                BucketUse::List => {}
+            }
+        }
+    }
+    if !of_key.is_empty() {
+        let actions: Vec<&str> = of_key.into_iter().collect();
+        statements.key("the key that objects are encrypted with", &actions, "s3");
+    }
+    for (topic, uses) in &needs.topics {
+        statements.allow(
+            "publishes events",
+            &actions(uses, |used| used.actions()),
+            vec![arn(topic, "Topic")],
+        );
+    }
+    if !needs.topics.is_empty() {
+        statements.key(
+            "the key that topics are encrypted with",
+            &["kms:Decrypt", "kms:GenerateDataKey"],
+            "sns",
+        );
+    }
+}
+
+/// The actions of all `uses`, each once.
+fn actions<U: Copy>(uses: &BTreeSet<U>, of: impl Fn(U) -> &'static [&'static str]) -> Vec<&'static str> {
+    let all: BTreeSet<&str> = uses.iter().flat_map(|used| of(*used)).copied().collect();
+    all.into_iter().collect()
+}
+
+/// The secret whose value a function is to read.
+pub(super) fn of_secret(statements: &mut Statements, secret: &str) {
+    statements.allow("its secret", &["secretsmanager:GetSecretValue"], vec![arn(secret, "Secret")]);
+}
+
+/// The change stream of `table`, of the relay.
+pub(super) fn of_stream(statements: &mut Statements, table: &str) {
+    let table = |path: &str| reference(&format!("{}.{path}", logical(table, "Table")));
+    statements.allow(
+        "the change stream, which Lambda reads for it",
+        &["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"],
+        vec![table("streamArn")],
+    );
+    statements.allow(
+        "AWS lists streams by table: each has a time in its name, so that there is none to name",
+        &["dynamodb:ListStreams"],
+        vec![format!("{}/stream/*", table("arn"))],
+    );
+}
+
+/// What the mapping of a stream needs beside the stream: to read it decrypted, and to tell of what Lambda gave up.
+pub(super) fn of_stream_mapping(statements: &mut Statements, failures: &str) {
+    statements.key("the key that streams are encrypted with", &["kms:Decrypt"], "dynamodb");
+    let failures = vec![reference(&format!("{failures}.arn"))];
+    statements.allow("where Lambda tells of records it gave up", QueueUse::Send.actions(), failures);
+}
+
+/// The one action on the bucket itself; all others are on its objects.
+const LIST_BUCKET: &str = "s3:ListBucket";
+
+fn arn(name: &str, what: &str) -> String {
+    reference(&format!("{}.arn", logical(name, what)))
+}
+
+/// Who may take on a role: a service of AWS, for this account.
+pub(super) fn trust(service: &str, source_account: bool) -> Map {
+    let mut statement = Map::new()
+        .with("Effect", "Allow")
+        .with("Principal", Map::new().with("Service", service))
+        .with("Action", "sts:AssumeRole");
+    if source_account {
+        statement.put("Condition", of_this_account());
+    }
+    Map::new().with("Version", "2012-10-17").with("Statement", vec![statement])
+}
+
+/// A service that acts for this account and for no other (the "confused deputy").
+pub(super) fn of_this_account() -> Map {
+    Map::new().with("StringEquals", Map::new().with("aws:SourceAccount", reference("caller.accountId")))
+}
+
+/// Refuses whoever does not come by TLS. In a refusal, `*` takes nothing too much.
+pub(super) fn refuse_plain(actions: &str, resources: Vec<String>) -> Map {
+    Map::new()
+        .comment("who does not come by TLS; in a refusal, `*` is never too much")
+        .with("Effect", "Deny")
+        .with("Principal", "*")
+        .with("Action", actions)
+        .with("Resource", resources)
+        .with("Condition", Map::new().with("Bool", Map::new().with("aws:SecureTransport", "false")))
+}

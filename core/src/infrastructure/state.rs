@@ -1,0 +1,316 @@
+//! What keeps something: the key, tables, queues, buckets, topics and secrets.
+
+use super::{
+    Secret,
+    permissions::{of_this_account, refuse_plain},
+    program::{Options, Program, json, logical, reference},
+    settings::{ALARM_EMAIL, EMPTY_BUCKETS, OLD_VERSIONS, REMOVAL_PROTECTION},
+    yaml::{Map, Yaml},
+};
+use crate::{
+    choreography::{Model, QueueModel},
+    layout,
+    limits::{MESSAGE_BYTES_MAX, QUEUE_RETENTION_MAX},
+};
+use std::time::Duration;
+
+/// How long AWS keeps a key that was removed, in days (KMS: 7 to 30): what it encrypted is lost with it.
+const REMOVED_DAYS: i64 = 30;
+
+/// Days after which the parts of an upload that was broken off are deleted.
+const BROKEN_UPLOAD_DAYS: i64 = 7;
+
+/// Seconds, rounded up.
+pub(super) fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis().div_ceil(1_000)).unwrap_or(i64::MAX)
+}
+
+/// The physical name of `name`.
+pub(super) fn physical(name: &str) -> String {
+    format!("{}-{name}", reference("prefix"))
+}
+
+/// The stack's one key: for tables, objects and topics.
+pub(super) fn key(program: &mut Program, system: &str) {
+    let account = Map::new()
+        .comment("the account's own policies decide who may do what; in a key's policy, `*` is this key")
+        .with("Effect", "Allow")
+        .with(
+            "Principal",
+            Map::new().with("AWS", format!("arn:aws:iam::{}:root", reference("caller.accountId"))),
+        )
+        .with("Action", "kms:*")
+        .with("Resource", "*");
+    let alarms = Map::new()
+        .comment("alarms are published to an encrypted topic: CloudWatch can't do that with the key that AWS manages")
+        .with("Effect", "Allow")
+        .with("Principal", Map::new().with("Service", "cloudwatch.amazonaws.com"))
+        .with("Action", ["kms:Decrypt", "kms:GenerateDataKey"])
+        .with("Resource", "*")
+        .with("Condition", of_this_account());
+    let policy = Map::new().with("Version", "2012-10-17").with("Statement", vec![account, alarms]);
+    let key = Map::new()
+        .with(
+            "description",
+            format!("Tables, objects and alarms of {system} ({})", reference("pulumi.stack")),
+        )
+        .with("enableKeyRotation", true)
+        .with("deletionWindowInDays", REMOVED_DAYS)
+        .with("policy", json(policy));
+    program.resource("key", "aws:kms:Key", key, Options::protected());
+    let alias = Map::new()
+        .with("name", format!("alias/{}", reference("prefix")))
+        .with("targetKeyId", reference("key.keyId"));
+    program.resource("keyAlias", "aws:kms:Alias", alias, Options::default());
+}
+
+/// A table as the adapter expects it.
+pub(super) fn table(program: &mut Program, name: &str, is_relayed: bool) {
+    let attribute = |name: &str| Map::new().with("name", name).with("type", "S");
+    let part = |name: &str, kind: &str| Map::new().with("attributeName", name).with("keyType", kind);
+    let projected: Vec<&str> = layout::INDEX_PROJECTED.to_vec();
+    let index = Map::new()
+        .comment("sparse: holds the entities that are open and no others")
+        .with("name", layout::INDEX)
+        .with("keySchemas", vec![part(layout::INDEX_PARTITION, "HASH"), part(layout::INDEX_SORT, "RANGE")])
+        .with("projectionType", "INCLUDE")
+        .with("nonKeyAttributes", projected);
+    let mut table = Map::new()
+        .with("name", physical(name))
+        .with("billingMode", "PAY_PER_REQUEST")
+        .with("hashKey", layout::KEY)
+        .with(
+            "attributes",
+            vec![attribute(layout::KEY), attribute(layout::INDEX_PARTITION), attribute(layout::INDEX_SORT)],
+        )
+        .with("globalSecondaryIndexes", vec![index]);
+    if is_relayed {
+        table = table.with("streamEnabled", true).with("streamViewType", "NEW_IMAGE");
+    }
+    let table = table
+        .with("ttl", Map::new().with("attributeName", layout::EXPIRES_AT).with("enabled", true))
+        .with("pointInTimeRecovery", Map::new().with("enabled", true))
+        .with(
+            "serverSideEncryption",
+            Map::new().with("enabled", true).with("kmsKeyArn", reference("key.arn")),
+        )
+        .with("deletionProtectionEnabled", reference(REMOVAL_PROTECTION));
+    program.resource(&logical(name, "Table"), "aws:dynamodb:Table", table, Options::protected());
+}
+
+/// The queue of that name with its dead-letter queue. `fed_by` is the topic that sends to it, where one does.
+pub(super) fn queue(program: &mut Program, model: &Model, queue: &QueueModel, fed_by: Option<&str>) {
+    let mut properties = bare_queue(&queue.name, queue.retention);
+    properties.put("visibilityTimeoutSeconds", seconds(queue.visibility_timeout));
+    let dead = queue.redrive.as_ref().and_then(|redrive| {
+        properties.put(
+            "redrivePolicy",
+            json(
+                Map::new()
+                    .with("deadLetterTargetArn", arn(&redrive.dead_letter_queue))
+                    .with("maxReceiveCount", i64::from(redrive.receives_max)),
+            ),
+        );
+        model.queue(&redrive.dead_letter_queue)
+    });
+    add_queue(program, &queue.name, properties, fed_by);
+    if let Some(dead) = dead {
+        add_queue(program, &dead.name, bare_queue(&dead.name, dead.retention), None);
+        let allowed =
+            Map::new().with("redrivePermission", "byQueue").with("sourceQueueArns", [arn(&queue.name)]);
+        let redrive = Map::new().with("queueUrl", url(&dead.name)).with("redriveAllowPolicy", json(allowed));
+        let name = logical(&dead.name, "QueueRedrive");
+        program.resource(&name, "aws:sqs:RedriveAllowPolicy", redrive, Options::default());
+    }
+}
+
+/// A queue for what a service of AWS gave up, which nobody consumes: looked at by people.
+pub(super) fn failures_queue(program: &mut Program, name: &str) {
+    add_queue(program, name, bare_queue(name, QUEUE_RETENTION_MAX), None);
+}
+
+fn bare_queue(name: &str, retention: Duration) -> Map {
+    Map::new()
+        .with("name", physical(name))
+        .with("sqsManagedSseEnabled", true)
+        .with("maxMessageSize", i64::try_from(MESSAGE_BYTES_MAX).unwrap_or(i64::MAX))
+        .with("messageRetentionSeconds", seconds(retention))
+}
+
+fn add_queue(program: &mut Program, name: &str, properties: Map, fed_by: Option<&str>) {
+    let logical_name = logical(name, "Queue");
+    program.resource(&logical_name, "aws:sqs:Queue", properties, Options::default());
+    let mut statements = vec![refuse_plain("sqs:*", vec![arn(name)])];
+    if let Some(topic) = fed_by {
+        let topic = reference(&format!("{}.arn", logical(topic, "Topic")));
+        statements.push(
+            Map::new()
+                .with("Effect", "Allow")
+                .with("Principal", Map::new().with("Service", "sns.amazonaws.com"))
+                .with("Action", "sqs:SendMessage")
+                .with("Resource", arn(name))
+                .with("Condition", Map::new().with("ArnEquals", Map::new().with("aws:SourceArn", topic))),
+        );
+    }
+    let policy = Map::new().with("Version", "2012-10-17").with("Statement", statements);
+    let properties = Map::new().with("queueUrl", url(name)).with("policy", json(policy));
+    program.resource(&format!("{logical_name}Policy"), "aws:sqs:QueuePolicy", properties, Options::default());
+}
+
+fn arn(queue: &str) -> String {
+    reference(&format!("{}.arn", logical(queue, "Queue")))
+}
+
+fn url(queue: &str) -> String {
+    reference(&format!("{}.url", logical(queue, "Queue")))
+}
+
+/// A bucket. Names of buckets are the world's: the account's number tells ours from others'.
+pub(super) fn bucket(program: &mut Program, name: &str) {
+    let logical_name = logical(name, "Bucket");
+    let bucket = reference(&format!("{logical_name}.bucket"));
+    let physical =
+        format!("{}-{}-{}", name.replace('_', "-"), reference("pulumi.stack"), reference("caller.accountId"));
+    let properties = Map::new().with("bucket", physical).with("forceDestroy", reference(EMPTY_BUCKETS));
+    program.resource(&logical_name, "aws:s3:Bucket", properties, Options::protected());
+    let of_bucket = || Map::new().with("bucket", bucket.clone());
+    let block = of_bucket()
+        .with("blockPublicAcls", true)
+        .with("blockPublicPolicy", true)
+        .with("ignorePublicAcls", true)
+        .with("restrictPublicBuckets", true);
+    let access = format!("{logical_name}Access");
+    program.resource(&access, "aws:s3:BucketPublicAccessBlock", block, Options::default());
+    let arn = reference(&format!("{logical_name}.arn"));
+    let policy = Map::new()
+        .with("Version", "2012-10-17")
+        .with("Statement", vec![refuse_plain("s3:*", vec![arn.clone(), format!("{arn}/*")])]);
+    program.resource(
+        &format!("{logical_name}Policy"),
+        "aws:s3:BucketPolicy",
+        of_bucket().with("policy", json(policy)),
+        Options::after(&access),
+    );
+    let by_default = Map::new().with("sseAlgorithm", "aws:kms").with("kmsMasterKeyId", reference("key.arn"));
+    let rule =
+        Map::new().with("applyServerSideEncryptionByDefault", by_default).with("bucketKeyEnabled", true);
+    program.resource(
+        &format!("{logical_name}Encryption"),
+        "aws:s3:BucketServerSideEncryptionConfiguration",
+        of_bucket().with("rules", vec![rule]),
+        Options::default(),
+    );
+    let versioning = format!("{logical_name}Versioning");
+    program.resource(
+        &versioning,
+        "aws:s3:BucketVersioning",
+        of_bucket().with("versioningConfiguration", Map::new().with("status", "Enabled")),
+        Options::default(),
+    );
+    let rule = Map::new()
+        .with("id", "leftovers")
+        .with("status", "Enabled")
+        .with("filter", Map::new().with("prefix", ""))
+        .with("noncurrentVersionExpiration", Map::new().with("noncurrentDays", reference(OLD_VERSIONS)))
+        .with("abortIncompleteMultipartUpload", Map::new().with("daysAfterInitiation", BROKEN_UPLOAD_DAYS));
+    program.resource(
+        &format!("{logical_name}Lifecycle"),
+        "aws:s3:BucketLifecycleConfiguration",
+        of_bucket().with("rules", vec![rule]),
+        Options::after(&versioning),
+    );
+}
+
+/// A topic, encrypted. One that alarms go to lets CloudWatch publish, and mails to people.
+pub(super) fn topic(program: &mut Program, name: &str, is_alarmed: bool) {
+    let logical_name = logical(name, "Topic");
+    let arn = reference(&format!("{logical_name}.arn"));
+    let properties = Map::new().with("name", physical(name)).with("kmsMasterKeyId", reference("key.arn"));
+    program.resource(&logical_name, "aws:sns:Topic", properties, Options::default());
+    // A topic's policy takes no `sns:*`: it must name actions of topics.
+    let mut statements = vec![refuse_plain("sns:Publish", vec![arn.clone()])];
+    if is_alarmed {
+        statements.push(
+            Map::new()
+                .with("Effect", "Allow")
+                .with("Principal", Map::new().with("Service", "cloudwatch.amazonaws.com"))
+                .with("Action", "sns:Publish")
+                .with("Resource", arn.clone())
+                .with("Condition", of_this_account()),
+        );
+    }
+    let policy = Map::new().with("Version", "2012-10-17").with("Statement", statements);
+    let properties = Map::new().with("arn", arn.clone()).with("policy", json(policy));
+    program.resource(&format!("{logical_name}Policy"), "aws:sns:TopicPolicy", properties, Options::default());
+    if is_alarmed {
+        let mail =
+            Map::new().with("topic", arn).with("protocol", "email").with("endpoint", reference(ALARM_EMAIL));
+        program.resource(
+            &format!("{logical_name}Email"),
+            "aws:sns:TopicSubscription",
+            mail,
+            Options::default(),
+        );
+    }
+}
+
+/// A queue's subscription to the topic that feeds it. Raw: the message as it was published, and not wrapped.
+pub(super) fn subscription(program: &mut Program, topic: &str, queue: &str) {
+    let properties = Map::new()
+        .with("topic", reference(&format!("{}.arn", logical(topic, "Topic"))))
+        .with("protocol", "sqs")
+        .with("endpoint", arn(queue))
+        .with("rawMessageDelivery", true);
+    let policy = logical(queue, "QueuePolicy");
+    program.resource(
+        &logical(queue, "Subscription"),
+        "aws:sns:TopicSubscription",
+        properties,
+        Options::after(&policy),
+    );
+}
+
+/// A secret without a value: that is put there by people, so that it stands in no file and in no state of Pulumi's.
+pub(super) fn secret(program: &mut Program, secret: &Secret) {
+    let properties = Map::new()
+        .with("name", physical(&secret.name))
+        .with("description", &secret.about)
+        .comment("removed at once, so that a stack of this name can be made again: people have the value")
+        .with("recoveryWindowInDays", 0);
+    let name = logical(&secret.name, "Secret");
+    program.resource(&name, "aws:secretsmanager:Secret", properties, Options::default());
+}
+
+/// The names behind the model's, for the operator's commands.
+pub(super) fn parameter(program: &mut Program, model: &Model) {
+    let names = |map: Vec<(&String, String)>| {
+        map.into_iter().fold(Map::new(), |map, (name, value)| map.with(name, reference(&value)))
+    };
+    let of = |name: &String, what: &str, property: &str| format!("{}.{property}", logical(name, what));
+    let settings = Map::new()
+        .with("tables", names(model.tables.iter().map(|t| (&t.name, of(&t.name, "Table", "name"))).collect()))
+        .with("queues", names(model.queues.iter().map(|q| (&q.name, of(&q.name, "Queue", "url"))).collect()))
+        .with(
+            "buckets",
+            names(model.buckets.iter().map(|b| (&b.name, of(&b.name, "Bucket", "bucket"))).collect()),
+        )
+        .with("topics", names(model.topics.iter().map(|t| (&t.name, of(&t.name, "Topic", "arn"))).collect()));
+    let properties = Map::new()
+        .with("name", format!("/quadrille/{}/{}", model.name, reference("pulumi.stack")))
+        .with("type", "String")
+        .with(
+            "description",
+            format!("What `quadrille --target aws --stack {}` goes by", reference("pulumi.stack")),
+        )
+        .with("value", json(settings));
+    program.resource("names", "aws:ssm:Parameter", properties, Options::default());
+}
+
+/// A mapping of the names of a sort of things to a property of each.
+pub(super) fn listed<'a>(names: impl Iterator<Item = &'a String>, what: &str, property: &str) -> Yaml {
+    names
+        .fold(Map::new(), |map, name| {
+            map.with(name, reference(&format!("{}.{property}", logical(name, what))))
+        })
+        .into()
+}

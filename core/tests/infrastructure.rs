@@ -1,0 +1,296 @@
+//! The infrastructure of a choreography that is not the auction: a topic with a queue behind it, two tables, a schedule, a
+//! cycle; and what is refused.
+#![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
+
+use quadrille::{
+    Backoff, Budget, Choreography, Consumer, Context, Definition, Emits, Entity, Event, Failure, Handled,
+    Outcome, Route, Stored, Table, Timestamp, Uses,
+    http::{Request, Response},
+    infrastructure::{
+        File, FunctionOptions, Infrastructure, InfrastructureError, STACK_BYTES_MAX, Setting, Stack,
+    },
+};
+use serde::{Deserialize, Serialize};
+use std::{borrow::Cow, time::Duration};
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[derive(Serialize, Deserialize)]
+struct Parcel;
+
+impl Entity for Parcel {
+    const KIND: &'static str = "parcel";
+
+    fn id(&self) -> Cow<'_, str> {
+        Cow::Borrowed("1")
+    }
+}
+
+macro_rules! events {
+    ($($event:ident $name:literal),+) => {$(
+        #[derive(Serialize, Deserialize)]
+        struct $event;
+
+        impl Event for $event {
+            const TYPE: &'static str = $name;
+            type Entity = Parcel;
+
+            fn subject(&self) -> Cow<'_, str> {
+                Cow::Borrowed("1")
+            }
+        }
+    )+};
+}
+
+events!(Arrived "arrived", Moved "moved");
+
+/// When the round is.
+#[derive(Serialize, Deserialize)]
+struct Round {
+    at: Timestamp,
+}
+
+impl Event for Round {
+    const TYPE: &'static str = "round";
+    type Entity = ();
+
+    fn subject(&self) -> Cow<'_, str> {
+        Cow::Borrowed("")
+    }
+}
+
+/// When the round is, told as a number.
+#[derive(Serialize, Deserialize)]
+struct Counted {
+    millis: i64,
+}
+
+impl Event for Counted {
+    const TYPE: &'static str = "counted";
+    type Entity = ();
+
+    fn subject(&self) -> Cow<'_, str> {
+        Cow::Borrowed("")
+    }
+}
+
+async fn idle<Ev: Event, Em: Emits>(_: Ev, _: Context<Em>) -> Outcome<Em> {
+    Ok(Handled::done())
+}
+
+async fn load<Ev: Event<Entity = Parcel>, Em: Emits>(
+    _: Stored<Parcel>,
+    _: Ev,
+    _: Context<Em>,
+) -> Outcome<Em> {
+    Ok(Handled::done())
+}
+
+async fn take<Em: Emits>(_: Request, _: Context<Em>) -> Result<Response, Failure> {
+    Ok(Response::json(202, &()))
+}
+
+fn post_office() -> Definition {
+    Choreography::define("post-office")
+        .table(Table::new("parcels").holds::<Parcel>())
+        .topic("news")
+        .route(
+            Route::post("/parcels/{id}", "take", take::<(Arrived,)>)
+                .uses(Uses::new().commits::<Parcel>())
+                .timeout(secs(5)),
+        )
+        .schedule("rounds", secs(3_600), |at| Round { at })
+        .on(Consumer::new("walk", idle::<Round, ()>).uses(Uses::new().queries::<Parcel>()))
+        .on(Consumer::new("move-on", load::<Moved, (Moved,)>)
+            .attempts(3, Backoff::default())
+            .budget(Budget { deadline: secs(7_200), hops: 40 }))
+        .subscribe("news", Consumer::new("tell", load::<Arrived, (Moved,)>))
+}
+
+fn rendered(definition: Definition) -> String {
+    let choreography = definition.build().unwrap();
+    let stack = Stack::new("dev", "For trying.").set("alarmEmail", "team@example.org");
+    let files = Infrastructure::of(&choreography).stack(stack).render().unwrap();
+    let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+    assert_eq!(names, ["Pulumi.yaml", "Pulumi.dev.yaml"]);
+    files[0].text.clone()
+}
+
+/// The lines of a resource, its properties and options.
+#[track_caller]
+fn resource(program: &str, name: &str) -> String {
+    let begin = program.find(&format!("\n  {name}:\n")).unwrap_or_else(|| panic!("there is no {name}"));
+    let body = &program[begin + 1..];
+    let lines = body.lines().enumerate().take_while(|(at, line)| *at == 0 || line.starts_with("    "));
+    lines.map(|(_, line)| line.trim()).collect::<Vec<_>>().join("\n")
+}
+
+#[track_caller]
+fn has(program: &str, name: &str, parts: &[&str]) {
+    let resource = resource(program, name);
+    parts.iter().for_each(|part| assert!(resource.contains(part), "{part:?} is not in:\n{resource}"));
+}
+
+#[test]
+fn what_the_definition_says_is_what_the_program_has() {
+    let program = rendered(post_office());
+    has(&program, "takeFunction", &["timeout: 5", "QUADRILLE_TABLE_PARCELS: ${parcelsTable.name}"]);
+    has(&program, "takeRoute", &["routeKey: POST /parcels/{id+}"]);
+    has(
+        &program,
+        "moveOnQueue",
+        &["visibilityTimeoutSeconds: 180", "messageRetentionSeconds: 345600", "maxReceiveCount: 3"],
+    );
+    has(&program, "moveOnDlqQueue", &["messageRetentionSeconds: 1209600"]);
+    has(
+        &program,
+        "moveOnMapping",
+        &["batchSize: 10", "[ReportBatchItemFailures]", "maximumConcurrency: ${moveOnConcurrency}"],
+    );
+    assert!(!resource(&program, "moveOnMapping").contains("BatchingWindow"));
+    // The relay feeds a topic, and the topic's queue lets it.
+    has(
+        &program,
+        "relayPolicy",
+        &["Action: [sns:Publish]", "Resource: ${newsTopic.arn}", "${moveOnQueue.arn}"],
+    );
+    has(
+        &program,
+        "tellSubscription",
+        &["topic: ${newsTopic.arn}", "rawMessageDelivery: true", "${tellQueuePolicy}"],
+    );
+    has(&program, "tellQueuePolicy", &["Service: sns.amazonaws.com", "aws:SourceArn: ${newsTopic.arn}"]);
+    // What a handler does not use, it may not do and is not told.
+    let walk = resource(&program, "walkPolicy");
+    assert!(walk.contains("dynamodb:Query") && walk.contains("${parcelsTable.arn}/index/open"), "{walk}");
+    assert!(!walk.contains("dynamodb:PutItem") && !walk.contains("dynamodb:GetItem"), "{walk}");
+    assert!(!resource(&program, "walkFunction").contains("MOVE_ON"));
+    // Nobody is alarmed, where no topic was said for it.
+    assert!(!program.contains("MetricAlarm"));
+}
+
+#[test]
+fn just_the_functions_of_a_cycle_may_recur_and_its_budget_stands_beside_it() {
+    let program = rendered(post_office());
+    let count = program.matches("aws:lambda:FunctionRecursionConfig").count();
+    assert_eq!(count, 2, "the step of the cycle, and the relay");
+    has(&program, "moveOnRecursion", &["recursiveLoop: Allow"]);
+    has(&program, "relayRecursion", &["recursiveLoop: Allow"]);
+    assert_eq!(program.matches("40 events or 7200 s").count(), 2);
+}
+
+#[test]
+fn an_alarm_topic_gets_every_alarm() {
+    let program = rendered(post_office().topic("alerts").alarm_to("alerts"));
+    for alarm in [
+        "walkDlqAlarm",
+        "walkDeadLettersAlarm",
+        "walkAgeAlarm",
+        "walkErrorsAlarm",
+        "walkThrottlesAlarm",
+        "takeErrorsAlarm",
+        "relayErrorsAlarm",
+        "relayFailuresAlarm",
+        "relayLagAlarm",
+        "relayUnreadableAlarm",
+        "roundsFailuresAlarm",
+        "api5xxAlarm",
+    ] {
+        has(&program, alarm, &["alarmActions: [\"${alertsTopic.arn}\"]"]);
+    }
+    has(&program, "alertsTopicPolicy", &["cloudwatch.amazonaws.com", "aws:SourceAccount"]);
+    has(&program, "alertsTopicEmail", &["protocol: email", "endpoint: ${alarmEmail}"]);
+    // A state tells that it is well again; what clears by itself does not.
+    has(&program, "walkDlqAlarm", &["okActions"]);
+    assert!(!resource(&program, "walkDeadLettersAlarm").contains("okActions"));
+    // Older than 5 attempts with all their waits, and a delay before the first.
+    let patience = 900 + Backoff::default().total(5).as_millis().div_ceil(1_000) + 5 * 30;
+    has(&program, "walkAgeAlarm", &[&format!("threshold: {patience}")]);
+}
+
+/// The scheduler puts the time into the message as it writes times: to the second.
+#[test]
+fn the_scheduled_message_is_one_that_its_consumer_can_read() {
+    let choreography = post_office().build().unwrap();
+    let program = rendered(post_office());
+    let schedule = resource(&program, "roundsScheduledMessage");
+    let input = schedule.lines().find_map(|line| line.strip_prefix("input: '")?.strip_suffix('\'')).unwrap();
+    let sent = input.replace("<aws.scheduler.scheduled-time>", "2026-11-20T09:15:00Z");
+    let envelope: serde_json::Value = serde_json::from_str(&sent).unwrap();
+    let at = Timestamp::parse("2026-11-20T09:15:00Z").unwrap();
+    let (queues, ours) = choreography.scheduled_message("rounds", at).unwrap();
+    assert_eq!(queues, ["walk"]);
+    let ours: serde_json::Value = serde_json::from_str(&ours).unwrap();
+    for field in ["type", "source", "specversion"] {
+        assert_eq!(envelope[field], ours[field]);
+    }
+    let round: Round = serde_json::from_value(envelope["data"].clone()).unwrap();
+    assert_eq!(round.at, at);
+    assert!(envelope.get("traceparent").is_none(), "it would be the same in every run");
+}
+
+fn refused(
+    definition: Definition,
+    change: impl FnOnce(Infrastructure<'_>) -> Infrastructure<'_>,
+) -> InfrastructureError {
+    let choreography = definition.build().unwrap();
+    let refused = change(Infrastructure::of(&choreography)).render().unwrap_err();
+    let message = refused.to_string();
+    assert!(
+        message.split_once(": ").is_some_and(|(name, mend)| !name.contains(' ') && mend.len() > 20),
+        "{message}"
+    );
+    refused
+}
+
+#[test]
+fn what_does_not_fit_the_choreography_is_refused_by_name() {
+    fn none(infrastructure: Infrastructure<'_>) -> Infrastructure<'_> {
+        infrastructure
+    }
+    let alike = post_office().table(Table::new("par-cels")).table(Table::new("par_cels"));
+    assert!(
+        matches!(refused(alike, none), InfrastructureError::NamesAlike(names) if names.contains(&"parCelsTable".into()))
+    );
+    let long = post_office()
+        .bucket("a".repeat(40))
+        .on(Consumer::new("more", idle::<Round, ()>).uses(Uses::new().puts("a".repeat(40))));
+    assert!(matches!(refused(long, none), InfrastructureError::NameTooLong { limit: 63, .. }));
+    let timed = post_office().schedule("counts", secs(60), |at| Counted { millis: at.as_millis() });
+    let timed = timed.on(Consumer::new("count", idle::<Counted, ()>));
+    assert_eq!(refused(timed, none), InfrastructureError::ScheduledTime { schedule: "counts".into() });
+}
+
+#[test]
+fn what_is_added_wrongly_is_refused_by_name() {
+    let refused = |change: fn(Infrastructure<'_>) -> Infrastructure<'_>| refused(post_office(), change);
+    let unknown = refused(|it| it.function("nobody", FunctionOptions::new()));
+    assert_eq!(unknown, InfrastructureError::NoSuchFunction("nobody".into()));
+    let secret = refused(|it| it.function("take", FunctionOptions::new().secret("KEY", "hook")));
+    assert!(matches!(secret, InfrastructureError::NoSuchSecret { secret, .. } if secret == "hook"));
+    let missing = refused(|it| it.stack(Stack::new("dev", "")));
+    assert!(
+        matches!(missing, InfrastructureError::SettingMissing { setting, .. } if setting == "alarmEmail")
+    );
+    let wrong = refused(|it| it.stack(Stack::new("dev", "").set("alarmEmail", "a@b").set("colour", "red")));
+    assert!(matches!(wrong, InfrastructureError::NoSuchSetting { setting, .. } if setting == "colour"));
+    let long =
+        refused(|it| it.stack(Stack::new("x".repeat(STACK_BYTES_MAX + 1), "").set("alarmEmail", "a@b")));
+    assert!(matches!(long, InfrastructureError::NameTooLong { limit: STACK_BYTES_MAX, .. }));
+    let taken = refused(|it| it.setting(Setting::new("key", 1, "Named as a resource is.")));
+    assert_eq!(taken, InfrastructureError::NamesAlike(vec!["key".into()]));
+    // And what fits is there.
+    let choreography = post_office().build().unwrap();
+    let files: Vec<File> = Infrastructure::of(&choreography)
+        .setting(Setting::new("colour", "red", "Of the van."))
+        .secret("hook", "Where to tell.")
+        .function("take", FunctionOptions::new().variable("COLOUR", "colour").secret("HOOK", "hook"))
+        .stack(Stack::new("dev", "For trying.").set("alarmEmail", "a@b").set("colour", "blue"))
+        .render()
+        .unwrap();
+    has(&files[0].text, "takeFunction", &["COLOUR: ${colour}", "HOOK: ${hookSecret.arn}"]);
+    has(&files[0].text, "takePolicy", &["secretsmanager:GetSecretValue", "Resource: ${hookSecret.arn}"]);
+    assert!(files[1].text.contains("quadrille-post-office:colour: blue"), "{}", files[1].text);
+}

@@ -1,0 +1,136 @@
+//! The infrastructure: rendered from the definition, and held to it.
+
+use crate::{
+    args::{Infra, InfraCheck, InfraRender, System},
+    error::CommandError,
+    print::line,
+};
+use quadrille::infrastructure::File;
+use serde_json::json;
+use similar::TextDiff;
+use std::{collections::BTreeSet, path::Path};
+use systems::auction::infrastructure::{deployed, infrastructure};
+use tokio::fs;
+
+/// The largest file that is compared, in bytes; a program is far smaller.
+const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// Lines around a difference.
+const CONTEXT_LINES: usize = 3;
+
+/// Runs `infra`.
+pub async fn infra(args: Infra) -> Result<(), CommandError> {
+    match args {
+        Infra::Render(args) => render(args).await,
+        Infra::Check(args) => check(args).await,
+    }
+}
+
+/// The files of a system's program.
+pub fn files(system: System) -> Result<Vec<File>, CommandError> {
+    match system {
+        System::Auction => {
+            let choreography = deployed()?;
+            let rendered = infrastructure(&choreography).render();
+            rendered.map_err(|error| CommandError::Failed(error.to_string()))
+        }
+    }
+}
+
+async fn render(args: InfraRender) -> Result<(), CommandError> {
+    let folder = args.out.unwrap_or_else(|| args.system.folder());
+    let files = files(args.system)?;
+    let io = |what: &str, path: &Path| CommandError::io(format!("{what} {}", path.display()));
+    fs::create_dir_all(&folder).await.map_err(io("making", &folder))?;
+    for file in &files {
+        let path = folder.join(&file.name);
+        fs::write(&path, &file.text).await.map_err(io("writing", &path))?;
+        line(path.display());
+    }
+    Ok(())
+}
+
+/// What differs between a file and what the definition derives.
+struct Difference {
+    path: String,
+    /// As a unified diff, from the file to what it should be.
+    diff: String,
+}
+
+async fn check(args: InfraCheck) -> Result<(), CommandError> {
+    let mut differences = Vec::new();
+    let systems = if args.systems.is_empty() { System::all() } else { args.systems };
+    let mut checked = 0;
+    for system in systems {
+        let folder = args.dir.as_ref().map_or_else(|| system.folder(), |dir| dir.join(system.name()));
+        let files = files(system)?;
+        checked += files.len();
+        for file in &files {
+            let path = folder.join(&file.name);
+            differences.extend(difference(&path, &file.text).await?);
+        }
+        differences.extend(left_over(&folder, &files).await?);
+    }
+    let paths: Vec<&str> = differences.iter().map(|difference| difference.path.as_str()).collect();
+    if args.json {
+        line(json!({ "checked": checked, "different": paths }));
+    } else {
+        differences.iter().for_each(|difference| line(difference.diff.trim_end()));
+    }
+    if differences.is_empty() {
+        if !args.json {
+            line(format_args!("{checked} files are as the definition derives them"));
+        }
+        return Ok(());
+    }
+    Err(CommandError::Failed(format!(
+        "{} differ from what the definition derives: `quadrille infra render SYSTEM` writes them anew",
+        paths.join(", ")
+    )))
+}
+
+async fn difference(path: &Path, derived: &str) -> Result<Option<Difference>, CommandError> {
+    let shown = path.display().to_string();
+    let committed = match fs::metadata(path).await {
+        Ok(metadata) if metadata.len() > FILE_BYTES_MAX => {
+            return Err(CommandError::Refused(format!(
+                "{shown} is over {FILE_BYTES_MAX} bytes: no program of ours"
+            )));
+        }
+        Ok(_) => fs::read_to_string(path).await.map_err(CommandError::io(format!("reading {shown}")))?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(CommandError::io(format!("reading {shown}"))(error)),
+    };
+    if committed == derived {
+        return Ok(None);
+    }
+    let diff = TextDiff::from_lines(committed.as_str(), derived)
+        .unified_diff()
+        .context_radius(CONTEXT_LINES)
+        .header(&shown, &format!("{shown} (derived)"))
+        .to_string();
+    Ok(Some(Difference { path: shown, diff }))
+}
+
+/// Programs and stacks in `folder` that the definition does not derive: Pulumi would read them.
+async fn left_over(folder: &Path, derived: &[File]) -> Result<Vec<Difference>, CommandError> {
+    let derived: BTreeSet<&str> = derived.iter().map(|file| file.name.as_str()).collect();
+    let mut entries = match fs::read_dir(folder).await {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(CommandError::io(format!("reading {}", folder.display()))(error)),
+    };
+    let mut left = Vec::new();
+    while let Some(entry) =
+        entries.next_entry().await.map_err(CommandError::io(format!("reading {}", folder.display())))?
+    {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_pulumis = name.ends_with(".yaml") || name.ends_with(".yml");
+        if is_pulumis && !derived.contains(name.as_str()) {
+            let path = entry.path().display().to_string();
+            left.push(Difference { diff: format!("{path}: the definition derives no such file"), path });
+        }
+    }
+    left.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(left)
+}
