@@ -30,6 +30,7 @@ enum State {
     Placed,
     Paid,
     Declined,
+    Cancelled,
     Shipped,
     Signed,
 }
@@ -155,10 +156,11 @@ async fn charge(
 
 // begin: ends
 /// Succeed: a commit that emits nothing.
-async fn cancel(order: Stored<Order>, _: Declined, _: Context<()>) -> Outcome<()> {
-    if order.trail().entries.iter().any(|entry| entry.what == "cancelled") {
+async fn cancel(mut order: Stored<Order>, _: Declined, _: Context<()>) -> Outcome<()> {
+    if order.state == State::Cancelled {
         return Ok(Handled::Already("cancelled"));
     }
+    order.state = State::Cancelled;
     Ok(order.commit("cancelled").into())
 }
 

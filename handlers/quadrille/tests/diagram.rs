@@ -120,6 +120,23 @@ fn the_code_that_documents_show_is_run_by_a_test() {
     assert!(shown > 4, "{shown} parts are shown");
 }
 
+#[test]
+fn the_runbook_names_every_alarm() {
+    let (program, runbook) = (read("infra/auction/Pulumi.yaml"), read("docs/operations.md"));
+    let rows: Vec<&str> = runbook.lines().filter(|line| line.starts_with("| `")).collect();
+    let mut named = 0;
+    for alarm in program.split("type: aws:cloudwatch:MetricAlarm\n").skip(1) {
+        let name = alarm.lines().find_map(|line| line.trim().strip_prefix("name: ${prefix}-"));
+        let name = name.unwrap_or_else(|| panic!("an alarm without a name: {alarm}"));
+        let of_a_function =
+            ["errors", "throttles"].into_iter().find(|end| name.ends_with(&format!("-{end}")));
+        let row = of_a_function.map_or(format!("`{name}`"), |end| format!("`<function>-{end}`"));
+        assert!(rows.iter().any(|text| text.contains(&row)), "docs/operations.md has no row for {row}");
+        named += 1;
+    }
+    assert!(named > 20, "{named} alarms are named");
+}
+
 /// What stands between backticks in a line.
 fn quoted(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
