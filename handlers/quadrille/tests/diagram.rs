@@ -92,6 +92,51 @@ fn the_first_choreography_is_the_crates_own_example() {
     );
 }
 
+/// The lines of `source` between `begin: name` and `end: name`, moved to the left.
+fn part(source: &str, name: &str) -> Option<String> {
+    let (_, rest) = source.split_once(&format!("// begin: {name}\n"))?;
+    let (part, _) = rest.split_once(&format!("// end: {name}\n"))?;
+    // What is left of the line that ends it is its indentation, and so that of them all.
+    let (part, indentation) = part.rsplit_once('\n')?;
+    Some(
+        part.lines()
+            .map(|line| line.strip_prefix(indentation).unwrap_or(line))
+            .fold(String::new(), |text, line| text + line + "\n"),
+    )
+}
+
+#[test]
+fn the_code_that_documents_show_is_run_by_a_test() {
+    let mut shown = 0;
+    for document in documents() {
+        let text = read(&document);
+        for marker in text.lines().filter_map(|line| line.strip_prefix("<!-- code: ")?.strip_suffix(" -->")) {
+            let (path, name) = marker.split_once('#').unwrap_or_else(|| panic!("{document}: {marker}: no #"));
+            let part = part(&read(path), name).unwrap_or_else(|| panic!("{document}: {path} has no {name}"));
+            assert!(shows(&document, &format!("code: {marker}"), &format!("```rust\n{part}```\n")));
+            shown += 1;
+        }
+    }
+    assert!(shown > 4, "{shown} parts are shown");
+}
+
+#[test]
+fn the_runbook_names_every_alarm() {
+    let (program, runbook) = (read("infra/auction/Pulumi.yaml"), read("docs/operations.md"));
+    let rows: Vec<&str> = runbook.lines().filter(|line| line.starts_with("| `")).collect();
+    let mut named = 0;
+    for alarm in program.split("type: aws:cloudwatch:MetricAlarm\n").skip(1) {
+        let name = alarm.lines().find_map(|line| line.trim().strip_prefix("name: ${prefix}-"));
+        let name = name.unwrap_or_else(|| panic!("an alarm without a name: {alarm}"));
+        let of_a_function =
+            ["errors", "throttles"].into_iter().find(|end| name.ends_with(&format!("-{end}")));
+        let row = of_a_function.map_or(format!("`{name}`"), |end| format!("`<function>-{end}`"));
+        assert!(rows.iter().any(|text| text.contains(&row)), "docs/operations.md has no row for {row}");
+        named += 1;
+    }
+    assert!(named > 20, "{named} alarms are named");
+}
+
 /// What stands between backticks in a line.
 fn quoted(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
