@@ -29,9 +29,9 @@ impl Options {
         Self(Map::new().with("dependsOn", references))
     }
 
-    /// Not removed while the stack's removal protection is on.
-    pub(super) fn protected() -> Self {
-        Self(Map::new().with("protect", reference(super::settings::REMOVAL_PROTECTION)))
+    /// Not removed while `setting` is on.
+    pub(super) fn protected_by(setting: &str) -> Self {
+        Self(Map::new().with("protect", reference(setting)))
     }
 
     /// With the version of the provider's plugin.

@@ -57,7 +57,7 @@ pub(super) fn key(program: &mut Program, system: &str) {
         .with("enableKeyRotation", true)
         .with("deletionWindowInDays", REMOVED_DAYS)
         .with("policy", json(policy));
-    program.resource("key", "aws:kms:Key", key, Options::protected());
+    program.resource("key", "aws:kms:Key", key, Options::protected_by(REMOVAL_PROTECTION));
     let alias = Map::new()
         .with("name", format!("alias/{}", reference("prefix")))
         .with("targetKeyId", reference("key.keyId"));
@@ -95,7 +95,12 @@ pub(super) fn table(program: &mut Program, name: &str, is_relayed: bool) {
             Map::new().with("enabled", true).with("kmsKeyArn", reference("key.arn")),
         )
         .with("deletionProtectionEnabled", reference(REMOVAL_PROTECTION));
-    program.resource(&logical(name, "Table"), "aws:dynamodb:Table", table, Options::protected());
+    program.resource(
+        &logical(name, "Table"),
+        "aws:dynamodb:Table",
+        table,
+        Options::protected_by(REMOVAL_PROTECTION),
+    );
 }
 
 /// The queue of that name with its dead-letter queue. `fed_by` is the topic that sends to it, where one does.
@@ -172,7 +177,7 @@ pub(super) fn bucket(program: &mut Program, name: &str) {
     let physical =
         format!("{}-{}-{}", name.replace('_', "-"), reference("pulumi.stack"), reference("caller.accountId"));
     let properties = Map::new().with("bucket", physical).with("forceDestroy", reference(EMPTY_BUCKETS));
-    program.resource(&logical_name, "aws:s3:Bucket", properties, Options::protected());
+    program.resource(&logical_name, "aws:s3:Bucket", properties, Options::protected_by(REMOVAL_PROTECTION));
     let of_bucket = || Map::new().with("bucket", bucket.clone());
     let block = of_bucket()
         .with("blockPublicAcls", true)
