@@ -66,11 +66,11 @@ pub const RETRIED: Metric = Metric::count("Retried");
 pub const DEAD_LETTERED: Metric = Metric::count("DeadLettered");
 /// Events that the relay sent on, once for each destination.
 pub const RELAYED: Metric = Metric::count("Relayed");
-/// Stream records and events that can't be read and were passed over: worth an alarm at 1.
-pub const UNREADABLE: Metric = Metric::count("Unreadable");
+/// Stream records and events that the relay passed over, for they can't be read, or nobody consumes them: worth an alarm at 1.
+pub const PASSED_OVER: Metric = Metric::count("PassedOver");
 
 /// All that the library measures by itself.
-pub const ALL: [Metric; 6] = [HANDLED, DELAYED, RETRIED, DEAD_LETTERED, RELAYED, UNREADABLE];
+pub const ALL: [Metric; 6] = [HANDLED, DELAYED, RETRIED, DEAD_LETTERED, RELAYED, PASSED_OVER];
 
 /// The values of one metric.
 #[derive(Clone, Debug, PartialEq)]

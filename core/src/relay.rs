@@ -48,7 +48,7 @@ pub(crate) async fn forward(
                 // A stream record comes from a commit of ours; one that can't be read can't be sent anywhere. Stopping
                 // here for ever would stop every flow behind it.
                 Err(error) => {
-                    meter.add(metrics::UNREADABLE, 1.0);
+                    meter.add(metrics::PASSED_OVER, 1.0);
                     let (key, version) = (&record.key, record.version);
                     tracing::error!(%key, version, %error, "an unreadable event in the stream is passed over");
                     continue;
@@ -57,7 +57,14 @@ pub(crate) async fn forward(
             if !routes.contains_key(head.event_type.as_ref()) {
                 routes.insert(head.event_type.to_string(), model.destinations(&head.event_type));
             }
-            for destination in routes.get(head.event_type.as_ref()).into_iter().flatten() {
+            let destinations = routes.get(head.event_type.as_ref()).map(Vec::as_slice).unwrap_or_default();
+            if destinations.is_empty() {
+                // Its consumer was taken out of the definition while it was on its way.
+                meter.add(metrics::PASSED_OVER, 1.0);
+                let (key, version, event_type) = (&record.key, record.version, &head.event_type);
+                tracing::error!(%key, version, %event_type, "an event that nobody consumes is passed over");
+            }
+            for destination in destinations {
                 let delay = match destination {
                     Destination::Queue(_) => first_hop(head.notbefore, now),
                     Destination::Topic(_) => Duration::ZERO,

@@ -196,7 +196,7 @@ fn an_alarm_topic_gets_every_alarm() {
         "relayErrorsAlarm",
         "relayFailuresAlarm",
         "relayLagAlarm",
-        "relayUnreadableAlarm",
+        "relayPassedOverAlarm",
         "roundsFailuresAlarm",
         "api5xxAlarm",
     ] {

@@ -193,9 +193,9 @@ fn of_relay(alarms: &mut Alarms<'_>, system: &str) {
         &Limit { threshold: lag, period: 60 },
     );
     alarms.event(
-        "relay-unreadable",
-        "the relay passed over what it can't read: an item was written by somebody else, or by newer code",
-        &Watched::ours(system, RELAY, metrics::UNREADABLE),
+        "relay-passed-over",
+        "the relay passed over what it can't read, or what nobody consumes: its log says which",
+        &Watched::ours(system, RELAY, metrics::PASSED_OVER),
         &AT_ONCE,
     );
 }
@@ -246,7 +246,7 @@ pub(super) fn dashboard(
         row(&title, charts);
     }
     if let Some(table) = relay {
-        let ours = [metrics::RELAYED, metrics::UNREADABLE];
+        let ours = [metrics::RELAYED, metrics::PASSED_OVER];
         let mut charts = of_function(&model.name, RELAY, options, &ours);
         charts.push(Chart {
             title: "relay: how far it is behind, ms".into(),

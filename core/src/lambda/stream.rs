@@ -19,7 +19,7 @@ use serde_dynamo::{AttributeValue, Item};
 /// records in again, so that each entity's events keep their order. What was sent beyond it is sent twice then, which no
 /// handler minds.
 ///
-/// A record that can't be read is passed over, with an error in the log (`unreadable_record`) and the metric `Unreadable`.
+/// A record that can't be read is passed over, with an error in the log (`unreadable_record`) and the metric `PassedOver`.
 /// It was not written by us, no attempt will ever read it, and reported failed it would hold up every flow behind it until
 /// the mapping gives the batch up. Nothing is lost: the item keeps what it carries until its next commit.
 pub(super) async fn forward(
@@ -64,7 +64,7 @@ pub(super) async fn forward(
 }
 
 fn unreadable(pipeline: &Pipeline, record: &EventRecord, why: &str) {
-    pipeline.invocation().meter.add(metrics::UNREADABLE, 1.0);
+    pipeline.invocation().meter.add(metrics::PASSED_OVER, 1.0);
     let sequence_number = record.change.sequence_number.as_deref().unwrap_or_default();
     let key =
         text(&record.change.keys, KEY).or_else(|| text(&record.change.new_image, KEY)).unwrap_or_default();

@@ -99,16 +99,20 @@ async fn the_checkpoint_is_the_first_record_that_was_not_sent() {
 }
 
 #[tokio::test]
-async fn a_record_that_can_not_be_read_stops_nobody_and_is_told_aloud() {
+async fn a_record_that_can_not_be_read_or_that_nobody_consumes_stops_nobody_and_is_told_aloud() {
     let aws = Aws::start().await;
     let mut function = Function::start("relay", &aws.variables()).await;
     let mut broken = record("111", "order/a", 2, &[event_of("a")]);
     broken["dynamodb"]["NewImage"]["outbox"] = json!({"S": "[{"});
-    let records = vec![broken, record("112", "order/b", 2, &[event_of("b")])];
+    let mut withdrawn = event_of("c");
+    withdrawn["type"] = json!("auction.order.withdrawn");
+    let mut records = vec![broken, record("112", "order/b", 2, &[event_of("b")])];
+    // Its consumer is no longer in the definition.
+    records.push(record("113", "order/c", 2, &[withdrawn]));
     assert_eq!(function.invoke(&event(records)).await.unwrap(), json!({"batchItemFailures": []}));
     assert_eq!(subjects(&aws.sent_to("auction-results")), ["b"]);
     let line = function.line("the error", |line| line["reason"] == "unreadable_record").await;
     assert_eq!((&line["key"], &line["sequence_number"]), (&json!("order/a"), &json!("111")));
     let metrics = function.line("metrics", |line| line.get("_aws").is_some()).await;
-    assert_eq!((&metrics["Unreadable"], &metrics["Relayed"]), (&json!(1), &json!(1)));
+    assert_eq!((&metrics["PassedOver"], &metrics["Relayed"]), (&json!(2), &json!(1)));
 }
