@@ -51,6 +51,10 @@ const LIVE_RUNS_MAX: usize = 200;
 /// How long a run is kept after its deadline.
 const RUN_KEPT: Duration = Duration::from_secs(2 * 86_400);
 
+/// How long after a run's deadline its orders are kept at least, for the next run to take them over: an order that is being
+/// auctioned must not expire. Kickoffs are to come more often than that.
+const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(2 * 3_600);
+
 /// Times a round looks again at orders it lost a race for.
 const RACES_MAX: usize = 5;
 
@@ -553,6 +557,7 @@ async fn claim(
             } else if order.is_undecided() && order.run_id.as_deref() == from {
                 order.run_id = Some(run.run_id.clone());
                 order.status = OrderStatus::Submitted;
+                order.expires_at = order.expires_at.max(run.deadline + TAKEN_OVER_WITHIN);
                 taking.push(submitted(&order));
                 commits.push(order.commit(format!("submitted to run {}", run.run_id)));
             }

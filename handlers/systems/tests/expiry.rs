@@ -1,0 +1,150 @@
+//! An order is kept for 24 hours. One that a run has taken by then is kept until it is decided.
+#![allow(clippy::unwrap_used)] // In a test a panic is the assertion.
+
+use async_trait::async_trait;
+use quadrille::{
+    Failure, Pipeline, Stored, Timestamp,
+    auction::{Order, OrderStatus},
+    engine::{Engine, trigger},
+    http::{Method, Request},
+    memory::{Memory, VirtualClock},
+    port::{Clock as _, Ports, SystemRandom},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use systems::auction::{
+    ALERTS, KICKOFF, Settings, auction,
+    platform::{Answer, AuctionPlatform, Decision, SubmittedOrder},
+    results::RESULTS_BUCKET,
+};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// A platform that accepts everything, but decides nothing before a certain time.
+struct Slow {
+    clock: Arc<VirtualClock>,
+    decides_at: Timestamp,
+    submitted: Mutex<BTreeMap<String, Vec<String>>>,
+}
+
+#[async_trait]
+impl AuctionPlatform for Slow {
+    async fn submit(&self, run_id: &str, _: u32, orders: &[SubmittedOrder]) -> Result<(), Failure> {
+        let ids = orders.iter().map(|order| order.record_id.clone());
+        self.submitted.lock().unwrap().entry(run_id.to_owned()).or_default().extend(ids);
+        Ok(())
+    }
+
+    async fn results(&self, run_id: &str, _: u32, _: Option<&str>) -> Result<Answer, Failure> {
+        if self.clock.now() < self.decides_at {
+            return Ok(Answer::NotReady);
+        }
+        let ids = self.submitted.lock().unwrap().get(run_id).cloned().unwrap_or_default();
+        let accepted = |record_id| Decision { record_id, status: Some("accepted".into()), power: None };
+        Ok(Answer::Ready {
+            decisions: ids.into_iter().map(accepted).collect(),
+            faults: Vec::new(),
+            next: None,
+        })
+    }
+}
+
+struct World {
+    clock: Arc<VirtualClock>,
+    pipeline: Pipeline,
+}
+
+impl World {
+    /// An auction whose runs are started by hand, on a platform that decides after `decides_after`.
+    fn new(decides_after: Duration) -> Self {
+        let clock = Arc::new(VirtualClock::new(Timestamp::parse("2026-11-20T09:15:00Z").unwrap()));
+        let decides_at = clock.now() + decides_after;
+        let platform = Slow { clock: Arc::clone(&clock), decides_at, submitted: Mutex::default() };
+        let settings = Settings { every: 14 * 24 * HOUR, ..Settings::default() };
+        let auction = auction(&settings, Arc::new(platform), Vec::new()).unwrap();
+        let memory = Memory::new(auction.model(), clock.clone(), Arc::new(SystemRandom));
+        Self { clock, pipeline: Pipeline::new(auction, memory.ports()) }
+    }
+
+    fn ports(&self) -> &Ports {
+        self.pipeline.ports()
+    }
+
+    async fn post(&self, record_id: &str) {
+        let body = format!(r#"[{{"record_id":"{record_id}","parameter_1":"abc","parameter_2":4}}]"#);
+        let headers = BTreeMap::from([("content-type".to_owned(), "application/json".to_owned())]);
+        let request = Request { body: body.into(), headers, ..Request::default() };
+        assert_eq!(self.pipeline.respond(Method::Post, "/orders", request).await.unwrap().status, 202);
+    }
+
+    async fn kick_off(&self) {
+        trigger(&self.pipeline, KICKOFF, self.clock.now()).await.unwrap();
+        self.pass(Duration::from_secs(1)).await;
+    }
+
+    /// Lets time pass, everybody waking when they asked to.
+    async fn pass(&self, time: Duration) {
+        let end = self.clock.now() + time;
+        all_wait().await;
+        while let Some(next) = self.clock.next_wake().filter(|next| *next <= end) {
+            self.clock.advance_to(next);
+            all_wait().await;
+        }
+        self.clock.advance_to(end);
+        all_wait().await;
+    }
+
+    async fn order(&self, record_id: &str) -> Option<Stored<Order>> {
+        let key = format!("order/{record_id}");
+        let item = self.ports().table("orders").unwrap().get(&[key]).await.unwrap().pop().flatten()?;
+        Some(Stored::read(&item).unwrap()).filter(|order: &Stored<Order>| order.expires_at > self.clock.now())
+    }
+}
+
+/// Lets every other task run until all of them wait: nothing but the clock wakes them then.
+async fn all_wait() {
+    for _ in 0..256 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn an_order_does_not_expire_while_runs_try_to_have_it_decided() {
+    // The first run gives up before, the second one learns the decision a quarter of an hour after the 24 h.
+    let world = World::new(24 * HOUR + HOUR / 4);
+    let engine = Engine::start(world.pipeline.clone());
+    world.post("late").await;
+    world.pass(22 * HOUR + HOUR / 2).await;
+    world.kick_off().await;
+    world.pass(HOUR + HOUR / 4).await;
+    assert_eq!(
+        world.order("late").await.unwrap().status,
+        OrderStatus::Submitted,
+        "the run is past its deadline"
+    );
+    world.kick_off().await;
+    world.pass(HOUR).await;
+    let order = world.order("late").await.unwrap();
+    assert_eq!(order.status, OrderStatus::Accepted);
+    let filed = world.ports().bucket(RESULTS_BUCKET).unwrap().list("", None, 10).await.unwrap().keys;
+    assert_eq!(filed, [order.result_key.clone().unwrap()]);
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn an_order_that_is_decided_in_time_is_kept_for_24_hours_and_no_longer() {
+    let world = World::new(Duration::ZERO);
+    let engine = Engine::start(world.pipeline.clone());
+    world.post("early").await;
+    world.kick_off().await;
+    let order = world.order("early").await.unwrap();
+    assert_eq!(order.status, OrderStatus::Accepted);
+    assert_eq!(order.expires_at, order.received_at + 24 * HOUR);
+    assert!(world.ports().topics.contains_key(ALERTS));
+    world.pass(24 * HOUR).await;
+    assert!(world.order("early").await.is_none());
+    engine.stop().await;
+}
