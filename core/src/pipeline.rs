@@ -381,15 +381,9 @@ impl Pipeline {
         let random = &self.ports.random;
         let about = About {
             attempt: 1,
-            correlation_id: Some(format!("{:016x}{:016x}", random.next_u64(), random.next_u64())),
-            traceparent: traceparent.or_else(|| {
-                Some(format!(
-                    "00-{:016x}{:016x}-{:016x}-01",
-                    random.next_u64(),
-                    random.next_u64() | 1,
-                    random.next_u64() | 1
-                ))
-            }),
+            correlation_id: Some(random.id()),
+            traceparent: traceparent
+                .or_else(|| Some(format!("00-{}-{:016x}-01", random.id(), random.next_u64() | 1))),
             carried: Carried::default(),
         };
         let about = Arc::new(about);
