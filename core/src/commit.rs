@@ -31,6 +31,9 @@ pub struct Commit<Em> {
     emits: PhantomData<fn() -> Em>,
 }
 
+/// Room for what a document has beside the state, in bytes: a short trail, times and ids. A longer one makes its own.
+const BESIDE_STATE_BYTES: usize = 768;
+
 /// A commit before it is stamped with time, handler and attempt.
 #[derive(Debug)]
 pub(crate) struct Pending {
@@ -199,6 +202,7 @@ impl Pending {
             attempt: stamp.attempt,
             until,
         });
+        let state_bytes = state.get().len();
         let document = Document {
             state: Cow::Owned(state),
             trail: Cow::Owned(trail),
@@ -206,7 +210,9 @@ impl Pending {
             correlation_id: correlation_id.map(Cow::Borrowed),
             traceparent: traceparent.map(Cow::Borrowed),
         };
-        let document = serde_json::to_string(&document).map_err(|error| unwritable(error.to_string()))?;
+        let mut text = Vec::with_capacity(state_bytes + BESIDE_STATE_BYTES);
+        serde_json::to_writer(&mut text, &document).map_err(|error| unwritable(error.to_string()))?;
+        let document = String::from_utf8(text).map_err(|error| unwritable(error.to_string()))?;
         let is_new = history.version == 0;
         Ok(Write {
             index_changed: is_new || index != history.index,

@@ -40,7 +40,7 @@ impl Entity for () {
 
 /// The partition key of the entity of kind `E` and id `id`.
 pub fn key_of<E: Entity>(id: &str) -> String {
-    format!("{}/{id}", E::KIND)
+    [E::KIND, "/", id].concat()
 }
 
 /// An entity as it was loaded, or as it is to be created: its state, with what is known about it. Change the state

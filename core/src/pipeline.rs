@@ -27,7 +27,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
     future::Future,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -39,7 +39,8 @@ use tokio::sync::broadcast;
 pub struct Pipeline {
     choreography: Choreography,
     ports: Arc<Ports>,
-    observers: broadcast::Sender<Observation>,
+    /// Made for the first onlooker: it takes up the room for all it may keep, some 3 MB.
+    observers: Arc<OnceLock<broadcast::Sender<Observation>>>,
     counts: Arc<BTreeMap<String, Counters>>,
     invocation: Invocation,
 }
@@ -150,7 +151,7 @@ impl Pipeline {
         Self {
             choreography,
             ports: Arc::new(ports),
-            observers: broadcast::Sender::new(OBSERVATIONS_KEPT),
+            observers: Arc::default(),
             counts,
             invocation: Invocation::default(),
         }
@@ -209,13 +210,18 @@ impl Pipeline {
 
     /// Tells of every message worked from now on. Costs nothing while nobody listens.
     pub fn observe(&self) -> broadcast::Receiver<Observation> {
-        self.observers.subscribe()
+        self.observers.get_or_init(|| broadcast::Sender::new(OBSERVATIONS_KEPT)).subscribe()
+    }
+
+    /// Whoever listens to what is worked.
+    fn onlookers(&self) -> Option<&broadcast::Sender<Observation>> {
+        self.observers.get().filter(|observers| observers.receiver_count() > 0)
     }
 
     fn observed(&self, step: &StepModel, work: &Work<'_>, verdict: &Verdict, note: Option<String>) {
-        if self.observers.receiver_count() == 0 {
+        let Some(onlookers) = self.onlookers() else {
             return;
-        }
+        };
         let what = match verdict {
             Verdict::DeadLetter(failure) | Verdict::Retry(_, failure) => failure.to_string(),
             Verdict::Done | Verdict::Later(_) => note.unwrap_or_default(),
@@ -229,7 +235,7 @@ impl Pipeline {
             verdict: verdict.clone(),
         };
         // An onlooker that went away is none.
-        let _ = self.observers.send(observation);
+        let _ = onlookers.send(observation);
     }
 
     /// The ports it works over.
@@ -375,15 +381,9 @@ impl Pipeline {
         let random = &self.ports.random;
         let about = About {
             attempt: 1,
-            correlation_id: Some(format!("{:016x}{:016x}", random.next_u64(), random.next_u64())),
-            traceparent: traceparent.or_else(|| {
-                Some(format!(
-                    "00-{:016x}{:016x}-{:016x}-01",
-                    random.next_u64(),
-                    random.next_u64() | 1,
-                    random.next_u64() | 1
-                ))
-            }),
+            correlation_id: Some(random.id()),
+            traceparent: traceparent
+                .or_else(|| Some(format!("00-{}-{:016x}-01", random.id(), random.next_u64() | 1))),
             carried: Carried::default(),
         };
         let about = Arc::new(about);
@@ -604,7 +604,7 @@ impl Pipeline {
     }
 
     fn note(&self, notes: &mut [Option<String>], at: usize, what: impl FnOnce() -> String) {
-        if self.observers.receiver_count() > 0
+        if self.onlookers().is_some()
             && let Some(note) = notes.get_mut(at)
         {
             *note = Some(what());

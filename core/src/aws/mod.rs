@@ -50,7 +50,7 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use bucket::S3Bucket;
 use fault::Pace;
 use queue::SqsQueue;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{cell::LazyCell, collections::BTreeMap, sync::Arc, time::Duration};
 use table::DynamoTable;
 use topic::SnsTopic;
 
@@ -100,24 +100,27 @@ pub async fn connect(model: &Model, settings: &Settings) -> Ports {
 pub fn ports(model: &Model, settings: &Settings, config: &SdkConfig) -> Ports {
     let (clock, random): (Arc<dyn Clock>, Arc<dyn Random>) = (Arc::new(SystemClock), Arc::new(SystemRandom));
     let pace = Pace::new(Arc::clone(&clock), Arc::clone(&random));
-    let dynamodb = aws_sdk_dynamodb::Client::new(config);
+    // A client that no port needs is not built: a function's cold start would pay for it.
+    let dynamodb = LazyCell::new(|| aws_sdk_dynamodb::Client::new(config));
     let table = |name: &String, physical: &String| -> Arc<dyn Table> {
-        Arc::new(DynamoTable::new(dynamodb.clone(), name.clone(), physical.clone(), pace.clone()))
+        Arc::new(DynamoTable::new((*dynamodb).clone(), name.clone(), physical.clone(), pace.clone()))
     };
-    let sqs = aws_sdk_sqs::Client::new(config);
+    let sqs = LazyCell::new(|| aws_sdk_sqs::Client::new(config));
     let queue = |name: &String, url: &String| -> Arc<dyn Queue> {
-        Arc::new(SqsQueue::new(sqs.clone(), name.clone(), url.clone(), pace.clone()))
+        Arc::new(SqsQueue::new((*sqs).clone(), name.clone(), url.clone(), pace.clone()))
     };
     // Nobody resolves the name of a bucket before that of an endpoint of one's own.
     let is_local = config.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
-    let s3 = aws_sdk_s3::config::Builder::from(config).force_path_style(is_local).build();
-    let s3 = aws_sdk_s3::Client::from_conf(s3);
+    let s3 = LazyCell::new(|| {
+        let s3 = aws_sdk_s3::config::Builder::from(config).force_path_style(is_local).build();
+        aws_sdk_s3::Client::from_conf(s3)
+    });
     let bucket = |name: &String, physical: &String| -> Arc<dyn Bucket> {
-        Arc::new(S3Bucket::new(s3.clone(), name.clone(), physical.clone(), pace.clone()))
+        Arc::new(S3Bucket::new((*s3).clone(), name.clone(), physical.clone(), pace.clone()))
     };
-    let sns = aws_sdk_sns::Client::new(config);
+    let sns = LazyCell::new(|| aws_sdk_sns::Client::new(config));
     let topic = |name: &String, arn: &String| -> Arc<dyn Topic> {
-        Arc::new(SnsTopic::new(sns.clone(), name.clone(), arn.clone(), pace.clone()))
+        Arc::new(SnsTopic::new((*sns).clone(), name.clone(), arn.clone(), pace.clone()))
     };
     Ports {
         tables: open(model.tables.iter().map(|model| &model.name), &settings.tables, table),

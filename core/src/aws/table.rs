@@ -24,11 +24,13 @@ use aws_sdk_dynamodb::{
     Client,
     operation::put_item::PutItemError,
     types::{
-        AttributeValue, BatchStatementErrorCodeEnum as Code, BatchStatementRequest, BatchStatementResponse,
-        KeysAndAttributes, ReturnValuesOnConditionCheckFailure as OnFailure,
+        AttributeValue, BatchStatementErrorCodeEnum as Code, BatchStatementResponse, KeysAndAttributes,
+        ReturnValuesOnConditionCheckFailure as OnFailure,
     },
 };
+use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::collections::{HashMap, HashSet};
 
@@ -85,41 +87,76 @@ struct Pending {
     bytes: usize,
 }
 
+/// The value of an attribute; written as JSON, it is as DynamoDB takes it: `{"S":"text"}`, `{"N":"1"}`.
+#[derive(Serialize)]
+enum Value<'a> {
+    S(&'a str),
+    #[serde(serialize_with = "as_text")]
+    N(u64),
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // the shape serde asks for
+fn as_text<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(number)
+}
+
+impl From<Value<'_>> for AttributeValue {
+    fn from(value: Value<'_>) -> Self {
+        match value {
+            Value::S(text) => Self::S(text.to_owned()),
+            Value::N(number) => Self::N(number.to_string()),
+        }
+    }
+}
+
+/// A statement of a batch, as DynamoDB takes it.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Statement<'a> {
+    statement: String,
+    parameters: Vec<Value<'a>>,
+    return_values_on_condition_check_failure: &'static str,
+}
+
+/// The body of a `BatchExecuteStatement`.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Statements<'a> {
+    statements: Vec<Statement<'a>>,
+}
+
 impl Pending {
     /// The attributes after the write, but the key.
-    fn attributes(&self) -> impl Iterator<Item = (&'static str, AttributeValue)> {
+    fn attributes(&self) -> impl Iterator<Item = (&'static str, Value<'_>)> {
         let Item { version, document, expires_at, index, .. } = &self.write.item;
-        let number = |number: i64| AttributeValue::N(number.to_string());
-        let text = |text: &String| AttributeValue::S(text.clone());
+        let millis = |at: Timestamp| at.as_millis().unsigned_abs();
         [
-            Some((VERSION, AttributeValue::N(version.to_string()))),
-            Some((DOCUMENT, text(document))),
-            expires_at.map(|at| (EXPIRES_AT, number(seconds_up(at)))),
-            expires_at
-                .filter(|at| at.as_millis() % 1_000 != 0)
-                .map(|at| (EXPIRES_AT_MILLIS, number(at.as_millis()))),
-            index.as_ref().map(|index| (INDEX_PARTITION, text(&index.partition))),
-            index.as_ref().map(|index| (INDEX_SORT, text(&index.sort))),
-            self.outbox.as_ref().map(|outbox| (OUTBOX, text(outbox))),
-            self.outbox.as_ref().map(|_| (RELAY, AttributeValue::S("1".to_owned()))),
+            Some((VERSION, Value::N(*version))),
+            Some((DOCUMENT, Value::S(document))),
+            expires_at.map(|at| (EXPIRES_AT, Value::N(millis(at).div_ceil(1_000)))),
+            expires_at.map(millis).filter(|at| at % 1_000 != 0).map(|at| (EXPIRES_AT_MILLIS, Value::N(at))),
+            index.as_ref().map(|index| (INDEX_PARTITION, Value::S(&index.partition))),
+            index.as_ref().map(|index| (INDEX_SORT, Value::S(&index.sort))),
+            self.outbox.as_ref().map(|outbox| (OUTBOX, Value::S(outbox))),
+            self.outbox.as_ref().map(|_| (RELAY, Value::S("1"))),
         ]
         .into_iter()
         .flatten()
     }
 
-    fn key(&self) -> AttributeValue {
-        AttributeValue::S(self.write.item.key.clone())
+    fn key(&self) -> Value<'_> {
+        Value::S(&self.write.item.key)
     }
 
     /// The write as one statement of a batch.
-    fn statement(&self, table: &str) -> Result<BatchStatementRequest, aws_sdk_dynamodb::error::BuildError> {
+    fn statement(&self, table: &str) -> Statement<'_> {
         let mut statement = String::with_capacity(256);
         let mut parameters = Vec::with_capacity(10);
         if self.write.expected == 0 {
-            statement.extend(["INSERT INTO \"", table, "\" VALUE {'", KEY, "': ?"]);
+            statement.extend(["INSERT INTO \"", table, "\" VALUE {'", KEY, "':?"]);
             parameters.push(self.key());
             for (name, value) in self.attributes() {
-                statement.extend([", '", name, "': ?"]);
+                statement.extend([",'", name, "':?"]);
                 parameters.push(value);
             }
             statement.push('}');
@@ -143,13 +180,13 @@ impl Pending {
                 statement.extend([" REMOVE \"", name, "\""]);
             }
             statement.extend([" WHERE \"", KEY, "\"=? AND \"", VERSION, "\"=?"]);
-            parameters.extend([self.key(), AttributeValue::N(self.write.expected.to_string())]);
+            parameters.extend([self.key(), Value::N(self.write.expected)]);
         }
-        BatchStatementRequest::builder()
-            .statement(statement)
-            .set_parameters(Some(parameters))
-            .return_values_on_condition_check_failure(OnFailure::AllOld)
-            .build()
+        Statement {
+            statement,
+            parameters,
+            return_values_on_condition_check_failure: OnFailure::AllOld.as_str(),
+        }
     }
 
     /// Whether `stored` is what this write makes: then it was applied, though its answer was lost.
@@ -158,7 +195,7 @@ impl Pending {
         stored.get(KEY).and_then(|key| key.as_s().ok()) == Some(&self.write.item.key)
             && self.attributes().all(|(name, value)| {
                 count += 1;
-                stored.get(name) == Some(&value)
+                stored.get(name) == Some(&value.into())
             })
             && stored.len() == count
     }
@@ -219,14 +256,13 @@ impl DynamoTable {
     async fn put(&self, pending: &Pending) -> Result<(), CommitError> {
         let mut attempt = 1;
         let stored = loop {
-            let mut item: Attributes =
-                pending.attributes().map(|(name, value)| (name.to_owned(), value)).collect();
-            item.insert(KEY.to_owned(), pending.key());
+            let key = (KEY, pending.key());
+            let item = pending.attributes().chain([key]).map(|(name, value)| (name.to_owned(), value.into()));
             let request = self
                 .client
                 .put_item()
                 .table_name(&self.table)
-                .set_item(Some(item))
+                .set_item(Some(item.collect()))
                 .return_values_on_condition_check_failure(OnFailure::AllOld);
             let Write { expected, now, .. } = &pending.write;
             let request = if *expected == 0 {
@@ -375,12 +411,20 @@ impl DynamoTable {
     }
 
     async fn execute(&self, left: &[Pending]) -> Result<Vec<BatchStatementResponse>, PortError> {
-        let statements: Result<Vec<_>, _> =
-            left.iter().map(|pending| pending.statement(&self.table)).collect();
-        let request = self
-            .client
-            .batch_execute_statement()
-            .set_statements(Some(statements.map_err(|error| self.permanent(error))?));
+        let statements = left.iter().map(|pending| pending.statement(&self.table)).collect();
+        // Statement, names and escapes beside what the item has.
+        let bytes: usize = left.iter().map(|pending| pending.bytes + pending.bytes / 4 + 400).sum();
+        let mut body = Vec::with_capacity(bytes);
+        serde_json::to_writer(&mut body, &Statements { statements })
+            .map_err(|error| self.permanent(error))?;
+        let length = body.len().to_string();
+        let body = Bytes::from(body);
+        // The SDK takes owned values, escapes a copy of each and joins the copies: a seventh of the processor time of a POST
+        // of 100 orders. So it gets the body as it is sent, which is signed and sent again like its own.
+        let request = self.client.batch_execute_statement().customize().mutate_request(move |request| {
+            request.headers_mut().insert("content-length", length.clone());
+            *request.body_mut() = body.clone().into();
+        });
         let answer = request.send().await.map_err(|error| fault(&self.name, &error))?;
         let responses = answer.responses.unwrap_or_default();
         if responses.len() != left.len() {
@@ -466,11 +510,6 @@ fn is_key(text: &str, bytes_max: usize) -> bool {
     (1..=bytes_max).contains(&text.len())
 }
 
-/// Seconds since 1970, rounded up.
-fn seconds_up(at: Timestamp) -> i64 {
-    at.as_millis().div_euclid(1_000) + i64::from(at.as_millis().rem_euclid(1_000) != 0)
-}
-
 fn expiry(attributes: &Attributes) -> Option<Timestamp> {
     let number = |name: &str| attributes.get(name)?.as_n().ok()?.parse::<i64>().ok();
     let millis = number(EXPIRES_AT_MILLIS)
@@ -545,8 +584,14 @@ impl Table for DynamoTable {
         let mut answers: Vec<Result<(), CommitError>> = Vec::with_capacity(writes.len());
         // Writes of one key are applied in turn: the second of them in the second round.
         let mut rounds: Vec<Vec<Pending>> = Vec::with_capacity(1);
-        let mut times: HashMap<String, usize> = HashMap::new();
-        let several = writes.len() > 1;
+        let mut times: HashMap<&str, usize> = HashMap::with_capacity(writes.len());
+        let round_of: Vec<usize> = writes
+            .iter()
+            .map(|write| {
+                let time = times.entry(&write.item.key).or_default();
+                std::mem::replace(time, *time + 1)
+            })
+            .collect();
         for (at, write) in writes.into_iter().enumerate() {
             let outbox = array(&write.outbox);
             // Whether it is too large must not depend on how well it can be shortened.
@@ -557,15 +602,9 @@ impl Table for DynamoTable {
             if answers[at].is_err() {
                 continue;
             }
-            let round = if several {
-                let time = times.entry(write.item.key.clone()).or_default();
-                *time += 1;
-                *time - 1
-            } else {
-                0
-            };
-            if rounds.len() == round {
-                rounds.push(Vec::new());
+            let round = round_of[at];
+            if rounds.len() <= round {
+                rounds.resize_with(round + 1, Vec::new);
             }
             rounds[round].push(Pending { at, write, outbox, bytes });
         }

@@ -8,6 +8,12 @@ pub trait Random: Send + Sync {
     /// 64 random bits.
     fn next_u64(&self) -> u64;
 
+    /// An id of a flow or a trace: 127 random bits in 32 hex digits, never all of them 0.
+    fn id(&self) -> String {
+        let bits = u128::from(self.next_u64()) << 64 | u128::from(self.next_u64()) | 1;
+        format!("{bits:032x}")
+    }
+
     /// Evenly from 0 to below 1.
     #[allow(clippy::cast_precision_loss)] // 53 bits fit exactly
     fn unit(&self) -> f64 {

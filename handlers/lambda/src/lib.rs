@@ -34,6 +34,10 @@ use systems::{
 };
 use webhook::WebhookError;
 
+/// A batch is thousands of small texts: with the system's allocator a POST of 100 orders takes a seventh longer.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The step that asks the platform.
 const POLL_AUCTION: &str = "poll_auction";
 

@@ -26,6 +26,11 @@ struct Row<'a> {
     outcome: Taken,
 }
 
+#[derive(Serialize)]
+struct Rows<'a> {
+    results: Vec<Row<'a>>,
+}
+
 /// `POST /orders`: checks the whole batch, then stores each order. `202` with one row an order; `409` where a `record_id`
 /// is there with other content (the other orders are stored); `400` with every fault, nothing stored; `415` for anything
 /// but JSON.
@@ -55,14 +60,13 @@ pub async fn post_orders(request: Request, cx: Context<()>) -> Result<Response, 
         let detail = "a record_id marked `conflict` is there with other content and was not changed; the others are stored";
         return Ok(Problem::new(409, "conflict", detail).with("results", rows).into());
     }
-    Ok(Response::json(202, &serde_json::json!({ "results": rows })))
+    Ok(Response::json(202, &Rows { results: rows }))
 }
 
 async fn take(orders: &[NewOrder], cx: &Context<()>) -> Result<Vec<Taken>, Failure> {
     let now = cx.now();
     let commits = orders.iter().map(|new| {
-        let id = format!("{:016x}{:016x}", cx.random().next_u64(), cx.random().next_u64());
-        let order = Stored::new(Order::receive(new.clone(), now)).with_correlation_id(id);
+        let order = Stored::new(Order::receive(new.clone(), now)).with_correlation_id(cx.random().id());
         order.commit("received").measure(ORDERS_RECEIVED, 1.0)
     });
     let committed = cx.commit_all(commits.collect()).await?;
