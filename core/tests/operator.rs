@@ -65,7 +65,7 @@ async fn every_queue_is_shown_with_what_it_holds_and_its_dead_letters() {
     for _ in 0..5 {
         world.tell("load", Loaded::new("4", "oslo")).await;
     }
-    let later = quadrille::port::NewMessage { delay: secs(60), ..Default::default() };
+    let later = NewMessage { body: "later".to_owned(), delay: secs(60), ..NewMessage::default() };
     world.ports.queues["load"].send(vec![later]).await.remove(0).unwrap();
     world.ports.queues["load"].receive(2, secs(0), None).await.unwrap();
     let queues = operator::queues(&world.pipeline()).await.unwrap();
