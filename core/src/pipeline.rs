@@ -334,8 +334,7 @@ impl Pipeline {
         let allowed = [(Method::Get, "GET, HEAD"), (Method::Post, "POST")].into_iter();
         let allowed: Vec<&str> =
             allowed.filter(|(method, _)| others.contains(method)).map(|(_, names)| names).collect();
-        let problem = Problem::new(405, "method_not_allowed", format_args!("{method} is not offered here"));
-        Response::from(problem).with_header("allow", allowed.join(", "))
+        Problem::method_not_allowed(method, &allowed.join(", "))
     }
 
     /// Whether every table answers: what `GET /healthz` is to tell.
