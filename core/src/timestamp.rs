@@ -1,6 +1,6 @@
 //! A point in time, as events and entities carry it.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use std::{fmt, time::Duration};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -111,17 +111,9 @@ impl Timestamp {
         let year = year_of_era + era * 400 + i64::from(month <= 2);
         (year, month, day, [millis / 3_600_000, millis / 60_000 % 60, millis / 1000 % 60, millis % 1000])
     }
-}
 
-impl std::ops::Add<Duration> for Timestamp {
-    type Output = Self;
-    fn add(self, duration: Duration) -> Self {
-        Self::from_millis(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
-    }
-}
-
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// As it is written, in ASCII.
+    fn text(self) -> [u8; 24] {
         let (year, month, day, [hour, minute, second, millis]) = self.parts();
         let mut text = *b"0000-00-00T00:00:00.000Z";
         for (at, width, value) in [
@@ -139,13 +131,26 @@ impl fmt::Display for Timestamp {
                 value /= 10;
             }
         }
-        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+        text
+    }
+}
+
+impl std::ops::Add<Duration> for Timestamp {
+    type Output = Self;
+    fn add(self, duration: Duration) -> Self {
+        Self::from_millis(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(std::str::from_utf8(&self.text()).map_err(|_| fmt::Error)?)
     }
 }
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(std::str::from_utf8(&self.text()).map_err(ser::Error::custom)?)
     }
 }
 
