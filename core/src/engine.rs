@@ -7,6 +7,7 @@ use crate::{
     port::{ChangeStream, NewMessage, PortError},
     relay,
 };
+use futures_util::future::join;
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
 
@@ -113,17 +114,27 @@ async fn consume(pipeline: Pipeline, step: String, queue: String, batch: usize, 
         }
     };
     let clock = Arc::clone(&pipeline.ports().clock);
+    let mut done = Vec::new();
     loop {
-        // A receive that is dropped half-way may have taken messages: their visibility timeout gives them back.
-        let received = tokio::select! {
-            biased;
-            () = stopping.wait() => return,
-            received = queue.receive(batch, WAIT, None) => received,
-        };
+        let settled = std::mem::take(&mut done);
+        // Those done are deleted while the next are received: a store does both with one flush.
+        let ((), received) = join(pipeline.acknowledge(&step, &settled), async {
+            // A receive that is dropped half-way may have taken messages: their visibility timeout gives them back.
+            tokio::select! {
+                biased;
+                () = stopping.wait() => None,
+                received = queue.receive(batch, WAIT, None) => Some(received),
+            }
+        })
+        .await;
         let outcome = match received {
-            Ok(messages) if messages.is_empty() => continue,
-            Ok(messages) => pipeline.deliver(&step, &messages).await.map(drop),
-            Err(error) => Err(error.into()),
+            None => return,
+            Some(Ok(messages)) if messages.is_empty() => continue,
+            Some(Ok(messages)) => {
+                let delivered = pipeline.deliver_unacknowledged(&step, &messages).await;
+                delivered.map(|delivered| done = delivered.done(&messages))
+            }
+            Some(Err(error)) => Err(error.into()),
         };
         if let Err(failure) = outcome {
             tracing::error!(step, %failure, "a batch could not be worked");
@@ -141,22 +152,43 @@ async fn pause(clock: &dyn crate::port::Clock, stopping: &mut Stopping) {
 
 async fn forward(pipeline: Pipeline, stream: Arc<dyn ChangeStream>, mut stopping: Stopping) {
     let (model, ports) = (Arc::clone(pipeline.choreography().model()), Arc::clone(pipeline.ports()));
+    let mut done = None;
     loop {
-        let read = tokio::select! {
-            biased;
-            () = stopping.wait() => return,
-            read = stream.read(RELAY_BATCH, WAIT) => read,
+        // As with a consumer's messages: what was sent on is checkpointed while what is behind it is read.
+        let checkpoint = async {
+            match done.take() {
+                Some(sequence) => stream.checkpoint(sequence).await,
+                None => Ok(()),
+            }
+        };
+        let (checkpointed, read) = join(checkpoint, async {
+            tokio::select! {
+                biased;
+                () = stopping.wait() => None,
+                read = stream.read(RELAY_BATCH, WAIT) => Some(read),
+            }
+        })
+        .await;
+        let Some(read) = read else {
+            if let Err(error) = checkpointed {
+                tracing::warn!(%error, "the relay could not checkpoint; what it sent last is sent again");
+            }
+            return;
         };
         let outcome = async {
+            checkpointed?;
             let records = read?;
             let (sent, failure) = match relay::forward(&model, &ports, &records, &Meter::default()).await {
                 Ok(()) => (records.len(), None),
                 Err((sent, failure)) => (sent, Some(failure)),
             };
-            if let Some(last) = sent.checked_sub(1).and_then(|last| records.get(last)) {
-                stream.checkpoint(last.sequence).await?;
+            done = sent.checked_sub(1).and_then(|last| records.get(last)).map(|last| last.sequence);
+            let Some(failure) = failure else { return Ok(()) };
+            // Now, as a pause follows: what was sent on is not to be sent again because of what was not.
+            if let Some(sequence) = done.take() {
+                stream.checkpoint(sequence).await?;
             }
-            failure.map_or(Ok(()), Err)
+            Err(failure)
         };
         if let Err(failure) = outcome.await {
             tracing::warn!(%failure, "the relay could not send everything on; it goes on where it was");

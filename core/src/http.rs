@@ -129,6 +129,12 @@ impl Problem {
         Self::new(413, "body_too_large", detail)
     }
 
+    /// The path is there, and not for this method; `allowed` are those it has, as the header `allow` lists them.
+    pub fn method_not_allowed(method: &str, allowed: &str) -> Response {
+        let detail = format_args!("{method} is not offered here; {allowed} is");
+        Response::from(Self::new(405, "method_not_allowed", detail)).with_header("allow", allowed)
+    }
+
     /// Adds a member; one that can't be written as JSON is left out.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Serialize) -> Self {

@@ -14,6 +14,12 @@ pub const QUEUE_VISIBILITY_MAX: Duration = Duration::from_secs(43_200);
 /// Largest message: 1 MiB of body and attributes (SQS; also the most a batch may hold).
 pub const MESSAGE_BYTES_MAX: usize = 1_048_576;
 
+/// Most attributes of a message: 10 (SQS, and SNS where it delivers to SQS).
+pub const MESSAGE_ATTRIBUTES_MAX: usize = 10;
+
+/// Longest name of an attribute of a message: 256 bytes (SQS).
+pub const ATTRIBUTE_NAME_BYTES_MAX: usize = 256;
+
 /// Most messages a function is handed at once from a standard queue: 10,000 (Lambda event source mapping).
 pub const CONSUMER_BATCH_MAX: usize = 10_000;
 

@@ -98,6 +98,9 @@ pub struct Moved {
     pub moved: u64,
     /// Nothing was left to look at.
     pub done: bool,
+    /// When the call began, by the clock that dead letters are dated with: the `before` of the calls that follow it.
+    #[serde(default)]
+    pub at: Option<Timestamp>,
     /// The receipts of those looked at and left. They stay hidden for a while, so that the walk goes on behind them; when
     /// it is over, [`give_back`] shows them again.
     #[serde(default)]
@@ -220,9 +223,10 @@ pub async fn walk(
     } else {
         (max.max(RECEIVED_MIN), WAIT, PASSED_OVER_REMOTELY)
     };
+    let at = Some(pipeline.ports().clock.now());
     let messages = dead.receive(at_once, wait, Some(hidden)).await?;
     if messages.is_empty() {
-        return Ok(Moved { done: true, ..Moved::default() });
+        return Ok(Moved { done: true, at, ..Moved::default() });
     }
     let (mut chosen, left): (Vec<Message>, Vec<Message>) =
         messages.into_iter().partition(|message| filter.takes(&DeadLetter::read(message)));
@@ -252,7 +256,7 @@ pub async fn walk(
         }
     }
     dead.delete(&gone).await?;
-    Ok(Moved { examined, moved: gone.len() as u64, done: false, passed_over })
+    Ok(Moved { examined, moved: gone.len() as u64, done: false, at, passed_over })
 }
 
 /// Shows dead letters of `queue` again that a walk passed over, by their receipts.

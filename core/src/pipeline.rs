@@ -66,6 +66,19 @@ pub struct Delivered {
     pub kept: Vec<usize>,
 }
 
+impl Delivered {
+    /// The receipts of those of `messages` that are to be acknowledged.
+    pub(crate) fn done(&self, messages: &[Message]) -> Vec<Receipt> {
+        let mut kept = self.kept.iter().peekable();
+        messages
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| kept.next_if(|kept| *kept == at).is_none())
+            .map(|(_, message)| message.receipt.clone())
+            .collect()
+    }
+}
+
 /// Messages of a step by what became of them, since this process started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepCounts {
@@ -130,6 +143,8 @@ struct Work<'a> {
 struct Batch<'a> {
     works: Vec<Work<'a>>,
     failed: Vec<(usize, Failure)>,
+    /// Those of the failed, by their place, of which the trail tells already.
+    told: HashSet<usize>,
     notes: Vec<Option<String>>,
     /// When the step's timeout, which is for the whole batch, is over.
     end: Timestamp,
@@ -255,21 +270,21 @@ impl Pipeline {
     /// A [`Failure`] where there is no such step. A message that can't be settled is left as it is: its visibility
     /// timeout gives it back.
     pub async fn deliver(&self, step: &str, messages: &[Message]) -> Result<Vec<Verdict>, Failure> {
-        let Delivered { verdicts, kept } = self.deliver_unacknowledged(step, messages).await?;
-        let step = self.step(step)?;
-        let mut kept = kept.into_iter().peekable();
-        let done: Vec<Receipt> = messages
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| kept.next_if_eq(at).is_none())
-            .map(|(_, message)| message.receipt.clone())
-            .collect();
-        if !done.is_empty()
-            && let Err(error) = async { self.ports.queue(&step.queue)?.delete(&done).await }.await
-        {
-            tracing::warn!(step = %step.name, %error, "messages were not deleted; their visibility timeout gives them back");
+        let delivered = self.deliver_unacknowledged(step, messages).await?;
+        self.acknowledge(step, &delivered.done(messages)).await;
+        Ok(delivered.verdicts)
+    }
+
+    /// Deletes messages that are done.
+    pub(crate) async fn acknowledge(&self, step: &str, done: &[Receipt]) {
+        if done.is_empty() {
+            return;
         }
-        Ok(verdicts)
+        let deleted =
+            async { self.ports.queue(&self.step(step)?.queue)?.delete(done).await.map_err(Failure::from) };
+        if let Err(failure) = deleted.await {
+            tracing::warn!(step, %failure, "messages were not deleted; their visibility timeout gives them back");
+        }
     }
 
     /// [`deliver`](Self::deliver) for a caller that acknowledges the messages itself, as a Lambda function does by its
@@ -340,8 +355,7 @@ impl Pipeline {
         let allowed = [(Method::Get, "GET, HEAD"), (Method::Post, "POST")].into_iter();
         let allowed: Vec<&str> =
             allowed.filter(|(method, _)| others.contains(method)).map(|(_, names)| names).collect();
-        let problem = Problem::new(405, "method_not_allowed", format_args!("{method} is not offered here"));
-        Response::from(problem).with_header("allow", allowed.join(", "))
+        Problem::method_not_allowed(method, &allowed.join(", "))
     }
 
     /// Whether every table answers: what `GET /healthz` is to tell.
@@ -447,6 +461,7 @@ impl Pipeline {
         let mut batch = Batch {
             works: Vec::with_capacity(messages.len()),
             failed: Vec::new(),
+            told: HashSet::new(),
             notes: vec![None; messages.len()],
             end: self.end_of(step.timeout),
         };
@@ -487,8 +502,8 @@ impl Pipeline {
             // Before the others, so that messages told to one entity stay in their order.
             again.into_iter().rev().for_each(|task| tasks.push_front(task));
         }
+        self.note_failures(step, &batch).await;
         let Batch { works, failed, notes, .. } = batch;
-        self.note_failures(step, &works, &failed).await;
         for (at, failure) in failed {
             verdicts[at] = self.verdict(step, messages[at].receive_count, failure);
         }
@@ -507,10 +522,10 @@ impl Pipeline {
         round: Vec<Task>,
         batch: &mut Batch<'_>,
     ) -> Vec<Task> {
-        let Batch { works, failed, notes, end } = batch;
+        let Batch { works, failed, told, notes, end } = batch;
         let mut round = round;
         let keys: Vec<String> = round.iter().filter_map(|task| task.decoded.key.clone()).collect();
-        let mut items = match self.load(keys).await {
+        let items = match self.load(keys).await {
             Ok(items) => items,
             Err(failure) => {
                 failed.extend(round.into_iter().map(|task| (task.at, failure.clone())));
@@ -519,34 +534,47 @@ impl Pipeline {
         };
         let now = self.ports.clock.now();
         let calls = round.iter_mut().enumerate().map(|(place, task)| {
-            let item = task.decoded.key.as_ref().and_then(|key| items.remove(key));
-            let envelope = works.get(task.at).and_then(|work| work.envelope.as_ref());
-            let item = item.filter(|item| same_entity(item, envelope, now));
             let event = std::mem::replace(&mut task.decoded.event, Box::new(()));
             let call = self.call(&step.name, Arc::clone(&task.about));
-            let running = handler.call(event, item.as_ref(), call);
+            let running = handler.call(event, task.told_to(&items, works, now), call);
             async move { (place, running.await) }
         });
         let calls: Vec<_> = calls.collect();
         let outcomes = self.within(step, round.len(), calls, *end).await;
         let mut committing: Vec<Task> = Vec::with_capacity(round.len());
         let mut commits: Vec<(Pending, Arc<About>)> = Vec::with_capacity(round.len());
+        let mut noting = Vec::new();
         for (task, outcome) in round.into_iter().zip(outcomes) {
+            let outcome = outcome.unwrap_or_else(|| {
+                let detail = format_args!("no end within {:?}, the step's timeout", step.timeout);
+                Err(Failure::transient("timeout", detail))
+            });
             match outcome {
-                Some(Ok(ErasedHandled::Commit(pending))) => {
+                Ok(ErasedHandled::Commit(pending)) => {
                     self.note(notes, task.at, || pending.what().to_owned());
                     commits.push((*pending, Arc::clone(&task.about)));
                     committing.push(task);
                 }
-                Some(Ok(ErasedHandled::Already(why))) => self.note(notes, task.at, || why.to_owned()),
-                Some(Err(failure)) => failed.push((task.at, failure)),
-                None => {
-                    let detail = format_args!("no end within {:?}, the step's timeout", step.timeout);
-                    failed.push((task.at, Failure::transient("timeout", detail)));
+                Ok(ErasedHandled::Already(why)) => self.note(notes, task.at, || why.to_owned()),
+                Err(failure) => {
+                    let item = task.told_to(&items, works, now);
+                    if let Some(item) = item.filter(|_| is_given_up(step, task.about.attempt, &failure))
+                        && let Some(note) = noted(item, &failure, task.about.attempt)
+                    {
+                        noting.push((task.at, note));
+                    }
+                    failed.push((task.at, failure));
                 }
             }
         }
-        let outcomes = self.commit(&step.name, commits).await;
+        // In one request with the others: what is given up costs none of its own.
+        let (noting, given_up): (Vec<usize>, Vec<_>) = noting.into_iter().unzip();
+        commits.extend(given_up);
+        let mut outcomes = self.commit(&step.name, commits).await;
+        let given_up = outcomes.split_off(committing.len());
+        told.extend(
+            noting.into_iter().zip(given_up).filter(|(_, outcome)| outcome.is_ok()).map(|(at, _)| at),
+        );
         let mut again = Vec::new();
         for (mut task, outcome) in committing.into_iter().zip(outcomes) {
             match outcome {
@@ -647,16 +675,18 @@ impl Pipeline {
         Ok(items)
     }
 
-    /// Writes into the trail of each entity why its message is given up, so that one read of it tells. Best effort: the
-    /// dead letter itself is what counts.
-    async fn note_failures(&self, step: &StepModel, works: &[Work<'_>], failed: &[(usize, Failure)]) {
+    /// Writes into the trail of each entity that does not tell of it yet why its message is given up, so that one read of
+    /// it tells. Best effort: the dead letter itself is what counts.
+    async fn note_failures(&self, step: &StepModel, batch: &Batch<'_>) {
         let Some(kind) = step.entity_kind.as_deref() else {
             return;
         };
-        let mut left: Vec<(String, &Failure, &Work<'_>)> = failed
+        let mut left: Vec<(String, &Failure, &Work<'_>)> = batch
+            .failed
             .iter()
-            .map(|(at, failure)| (failure, &works[*at]))
-            .filter(|(failure, work)| failure.is_permanent() || work.message.receive_count >= step.attempts)
+            .filter(|(at, _)| !batch.told.contains(at))
+            .map(|(at, failure)| (failure, &batch.works[*at]))
+            .filter(|(failure, work)| is_given_up(step, work.message.receive_count, failure))
             .filter_map(|(failure, work)| {
                 let envelope = work.envelope.as_ref()?;
                 Some((format!("{kind}/{}", envelope.subject), failure, work))
@@ -670,7 +700,7 @@ impl Pipeline {
             let Ok(items) = self.load(left.iter().map(|(key, ..)| key.clone()).collect()).await else {
                 return;
             };
-            let mut noted = HashSet::new();
+            let mut seen = HashSet::new();
             let mut commits = Vec::new();
             let mut committing = Vec::new();
             let mut later = Vec::new();
@@ -678,14 +708,12 @@ impl Pipeline {
                 // A later entity of the same id has nothing to do with it.
                 let told = items.get(&key).filter(|item| same_entity(item, work.envelope.as_ref(), now));
                 let Some(item) = told else { continue };
-                if !noted.insert(key.clone()) {
+                if !seen.insert(key.clone()) {
                     later.push((key, failure, work));
                     continue;
                 }
-                let what = Cow::Owned(format!("dead-lettered: {}", failure.reason()));
-                if let Ok(pending) = Pending::note(item, what) {
-                    let attempt = work.message.receive_count;
-                    commits.push((pending, Arc::new(About { attempt, ..About::default() })));
+                if let Some(note) = noted(item, failure, work.message.receive_count) {
+                    commits.push(note);
                     committing.push((key, failure, work));
                 }
             }
@@ -708,7 +736,7 @@ impl Pipeline {
         if failure.is_permanent() {
             return Verdict::DeadLetter(failure);
         }
-        if receive_count >= step.attempts {
+        if is_given_up(step, receive_count, &failure) {
             let detail = format!("attempt {receive_count} of {} failed: {}", step.attempts, failure.detail());
             return Verdict::DeadLetter(Failure::permanent(failure.reason().to_owned(), detail));
         }
@@ -794,6 +822,32 @@ impl Pipeline {
             }
         }
     }
+}
+
+impl Task {
+    /// The entity it is told to, of those loaded.
+    fn told_to<'a>(
+        &self,
+        items: &'a HashMap<String, Item>,
+        works: &[Work<'_>],
+        now: Timestamp,
+    ) -> Option<&'a Item> {
+        let envelope = works.get(self.at).and_then(|work| work.envelope.as_ref());
+        let item = self.decoded.key.as_ref().and_then(|key| items.get(key));
+        item.filter(|item| same_entity(item, envelope, now))
+    }
+}
+
+/// Whether a message is dead-lettered for a failure, and not tried again.
+fn is_given_up(step: &StepModel, receive_count: u32, failure: &Failure) -> bool {
+    failure.is_permanent() || receive_count >= step.attempts
+}
+
+/// The commit that writes into an entity's trail why its message is given up; `None` where the entity can't be read.
+fn noted(item: &Item, failure: &Failure, attempt: u32) -> Option<(Pending, Arc<About>)> {
+    let what = Cow::Owned(format!("dead-lettered: {}", failure.reason()));
+    let pending = Pending::note(item, what).ok()?;
+    Some((pending, Arc::new(About { attempt, ..About::default() })))
 }
 
 enum NotAdmitted {

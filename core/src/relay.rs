@@ -7,7 +7,7 @@ use crate::{
     event::{Envelope, trace_id},
     limits::QUEUE_DELAY_MAX,
     metrics::{self, Meter},
-    port::{Attributes, Message, NewMessage, PortError, Ports, Receipt, StreamRecord},
+    port::{Attributes, Message, NewMessage, PortError, Ports, Receipt, StreamRecord, is_sendable},
 };
 use serde::Deserialize;
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
@@ -104,11 +104,10 @@ struct Sending<'a> {
 /// The event as every queue and topic takes it. SQS and SNS refuse U+FFFE and U+FFFF; in JSON these can only stand inside
 /// a string, where an escape says the same. Other characters that they refuse JSON has as escapes already.
 fn sendable(event: &str) -> Cow<'_, str> {
-    if event.contains(['\u{fffe}', '\u{ffff}']) {
-        event.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff").into()
-    } else {
-        event.into()
+    if is_sendable(event) {
+        return event.into();
     }
+    event.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff").into()
 }
 
 impl Sending<'_> {

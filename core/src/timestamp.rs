@@ -150,8 +150,7 @@ impl fmt::Display for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let text = self.text();
-        serializer.serialize_str(std::str::from_utf8(&text).map_err(ser::Error::custom)?)
+        serializer.serialize_str(std::str::from_utf8(&self.text()).map_err(ser::Error::custom)?)
     }
 }
 

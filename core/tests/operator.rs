@@ -65,7 +65,7 @@ async fn every_queue_is_shown_with_what_it_holds_and_its_dead_letters() {
     for _ in 0..5 {
         world.tell("load", Loaded::new("4", "oslo")).await;
     }
-    let later = quadrille::port::NewMessage { delay: secs(60), ..Default::default() };
+    let later = NewMessage { body: "later".to_owned(), delay: secs(60), ..NewMessage::default() };
     world.ports.queues["load"].send(vec![later]).await.remove(0).unwrap();
     world.ports.queues["load"].receive(2, secs(0), None).await.unwrap();
     let queues = operator::queues(&world.pipeline()).await.unwrap();
@@ -431,4 +431,20 @@ async fn a_message_that_comes_back_with_the_attributes_of_its_death_is_a_fresh_o
     let letter = DeadLetter::read(&letters[0]);
     assert_eq!((letters.len(), letter.reason.as_str(), letter.attempts), (1, "burnt", 1));
     assert_eq!((letter.first_seen, letter.dead_at), (START, START + secs(86_400)));
+}
+
+#[tokio::test]
+async fn what_fails_again_is_left_by_the_time_that_the_first_call_told() {
+    let world = scanning();
+    dead_letters(&world, &["1", "2"]).await;
+    let walk = async |before, limit| {
+        let filter = Filter { reason: None, before };
+        operator::walk(&world.pipeline(), DEAD, &filter, Act::Redrive, limit).await.unwrap()
+    };
+    let first = walk(None, 1).await;
+    assert_eq!((figures(&first), first.at), ((1, 1, false), Some(world.now())));
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(world.deliver("scan").await.len(), 1);
+    assert_eq!(figures(&walk(first.at, 100).await), (2, 1, false));
+    assert_eq!(world.total("scan").await, 1);
 }

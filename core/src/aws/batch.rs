@@ -1,21 +1,12 @@
 //! Batches of entries that succeed or fail alone, as SQS and SNS take them.
 
 use super::fault::{CONCURRENCY, Pace, answered};
-use crate::port::{Attributes, NewMessage, PortError};
+use crate::port::{NewMessage, PortError};
 use futures_util::{StreamExt as _, stream};
 use std::future::Future;
 
 /// Most entries of a batch (SQS and SNS).
 pub(super) const ENTRIES_MAX: usize = 10;
-
-/// Most attributes of a message (SQS, and SNS where it delivers to SQS).
-const ATTRIBUTES_MAX: usize = 10;
-
-/// Longest name of an attribute (SQS).
-const ATTRIBUTE_NAME_BYTES_MAX: usize = 256;
-
-/// The type of every attribute; its name counts as part of the message.
-pub(super) const ATTRIBUTE_TYPE: &str = "String";
 
 /// An entry that a batch did not take.
 pub(super) struct Refused {
@@ -58,7 +49,7 @@ pub(super) async fn send_messages<B: Batch>(
     let mut answers = Vec::with_capacity(messages.len());
     let mut entries = Vec::with_capacity(messages.len());
     for (at, message) in messages.into_iter().enumerate() {
-        let bytes = size(&message);
+        let bytes = message.bytes();
         answers.push(entry(message).map(|entry| entries.push((at, bytes, entry))));
     }
     for (at, error) in send(batch, pace, batches(entries, bytes_max)).await {
@@ -138,64 +129,4 @@ pub(super) fn batches<E>(
         }
     }
     batches
-}
-
-/// Bytes of a message as SQS and SNS count them: the body, and name, type and value of each attribute.
-fn size(message: &NewMessage) -> usize {
-    let attributes = message.attributes.iter().filter(|(_, value)| !value.is_empty());
-    let attributes = attributes.map(|(name, value)| name.len() + ATTRIBUTE_TYPE.len() + value.len());
-    message.body.len() + attributes.sum::<usize>()
-}
-
-/// Refuses, before any call, what the service would refuse.
-pub(super) fn check(port: &str, message: &NewMessage, bytes_max: usize) -> Result<(), PortError> {
-    let refuse = |detail: std::fmt::Arguments<'_>| Err(PortError::permanent(port, detail));
-    let bytes = size(message);
-    if bytes > bytes_max {
-        return refuse(format_args!("a message of {bytes} bytes is over the limit of {bytes_max}"));
-    }
-    if message.body.is_empty() {
-        return refuse(format_args!("a message with an empty body"));
-    }
-    if let Some(other) = message.body.chars().find(|character| !is_allowed(*character)) {
-        return refuse(format_args!("the body has the character {other:?}, which the service does not take"));
-    }
-    let attributes = &message.attributes;
-    if attributes.len() > ATTRIBUTES_MAX {
-        let names: Vec<&str> = attributes.keys().map(String::as_str).collect();
-        let (count, names) = (names.len(), names.join(", "));
-        return refuse(format_args!("{count} attributes ({names}); a message has at most {ATTRIBUTES_MAX}"));
-    }
-    match attributes.keys().find(|name| !is_name(name)) {
-        Some(name) => refuse(format_args!("{name:?} can't be the name of an attribute")),
-        None => Ok(()),
-    }
-}
-
-/// The attributes to send. An empty value can't be sent and is left out: whoever reads it finds none. A character that
-/// can't be sent is replaced, so that a dead letter's reason never stands in the way of the letter.
-pub(super) fn attributes(attributes: Attributes) -> impl Iterator<Item = (String, String)> {
-    attributes.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| {
-        if value.chars().all(is_allowed) {
-            return (name, value);
-        }
-        let shown = |character| if is_allowed(character) { character } else { char::REPLACEMENT_CHARACTER };
-        (name, value.chars().map(shown).collect())
-    })
-}
-
-/// The characters of XML 1.0, which are those that SQS and SNS take.
-fn is_allowed(character: char) -> bool {
-    matches!(character,
-        '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..='\u{10ffff}')
-}
-
-/// Whether SQS takes a name of an attribute.
-fn is_name(name: &str) -> bool {
-    let shaped = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
-    let lower = name.to_ascii_lowercase();
-    shaped
-        && (1..=ATTRIBUTE_NAME_BYTES_MAX).contains(&name.len())
-        && !(name.starts_with('.') || name.ends_with('.') || name.contains(".."))
-        && !(lower.starts_with("aws.") || lower.starts_with("amazon."))
 }

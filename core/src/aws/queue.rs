@@ -5,13 +5,13 @@
 
 use super::{
     ATTEMPT_TIMEOUT, CALL_TIMEOUT, CONNECT_TIMEOUT,
-    batch::{self, ATTRIBUTE_TYPE, Batch, ENTRIES_MAX, Refused},
+    batch::{self, Batch, ENTRIES_MAX, Refused},
     fault::{Pace, fault},
 };
 use crate::{
     Timestamp,
     limits::{MESSAGE_BYTES_MAX, QUEUE_DELAY_MAX, QUEUE_VISIBILITY_MAX},
-    port::{Attributes, Depth, Message, NewMessage, PortError, Queue, Receipt},
+    port::{ATTRIBUTE_TYPE, Attributes, Depth, Message, NewMessage, PortError, Queue, Receipt},
 };
 use async_trait::async_trait;
 use aws_config::timeout::TimeoutConfig;
@@ -68,13 +68,9 @@ impl SqsQueue {
     }
 
     fn entry(&self, message: NewMessage) -> Result<SendMessageBatchRequestEntry, PortError> {
-        batch::check(&self.name, &message, MESSAGE_BYTES_MAX)?;
+        let message = message.admitted(&self.name, MESSAGE_BYTES_MAX, QUEUE_DELAY_MAX)?;
         let NewMessage { body, attributes, delay } = message;
-        if delay > QUEUE_DELAY_MAX {
-            let detail = format_args!("a delay of {delay:?} is over the limit of {QUEUE_DELAY_MAX:?}");
-            return Err(self.permanent(detail));
-        }
-        let attributes = batch::attributes(attributes).map(|(name, value)| {
+        let attributes = attributes.into_iter().map(|(name, value)| {
             let value =
                 MessageAttributeValue::builder().data_type(ATTRIBUTE_TYPE).string_value(value).build();
             Ok((name, value?))

@@ -4,12 +4,12 @@
 //! raw message delivery.
 
 use super::{
-    batch::{self, ATTRIBUTE_TYPE, Batch, Refused},
+    batch::{self, Batch, Refused},
     fault::{Pace, fault},
 };
 use crate::{
     limits::NOTIFICATION_BYTES_MAX,
-    port::{NewMessage, PortError, Topic},
+    port::{ATTRIBUTE_TYPE, NewMessage, PortError, Topic},
 };
 use async_trait::async_trait;
 use aws_sdk_sns::{
@@ -17,7 +17,7 @@ use aws_sdk_sns::{
     error::BuildError,
     types::{MessageAttributeValue, PublishBatchRequestEntry},
 };
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 /// A topic.
 pub(super) struct SnsTopic {
@@ -34,13 +34,10 @@ impl SnsTopic {
     }
 
     fn entry(&self, message: NewMessage) -> Result<PublishBatchRequestEntry, PortError> {
-        batch::check(&self.name, &message, NOTIFICATION_BYTES_MAX)?;
-        let NewMessage { body, attributes, delay } = message;
+        let message = message.admitted(&self.name, NOTIFICATION_BYTES_MAX, Duration::ZERO)?;
+        let NewMessage { body, attributes, delay: _ } = message;
         let permanent = |error: BuildError| PortError::permanent(&self.name, error);
-        if !delay.is_zero() {
-            return Err(PortError::permanent(&self.name, "a topic has no delays"));
-        }
-        let attributes = batch::attributes(attributes).map(|(name, value)| {
+        let attributes = attributes.into_iter().map(|(name, value)| {
             let value =
                 MessageAttributeValue::builder().data_type(ATTRIBUTE_TYPE).string_value(value).build();
             Ok((name, value?))

@@ -47,6 +47,8 @@ scenarios!("queue":
     a_delayed_message_is_hidden_until_it_is_due,
     a_delay_over_the_limit_is_refused_alone,
     a_message_over_the_limit_is_refused_alone,
+    a_message_that_sqs_refuses_is_refused_alone,
+    an_attribute_that_can_not_be_sent_never_stops_its_message,
     a_visibility_timeout_over_the_limit_is_refused,
     a_message_not_deleted_is_delivered_again,
     a_void_receipt_is_passed_over,
@@ -298,6 +300,48 @@ async fn a_message_over_the_limit_is_refused_alone(stage: &Stage<'_>) -> Result<
     let received = line.receive(2, Some(LONG)).await?;
     same_ids("messages beside refused ones", expected, bodies(&received))?;
     line.delete(&received).await
+}
+
+async fn a_message_that_sqs_refuses_is_refused_alone(stage: &Stage<'_>) -> Result<(), Violation> {
+    let line = Line::new(stage, QUEUE)?;
+    let attributes = |count: usize| {
+        let attributes = (0..count).map(|number| (format!("name-{number}"), "text".to_owned())).collect();
+        NewMessage { attributes, ..line.message("attributes") }
+    };
+    let named = |name: &str| NewMessage {
+        attributes: [(name.to_owned(), "text".to_owned())].into(),
+        ..line.message("")
+    };
+    // All that XML 1.0 has beside the letters, from one end of each of its ranges to the other.
+    let odd = line.message("\t\n\r ~\u{7f}\u{85}\u{d7ff}\u{e000}\u{fffd}\u{10000}\u{10ffff}");
+    let (most, expected) = (attributes(10), vec![odd.body.clone(), attributes(10).body]);
+    let mut refusals = vec![("an empty body", NewMessage::default()), ("11 attributes", attributes(11))];
+    for character in ['\0', '\u{8}', '\u{b}', '\u{1f}', '\u{fffe}', '\u{ffff}'] {
+        refusals.push(("a character that XML 1.0 has not", line.message(&format!("a{character}z"))));
+    }
+    for name in ["", "a b", "aws.name", "Amazon.name", ".name", "na..me", &"n".repeat(257)] {
+        refusals.push(("a name that no attribute can have", named(name)));
+    }
+    let (what, messages): (Vec<&str>, Vec<NewMessage>) = refusals.into_iter().unzip();
+    let mut answers = line.queue.send([vec![odd], messages, vec![most]].concat()).await;
+    same("answers of a send", &(what.len() + 2), &answers.len())?;
+    same("the messages beside it", &(Some(Ok(())), Ok(())), &(answers.pop(), answers.remove(0)))?;
+    what.iter().zip(&answers).try_for_each(|(what, answer)| refused(what, answer))?;
+    let received = line.receive(2, Some(LONG)).await?;
+    same_ids("messages beside refused ones", expected, bodies(&received))?;
+    line.shows_nothing("a queue that refused messages").await?;
+    line.delete(&received).await
+}
+
+async fn an_attribute_that_can_not_be_sent_never_stops_its_message(
+    stage: &Stage<'_>,
+) -> Result<(), Violation> {
+    let line = Line::new(stage, QUEUE)?;
+    let given = attributes([("empty", ""), ("odd", "a\0b\u{ffff}c")]);
+    line.send(vec![NewMessage { attributes: given, ..line.message("attributes") }]).await?;
+    let received = line.receive_one("a message with odd attributes", Some(LONG)).await?;
+    same("its attributes", &attributes([("odd", "a\u{fffd}b\u{fffd}c")]), &received.attributes)?;
+    line.delete(&[received]).await
 }
 
 async fn a_visibility_timeout_over_the_limit_is_refused(stage: &Stage<'_>) -> Result<(), Violation> {

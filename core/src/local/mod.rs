@@ -158,7 +158,8 @@ impl Local {
         for topic in &model.topics {
             let steps = model.steps.iter().filter(|step| step.topic.as_ref() == Some(&topic.name));
             let subscriptions = steps.filter_map(|step| queues.get(&step.queue).cloned()).collect();
-            ports.topics.insert(topic.name.clone(), Arc::new(LocalTopic { subscriptions }));
+            let local = LocalTopic { name: topic.name.clone(), subscriptions };
+            ports.topics.insert(topic.name.clone(), Arc::new(local));
         }
         Ok(Self { ports, store, tables: tables.into_values().collect(), queues, clock, lock })
     }

@@ -547,13 +547,10 @@ impl Queue for LocalQueue {
         let mut answers: Vec<Result<(), PortError>> = Vec::with_capacity(messages.len());
         let mut rows = Vec::with_capacity(messages.len());
         for message in messages {
-            match checked(&message) {
-                Ok(attributes) => {
-                    rows.push((attributes, message.body, message.delay));
-                    answers.push(Ok(()));
-                }
-                Err(error) => answers.push(Err(error)),
-            }
+            let row = message
+                .admitted(&self.file.name, limits::MESSAGE_BYTES_MAX, limits::QUEUE_DELAY_MAX)
+                .and_then(|message| Ok((stored(&message.attributes)?, message.body, message.delay)));
+            answers.push(row.map(|row| rows.push(row)));
         }
         let (file, now) = (Arc::clone(&self.file), self.clock.now());
         let sent = self
@@ -719,19 +716,10 @@ impl Queue for LocalQueue {
     }
 }
 
-/// The attributes as they are stored, where the queue takes the message.
-fn checked(message: &NewMessage) -> Result<Option<String>, PortError> {
-    let attributes: usize = message.attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
-    let bytes = message.body.len() + attributes;
-    if bytes > limits::MESSAGE_BYTES_MAX {
-        let detail = format_args!("a message has at most {} bytes, not {bytes}", limits::MESSAGE_BYTES_MAX);
-        return Err(PortError::permanent("queue", detail));
-    }
-    if message.delay > limits::QUEUE_DELAY_MAX {
-        return Err(PortError::permanent("queue", "a delay is at most 900 s; walk longer ones in hops"));
-    }
-    if message.attributes.is_empty() {
+/// The attributes as they are stored.
+fn stored(attributes: &Attributes) -> Result<Option<String>, PortError> {
+    if attributes.is_empty() {
         return Ok(None);
     }
-    serde_json::to_string(&message.attributes).map(Some).map_err(|error| PortError::permanent("queue", error))
+    serde_json::to_string(attributes).map(Some).map_err(|error| PortError::permanent("queue", error))
 }

@@ -69,7 +69,7 @@ const HEALTH_PATH: &str = "/healthz";
 
 /// What answers requests.
 pub trait Service: Send + Sync + 'static {
-    /// Answers one request. `method` is `GET` or `POST` (a HEAD is asked as a GET); `path` is as it was sent, still
+    /// Answers one request, whatever its method (a HEAD is asked as a GET); `path` is as it was sent, still
     /// percent-encoded. The future is dropped where the client goes away.
     fn respond(&self, method: &str, path: &str, request: Request) -> impl Future<Output = Response> + Send;
 }
@@ -493,15 +493,7 @@ impl<S: Service> Door<S> {
     ) -> Result<Response, Refusal> {
         self.check_host(head)?;
         self.check_site(&head.headers)?;
-        let method = match head.method {
-            Method::GET | Method::HEAD => "GET",
-            Method::POST => "POST",
-            _ => {
-                let refusal =
-                    Refusal::new(405, "method_not_allowed", "the methods here are GET, HEAD and POST");
-                return Err(refusal.with(header::ALLOW, "GET, HEAD, POST"));
-            }
-        };
+        let method = if head.method == Method::HEAD { "GET" } else { head.method.as_str() };
         if !(method == "GET" && head.uri.path() == HEALTH_PATH) {
             self.check_token(&head.headers)?;
         }
@@ -796,8 +788,8 @@ mod tests {
             .unwrap();
         assert!(next(&mut client).ends_with("\"body\"]"));
         // A refusal of a request that was read to its end ends no connection.
-        client.write_all(request("/4").replace("GET", "DELETE").as_bytes()).unwrap();
-        assert_problem(&next(&mut client), 405, "method_not_allowed");
+        client.write_all(request("/4").replace("Host: ", "Host: not.").as_bytes()).unwrap();
+        assert_problem(&next(&mut client), 421, "other_host");
         client.write_all(request("/5").as_bytes()).unwrap();
         assert!(next(&mut client).contains(r#"["GET","/5""#));
     });
@@ -808,12 +800,11 @@ mod tests {
         assert!(!answer.contains("content-length: 0\r\n") && answer.contains("content-length: "), "{answer}");
     });
 
-    server_test!(unknown_methods_are_refused, running = |_| {}, {
+    server_test!(every_method_is_the_services_to_answer, running = |_| {}, {
         for method in ["PUT", "DELETE", "OPTIONS", "TRACE", "BREW"] {
             let answer =
                 running.exchange(&format!("{method} / HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n"));
-            assert_problem(&answer, 405, "method_not_allowed");
-            assert!(answer.contains("allow: GET, HEAD, POST\r\n"), "{answer}");
+            assert!(answer.contains(&format!(r#"["{method}","/""#)), "{answer}");
         }
     });
 

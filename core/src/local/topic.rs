@@ -6,35 +6,29 @@ use crate::{
     port::{NewMessage, PortError, Queue as _, Topic},
 };
 use async_trait::async_trait;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// A topic, which is the queues of its subscriptions.
 pub(super) struct LocalTopic {
+    pub(super) name: String,
     pub(super) subscriptions: Vec<Arc<LocalQueue>>,
 }
 
 #[async_trait]
 impl Topic for LocalTopic {
     async fn publish(&self, messages: Vec<NewMessage>) -> Vec<Result<(), PortError>> {
-        let mut answers: Vec<Result<(), PortError>> = messages
-            .iter()
-            .map(|message| {
-                if message.body.len() > limits::NOTIFICATION_BYTES_MAX {
-                    let detail =
-                        format_args!("a notification has at most {} bytes", limits::NOTIFICATION_BYTES_MAX);
-                    return Err(PortError::permanent("topic", detail));
-                }
-                if message.delay.is_zero() {
-                    Ok(())
-                } else {
-                    Err(PortError::permanent("topic", "a topic has no delays"))
-                }
-            })
-            .collect();
-        let (places, messages): (Vec<usize>, Vec<NewMessage>) =
-            messages.into_iter().enumerate().filter(|(at, _)| answers[*at].is_ok()).unzip();
+        let mut answers: Vec<Result<(), PortError>> = Vec::with_capacity(messages.len());
+        let (mut places, mut admitted) = (Vec::new(), Vec::new());
+        for message in messages {
+            let message =
+                message.admitted(&self.name, limits::NOTIFICATION_BYTES_MAX, Duration::ZERO).map(|message| {
+                    places.push(answers.len());
+                    admitted.push(message);
+                });
+            answers.push(message);
+        }
         for queue in &self.subscriptions {
-            for (at, sent) in places.iter().zip(queue.send(messages.clone()).await) {
+            for (at, sent) in places.iter().zip(queue.send(admitted.clone()).await) {
                 if sent.is_err() {
                     answers[*at] = sent;
                 }

@@ -15,9 +15,6 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// Most attributes of a message (SQS).
-const ATTRIBUTES_MAX: usize = 10;
-
 /// A queue.
 pub(super) struct MemoryQueue {
     name: String,
@@ -172,28 +169,6 @@ impl MemoryQueue {
         state
     }
 
-    fn check(&self, message: &NewMessage) -> Result<(), PortError> {
-        let attributes: usize = message.attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
-        let bytes = message.body.len() + attributes;
-        if bytes > MESSAGE_BYTES_MAX {
-            let detail = format_args!("a message of {bytes} bytes is over the limit of {MESSAGE_BYTES_MAX}");
-            return Err(PortError::permanent(&self.name, detail));
-        }
-        if message.attributes.len() > ATTRIBUTES_MAX {
-            let detail = format_args!(
-                "{} attributes; a message has at most {ATTRIBUTES_MAX}",
-                message.attributes.len()
-            );
-            return Err(PortError::permanent(&self.name, detail));
-        }
-        if message.delay > QUEUE_DELAY_MAX {
-            let detail =
-                format_args!("a delay of {:?} is over the limit of {QUEUE_DELAY_MAX:?}", message.delay);
-            return Err(PortError::permanent(&self.name, detail));
-        }
-        Ok(())
-    }
-
     fn check_visibility(&self, visibility: Duration) -> Result<(), PortError> {
         if visibility <= QUEUE_VISIBILITY_MAX {
             return Ok(());
@@ -256,8 +231,8 @@ impl Queue for MemoryQueue {
         let answers = messages
             .into_iter()
             .map(|message| {
-                self.check(&message)?;
-                let NewMessage { body, attributes, delay } = message;
+                let NewMessage { body, attributes, delay } =
+                    message.admitted(&self.name, MESSAGE_BYTES_MAX, QUEUE_DELAY_MAX)?;
                 arriving.push(Held {
                     id: format!("{:016x}", self.random.next_u64()),
                     body,

@@ -13,6 +13,9 @@ mod topic;
 
 pub use bucket::{Bucket, ObjectPage};
 pub use clock::{Clock, SystemClock};
+#[cfg(feature = "aws")]
+pub(crate) use queue::ATTRIBUTE_TYPE;
+pub(crate) use queue::is_sendable;
 pub use queue::{Attributes, Depth, Message, NewMessage, Queue, Receipt};
 pub use random::{Random, SeededRandom, SystemRandom, stable_hash};
 pub use table::{

@@ -1,22 +1,97 @@
 //! Queue: at-least-once delivery with visibility timeouts, delays, receive counts and a dead-letter queue.
 
 use super::PortError;
-use crate::Timestamp;
+use crate::{Timestamp, limits};
 use async_trait::async_trait;
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
-/// Attributes of a message: text by name. At most 10 on SQS.
+/// Attributes of a message: text by name, at most 10.
 pub type Attributes = BTreeMap<String, String>;
 
 /// A message to send.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewMessage {
-    /// Text; with the attributes at most 1 MiB.
+    /// Text, not empty, of the characters of XML 1.0; with the attributes at most 1 MiB.
     pub body: String,
     /// What can be read without opening the body.
     pub attributes: Attributes,
     /// How long it stays invisible, at most 900 s.
     pub delay: Duration,
+}
+
+/// The type that SQS and SNS give every attribute; its name counts as part of the message.
+pub(crate) const ATTRIBUTE_TYPE: &str = "String";
+
+impl NewMessage {
+    /// Its size in bytes, as SQS and SNS count: the body, and name, type and value of each attribute.
+    pub fn bytes(&self) -> usize {
+        let attributes = self.attributes.iter().filter(|(_, value)| !value.is_empty());
+        let attributes = attributes.map(|(name, value)| name.len() + ATTRIBUTE_TYPE.len() + value.len());
+        self.body.len() + attributes.sum::<usize>()
+    }
+
+    /// The message as `port`, a queue or topic, takes it. What SQS and SNS would refuse every adapter refuses, by this. An
+    /// attribute's empty value is left out, and a character of it that can't be sent is replaced, so that a dead letter's
+    /// reason never stands in the way of the letter.
+    ///
+    /// # Errors
+    /// A permanent [`PortError`]: over `bytes_max` bytes or `delay_max`, an empty body, one with a character that XML 1.0
+    /// has not, more than 10 attributes, or a name that none can have.
+    pub fn admitted(mut self, port: &str, bytes_max: usize, delay_max: Duration) -> Result<Self, PortError> {
+        let refuse = |detail: fmt::Arguments<'_>| Err(PortError::permanent(port, detail));
+        let (bytes, delay, names) = (self.bytes(), self.delay, self.attributes.keys());
+        if bytes > bytes_max {
+            return refuse(format_args!("a message of {bytes} bytes is over the limit of {bytes_max}"));
+        }
+        if delay > delay_max {
+            return refuse(format_args!("a delay of {delay:?} is over the limit of {delay_max:?}"));
+        }
+        if self.body.is_empty() {
+            return refuse(format_args!("a message with an empty body"));
+        }
+        if !is_sendable(&self.body)
+            && let Some(other) = self.body.chars().find(|character| !is_taken(*character))
+        {
+            return refuse(format_args!("the body has the character {other:?}, which XML 1.0 has not"));
+        }
+        if names.len() > limits::MESSAGE_ATTRIBUTES_MAX {
+            let (count, names) = (names.len(), names.map(String::as_str).collect::<Vec<_>>().join(", "));
+            let max = limits::MESSAGE_ATTRIBUTES_MAX;
+            return refuse(format_args!("{count} attributes ({names}); a message has at most {max}"));
+        }
+        if let Some(name) = self.attributes.keys().find(|name| !is_attribute_name(name)) {
+            return refuse(format_args!("{name:?} can't be the name of an attribute"));
+        }
+        self.attributes.retain(|_, value| !value.is_empty());
+        for value in self.attributes.values_mut().filter(|value| !is_sendable(value)) {
+            let shown = |character| if is_taken(character) { character } else { char::REPLACEMENT_CHARACTER };
+            *value = value.chars().map(shown).collect();
+        }
+        Ok(self)
+    }
+}
+
+/// Whether every queue and topic takes each character of a text.
+pub(crate) fn is_sendable(text: &str) -> bool {
+    // Nearly every text is seen to be by its bytes alone, many at a time: U+FFFE and U+FFFF begin with 0xEF.
+    let is_plain = text.bytes().fold(true, |plain, byte| plain & (byte >= b' ') & (byte != 0xEF));
+    is_plain || text.chars().all(is_taken)
+}
+
+/// The characters of XML 1.0, which are those that SQS and SNS take.
+fn is_taken(character: char) -> bool {
+    matches!(character,
+        '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..='\u{10ffff}')
+}
+
+/// Whether SQS takes a name of an attribute.
+fn is_attribute_name(name: &str) -> bool {
+    let shaped = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
+    let lower = name.to_ascii_lowercase();
+    shaped
+        && (1..=limits::ATTRIBUTE_NAME_BYTES_MAX).contains(&name.len())
+        && !(name.starts_with('.') || name.ends_with('.') || name.contains(".."))
+        && !(lower.starts_with("aws.") || lower.starts_with("amazon."))
 }
 
 /// The handle of one receive of one message. A later receive of the message voids it.
@@ -65,8 +140,8 @@ impl Depth {
 /// queue's redrive policy allows goes to the dead-letter queue instead of being received once more.
 #[async_trait]
 pub trait Queue: Send + Sync {
-    /// Sends each message on its own; answers in their order. Acknowledged messages are durable. A delay over the
-    /// maximum or a body over the limit is a permanent error of that message.
+    /// Sends each message on its own; answers in their order. Acknowledged messages are durable. What is not
+    /// [admitted](NewMessage::admitted) is a permanent error of that message.
     async fn send(&self, messages: Vec<NewMessage>) -> Vec<Result<(), PortError>>;
 
     /// Up to `max` visible messages; waits up to `wait` for the first. `visibility` is the timeout of this receive;

@@ -89,6 +89,31 @@ async fn a_permanent_failure_is_never_retried_and_the_trail_tells_of_it() {
 }
 
 #[tokio::test]
+async fn what_is_given_up_is_noted_without_a_read_of_its_own_unless_somebody_else_was_first() {
+    for rivals in [0, 1] {
+        let mut world = scanning(scan);
+        for (id, place) in [("1", "oslo"), ("2", BURNT)] {
+            world.post(&[id]).await;
+            world.tell("scan", Scanned::new(id, place)).await;
+        }
+        let mut left = rivals;
+        let table = world.meddle_with_table(move |write| {
+            if write.item.key.ends_with("/2") && left > 0 {
+                left -= 1;
+                CommitFault::Overtaken("rival".into())
+            } else {
+                CommitFault::None
+            }
+        });
+        let verdicts = world.deliver("scan").await;
+        assert_eq!((&verdicts[0], reason(&verdicts[1])), (&Verdict::Done, Some("burnt")));
+        assert_eq!(table.read.all().len(), 1 + rivals, "{:?}", table.read.all());
+        assert_eq!(world.trail("2").await.last().unwrap(), "dead-lettered: burnt");
+        assert_eq!(world.parcel("2").await.unwrap().stops.len(), rivals);
+    }
+}
+
+#[tokio::test]
 async fn of_a_batch_only_the_messages_that_failed_are_failed() {
     let world = scanning(scan);
     let kinds = ["oslo", BUSY, BURNT, "malformed"];

@@ -33,11 +33,13 @@ pub struct MeddledTable {
     ask: Mutex<AskCommit>,
     /// Every write that was tried.
     pub tried: Log<Write>,
+    /// The keys of every read.
+    pub read: Log<Vec<String>>,
 }
 
 impl MeddledTable {
     pub fn new(table: Arc<dyn Table>, ask: impl FnMut(&Write) -> CommitFault + Send + 'static) -> Self {
-        Self { table, ask: Mutex::new(Box::new(ask)), tried: Log::default() }
+        Self { table, ask: Mutex::new(Box::new(ask)), tried: Log::default(), read: Log::default() }
     }
 
     /// The keys of all writes that were tried.
@@ -67,6 +69,7 @@ impl MeddledTable {
 #[async_trait]
 impl Table for MeddledTable {
     async fn get(&self, keys: &[String]) -> Result<Vec<Option<Item>>, PortError> {
+        self.read.push(keys.to_vec());
         self.table.get(keys).await
     }
 

@@ -60,6 +60,7 @@ impl Service for Api {
     async fn respond(&self, method: &str, path: &str, request: Request) -> Response {
         let answered = match (method, path) {
             ("GET", "/healthz") => self.health().await,
+            (_, "/healthz") => return Problem::method_not_allowed(method, "GET, HEAD"),
             (_, path) if path.starts_with("/_quadrille/") => self.operate(method, path, &request).await,
             _ => return self.pipeline.answer(None, method, path, request).await,
         };
@@ -126,6 +127,18 @@ impl Api {
                 operator::give_back(&self.pipeline, &queue, receipts).await?;
                 Ok(Response::json(200, &serde_json::json!({})))
             }
+            (
+                _,
+                "/_quadrille/queues"
+                | "/_quadrille/counts"
+                | "/_quadrille/orders"
+                | "/_quadrille/run"
+                | "/_quadrille/dead-letters",
+            ) => Ok(Problem::method_not_allowed(method, "GET, HEAD")),
+            (
+                _,
+                "/_quadrille/kickoff" | "/_quadrille/redrive" | "/_quadrille/purge" | "/_quadrille/give-back",
+            ) => Ok(Problem::method_not_allowed(method, "POST")),
             _ => Ok(Problem::new(404, "not_found", "no such operation").into()),
         }
     }

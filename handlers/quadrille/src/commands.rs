@@ -8,7 +8,7 @@ use crate::{
     print::{Array, Shown, line, shown},
 };
 use quadrille::{
-    Timestamp, TrailEntry,
+    TrailEntry,
     auction::{BODY_BYTES_MAX, ORDERS_PER_REQUEST_MAX},
     excerpt,
     operator::{DeadLetterPage, Filter, Listed, Moved, QueueStatus},
@@ -114,7 +114,8 @@ pub async fn kickoff(args: Plain) -> Result<(), CommandError> {
     if args.target.json {
         line(&started);
     } else {
-        line(format_args!("run {} was kicked off", started["run_id"].as_str().unwrap_or_default()));
+        let run = started["run_id"].as_str().unwrap_or_default();
+        line(format_args!("kicked off: run {run}, unless no order is open or another run is queued already"));
         if matches!(client, Client::Local { .. }) {
             line("No engine runs on this folder: the message waits for the next `quadrille up`.");
         }
@@ -474,8 +475,7 @@ async fn walk(args: DlqMove, act: &str) -> Result<(), CommandError> {
         return aws.redrive_all(&options.queue, rate, options.target.json).await;
     }
     let mut interrupted = interrupted()?;
-    // What fails again meanwhile is left for the next time: a redrive ends.
-    let filter = Filter { reason: options.reason.clone(), before: Some(now()) };
+    let mut filter = Filter { reason: options.reason.clone(), before: None };
     let limit = options.limit.unwrap_or(u64::MAX);
     // At most a fifth of a second's worth at once, so that the rate is even.
     let page = rate.map_or(WALK_PAGE, |rate| (u64::from(rate) / 5).clamp(1, WALK_PAGE));
@@ -491,6 +491,8 @@ async fn walk(args: DlqMove, act: &str) -> Result<(), CommandError> {
                 limit: usize::try_from(page.min(limit - moved)).unwrap_or(1),
             };
             let step: Moved = client.post(&format!("/_quadrille/{act}"), &ask).await?;
+            // What fails again meanwhile is left for the next time: a redrive ends.
+            filter.before = filter.before.or(step.at);
             moved += step.moved;
             examined += step.examined;
             passed_over.extend(step.passed_over);
@@ -523,8 +525,4 @@ async fn walk(args: DlqMove, act: &str) -> Result<(), CommandError> {
         return Err(CommandError::Failed("interrupted: the others are left for the next time".to_owned()));
     }
     Ok(())
-}
-
-fn now() -> Timestamp {
-    quadrille::port::Clock::now(&quadrille::port::SystemClock)
 }

@@ -36,7 +36,10 @@ fn main() -> ExitCode {
         LogLevel::Warn
     };
     log_to_stderr(command.log_format, command.log_level.unwrap_or(shown));
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // The store's thread has a processor's worth to do: a worker more than there are processors left costs switches.
+    let workers = std::thread::available_parallelism().map_or(1, |processors| processors.get() - 1).max(1);
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match runtime.worker_threads(workers).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("error: the runtime could not be started: {error}");

@@ -305,7 +305,8 @@ fn the_schedule_starts_runs_by_itself() {
         let told = engine.order(&order.record_id);
         let run = quadrille::Timestamp::parse(told["run_id"].as_str().unwrap()).unwrap();
         assert_eq!(run.as_millis() % 200, 0, "a run is named by its scheduled time");
-        assert!(run.as_millis() >= millis(&told["received_at"]));
+        let started = engine.get(&format!("/_quadrille/run?run_id={run}")).json();
+        assert!(millis(&started["run"]["started_at"]) >= millis(&told["received_at"]), "{told} {started}");
         assert_eq!(told["trail"].as_array().unwrap().len(), 4, "{told}");
     }
 }
@@ -317,9 +318,18 @@ fn it_is_healthy_while_it_can_take_an_order() {
     let answer = engine.get("/healthz");
     assert_eq!((answer.status, answer.json()), (200, json!({ "status": "ok" })));
     assert_eq!(engine.get("/").status, 404);
-    assert_eq!(engine.ask("POST", "/healthz", Some(b"{}")).status, 404);
-    assert_eq!(engine.ask("DELETE", "/orders/a", None).status, 405);
-    assert_eq!(engine.get("/orders").status, 405);
+    for (method, path, allowed) in [
+        ("POST", "/healthz", "GET, HEAD"),
+        ("DELETE", "/orders/a", "GET, HEAD"),
+        ("GET", "/orders", "POST"),
+        ("DELETE", "/orders", "POST"),
+        ("POST", "/_quadrille/queues", "GET, HEAD"),
+        ("GET", "/_quadrille/kickoff", "POST"),
+    ] {
+        let answer = engine.ask(method, path, Some(b"{}"));
+        assert_eq!((answer.status, answer.headers["allow"].as_str()), (405, allowed), "{method} {path}");
+    }
+    assert_eq!(engine.ask("DELETE", "/", None).status, 404);
     let address = engine.address.clone();
     engine.terminate();
     assert!(ask(&address, "GET", "/healthz", &[], None).is_err(), "nobody listens any more");

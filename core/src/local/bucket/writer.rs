@@ -4,7 +4,8 @@
 //! together; each file is renamed to its path; the renames are made durable together; then all are answered. So an
 //! object is never seen in part, and an answer means durable.
 //!
-//! A key always goes to the same writer. So whether it exists is looked up before its body is written, without a lock.
+//! A key always goes to the same writer. So where the file system can't rename without replacing, to look whether there is
+//! something of that name needs no lock.
 
 use crate::port::PortError;
 use std::{
@@ -91,9 +92,8 @@ impl Writer {
         let mut written = Vec::with_capacity(group.len());
         let mut placed = Vec::with_capacity(group.len());
         for (number, put) in group.into_iter().enumerate() {
-            match self.write(number, &put, !together) {
-                Ok(Some(partial)) => written.push(Written { put, partial }),
-                Ok(None) => placed.push(Placed { put, new: false }),
+            match self.write(number, &put.body, !together) {
+                Ok(partial) => written.push(Written { put, partial }),
                 Err(error) => self.refuse(put, &error),
             }
         }
@@ -131,20 +131,17 @@ impl Writer {
         }
     }
 
-    /// Writes the body to a partial file, unless the object exists.
-    fn write(&self, number: usize, put: &Put, flush: bool) -> io::Result<Option<PathBuf>> {
-        if exists(&put.path)? {
-            return Ok(None);
-        }
+    /// Writes a body to a partial file. Whether the object exists shows when that is renamed: most do not.
+    fn write(&self, number: usize, body: &[u8], flush: bool) -> io::Result<PathBuf> {
         let partial = self.partial.join(number.to_string());
         let write = || {
             // Truncated: one that could not be removed earlier may be there.
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&partial)?;
-            file.write_all(&put.body)?;
+            file.write_all(body)?;
             if flush { file.sync_data() } else { Ok(()) }
         };
         write().inspect_err(|_| remove(&partial))?;
-        Ok(Some(partial))
+        Ok(partial)
     }
 
     /// Renames the partial file to its path. False: the object is there already.
@@ -220,14 +217,6 @@ impl Writer {
     }
 }
 
-fn exists(path: &Path) -> io::Result<bool> {
-    match path.symlink_metadata() {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
 /// Best effort: a partial file that stays is removed when the bucket is opened again.
 fn remove(path: &Path) {
     if let Err(error) = fs::remove_file(path)
@@ -245,15 +234,21 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
         io::Errno,
     };
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => fs::rename(from, to),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => rename_unless_there(from, to),
         renamed => Ok(renamed?),
     }
 }
 
-/// Renames. The caller knows that there is nothing of that name.
 #[cfg(not(target_os = "linux"))]
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    fs::rename(from, to)
+use rename_unless_there as rename_new;
+
+/// The same in two steps: whoever else renames to that path is this writer.
+fn rename_unless_there(from: &Path, to: &Path) -> io::Result<()> {
+    match to.symlink_metadata() {
+        Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::rename(from, to),
+        Err(error) => Err(error),
+    }
 }
 
 /// Makes the names in a directory durable.

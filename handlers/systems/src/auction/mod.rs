@@ -103,7 +103,8 @@ pub fn auction(
             .queue("auction-results")
             .batch(100, Duration::from_secs(1))
             .concurrency(100)
-            .workers(2)
+            // While some wait for the disk, others work: what they commit meanwhile shares the next flush.
+            .workers(8)
             .timeout(Duration::from_secs(30))
             .attempts(5, retries)
             .uses(Uses::new().puts(RESULTS_BUCKET)))

@@ -39,7 +39,7 @@ const FAULTS_TOLD_MAX: usize = 100;
 
 /// How often a queued run looks whether its turn has come.
 const QUEUED: Backoff = Backoff {
-    initial: Duration::from_millis(50),
+    initial: Duration::from_millis(10),
     max: Duration::from_secs(10),
     multiplier: 2.0,
     jitter: 0.5,
