@@ -41,12 +41,8 @@ struct Function<'a> {
     name: &'a str,
     timeout: Duration,
     needs: Needs,
-    /// Those whose streams invoke it.
-    tables: &'a [&'a String],
     options: &'a FunctionOptions,
     is_http: bool,
-    /// Whether there is a relay.
-    is_relayed: bool,
 }
 
 /// The logical name of the log group of the function `name`.
@@ -68,33 +64,15 @@ pub(super) fn of_route(program: &mut Program, model: &Model, route: &RouteModel,
     let needs = Needs::of_step(model, &route.step).unwrap_or_default();
     add(
         program,
-        Function {
-            name: &route.step,
-            timeout: route.timeout,
-            needs,
-            tables: &[],
-            options,
-            is_http: true,
-            is_relayed: !relayed_tables(model).is_empty(),
-        },
+        model,
+        Function { name: &route.step, timeout: route.timeout, needs, options, is_http: true },
     );
 }
 
 /// The function of a step, with the event source mapping that invokes it.
 pub(super) fn of_step(program: &mut Program, model: &Model, step: &StepModel, options: &FunctionOptions) {
     let needs = Needs::of_step(model, &step.name).unwrap_or_default();
-    add(
-        program,
-        Function {
-            name: &step.name,
-            timeout: step.timeout,
-            needs,
-            tables: &[],
-            options,
-            is_http: false,
-            is_relayed: !relayed_tables(model).is_empty(),
-        },
-    );
+    add(program, model, Function { name: &step.name, timeout: step.timeout, needs, options, is_http: false });
     if let Some(budget) = model.budget_of(step) {
         allow_recursion(program, &step.name, &[budget]);
     }
@@ -120,18 +98,7 @@ pub(super) fn of_step(program: &mut Program, model: &Model, step: &StepModel, op
 /// The relay, invoked by the streams of `tables`.
 pub(super) fn relay(program: &mut Program, model: &Model, tables: &[&String], options: &FunctionOptions) {
     let needs = Needs::of_relay(model);
-    add(
-        program,
-        Function {
-            name: RELAY,
-            timeout: RELAY_TIMEOUT,
-            needs,
-            tables,
-            options,
-            is_http: false,
-            is_relayed: !relayed_tables(model).is_empty(),
-        },
-    );
+    add(program, model, Function { name: RELAY, timeout: RELAY_TIMEOUT, needs, options, is_http: false });
     let budgets: Vec<Budget> = model
         .steps
         .iter()
@@ -194,8 +161,9 @@ fn allow_recursion(program: &mut Program, name: &str, budgets: &[Budget]) {
     );
 }
 
-fn add(program: &mut Program, function: Function<'_>) {
-    let Function { name, timeout, needs, tables, options, is_http, is_relayed } = function;
+fn add(program: &mut Program, model: &Model, function: Function<'_>) {
+    let Function { name, timeout, needs, options, is_http } = function;
+    let relayed = relayed_tables(model);
     let log_group = Map::new()
         .with("name", format!("/aws/lambda/{}", physical(name)))
         .with("retentionInDays", reference(LOG_RETENTION));
@@ -206,8 +174,8 @@ fn add(program: &mut Program, function: Function<'_>) {
         .with("assumeRolePolicy", json(trust("lambda.amazonaws.com", false)));
     program.resource(&role, "aws:iam:Role", properties, Options::default());
     let mut statements = permissions::observed(&logs(name));
-    tables.iter().for_each(|table| permissions::of_stream(&mut statements, table));
-    if !tables.is_empty() {
+    if name == RELAY {
+        relayed.iter().for_each(|table| permissions::of_stream(&mut statements, table));
         permissions::of_stream_mapping(&mut statements, &failures());
     }
     permissions::of_needs(&mut statements, &needs);
@@ -253,6 +221,6 @@ fn add(program: &mut Program, function: Function<'_>) {
     // The relay has to read what newer code of the others may write: it is updated first.
     let (policy, relay) = (policy(name), self::function(RELAY));
     let commits = needs.tables.values().any(|uses| uses.contains(&TableUse::Commit));
-    let before: &[&str] = if commits && is_relayed { &[&policy, &relay] } else { &[&policy] };
+    let before: &[&str] = if commits && !relayed.is_empty() { &[&policy, &relay] } else { &[&policy] };
     program.resource(&self::function(name), "aws:lambda:Function", properties, Options::after_all(before));
 }
