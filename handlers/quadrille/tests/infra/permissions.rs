@@ -8,9 +8,13 @@ use crate::{committed, program::Program, read};
 use quadrille::{
     choreography::{BucketUse, Model, QueueUse, TableUse},
     infrastructure::{Infrastructure, RELAY},
+    needs::Needs,
 };
 use std::collections::BTreeSet;
-use systems::auction::infrastructure::deployed;
+use systems::auction::infrastructure::{
+    deployed,
+    variables::{NOT_READY, PLATFORM, PLATFORM_TIMEOUT, SEED, WEBHOOK_SECRET},
+};
 
 type Allowed = BTreeSet<(String, String)>;
 
@@ -122,8 +126,30 @@ fn a_missing_permission_and_one_too_many_are_caught() {
     assert!(lacks.iter().any(|difference| difference.contains("has sqs:PurgeQueue")), "{lacks:?}");
 }
 
-/// The source of each function is one that Lambda may read for it, and the functions of a cycle, and no others, may call
-/// themselves.
+#[test]
+fn each_function_is_told_what_it_asks_for_and_nothing_else() {
+    let (choreography, program) = (deployed().unwrap(), read(&committed()));
+    let model = choreography.model();
+    for function in Infrastructure::functions(model) {
+        let needs = Needs::of_step(model, &function).unwrap_or_else(|| Needs::of_relay(model));
+        let mut asked: BTreeSet<String> =
+            needs.variables().into_iter().map(|variable| variable.name).collect();
+        // What the functions' own tests start them with (handlers/lambda/tests/functions).
+        asked.extend(
+            match function.as_str() {
+                "poll_auction" => vec![PLATFORM, PLATFORM_TIMEOUT, SEED, NOT_READY],
+                "notify" => vec![WEBHOOK_SECRET],
+                _ => Vec::new(),
+            }
+            .into_iter()
+            .map(str::to_owned),
+        );
+        let properties = program.properties(&format!("{}Function", camel(&function)));
+        let told = properties["environment"]["variables"].as_object().unwrap();
+        assert_eq!(told.keys().cloned().collect::<BTreeSet<String>>(), asked, "{function}");
+    }
+}
+
 #[test]
 fn just_the_functions_of_a_cycle_may_recur() {
     let program = read(&committed());
