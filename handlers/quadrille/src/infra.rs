@@ -63,6 +63,15 @@ async fn check(args: InfraCheck) -> Result<(), CommandError> {
     let mut checked = 0;
     for system in systems {
         let folder = args.dir.as_ref().map_or_else(|| system.folder(), |dir| dir.join(system.name()));
+        if !fs::try_exists(&folder)
+            .await
+            .map_err(CommandError::io(format!("looking for {}", folder.display())))?
+        {
+            return Err(CommandError::NotFound(format!(
+                "there is no {}: run this at the root of the repository, or say --dir",
+                folder.display()
+            )));
+        }
         let files = files(system)?;
         checked += files.len();
         for file in &files {

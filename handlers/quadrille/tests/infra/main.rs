@@ -86,7 +86,10 @@ fn a_change_that_is_not_rendered_is_shown_and_refused() {
 fn for_scripts_the_names_of_what_differs_are_one_object() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().to_str().unwrap();
-    let checked = quadrille(&["infra", "check", "--dir", dir, "--json"]);
+    let check = || quadrille(&["infra", "check", "--dir", dir, "--json"]);
+    assert_eq!(check().status.code(), Some(3), "there is not even a folder for it");
+    fs::create_dir(folder.path().join("auction")).unwrap();
+    let checked = check();
     assert_eq!(checked.status.code(), Some(1));
     let told: serde_json::Value = serde_json::from_slice(&checked.stdout).unwrap();
     let different = told["different"].as_array().unwrap();
