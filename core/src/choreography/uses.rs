@@ -1,5 +1,5 @@
-//! What a handler uses: the kinds of entities it reads and commits, the buckets it puts into and reads from. Who may do
-//! what on AWS is derived from it, and the [`Context`](crate::Context) holds a handler to it everywhere.
+//! What a handler uses: the kinds of entities it reads and commits, the buckets it puts into and reads from. What each function
+//! may do is derived from it, and the [`Context`](crate::Context) holds a handler to it everywhere.
 
 use crate::Entity;
 use std::collections::{BTreeMap, BTreeSet};
@@ -109,25 +109,6 @@ pub enum TableUse {
 impl TableUse {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Get, Self::Query, Self::Commit];
-
-    /// The actions of IAM that the adapter of AWS needs for it: of [`Query`](Self::Query) on the table's index
-    /// ([`INDEX`](crate::layout::INDEX)), of the others on the table.
-    ///
-    /// A commit of one entity is a put, many are statements of PartiQL; and where the answer does not tell what was found in
-    /// the way, it is looked up: only so is a race that was lost told from an answer that was.
-    pub fn actions(self) -> &'static [&'static str] {
-        match self {
-            Self::Get => &["dynamodb:BatchGetItem", "dynamodb:GetItem"],
-            Self::Query => &["dynamodb:Query"],
-            Self::Commit => &[
-                "dynamodb:BatchGetItem",
-                "dynamodb:GetItem",
-                "dynamodb:PartiQLInsert",
-                "dynamodb:PartiQLUpdate",
-                "dynamodb:PutItem",
-            ],
-        }
-    }
 }
 
 /// How a bucket is used.
@@ -144,18 +125,6 @@ pub enum BucketUse {
 impl BucketUse {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Put, Self::Get, Self::List];
-
-    /// The actions of IAM that the adapter of AWS needs for it: `s3:ListBucket` on the bucket, the others on its objects.
-    ///
-    /// A put whose answer got lost, and which then finds an object there, reads it to learn whether it is its own. And that an
-    /// object is missing S3 tells only who may list the bucket; others it tells that they may not read it.
-    pub fn actions(self) -> &'static [&'static str] {
-        match self {
-            Self::Put => &["s3:GetObject", "s3:PutObject"],
-            Self::Get => &["s3:GetObject", "s3:ListBucket"],
-            Self::List => &["s3:ListBucket"],
-        }
-    }
 }
 
 /// How a queue is used. Nobody declares it: it follows from the definition.
@@ -171,22 +140,6 @@ pub enum QueueUse {
 impl QueueUse {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::Send, Self::Consume];
-
-    /// The actions of IAM that it needs on the queue.
-    ///
-    /// Of those of [`Consume`](Self::Consume), a function calls `sqs:ChangeMessageVisibility` alone; the others Lambda calls
-    /// in the name of the function's role, for the event source mapping.
-    pub fn actions(self) -> &'static [&'static str] {
-        match self {
-            Self::Send => &["sqs:SendMessage"],
-            Self::Consume => &[
-                "sqs:ChangeMessageVisibility",
-                "sqs:DeleteMessage",
-                "sqs:GetQueueAttributes",
-                "sqs:ReceiveMessage",
-            ],
-        }
-    }
 }
 
 /// How a topic is used. Nobody declares it: it follows from the definition.
@@ -199,11 +152,4 @@ pub enum TopicUse {
 impl TopicUse {
     /// All of them.
     pub const ALL: [Self; 1] = [Self::Publish];
-
-    /// The actions of IAM that it needs on the topic.
-    pub fn actions(self) -> &'static [&'static str] {
-        match self {
-            Self::Publish => &["sns:Publish"],
-        }
-    }
 }

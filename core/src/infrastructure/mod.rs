@@ -19,6 +19,7 @@
 //! Pulumi's YAML runtime, and version [`PROVIDER_VERSION`] of its AWS provider, which the program pins. Functions are taken
 //! from `packages/<function>.zip` beside the program.
 
+mod actions;
 mod entry;
 mod function;
 mod observe;

@@ -68,7 +68,9 @@ async fn run(action: Action) -> Result<(), CommandError> {
         Action::Bench(args) => bench::bench(args).await,
         Action::Infra(args) => infra::infra(args).await,
         #[cfg(feature = "package")]
-        Action::Package(args) => package::package(&args),
+        Action::Package(args) => tokio::task::spawn_blocking(move || package::package(&args))
+            .await
+            .map_err(|error| CommandError::Failed(format!("packaging broke off: {error}")))?,
         #[cfg(not(feature = "package"))]
         Action::Package(_) => Err(CommandError::Usage(
             "this build has no `package`: cargo run --release -p quadrille-cli --features package -- package …".into(),

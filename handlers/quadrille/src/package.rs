@@ -36,7 +36,7 @@ const ELF: &[u8] = b"\x7fELF";
 /// Where an executable's machine is told, and its word for arm64 (little-endian).
 const ELF_MACHINE: (usize, [u8; 2]) = (18, [183, 0]);
 
-/// Runs `package`. Blocks: it reads, compresses and writes, and nothing else goes on.
+/// Runs `package`. Blocks: it reads, compresses and writes.
 pub fn package(args: &Package) -> Result<(), CommandError> {
     let functions = match args.system {
         System::Auction => Infrastructure::functions(deployed()?.model()),
