@@ -9,7 +9,15 @@ use crate::{
     port::{Bucket, CommitError, IndexQuery, ObjectPage, PortError, Ports, Random, Table, Write},
 };
 use async_trait::async_trait;
+use futures_util::{StreamExt as _, stream};
 use std::{fmt, marker::PhantomData, sync::Arc};
+
+/// Entities that are read or committed by one call of a port, where a handler asks for more: while the table works on some,
+/// those behind them are made ready. A multiple of what DynamoDB takes in a request, 100 keys or 25 writes.
+const PIECE: usize = 200;
+
+/// Pieces under way at once.
+const PIECES_UNDER_WAY: usize = 2;
 
 /// One call of a handler: what it was called for, and its access to the world.
 ///
@@ -134,12 +142,17 @@ impl<Em> Context<Em> {
         }
         let keys: Vec<String> = ids.iter().map(|id| key_of::<E>(id.as_ref())).collect();
         let now = self.now();
-        let items = table.get(&keys).await?;
-        items
-            .into_iter()
-            .map(|item| item.filter(|item| item.expires_at.is_none_or(|at| at > now)))
-            .map(|item| item.as_ref().map(Stored::read).transpose())
-            .collect()
+        let read = |keys: Vec<String>| async move {
+            let items = table.get(&keys).await?.into_iter();
+            let live = items.map(|item| item.filter(|item| item.expires_at.is_none_or(|at| at > now)));
+            live.map(|item| item.as_ref().map(Stored::read).transpose()).collect::<Result<Vec<_>, Failure>>()
+        };
+        let mut pieces = stream::iter(in_pieces(keys)).map(read).buffered(PIECES_UNDER_WAY);
+        let mut found = Vec::with_capacity(ids.len());
+        while let Some(piece) = pieces.next().await {
+            found.extend(piece?);
+        }
+        Ok(found)
     }
 
     /// A page of the sparse index of the table that holds `E`; expired entities are left out.
@@ -276,8 +289,18 @@ impl Call {
         Ok(self.ports.table(declared(&self.model, &self.step, E::KIND, how)?)?)
     }
 
-    /// Commits each on its own, one request a table; answers in their order.
+    /// Commits each on its own; answers in their order.
     pub(crate) async fn commit(&self, commits: Vec<Pending>) -> Vec<Result<(), NotCommitted>> {
+        let mut outcomes = Vec::with_capacity(commits.len());
+        let commit = |piece| self.commit_piece(piece);
+        let mut pieces = stream::iter(in_pieces(commits)).map(commit).buffered(PIECES_UNDER_WAY);
+        while let Some(piece) = pieces.next().await {
+            outcomes.extend(piece);
+        }
+        outcomes
+    }
+
+    async fn commit_piece(&self, commits: Vec<Pending>) -> Vec<Result<(), NotCommitted>> {
         let stamp = self.about.stamp(&self.model.name, &self.step, self.ports.clock.now());
         let mut measured = Vec::with_capacity(commits.len());
         let writes = commits
@@ -295,6 +318,17 @@ impl Call {
         }
         outcomes
     }
+}
+
+/// The same in pieces of at most [`PIECE`], in their order.
+fn in_pieces<T>(mut all: Vec<T>) -> Vec<Vec<T>> {
+    let mut pieces = Vec::with_capacity(all.len().div_ceil(PIECE));
+    while all.len() > PIECE {
+        let rest = all.split_off(PIECE);
+        pieces.push(std::mem::replace(&mut all, rest));
+    }
+    pieces.push(all);
+    pieces
 }
 
 /// Commits writes of a step or a route's handler, which may go to several tables, one request a table; answers in their

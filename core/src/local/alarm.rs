@@ -157,7 +157,7 @@ impl Watch {
     async fn told(&self) -> Result<Told, PortError> {
         let name = self.name.clone();
         self.store
-            .run(move |connection| {
+            .read(move |connection| {
                 let mut select =
                     connection.prepare_cached("SELECT told, red, last FROM alarm WHERE queue = ?1")?;
                 let told = select.query_row((name,), |row| {

@@ -376,7 +376,7 @@ impl LocalQueue {
         let file = Arc::clone(&self.file);
         let due: Option<i64> = self
             .store
-            .run(move |connection| {
+            .read(move |connection| {
                 connection.prepare_cached(&file.statements.next_due)?.query_row((), |row| row.get(0))
             })
             .await?;
@@ -682,7 +682,7 @@ impl Queue for LocalQueue {
     async fn depth(&self) -> Result<Depth, PortError> {
         let (file, now) = (Arc::clone(&self.file), self.clock.now());
         self.store
-            .run(move |connection| {
+            .read(move |connection| {
                 let due: i64 = connection
                     .prepare_cached(&file.statements.count_due)?
                     .query_row((now.as_millis(),), |row| row.get(0))?;
@@ -705,7 +705,7 @@ impl Queue for LocalQueue {
         let after = i64::try_from(after).unwrap_or(i64::MAX);
         let rows = self
             .store
-            .run(move |connection| {
+            .read(move |connection| {
                 let mut statement = connection.prepare_cached(&file.statements.arrived)?;
                 statement.query_map((after, number(max)), taken)?.collect::<rusqlite::Result<Vec<_>>>()
             })

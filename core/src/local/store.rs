@@ -2,7 +2,9 @@
 //!
 //! Every piece of work is a closure on the connection. The thread takes what has gathered, runs it in one transaction,
 //! commits (WAL, `synchronous=FULL`: one fsync), and only then answers. So an answer means durable, and the busier it
-//! is the more work shares an fsync. Reads go the same way: the writer's page cache is the one that is warm.
+//! is the more work shares an fsync. Reads go the same way, as the writer's page cache is the one that is warm; but they run
+//! between two transactions, on what is committed, and are answered before the next one begins: a reader waits for no flush
+//! but the one that is under way.
 
 use crate::port::PortError;
 use rusqlite::{Connection, OptionalExtension as _, config::DbConfig};
@@ -51,8 +53,15 @@ const SCHEMA: i64 = 1;
 
 /// A handle to the store's thread. Dropping the last one lets the thread finish what it was given and end.
 pub(super) struct Store {
-    work: mpsc::Sender<Box<dyn Work>>,
+    work: mpsc::Sender<Request>,
     thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What a caller asks of the thread.
+enum Request {
+    /// Changes nothing.
+    Read(Box<dyn Work>),
+    Write(Box<dyn Work>),
 }
 
 /// Work of one caller, with its answer.
@@ -142,10 +151,28 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
+        self.ask(work, |work| Request::Write(work)).await
+    }
+
+    /// Runs `work`, which must change nothing, on what is committed: it sees all that was answered before. A failure in the
+    /// database is a transient error of this work alone.
+    pub(super) async fn read<T, F>(&self, work: F) -> Result<T, PortError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        self.ask(work, |work| Request::Read(work)).await
+    }
+
+    async fn ask<T, F>(&self, work: F, request: fn(Box<dyn Work>) -> Request) -> Result<T, PortError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
         let (answer, answered) = oneshot::channel();
         let work = Closure { work: Some(work), done: None, answer };
         let closed = || PortError::permanent("store", "the store is closed");
-        self.work.send(Box::new(work)).await.map_err(|_| closed())?;
+        self.work.send(request(Box::new(work))).await.map_err(|_| closed())?;
         answered.await.map_err(|_| closed())?
     }
 }
@@ -175,10 +202,33 @@ impl Rollbacks {
     }
 }
 
-fn serve(connection: &Connection, rollbacks: &Rollbacks, mut waiting: mpsc::Receiver<Box<dyn Work>>) {
-    while let Some(first) = waiting.blocking_recv() {
-        let mut group = vec![first];
-        let outcome = transaction(connection, &mut group, &mut waiting);
+fn serve(connection: &Connection, rollbacks: &Rollbacks, mut waiting: mpsc::Receiver<Request>) {
+    let (mut reads, mut writes): (Vec<Box<dyn Work>>, Vec<Box<dyn Work>>) = (Vec::new(), Vec::new());
+    loop {
+        let first = if reads.is_empty() { waiting.blocking_recv() } else { waiting.try_recv().ok() };
+        let mut next = first;
+        while let Some(request) = next {
+            match request {
+                Request::Read(work) => reads.push(work),
+                Request::Write(work) => writes.push(work),
+            }
+            next = if writes.len() < GROUP_MAX { waiting.try_recv().ok() } else { None };
+        }
+        if reads.is_empty() && writes.is_empty() {
+            // Closed, and nothing left.
+            return;
+        }
+        for mut work in reads.drain(..) {
+            let failed = work.run(connection).err().map(|error| {
+                tracing::error!(%error, "a read failed; its caller is told");
+                error.to_string()
+            });
+            work.answer(failed.as_deref());
+        }
+        if writes.is_empty() {
+            continue;
+        }
+        let outcome = transaction(connection, &mut writes, &mut reads, &mut waiting);
         let failed = outcome.err().map(|error| {
             rollbacks.0.fetch_add(1, Ordering::Relaxed);
             if !connection.is_autocommit()
@@ -189,29 +239,35 @@ fn serve(connection: &Connection, rollbacks: &Rollbacks, mut waiting: mpsc::Rece
             tracing::error!(%error, "a transaction failed; its callers are told");
             error.to_string()
         });
-        for work in group {
+        for work in writes.drain(..) {
             work.answer(failed.as_deref());
         }
     }
 }
 
+/// Runs `writes`, and those that arrive meanwhile, in one transaction; reads that arrive are put off until it is committed.
 fn transaction(
     connection: &Connection,
-    group: &mut Vec<Box<dyn Work>>,
-    waiting: &mut mpsc::Receiver<Box<dyn Work>>,
+    writes: &mut Vec<Box<dyn Work>>,
+    reads: &mut Vec<Box<dyn Work>>,
+    waiting: &mut mpsc::Receiver<Request>,
 ) -> rusqlite::Result<()> {
     connection.prepare_cached("BEGIN")?.execute(())?;
     let mut ran = 0;
     loop {
-        if let Some(work) = group.get_mut(ran) {
+        if let Some(work) = writes.get_mut(ran) {
             work.run(connection)?;
             ran += 1;
-        } else if ran < GROUP_MAX
-            && let Ok(work) = waiting.try_recv()
-        {
-            group.push(work);
-        } else {
+            continue;
+        }
+        // As long as somebody waits to read, nothing more is taken in before them.
+        if ran >= GROUP_MAX || !reads.is_empty() {
             break;
+        }
+        match waiting.try_recv() {
+            Ok(Request::Write(work)) => writes.push(work),
+            Ok(Request::Read(work)) => reads.push(work),
+            Err(_) => break,
         }
     }
     connection.prepare_cached("COMMIT")?.execute(())?;

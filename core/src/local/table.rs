@@ -14,7 +14,13 @@ use crate::{
 use async_trait::async_trait;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row};
 use serde_json::value::RawValue;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::sync::Notify;
 
 /// Stream records share a row until it has this size.
@@ -27,6 +33,8 @@ pub(super) struct LocalTable {
     statements: Arc<Statements>,
     sequence: Arc<Sequence>,
     written: Arc<Notify>,
+    /// What is sent on, whether or not its checkpoint is durable yet: a read does not wait for that.
+    sent_on: Arc<AtomicI64>,
 }
 
 /// What a table needs of the database before the store's thread starts.
@@ -92,7 +100,7 @@ impl TableFile {
                 "DELETE FROM {item} WHERE id IN (SELECT id FROM {item} WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)"
             ),
             append: format!("INSERT INTO {stream}(last, first, records) VALUES(?1, ?2, ?3)"),
-            read: format!("SELECT last, first, records FROM {stream} ORDER BY last"),
+            read: format!("SELECT last, first, records FROM {stream} WHERE last > ?1 ORDER BY last"),
             checkpoint: format!("DELETE FROM {stream} WHERE last <= ?1"),
             cut: format!("UPDATE {stream} SET first = ?2, records = ?3 WHERE last = ?1"),
         };
@@ -102,7 +110,7 @@ impl TableFile {
 
     pub(super) fn into_table(self, store: Arc<Store>, clock: Arc<dyn Clock>) -> LocalTable {
         let Self { statements, sequence } = self;
-        LocalTable { store, clock, statements, sequence, written: Arc::new(Notify::new()) }
+        LocalTable { store, clock, statements, sequence, written: Arc::default(), sent_on: Arc::default() }
     }
 }
 
@@ -274,7 +282,7 @@ impl Table for LocalTable {
     async fn get(&self, keys: &[String]) -> Result<Vec<Option<Item>>, PortError> {
         let (statements, keys) = (Arc::clone(&self.statements), keys.to_vec());
         self.store
-            .run(move |connection| {
+            .read(move |connection| {
                 let mut statement = connection.prepare_cached(&statements.get)?;
                 keys.iter().map(|key| statement.query_row((key,), item).optional()).collect()
             })
@@ -341,7 +349,7 @@ impl Table for LocalTable {
     async fn query(&self, query: &IndexQuery) -> Result<IndexPage, PortError> {
         let (statements, query) = (Arc::clone(&self.statements), query.clone());
         self.store
-            .run(move |connection| {
+            .read(move |connection| {
                 let limit = query.limit.clamp(1, 1_000);
                 let after = query.after.as_deref().unwrap_or("");
                 // No text sorts behind this one: UTF-8 has no byte 0xFF, and SQLite compares bytes.
@@ -362,7 +370,7 @@ impl Table for LocalTable {
         let place = place.map_err(|_| PortError::permanent("table", "not a place that a scan gave"))?;
         let statements = Arc::clone(&self.statements);
         self.store
-            .run(move |connection| {
+            .read(move |connection| {
                 let limit = limit.clamp(1, 1_000);
                 let mut statement = connection.prepare_cached(&statements.scan)?;
                 let rows = statement.query_map((place, number(limit as u64)), |row| {
@@ -385,17 +393,18 @@ impl ChangeStream for LocalTable {
             written.as_mut().enable();
             let statements = Arc::clone(&self.statements);
             let wanted = number(max as u64);
+            let sent_on = self.sent_on.load(Ordering::Acquire);
             let rows = self
                 .store
-                .run(move |connection| {
+                .read(move |connection| {
                     let mut statement = connection.prepare_cached(&statements.read)?;
-                    let mut stored = statement.query(())?;
+                    let mut stored = statement.query((sent_on,))?;
                     let (mut rows, mut count) = (Vec::new(), 0);
                     while count < wanted
                         && let Some(row) = stored.next()?
                     {
                         let row = StreamRow::of(row)?;
-                        count += row.last - row.first + 1;
+                        count += row.last - row.first.max(sent_on + 1) + 1;
                         // Whole rows, so that a checkpoint needs to cut none.
                         if count > wanted && !rows.is_empty() {
                             break;
@@ -410,6 +419,7 @@ impl ChangeStream for LocalTable {
                 for row in rows {
                     records.extend(row.read()?);
                 }
+                records.retain(|record| record.sequence > unsigned(sent_on));
                 records.truncate(max);
                 return Ok(records);
             }
@@ -426,11 +436,12 @@ impl ChangeStream for LocalTable {
     async fn checkpoint(&self, sequence: u64) -> Result<(), PortError> {
         let statements = Arc::clone(&self.statements);
         let done = number(sequence);
+        self.sent_on.fetch_max(done, Ordering::AcqRel);
         self.store
             .run(move |connection| {
                 connection.prepare_cached(&statements.checkpoint)?.execute((done,))?;
                 let mut read = connection.prepare_cached(&statements.read)?;
-                let first = read.query_row((), StreamRow::of).optional()?;
+                let first = read.query_row((0,), StreamRow::of).optional()?;
                 if let Some(row) = first.filter(|row| row.first <= done) {
                     let gone = usize::try_from(done - row.first + 1).unwrap_or(usize::MAX);
                     let left = row
