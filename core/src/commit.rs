@@ -31,8 +31,8 @@ pub struct Commit<Em> {
     emits: PhantomData<fn() -> Em>,
 }
 
-/// Room for what a document has beside the state, in bytes: a short trail, times and ids. A longer one makes its own.
-const BESIDE_STATE_BYTES: usize = 768;
+/// Room for what a document has beside state and trail, in bytes: names, a time and ids. A longer one makes its own.
+const BESIDE_TEXTS_BYTES: usize = 256;
 
 /// A commit before it is stamped with time, handler and attempt.
 #[derive(Debug)]
@@ -194,15 +194,15 @@ impl Pending {
             };
             outbox.push(to_raw_value(&envelope).map_err(|error| unwritable(error.to_string()))?);
         }
-        let mut trail = history.trail;
-        trail.push(TrailEntry {
+        let entry = TrailEntry {
             at: stamp.now,
             what,
             handler: stamp.step.to_owned().into(),
             attempt: stamp.attempt,
             until,
-        });
-        let state_bytes = state.get().len();
+        };
+        let trail = history.trail.with(&entry).map_err(|error| unwritable(error.to_string()))?;
+        let text_bytes = state.get().len() + trail.get().len();
         let document = Document {
             state: Cow::Owned(state),
             trail: Cow::Owned(trail),
@@ -210,7 +210,7 @@ impl Pending {
             correlation_id: correlation_id.map(Cow::Borrowed),
             traceparent: traceparent.map(Cow::Borrowed),
         };
-        let mut text = Vec::with_capacity(state_bytes + BESIDE_STATE_BYTES);
+        let mut text = Vec::with_capacity(text_bytes + BESIDE_TEXTS_BYTES);
         serde_json::to_writer(&mut text, &document).map_err(|error| unwritable(error.to_string()))?;
         let document = String::from_utf8(text).map_err(|error| unwritable(error.to_string()))?;
         let is_new = history.version == 0;

@@ -14,7 +14,7 @@ use std::{fmt, marker::PhantomData, sync::Arc};
 
 /// Entities that are read or committed by one call of a port, where a handler asks for more: while the table works on some,
 /// those behind them are made ready. A multiple of what DynamoDB takes in a request, 100 keys or 25 writes.
-const PIECE: usize = 200;
+const PIECE: usize = 400;
 
 /// Pieces under way at once.
 const PIECES_UNDER_WAY: usize = 2;

@@ -3,6 +3,7 @@
 use crate::{
     Commit, Failure, Timestamp, Trail,
     port::{IndexEntry, Item},
+    trail::TrailText,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -56,7 +57,7 @@ pub struct Stored<E> {
 pub(crate) struct History {
     pub(crate) version: u64,
     pub(crate) created_at: Option<Timestamp>,
-    pub(crate) trail: Trail,
+    pub(crate) trail: TrailText,
     pub(crate) correlation_id: Option<String>,
     pub(crate) traceparent: Option<String>,
     pub(crate) index: Option<IndexEntry>,
@@ -68,7 +69,8 @@ pub(crate) struct History {
 pub(crate) struct Document<'a> {
     #[serde(borrow)]
     pub(crate) state: Cow<'a, RawValue>,
-    pub(crate) trail: Cow<'a, Trail>,
+    #[serde(borrow)]
+    pub(crate) trail: Cow<'a, RawValue>,
     pub(crate) created_at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) correlation_id: Option<Cow<'a, str>>,
@@ -106,7 +108,7 @@ impl<E: Entity> Stored<E> {
 
     /// What happened to it.
     pub fn trail(&self) -> &Trail {
-        &self.history.trail
+        self.history.trail.read()
     }
 
     /// When it was created; `None` for one that is to be created.
@@ -142,7 +144,7 @@ impl History {
         let history = Self {
             version: item.version,
             created_at: Some(document.created_at),
-            trail: document.trail.into_owned(),
+            trail: TrailText::new(document.trail.into_owned()),
             correlation_id: document.correlation_id.map(Cow::into_owned),
             traceparent: document.traceparent.map(Cow::into_owned),
             index: item.index.clone(),

@@ -2,7 +2,8 @@
 
 use crate::{Timestamp, limits::TRAIL_ENTRIES_MAX};
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
+use serde_json::value::{RawValue, to_raw_value};
+use std::{borrow::Cow, sync::OnceLock};
 
 /// One thing that happened to an entity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,18 +49,67 @@ fn is_zero(count: &u32) -> bool {
 }
 
 impl Trail {
-    /// Adds an entry; the second oldest makes room where the trail is full.
-    pub fn push(&mut self, entry: TrailEntry) {
-        if self.entries.len() >= TRAIL_ENTRIES_MAX {
-            self.entries.remove(1);
-            self.dropped = self.dropped.saturating_add(1);
-        }
-        self.entries.push(entry);
-    }
-
     /// The latest entry.
     pub fn last(&self) -> Option<&TrailEntry> {
         self.entries.last()
+    }
+}
+
+/// A trail as a document holds it. Commits are many and onlookers few: a commit adds its entry to the text, and only who
+/// looks at the trail has it read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TrailText {
+    /// None before the first entry.
+    text: Option<Box<RawValue>>,
+    read: OnceLock<Trail>,
+}
+
+/// The entries of a trail, unread.
+#[derive(Default, Serialize, Deserialize)]
+struct Unread<'a> {
+    #[serde(borrow)]
+    entries: Vec<&'a RawValue>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    dropped: u32,
+}
+
+impl Unread<'_> {
+    fn of(text: Option<&RawValue>) -> serde_json::Result<Unread<'_>> {
+        text.map_or_else(|| Ok(Unread::default()), |text| serde_json::from_str(text.get()))
+    }
+}
+
+impl TrailText {
+    pub(crate) fn new(text: Box<RawValue>) -> Self {
+        Self { text: Some(text), read: OnceLock::new() }
+    }
+
+    /// The trail. An entry that can't be read counts as dropped.
+    pub(crate) fn read(&self) -> &Trail {
+        self.read.get_or_init(|| {
+            let Unread { entries, mut dropped } = Unread::of(self.text.as_deref()).unwrap_or_default();
+            let readable = entries.into_iter().filter_map(|entry| {
+                let read = serde_json::from_str(entry.get()).ok();
+                dropped = dropped.saturating_add(u32::from(read.is_none()));
+                read
+            });
+            Trail { entries: readable.collect(), dropped }
+        })
+    }
+
+    /// The text with one more entry; the second oldest makes room where the trail is full.
+    ///
+    /// # Errors
+    /// Where the text is no trail.
+    pub(crate) fn with(&self, entry: &TrailEntry) -> serde_json::Result<Box<RawValue>> {
+        let entry = to_raw_value(entry)?;
+        let mut unread = Unread::of(self.text.as_deref())?;
+        if unread.entries.len() >= TRAIL_ENTRIES_MAX {
+            unread.entries.remove(1);
+            unread.dropped = unread.dropped.saturating_add(1);
+        }
+        unread.entries.push(&entry);
+        to_raw_value(&unread)
     }
 }
 
@@ -67,20 +117,33 @@ impl Trail {
 mod tests {
     use super::*;
 
+    fn entry(at: i64) -> TrailEntry {
+        let at = Timestamp::from_millis(at);
+        TrailEntry { at, what: "x".into(), handler: "h".into(), attempt: 1, until: None }
+    }
+
     #[test]
     fn a_trail_keeps_its_first_and_its_latest_entries() {
-        let mut trail = Trail::default();
-        for n in 0..40 {
-            trail.push(TrailEntry {
-                at: Timestamp::from_millis(n),
-                what: "x".into(),
-                handler: "h".into(),
-                attempt: 1,
-                until: None,
-            });
+        let mut text = TrailText::default();
+        for at in 0..40 {
+            text = TrailText::new(text.with(&entry(at)).unwrap());
         }
+        let trail = text.read();
         assert_eq!(trail.entries.len(), TRAIL_ENTRIES_MAX);
         assert_eq!((trail.entries[0].at.as_millis(), trail.entries[1].at.as_millis()), (0, 25));
         assert_eq!(trail.dropped, 24);
+        assert_eq!(trail.last(), Some(&entry(39)));
+    }
+
+    #[test]
+    fn what_a_later_version_says_in_an_entry_is_kept_and_what_no_version_can_read_is_counted() {
+        let stored =
+            r#"{"entries":[{"at":"2026-11-20T09:15:00Z","what":"x","by":"h","new":1},{"at":7}],"dropped":2}"#;
+        let text = TrailText::new(RawValue::from_string(stored.to_owned()).unwrap());
+        assert_eq!((text.read().entries.len(), text.read().dropped), (1, 3));
+        let longer = text.with(&entry(0)).unwrap();
+        assert!(longer.get().contains(r#""new":1}"#) && longer.get().contains(r#"{"at":7}"#), "{longer}");
+        let broken = TrailText::new(RawValue::from_string("[]".to_owned()).unwrap());
+        assert!(broken.with(&entry(0)).is_err());
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     limits::ITEM_BYTES_MAX,
     port::{ChangeStream, Item, StreamRecord, Table, Write},
 };
+use futures_util::future::join;
 use serde_json::value::RawValue;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -27,6 +28,7 @@ scenarios!("stream":
     all_commits_keep_their_order needs ordered_stream,
     reading_again_without_a_checkpoint_gives_the_same needs readable_stream,
     a_checkpoint_moves_on needs readable_stream,
+    a_read_beside_a_checkpoint_begins_behind_it needs readable_stream,
     a_waiting_read_is_woken_by_a_commit needs readable_stream,
     a_waiting_read_ends_after_its_wait needs readable_stream,
 );
@@ -278,6 +280,23 @@ async fn a_checkpoint_moves_on(stage: &Stage<'_>) -> Result<(), Violation> {
     applied(&**stage.flows()?, vec![next]).await?;
     let found = stage.records(1).await?;
     same_emitted("what is emitted behind a checkpoint", &expected, &found)
+}
+
+async fn a_read_beside_a_checkpoint_begins_behind_it(stage: &Stage<'_>) -> Result<(), Violation> {
+    let records = emit_many(stage, 8).await?;
+    let stream = stage.stream()?;
+    for at in [2, 3, 6] {
+        let (checkpointed, read) =
+            join(stream.checkpoint(records[at].sequence), stream.read(3, Duration::ZERO)).await;
+        checkpointed?;
+        let expected = &records[at + 1..records.len().min(at + 4)];
+        same(
+            &format!("what is read beside the checkpoint of record {at}"),
+            &sequences(expected),
+            &sequences(&read?),
+        )?;
+    }
+    Ok(())
 }
 
 async fn a_waiting_read_is_woken_by_a_commit(stage: &Stage<'_>) -> Result<(), Violation> {

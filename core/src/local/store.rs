@@ -151,7 +151,7 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
-        self.ask(work, |work| Request::Write(work)).await
+        self.ask(work, Request::Write).await
     }
 
     /// Runs `work`, which must change nothing, on what is committed: it sees all that was answered before. A failure in the
@@ -161,7 +161,7 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
-        self.ask(work, |work| Request::Read(work)).await
+        self.ask(work, Request::Read).await
     }
 
     async fn ask<T, F>(&self, work: F, request: fn(Box<dyn Work>) -> Request) -> Result<T, PortError>
@@ -203,10 +203,11 @@ impl Rollbacks {
 }
 
 fn serve(connection: &Connection, rollbacks: &Rollbacks, mut waiting: mpsc::Receiver<Request>) {
-    let (mut reads, mut writes): (Vec<Box<dyn Work>>, Vec<Box<dyn Work>>) = (Vec::new(), Vec::new());
+    let mut reads: Vec<Box<dyn Work>> = Vec::new();
+    let mut writes: Vec<Box<dyn Work>> = Vec::new();
     loop {
-        let first = if reads.is_empty() { waiting.blocking_recv() } else { waiting.try_recv().ok() };
-        let mut next = first;
+        // Reads are left of the last round where they came during its transaction.
+        let mut next = if reads.is_empty() { waiting.blocking_recv() } else { waiting.try_recv().ok() };
         while let Some(request) = next {
             match request {
                 Request::Read(work) => reads.push(work),
@@ -215,7 +216,7 @@ fn serve(connection: &Connection, rollbacks: &Rollbacks, mut waiting: mpsc::Rece
             next = if writes.len() < GROUP_MAX { waiting.try_recv().ok() } else { None };
         }
         if reads.is_empty() && writes.is_empty() {
-            // Closed, and nothing left.
+            // The store is closed, and all it was given is done.
             return;
         }
         for mut work in reads.drain(..) {
@@ -260,8 +261,7 @@ fn transaction(
             ran += 1;
             continue;
         }
-        // As long as somebody waits to read, nothing more is taken in before them.
-        if ran >= GROUP_MAX || !reads.is_empty() {
+        if ran >= GROUP_MAX {
             break;
         }
         match waiting.try_recv() {

@@ -138,6 +138,7 @@ pub trait ChangeStream: Send + Sync {
     /// checkpoint gives the same ones.
     async fn read(&self, max: usize, wait: Duration) -> Result<Vec<StreamRecord>, PortError>;
 
-    /// Everything up to and including `sequence` has been sent on and need not be read again.
+    /// Everything up to and including `sequence` has been sent on and need not be read again. A read that begins after this
+    /// has begun does not give it, so that the relay can do both at once.
     async fn checkpoint(&self, sequence: u64) -> Result<(), PortError>;
 }

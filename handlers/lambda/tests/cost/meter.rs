@@ -1,9 +1,6 @@
 //! Proxies before the peer that count, at the wire, what AWS would charge for.
 
-use crate::{
-    server::Server,
-    units::{Copy, Units},
-};
+use crate::{server::Server, units::Copy};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response, header};
@@ -94,13 +91,14 @@ impl Meter {
                 let read = |body: &Bytes| serde_json::from_slice(body).unwrap();
                 let units =
                     account.copy.charge(operation, &read(&asked), head.status.as_u16(), &read(&answered));
-                let Units { table_write, index_write, read, largest } = units;
-                account.largest = account.largest.max(largest);
+                account.largest = account.largest.max(units.largest);
                 count("DynamoDB requests", 1.0);
                 count(&format!("DynamoDB {operation}"), 1.0);
-                count("DynamoDB table write units", table_write);
-                count("DynamoDB index write units", index_write);
-                count("DynamoDB read units", read);
+                count("DynamoDB table write units", units.table_write);
+                count("of these, the order's own table writes", units.orders_table_write);
+                count("DynamoDB index write units", units.index_write);
+                count("of these, the order's own index writes", units.orders_index_write);
+                count("DynamoDB read units", units.read);
             }
             Some(("AmazonSQS", operation)) => {
                 let read = |body: &Bytes| -> Value { serde_json::from_slice(body).unwrap() };

@@ -17,6 +17,9 @@ pub struct Units {
     pub table_write: f64,
     pub index_write: f64,
     pub read: f64,
+    /// Of the write units of table and index, those of orders; the rest is the run's: its own item and its pages.
+    pub orders_table_write: f64,
+    pub orders_index_write: f64,
     /// The size of the largest order written.
     pub largest: usize,
 }
@@ -92,6 +95,8 @@ impl Copy {
                     let one = self.write(key, item, answer.get("Error").is_none_or(Value::is_null));
                     sum.table_write += one.table_write;
                     sum.index_write += one.index_write;
+                    sum.orders_table_write += one.orders_table_write;
+                    sum.orders_index_write += one.orders_index_write;
                     sum.largest = sum.largest.max(one.largest);
                 }
                 sum
@@ -134,7 +139,16 @@ impl Copy {
             self.items.insert(key, item);
         }
         let table_write = units(largest, WRITE_UNIT);
-        Units { table_write, index_write, read: 0.0, largest: if is_order { largest } else { 0 } }
+        let units = Units { table_write, index_write, ..Units::default() };
+        if is_order {
+            return Units {
+                orders_table_write: table_write,
+                orders_index_write: index_write,
+                largest,
+                ..units
+            };
+        }
+        units
     }
 
     /// The key and the item that a statement makes: `INSERT INTO "t" VALUE {'a': ?, …}` or `UPDATE "t" SET "a"=? …
