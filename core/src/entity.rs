@@ -144,7 +144,7 @@ impl History {
         let history = Self {
             version: item.version,
             created_at: Some(document.created_at),
-            trail: TrailText::new(document.trail.into_owned()),
+            trail: TrailText::new(document.trail.into_owned()).map_err(|error| unreadable(item, &error))?,
             correlation_id: document.correlation_id.map(Cow::into_owned),
             traceparent: document.traceparent.map(Cow::into_owned),
             index: item.index.clone(),

@@ -80,13 +80,19 @@ impl Unread<'_> {
 }
 
 impl TrailText {
-    pub(crate) fn new(text: Box<RawValue>) -> Self {
-        Self { text: Some(text), read: OnceLock::new() }
+    /// The trail of a document.
+    ///
+    /// # Errors
+    /// Where the text is no trail: told here, before a handler does anything. Its entries are not looked at.
+    pub(crate) fn new(text: Box<RawValue>) -> serde_json::Result<Self> {
+        Unread::of(Some(&text))?;
+        Ok(Self { text: Some(text), read: OnceLock::new() })
     }
 
     /// The trail. An entry that can't be read counts as dropped.
     pub(crate) fn read(&self) -> &Trail {
         self.read.get_or_init(|| {
+            // That it is a trail was seen when it was made.
             let Unread { entries, mut dropped } = Unread::of(self.text.as_deref()).unwrap_or_default();
             let readable = entries.into_iter().filter_map(|entry| {
                 let read = serde_json::from_str(entry.get()).ok();
@@ -126,7 +132,7 @@ mod tests {
     fn a_trail_keeps_its_first_and_its_latest_entries() {
         let mut text = TrailText::default();
         for at in 0..40 {
-            text = TrailText::new(text.with(&entry(at)).unwrap());
+            text = TrailText::new(text.with(&entry(at)).unwrap()).unwrap();
         }
         let trail = text.read();
         assert_eq!(trail.entries.len(), TRAIL_ENTRIES_MAX);
@@ -139,11 +145,12 @@ mod tests {
     fn what_a_later_version_says_in_an_entry_is_kept_and_what_no_version_can_read_is_counted() {
         let stored =
             r#"{"entries":[{"at":"2026-11-20T09:15:00Z","what":"x","by":"h","new":1},{"at":7}],"dropped":2}"#;
-        let text = TrailText::new(RawValue::from_string(stored.to_owned()).unwrap());
+        let text = TrailText::new(RawValue::from_string(stored.to_owned()).unwrap()).unwrap();
         assert_eq!((text.read().entries.len(), text.read().dropped), (1, 3));
         let longer = text.with(&entry(0)).unwrap();
         assert!(longer.get().contains(r#""new":1}"#) && longer.get().contains(r#"{"at":7}"#), "{longer}");
-        let broken = TrailText::new(RawValue::from_string("[]".to_owned()).unwrap());
-        assert!(broken.with(&entry(0)).is_err());
+        for broken in ["7", "{}", r#"{"entries":{}}"#] {
+            assert!(TrailText::new(RawValue::from_string(broken.to_owned()).unwrap()).is_err(), "{broken}");
+        }
     }
 }
