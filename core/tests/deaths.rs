@@ -12,24 +12,43 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 const MESSAGES: usize = 6;
 const POISON: &str = "poison";
+/// Within this a message that may have killed the process is handed out again.
+const LONGEST_WAIT: Duration = Duration::from_secs(4);
 
-/// A redriven queue of the conformance model and its dead-letter queue.
-async fn lived<T, F: Future<Output = T>>(
+/// One life of a process: a redriven queue of the conformance model and its dead-letter queue.
+struct Life {
+    queue: Arc<dyn Queue>,
+    dead: Arc<dyn Queue>,
+    clock: Arc<VirtualClock>,
+}
+
+fn clock() -> Arc<VirtualClock> {
+    Arc::new(VirtualClock::new(Timestamp::from_millis(1_800_000_000_000)))
+}
+
+async fn lived<T, F: Future<Output = T>>(folder: &Path, life: impl FnOnce(Life) -> F) -> T {
+    lived_on(&clock(), folder, life).await
+}
+
+async fn lived_on<T, F: Future<Output = T>>(
+    clock: &Arc<VirtualClock>,
     folder: &Path,
-    life: impl FnOnce(Arc<dyn Queue>, Arc<dyn Queue>) -> F,
+    life: impl FnOnce(Life) -> F,
 ) -> T {
-    let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(1_800_000_000_000)));
+    let clock = Arc::clone(clock);
     let model = conformance::model();
     // Dropped with its leases: nothing is written at the end of a life.
-    let local = Local::open(folder, &model, clock, Arc::new(SeededRandom::new(1))).unwrap();
+    let local =
+        Local::open(folder, &model, Arc::<VirtualClock>::clone(&clock), Arc::new(SeededRandom::new(1)))
+            .unwrap();
     let redriven = model.queues.iter().find(|queue| queue.redrive.is_some()).unwrap();
     let dead = &redriven.redrive.as_ref().unwrap().dead_letter_queue;
-    let ports = local.ports();
-    life(Arc::clone(ports.queue(&redriven.name).unwrap()), Arc::clone(ports.queue(dead).unwrap())).await
+    let (queue, dead) = (local.ports().queue(&redriven.name).unwrap(), local.ports().queue(dead).unwrap());
+    life(Life { queue: Arc::clone(queue), dead: Arc::clone(dead), clock }).await
 }
 
 async fn sent(folder: &Path) {
-    lived(folder, |queue, _| async move {
+    lived(folder, |Life { queue, .. }| async move {
         let bodies = (0..MESSAGES).map(|at| if at == 3 { POISON.to_owned() } else { format!("good {at}") });
         let messages = bodies.map(|body| NewMessage { body, ..NewMessage::default() }).collect();
         assert!(queue.send(messages).await.iter().all(Result::is_ok));
@@ -52,12 +71,15 @@ async fn a_message_that_kills_its_process_is_dead_lettered_and_its_batch_is_not(
     let mut handled = Vec::new();
     let mut deaths = 0;
     loop {
-        let (died, done, dead) = lived(folder.path(), |queue, dead| async move {
+        let (died, done, dead) = lived(folder.path(), |Life { queue, dead, clock }| async move {
             let mut done = Vec::new();
             loop {
                 let batch = taken(&queue, 10).await;
-                if batch.is_empty() {
+                if batch.is_empty() && queue.depth().await.unwrap().total() == 0 {
                     return (false, done, bodies_of(&dead).await);
+                }
+                if batch.is_empty() {
+                    clock.advance(LONGEST_WAIT);
                 }
                 if batch.iter().any(|message| message.body == POISON) {
                     return (true, done, Vec::new());
@@ -80,13 +102,19 @@ async fn a_message_that_kills_its_process_is_dead_lettered_and_its_batch_is_not(
     assert_eq!(handled, ["good 0", "good 1", "good 2", "good 4", "good 5"]);
 }
 
+/// Dies with every message in hand.
+async fn died_with_all_in_hand(folder: &Path) {
+    let in_hand = lived(folder, |Life { queue, .. }| async move { taken(&queue, 10).await.len() }).await;
+    assert_eq!(in_hand, MESSAGES);
+}
+
 #[tokio::test]
 async fn what_was_in_hand_at_a_death_is_handed_out_one_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
     sent(folder.path()).await;
-    let in_hand = lived(folder.path(), |queue, _| async move { taken(&queue, 10).await.len() }).await;
-    assert_eq!(in_hand, MESSAGES);
-    lived(folder.path(), |queue, dead| async move {
+    died_with_all_in_hand(folder.path()).await;
+    lived(folder.path(), |Life { queue, dead, clock }| async move {
+        clock.advance(LONGEST_WAIT);
         let mut alone = taken(&queue, 10).await;
         for left in (0..MESSAGES).rev() {
             let [message] = &alone[..] else { panic!("{alone:?}") };
@@ -107,6 +135,39 @@ async fn what_was_in_hand_at_a_death_is_handed_out_one_at_a_time() {
         }
         assert_eq!(queue.depth().await.unwrap().total(), 0);
         assert_eq!(bodies_of(&dead).await, [] as [String; 0]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_message_is_given_up_for_a_process_that_dies_soon_after_each_start() {
+    let folder = tempfile::tempdir().unwrap();
+    sent(folder.path()).await;
+    died_with_all_in_hand(folder.path()).await;
+    let clock = clock();
+    for _ in 0..20 {
+        lived_on(&clock, folder.path(), |Life { queue, clock, .. }| async move {
+            clock.advance(Duration::from_millis(900));
+            assert_eq!(bodies_of(&queue).await, [] as [String; 0], "handed out to one that may die at once");
+        })
+        .await;
+    }
+    // One after another is in hand at the deaths of a process that lives a little longer.
+    let mut in_hand = Vec::new();
+    for _ in 0..MESSAGES {
+        in_hand.extend(
+            lived_on(&clock, folder.path(), |Life { queue, clock, .. }| async move {
+                clock.advance(Duration::from_secs(1));
+                bodies_of(&queue).await
+            })
+            .await,
+        );
+    }
+    in_hand.sort();
+    assert_eq!(in_hand, ["good 0", "good 1", "good 2", "good 4", "good 5", POISON]);
+    lived_on(&clock, folder.path(), |Life { queue, dead, .. }| async move {
+        assert_eq!(queue.depth().await.unwrap().total(), u64::try_from(MESSAGES).unwrap());
+        assert_eq!(dead.depth().await.unwrap().total(), 0);
     })
     .await;
 }

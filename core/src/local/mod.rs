@@ -103,6 +103,7 @@ impl Local {
         random: Arc<dyn Random>,
     ) -> Result<Self, OpenError> {
         let lock = FolderLock::acquire(folder)?;
+        let now = clock.now();
         let (store, (table_files, mut queue_files)) = Store::open(folder, |connection, rollbacks| {
             let tables = model.tables.iter().map(|table| {
                 Ok((table.name.clone(), TableFile::create(connection, rollbacks, &table.name)?))
@@ -111,7 +112,7 @@ impl Local {
             let queues = model
                 .queues
                 .iter()
-                .map(|queue| Ok((queue.name.clone(), QueueFile::create(connection, rollbacks, queue)?)));
+                .map(|queue| Ok((queue.name.clone(), QueueFile::create(connection, rollbacks, queue, now)?)));
             Ok((tables, queues.collect::<rusqlite::Result<BTreeMap<_, _>>>()?))
         })?;
         let store = Arc::new(store);

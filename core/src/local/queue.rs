@@ -9,7 +9,8 @@
 //!
 //! A process also dies for reasons that are no message's fault, and then many messages were in hand. So a lease of several
 //! messages never uses up the last [`RECEIVES_ALONE`] receives of any of them: what was in hand that often is a suspect,
-//! handed out alone, and only a death during that counts further.
+//! handed out alone, and only a death during that counts further. A suspect waits first, longer with each such death: a
+//! process that ends soon after every start did not end because of it, and is not held against it.
 
 use super::store::{Rollbacks, Sequence, Store, identifier};
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
 use async_trait::async_trait;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row};
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -29,6 +30,9 @@ use tokio::sync::{Notify, watch};
 
 /// Deaths of the process that a message has to be in hand for, alone, until its queue's redrive policy moves it.
 const RECEIVES_ALONE: u32 = 3;
+
+/// How long after a start a suspect is handed out; doubled with every death that it was in hand for alone.
+const SUSPECT_WAIT: Duration = Duration::from_secs(1);
 
 /// A queue.
 pub(super) struct LocalQueue {
@@ -149,6 +153,7 @@ impl QueueFile {
         connection: &Connection,
         rollbacks: &Rollbacks,
         model: &QueueModel,
+        now: Timestamp,
     ) -> rusqlite::Result<Self> {
         let name = &model.name;
         let (message, by_due) = (identifier("message", name), identifier("message_due", name));
@@ -175,7 +180,7 @@ impl QueueFile {
             count: format!("SELECT COUNT(*) FROM {message}"),
         };
         let receives_max = model.redrive.as_ref().map(|redrive| redrive.receives_max);
-        let suspects = recover_leases(connection, name, &message, receives_max)?;
+        let suspects = recover_leases(connection, name, &message, receives_max, now)?;
         let sequence = Sequence::open(connection, rollbacks, format!("message/{name}"))?;
         let total = counted(connection, &statements)?;
         let state = Mutex::new(State { total, suspects, ..State::default() });
@@ -249,12 +254,14 @@ fn counted(connection: &Connection, statements: &Statements) -> rusqlite::Result
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
-/// Each message named by a lease was received when the process ended: that counts. Answers the suspects.
+/// Each message named by a lease was received when the process ended: that counts. Answers the suspects, each of which is
+/// not due before its wait is over.
 fn recover_leases(
     connection: &Connection,
     queue: &str,
     table: &str,
     receives_max: Option<u32>,
+    now: Timestamp,
 ) -> rusqlite::Result<BTreeSet<i64>> {
     let mut leases = connection.prepare("SELECT messages FROM lease WHERE queue = ?1")?;
     let named =
@@ -263,24 +270,38 @@ fn recover_leases(
     // One that waits for its time was settled: its row has its count.
     let mut select =
         connection.prepare(&format!("SELECT count FROM {table} WHERE id = ?1 AND due IS NULL"))?;
-    let mut update = connection.prepare(&format!("UPDATE {table} SET count = ?2 WHERE id = ?1"))?;
-    let mut suspects = BTreeSet::new();
+    let mut received = connection.prepare(&format!("UPDATE {table} SET count = ?2 WHERE id = ?1"))?;
+    let mut suspect = connection.prepare("INSERT OR IGNORE INTO suspect(queue, id) VALUES(?1, ?2)")?;
     for ids in named {
         let ids: Vec<i64> = ids.split(' ').filter_map(|id| id.parse().ok()).collect();
         for id in &ids {
             let Some(before) = select.query_row((id,), |row| row.get::<_, u32>(0)).optional()? else {
                 continue;
             };
-            let received = before + 1;
-            let count = if ids.len() == 1 { received } else { before.max(received.min(shared_max)) };
-            update.execute((id, count))?;
-            if received >= shared_max {
-                suspects.insert(*id);
+            let count = before + 1;
+            let held_against = if ids.len() == 1 { count } else { before.max(count.min(shared_max)) };
+            received.execute((id, held_against))?;
+            if count >= shared_max {
+                suspect.execute((queue, id))?;
             }
         }
     }
     connection.execute("DELETE FROM lease WHERE queue = ?1", (queue,))?;
-    Ok(suspects)
+    // Those of earlier deaths wait anew: none was handed out since, or it would have been settled or named above.
+    let mut select = connection.prepare(&format!(
+        "SELECT suspect.id, count FROM suspect JOIN {table} AS message ON message.id = suspect.id WHERE queue = ?1"
+    ))?;
+    let suspects = select
+        .query_map((queue,), |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<BTreeMap<i64, u32>>>()?;
+    let mut wait = connection.prepare(&format!("UPDATE {table} SET due = ?2 WHERE id = ?1"))?;
+    for (id, count) in &suspects {
+        let is_given_up = receives_max.is_some_and(|max| *count >= max);
+        let doublings = count.saturating_sub(shared_max).min(RECEIVES_ALONE);
+        let due = (now + SUSPECT_WAIT * 2_u32.pow(doublings)).as_millis();
+        wait.execute((id, (!is_given_up).then_some(due)))?;
+    }
+    Ok(suspects.into_keys().collect())
 }
 
 impl LocalQueue {
@@ -334,7 +355,7 @@ impl LocalQueue {
                     connection.prepare_cached(&file.statements.delete)?.execute((id,))?;
                     state.total = state.total.saturating_sub(1);
                     state.returned.remove(id);
-                    state.cleared(*id);
+                    state.cleared(connection, &file, *id)?;
                     if let Some(flight) = state.in_flight.remove(id) {
                         state.ends.remove(&(flight.until, *id));
                         if !flight.durable {
@@ -437,7 +458,7 @@ fn take(
         }
     }
     if !state.suspects.is_empty() {
-        hand_out_alone(state, &mut rows);
+        hand_out_alone(connection, file, state, &mut rows)?;
     }
     let mut messages: Vec<(Taken, Receipt)> = Vec::with_capacity(rows.len());
     let mut moved = 0;
@@ -450,7 +471,7 @@ fn take(
             dead.insert(connection, row.sent_at, Duration::ZERO, row.attributes.as_deref(), &row.body)?;
             connection.prepare_cached(&file.statements.delete)?.execute((row.id,))?;
             state.total = state.total.saturating_sub(1);
-            state.cleared(row.id);
+            state.cleared(connection, file, row.id)?;
             moved += 1;
             continue;
         }
@@ -483,25 +504,38 @@ fn take(
 }
 
 /// Leaves of `rows` either one suspect or none; the others stay visible.
-fn hand_out_alone(state: &mut State, rows: &mut Vec<Taken>) {
+fn hand_out_alone(
+    connection: &Connection,
+    file: &QueueFile,
+    state: &mut State,
+    rows: &mut Vec<Taken>,
+) -> rusqlite::Result<()> {
     let may_be_next = state.suspect.is_none();
     let first = rows.first().filter(|row| may_be_next && state.suspects.contains(&row.id)).map(|row| row.id);
     state.suspect = state.suspect.or(first);
-    rows.retain(|row| {
-        let is_taken = first.map_or_else(|| !state.suspects.contains(&row.id), |first| row.id == first);
-        // One that has a time is found by it.
-        if !is_taken && row.due.is_none() {
-            state.returned.insert(row.id);
+    let (taken, left): (Vec<Taken>, Vec<Taken>) = std::mem::take(rows)
+        .into_iter()
+        .partition(|row| first.map_or_else(|| !state.suspects.contains(&row.id), |first| row.id == first));
+    *rows = taken;
+    for row in left {
+        // Its time has come: found by it, it would wake receivers again and again.
+        if row.due.is_some() {
+            connection.prepare_cached(&file.statements.received)?.execute((row.id, row.count))?;
         }
-        is_taken
-    });
+        state.returned.insert(row.id);
+    }
+    Ok(())
 }
 
 impl State {
     /// A message came through a receive: whatever became of it, the process lives.
-    fn cleared(&mut self, id: i64) {
-        self.suspects.remove(&id);
-        self.suspect = self.suspect.filter(|suspect| *suspect != id);
+    fn cleared(&mut self, connection: &Connection, file: &QueueFile, id: i64) -> rusqlite::Result<()> {
+        if self.suspects.remove(&id) {
+            self.suspect = self.suspect.filter(|suspect| *suspect != id);
+            let mut delete = connection.prepare_cached("DELETE FROM suspect WHERE queue = ?1 AND id = ?2")?;
+            delete.execute((&file.name, id))?;
+        }
+        Ok(())
     }
 }
 
@@ -519,7 +553,7 @@ fn settle_ended(
         };
         connection.prepare_cached(&file.statements.received)?.execute((id, flight.count))?;
         state.returned.insert(id);
-        state.cleared(id);
+        state.cleared(connection, file, id)?;
         if !flight.durable {
             release(connection, file, state, flight.lease)?;
         }
@@ -627,7 +661,7 @@ impl Queue for LocalQueue {
                     *flight = Flight { until, durable: true, ..before };
                     state.ends.remove(&(before.until, id));
                     state.ends.insert((until, id));
-                    state.cleared(id);
+                    state.cleared(connection, &file, id)?;
                     // The wait outlives a restart, and so does the count, which the lease need not hold any longer.
                     connection.prepare_cached(&file.statements.hide)?.execute((
                         id,
@@ -661,7 +695,7 @@ impl Queue for LocalQueue {
                         continue;
                     };
                     state.ends.remove(&(flight.until, id));
-                    state.cleared(id);
+                    state.cleared(connection, &file, id)?;
                     state.total = state.total.saturating_sub(1);
                     delete.execute((id,))?;
                     if !flight.durable {

@@ -127,16 +127,21 @@ impl Store {
         if found > SCHEMA {
             return Err(StoreError::LaterSchema { found, known: SCHEMA });
         }
-        connection.execute_batch(
+        // In one transaction: a process that ends in it has recovered nothing, and so nothing twice.
+        let transaction = connection.unchecked_transaction()?;
+        transaction.execute_batch(
             "CREATE TABLE IF NOT EXISTS sequence(name TEXT PRIMARY KEY, reserved INTEGER NOT NULL) WITHOUT ROWID;
              CREATE TABLE IF NOT EXISTS lease(queue TEXT NOT NULL, id INTEGER NOT NULL, messages TEXT NOT NULL,
                  PRIMARY KEY(queue, id)) WITHOUT ROWID;
+             CREATE TABLE IF NOT EXISTS suspect(queue TEXT NOT NULL, id INTEGER NOT NULL, PRIMARY KEY(queue, id))
+                 WITHOUT ROWID;
              CREATE TABLE IF NOT EXISTS alarm(queue TEXT PRIMARY KEY, told INTEGER NOT NULL, red INTEGER NOT NULL,
                  last INTEGER NOT NULL) WITHOUT ROWID;",
         )?;
-        connection.execute_batch(&format!("PRAGMA user_version={SCHEMA}"))?;
+        transaction.execute_batch(&format!("PRAGMA user_version={SCHEMA}"))?;
         let rollbacks = Rollbacks::default();
-        let made = set_up(&connection, &rollbacks)?;
+        let made = set_up(&transaction, &rollbacks)?;
+        transaction.commit()?;
         let (work, waiting) = mpsc::channel(WAITING_MAX);
         let thread = std::thread::Builder::new()
             .name("quadrille-store".into())

@@ -147,7 +147,8 @@ fn reached(
     before: (usize, usize),
 ) -> bool {
     let (answered, files) = before;
-    // A kickoff that finds another run queued is none: then the moment is over once everything is.
+    // A kickoff that finds another run queued is none: then the moment is over once everything is. One that finds a run
+    // gathering may leave it nothing to ask for.
     let polls = |run: &str| match engine.run(run) {
         Some(run) => Some((run["run"]["phase"].clone(), run["run"]["polls"].as_u64()?)),
         None => is_idle(engine).then(|| (Value::from("ended"), u64::MAX)),
@@ -165,12 +166,12 @@ fn reached(
         }
         (Moment::Waiting, Some(run)) => eventually("the run waits, or is over", || {
             let (phase, polls) = polls(run)?;
-            (polls >= 1).then_some(phase == "waiting")
+            (polls >= 1 || phase == "ended").then_some(phase == "waiting")
         }),
         (Moment::Deciding { requests }, Some(run)) => {
             eventually("the run waits for the last time, or is over", || {
                 let (phase, polls) = polls(run)?;
-                (polls >= 2).then(|| {
+                (polls >= 2 || phase == "ended").then(|| {
                     spin(requests);
                     phase != "ended"
                 })
