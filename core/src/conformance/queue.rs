@@ -484,6 +484,8 @@ async fn a_message_past_its_retention_vanishes(stage: &Stage<'_>) -> Result<(), 
     let expected = vec![line.message("kept").body, line.message("forgotten").body];
     same_ids("messages within their retention", expected, bodies(&received))?;
     stage.pass(RETENTION / 2 + stage.claims.retention_within.unwrap_or_default()).await;
+    let mut patience = stage.patience();
+    while !line.look(Some(NO_WAIT)).await?.is_empty() && patience.wait().await {}
     line.shows_nothing("messages past their retention").await
 }
 

@@ -14,6 +14,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How long, in real time, a call that is due gets before more time passes in the world.
 const GLANCE: Duration = Duration::from_millis(10);
 
+/// How long, in real time, an adapter may be at work on what is due. Where time is not real, none passes meanwhile.
+const AT_WORK: Duration = Duration::from_millis(500);
+
 /// The world as one scenario has it.
 pub(super) struct Stage<'a> {
     world: &'a dyn World,
@@ -47,7 +50,8 @@ impl<'a> Stage<'a> {
 
     /// Patience for something that is due now: as much as the adapter may be late.
     pub(super) fn patience(&self) -> Patience<'_> {
-        Patience { stage: self, left: self.claims.lateness, step: (self.claims.lateness / 20).max(GLANCE) }
+        let step = (self.claims.lateness / 20).max(GLANCE);
+        Patience { stage: self, left: self.claims.lateness, at_work: AT_WORK, step }
     }
 
     /// The answer of a call that is to come without time passing, because something wakes it.
@@ -79,6 +83,7 @@ impl<'a> Stage<'a> {
 pub(super) struct Patience<'a> {
     stage: &'a Stage<'a>,
     left: Duration,
+    at_work: Duration,
     step: Duration,
 }
 
@@ -86,7 +91,10 @@ impl Patience<'_> {
     /// Lets a little time pass; false once the bound is reached.
     pub(super) async fn wait(&mut self) -> bool {
         if self.left.is_zero() {
-            return false;
+            let step = GLANCE.min(self.at_work);
+            self.at_work -= step;
+            tokio::time::sleep(step).await;
+            return !step.is_zero();
         }
         let step = self.step.min(self.left);
         self.left -= step;

@@ -205,11 +205,13 @@ async fn sweep(
     clock: Arc<dyn Clock>,
     mut stopping: Stopping,
 ) {
+    let mut next = clock.now();
     loop {
         if let Err(error) = sweep_once(&tables, &queues, clock.as_ref()).await {
             tracing::warn!(%error, "what has expired could not be deleted; tried again in a minute");
         }
-        let next = clock.now() + SWEEP_EVERY;
+        // However long that took: what has expired is gone a minute later.
+        next = (next + SWEEP_EVERY).max(clock.now());
         tokio::select! {
             () = clock.sleep_until(next) => {}
             () = stopping.wait() => return,
