@@ -3,11 +3,12 @@
 
 use crate::{
     Entity, Event, Failure, Timestamp, TrailEntry,
-    entity::{Document, History, key_of},
+    entity::{DOCUMENT_ENDS, History, key_of},
     event::{Contains, Envelope, SPEC_VERSION, continue_trace, event_id},
     metrics::Metric,
     port::{IndexEntry, Item, Write},
 };
+use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use std::{borrow::Cow, marker::PhantomData, time::Duration};
 
@@ -31,14 +32,15 @@ pub struct Commit<Em> {
     emits: PhantomData<fn() -> Em>,
 }
 
-/// Room for what a document has beside state and trail, in bytes: names, a time and ids. A longer one makes its own.
-const BESIDE_TEXTS_BYTES: usize = 256;
+/// Room for a document, in bytes. A longer one makes its own.
+const DOCUMENT_BYTES: usize = 1_024;
 
 /// A commit before it is stamped with time, handler and attempt.
 #[derive(Debug)]
 pub(crate) struct Pending {
     key: String,
-    state: Result<Box<RawValue>, String>,
+    /// The document as far as its state.
+    document: Result<Vec<u8>, String>,
     history: History,
     index: Option<IndexEntry>,
     expires_at: Option<Timestamp>,
@@ -60,7 +62,7 @@ impl<Em> Commit<Em> {
     pub(crate) fn new<E: Entity>(state: &E, history: History, what: Cow<'static, str>) -> Self {
         let pending = Pending {
             key: key_of::<E>(&state.id()),
-            state: to_raw_value(state).map_err(|error| error.to_string()),
+            document: begun(state),
             index: state.index(),
             expires_at: state.expires_at(),
             history,
@@ -114,6 +116,15 @@ impl<Em> Commit<Em> {
     }
 }
 
+/// A document with its state, to be gone on with.
+fn begun(state: &impl Serialize) -> Result<Vec<u8>, String> {
+    let mut document = Vec::with_capacity(DOCUMENT_BYTES);
+    document.extend(b"{\"state\":");
+    serde_json::to_writer(&mut document, state).map_err(|error| error.to_string())?;
+    document.extend(b",\"trail\":");
+    Ok(document)
+}
+
 /// Who commits, when, and in whose name.
 #[derive(Clone, Debug)]
 pub(crate) struct Stamp<'a> {
@@ -144,10 +155,10 @@ impl Pending {
 
     /// A commit that only adds to an entity's trail, leaving its state, index entry and expiry as they are.
     pub(crate) fn note(item: &Item, what: Cow<'static, str>) -> Result<Self, Failure> {
-        let (history, state) = History::read(item)?;
+        let (state, history) = History::read::<&RawValue>(item)?;
         Ok(Self {
             key: item.key.clone(),
-            state: Ok(state.into_owned()),
+            document: begun(&state),
             index: item.index.clone(),
             expires_at: item.expires_at,
             history,
@@ -163,9 +174,9 @@ impl Pending {
         stamp: &Stamp<'_>,
         carried: impl Fn(&'static str) -> Carried,
     ) -> Result<Write, Failure> {
-        let Self { key, state, history, index, expires_at, what, events, measured: _ } = self;
+        let Self { key, document, history, index, expires_at, what, events, measured: _ } = self;
         let unwritable = |error: String| Failure::permanent("unwritable", format_args!("{key}: {error}"));
-        let state = state.map_err(unwritable)?;
+        let mut document = document.map_err(unwritable)?;
         let version = history.version.saturating_add(1);
         let created = history.created_at.unwrap_or(stamp.now);
         let correlation_id = history.correlation_id.as_deref().or(stamp.correlation_id);
@@ -201,18 +212,19 @@ impl Pending {
             attempt: stamp.attempt,
             until,
         };
-        let trail = history.trail.with(&entry).map_err(|error| unwritable(error.to_string()))?;
-        let text_bytes = state.get().len() + trail.get().len();
-        let document = Document {
-            state: Cow::Owned(state),
-            trail: Cow::Owned(trail),
-            created_at: created,
-            correlation_id: correlation_id.map(Cow::Borrowed),
-            traceparent: traceparent.map(Cow::Borrowed),
-        };
-        let mut text = Vec::with_capacity(text_bytes + BESIDE_TEXTS_BYTES);
-        serde_json::to_writer(&mut text, &document).map_err(|error| unwritable(error.to_string()))?;
-        let document = String::from_utf8(text).map_err(|error| unwritable(error.to_string()))?;
+        let written = history.trail.write_with(&entry, &mut document).and_then(|()| {
+            for (name, value) in [("correlation_id", correlation_id), ("traceparent", traceparent)] {
+                if let Some(value) = value {
+                    document.extend([",\"", name, "\":"].concat().as_bytes());
+                    serde_json::to_writer(&mut document, value)?;
+                }
+            }
+            document.extend(DOCUMENT_ENDS.as_bytes());
+            serde_json::to_writer(&mut document, &created)
+        });
+        written.map_err(|error| unwritable(error.to_string()))?;
+        document.push(b'}');
+        let document = String::from_utf8(document).map_err(|error| unwritable(error.to_string()))?;
         let is_new = history.version == 0;
         Ok(Write {
             index_changed: is_new || index != history.index,

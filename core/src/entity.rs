@@ -6,7 +6,6 @@ use crate::{
     trail::TrailText,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::value::RawValue;
 use std::{
     borrow::Cow,
     ops::{Deref, DerefMut},
@@ -64,19 +63,20 @@ pub(crate) struct History {
     pub(crate) expires_at: Option<Timestamp>,
 }
 
-/// What an item's document holds.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Document<'a> {
-    #[serde(borrow)]
-    pub(crate) state: Cow<'a, RawValue>,
-    #[serde(borrow)]
-    pub(crate) trail: Cow<'a, RawValue>,
-    pub(crate) created_at: Timestamp,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) correlation_id: Option<Cow<'a, str>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) traceparent: Option<Cow<'a, str>>,
+/// What an item's document holds, as it is read in one pass; [`Pending`](crate::commit::Pending) writes it.
+#[derive(Deserialize)]
+struct Document<S> {
+    state: S,
+    trail: TrailText,
+    created_at: Timestamp,
+    #[serde(default)]
+    correlation_id: Option<String>,
+    #[serde(default)]
+    traceparent: Option<String>,
 }
+
+/// What a document ends with, but for the time itself: that is looked for with every message that tells it.
+pub(crate) const DOCUMENT_ENDS: &str = r#","created_at":"#;
 
 impl<E: Entity> Stored<E> {
     /// An entity that is to be created: its commit succeeds only where there is none yet.
@@ -96,8 +96,7 @@ impl<E: Entity> Stored<E> {
     /// # Errors
     /// A permanent [`Failure`] `unreadable_entity` that says where it does not fit.
     pub fn read(item: &Item) -> Result<Self, Failure> {
-        let (history, state) = History::read(item)?;
-        let state = serde_json::from_str(state.get()).map_err(|error| unreadable(item, &error))?;
+        let (state, history) = History::read(item)?;
         Ok(Self { state, history })
     }
 
@@ -138,19 +137,20 @@ impl<E: Entity> Stored<E> {
 }
 
 impl History {
-    pub(crate) fn read(item: &Item) -> Result<(Self, Cow<'_, RawValue>), Failure> {
-        let document: Document<'_> =
+    /// An item's state and all the rest.
+    pub(crate) fn read<'a, S: Deserialize<'a>>(item: &'a Item) -> Result<(S, Self), Failure> {
+        let document: Document<S> =
             serde_json::from_str(&item.document).map_err(|error| unreadable(item, &error))?;
         let history = Self {
             version: item.version,
             created_at: Some(document.created_at),
-            trail: TrailText::new(document.trail.into_owned()).map_err(|error| unreadable(item, &error))?,
-            correlation_id: document.correlation_id.map(Cow::into_owned),
-            traceparent: document.traceparent.map(Cow::into_owned),
+            trail: document.trail,
+            correlation_id: document.correlation_id,
+            traceparent: document.traceparent,
             index: item.index.clone(),
             expires_at: item.expires_at,
         };
-        Ok((history, document.state))
+        Ok((document.state, history))
     }
 }
 
@@ -177,5 +177,9 @@ pub(crate) fn created_at(item: &Item) -> Option<Timestamp> {
     struct Created {
         created_at: Timestamp,
     }
-    serde_json::from_str::<Created>(&item.document).ok().map(|document| document.created_at)
+    // A document is read to its end only where it was not written here.
+    let last = item.document.strip_suffix("\"}").and_then(|rest| rest.rsplit_once('"'));
+    let last = last.filter(|(before, _)| before.ends_with(DOCUMENT_ENDS));
+    last.and_then(|(_, at)| Timestamp::parse(at).ok())
+        .or_else(|| serde_json::from_str::<Created>(&item.document).ok().map(|document| document.created_at))
 }

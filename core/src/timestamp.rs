@@ -88,7 +88,7 @@ impl Timestamp {
         let timestamp =
             Self::from_millis(days * 86_400_000 + ((hour * 60 + minute) * 60 + second) * 1000 + millis);
         // A day that the month does not have comes back as another.
-        (timestamp.parts().2 == day).then_some(timestamp)
+        (i64::from(timestamp.parts().2) == day).then_some(timestamp)
     }
 
     /// The basic form of ISO 8601 to the second, `20261120T091500Z`: for names of objects.
@@ -99,8 +99,9 @@ impl Timestamp {
 
     /// Year, month, day, and hour, minute, second, millisecond. Days to a date by Howard Hinnant's
     /// `civil_from_days`; on the path of every event, where the general formatter costs ten times as much.
-    fn parts(self) -> (i64, i64, i64, [i64; 4]) {
-        let (days, millis) = (self.0 / 86_400_000, self.0 % 86_400_000);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to `MAX`: fewer than 3 million days
+    fn parts(self) -> (u32, u32, u32, [u32; 4]) {
+        let (days, millis) = ((self.0 / 86_400_000) as u32, (self.0 % 86_400_000) as u32);
         let shifted = days + 719_468;
         let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
         let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -108,7 +109,7 @@ impl Timestamp {
         let month_index = (5 * day_of_year + 2) / 153;
         let day = day_of_year - (153 * month_index + 2) / 5 + 1;
         let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
-        let year = year_of_era + era * 400 + i64::from(month <= 2);
+        let year = year_of_era + era * 400 + u32::from(month <= 2);
         (year, month, day, [millis / 3_600_000, millis / 60_000 % 60, millis / 1000 % 60, millis % 1000])
     }
 
@@ -116,21 +117,22 @@ impl Timestamp {
     fn text(self) -> [u8; 24] {
         let (year, month, day, [hour, minute, second, millis]) = self.parts();
         let mut text = *b"0000-00-00T00:00:00.000Z";
-        for (at, width, value) in [
-            (0, 4, year),
-            (5, 2, month),
-            (8, 2, day),
-            (11, 2, hour),
-            (14, 2, minute),
-            (17, 2, second),
-            (20, 3, millis),
+        #[allow(clippy::cast_possible_truncation)] // a digit
+        let digit = |value: u32| b'0' + value as u8;
+        for (at, value) in [
+            (0, year / 100),
+            (2, year % 100),
+            (5, month),
+            (8, day),
+            (11, hour),
+            (14, minute),
+            (17, second),
+            (20, millis / 10),
         ] {
-            let mut value = value;
-            for digit in text[at..at + width].iter_mut().rev() {
-                *digit = b'0' + u8::try_from(value % 10).unwrap_or(0);
-                value /= 10;
-            }
+            text[at] = digit(value / 10);
+            text[at + 1] = digit(value % 10);
         }
+        text[22] = digit(millis % 10);
         text
     }
 }

@@ -1,9 +1,9 @@
 //! The trail: what happened to an entity, kept with it, so that one read tells where it is and why.
 
 use crate::{Timestamp, limits::TRAIL_ENTRIES_MAX};
-use serde::{Deserialize, Serialize};
-use serde_json::value::{RawValue, to_raw_value};
-use std::{borrow::Cow, sync::OnceLock};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+use std::{borrow::Cow, ops::Range, sync::OnceLock};
 
 /// One thing that happened to an entity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,41 +59,52 @@ impl Trail {
 /// looks at the trail has it read.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TrailText {
-    /// None before the first entry.
-    text: Option<Box<RawValue>>,
+    /// The entries, a comma between each two.
+    entries: String,
+    count: usize,
+    /// Where the second entry lies, with the comma behind it: the one that makes room. Only where there is a third.
+    second: Range<usize>,
+    dropped: u32,
     read: OnceLock<Trail>,
 }
 
 /// The entries of a trail, unread.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Unread<'a> {
     #[serde(borrow)]
     entries: Vec<&'a RawValue>,
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default)]
     dropped: u32,
 }
 
-impl Unread<'_> {
-    fn of(text: Option<&RawValue>) -> serde_json::Result<Unread<'_>> {
-        text.map_or_else(|| Ok(Unread::default()), |text| serde_json::from_str(text.get()))
+impl<'de> Deserialize<'de> for TrailText {
+    /// Refuses what is no trail, before a handler does anything. Its entries are not looked at.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Unread { entries: unread, dropped } = Unread::deserialize(deserializer)?;
+        let mut entries = String::with_capacity(unread.iter().map(|entry| entry.get().len() + 1).sum());
+        let mut second = 0..0;
+        for (at, entry) in unread.iter().enumerate() {
+            if at > 0 {
+                entries.push(',');
+            }
+            match at {
+                1 => second.start = entries.len(),
+                2 => second.end = entries.len(),
+                _ => {}
+            }
+            entries.push_str(entry.get());
+        }
+        Ok(Self { entries, count: unread.len(), second, dropped, read: OnceLock::new() })
     }
 }
 
 impl TrailText {
-    /// The trail of a document.
-    ///
-    /// # Errors
-    /// Where the text is no trail: told here, before a handler does anything. Its entries are not looked at.
-    pub(crate) fn new(text: Box<RawValue>) -> serde_json::Result<Self> {
-        Unread::of(Some(&text))?;
-        Ok(Self { text: Some(text), read: OnceLock::new() })
-    }
-
     /// The trail. An entry that can't be read counts as dropped.
     pub(crate) fn read(&self) -> &Trail {
         self.read.get_or_init(|| {
-            // That it is a trail was seen when it was made.
-            let Unread { entries, mut dropped } = Unread::of(self.text.as_deref()).unwrap_or_default();
+            let entries = format!("[{}]", self.entries);
+            let entries: Vec<&RawValue> = serde_json::from_str(&entries).unwrap_or_default();
+            let mut dropped = self.dropped;
             let readable = entries.into_iter().filter_map(|entry| {
                 let read = serde_json::from_str(entry.get()).ok();
                 dropped = dropped.saturating_add(u32::from(read.is_none()));
@@ -103,19 +114,31 @@ impl TrailText {
         })
     }
 
-    /// The text with one more entry; the second oldest makes room where the trail is full.
+    /// Writes it with one more entry to the end of `text`; the second oldest makes room where the trail is full.
     ///
     /// # Errors
-    /// Where the text is no trail.
-    pub(crate) fn with(&self, entry: &TrailEntry) -> serde_json::Result<Box<RawValue>> {
-        let entry = to_raw_value(entry)?;
-        let mut unread = Unread::of(self.text.as_deref())?;
-        if unread.entries.len() >= TRAIL_ENTRIES_MAX {
-            unread.entries.remove(1);
-            unread.dropped = unread.dropped.saturating_add(1);
+    /// None that an entry can cause.
+    pub(crate) fn write_with(&self, entry: &TrailEntry, text: &mut Vec<u8>) -> serde_json::Result<()> {
+        let makes_room = self.count >= TRAIL_ENTRIES_MAX;
+        text.extend(br#"{"entries":["#);
+        if makes_room {
+            text.extend(self.entries[..self.second.start].as_bytes());
+            text.extend(self.entries[self.second.end..].as_bytes());
+        } else {
+            text.extend(self.entries.as_bytes());
         }
-        unread.entries.push(&entry);
-        to_raw_value(&unread)
+        if self.count > 0 {
+            text.push(b',');
+        }
+        serde_json::to_writer(&mut *text, entry)?;
+        text.push(b']');
+        let dropped = self.dropped.saturating_add(u32::from(makes_room));
+        if dropped > 0 {
+            text.extend(br#","dropped":"#);
+            serde_json::to_writer(&mut *text, &dropped)?;
+        }
+        text.push(b'}');
+        Ok(())
     }
 }
 
@@ -128,11 +151,18 @@ mod tests {
         TrailEntry { at, what: "x".into(), handler: "h".into(), attempt: 1, until: None }
     }
 
+    fn with(trail: &TrailText, entry: &TrailEntry) -> String {
+        let mut text = Vec::new();
+        trail.write_with(entry, &mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
     #[test]
     fn a_trail_keeps_its_first_and_its_latest_entries() {
         let mut text = TrailText::default();
         for at in 0..40 {
-            text = TrailText::new(text.with(&entry(at)).unwrap()).unwrap();
+            text = serde_json::from_str(&with(&text, &entry(at))).unwrap();
+            assert_eq!(text.read().last(), Some(&entry(at)));
         }
         let trail = text.read();
         assert_eq!(trail.entries.len(), TRAIL_ENTRIES_MAX);
@@ -145,12 +175,12 @@ mod tests {
     fn what_a_later_version_says_in_an_entry_is_kept_and_what_no_version_can_read_is_counted() {
         let stored =
             r#"{"entries":[{"at":"2026-11-20T09:15:00Z","what":"x","by":"h","new":1},{"at":7}],"dropped":2}"#;
-        let text = TrailText::new(RawValue::from_string(stored.to_owned()).unwrap()).unwrap();
+        let text: TrailText = serde_json::from_str(stored).unwrap();
         assert_eq!((text.read().entries.len(), text.read().dropped), (1, 3));
-        let longer = text.with(&entry(0)).unwrap();
-        assert!(longer.get().contains(r#""new":1}"#) && longer.get().contains(r#"{"at":7}"#), "{longer}");
+        let longer = with(&text, &entry(0));
+        assert!(longer.contains(r#""new":1},"#) && longer.contains(r#"{"at":7},"#), "{longer}");
         for broken in ["7", "{}", r#"{"entries":{}}"#] {
-            assert!(TrailText::new(RawValue::from_string(broken.to_owned()).unwrap()).is_err(), "{broken}");
+            assert!(serde_json::from_str::<TrailText>(broken).is_err(), "{broken}");
         }
     }
 }
