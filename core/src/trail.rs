@@ -122,8 +122,8 @@ impl TrailText {
         let makes_room = self.count >= TRAIL_ENTRIES_MAX;
         text.extend(br#"{"entries":["#);
         if makes_room {
-            text.extend(self.entries[..self.second.start].as_bytes());
-            text.extend(self.entries[self.second.end..].as_bytes());
+            text.extend(&self.entries.as_bytes()[..self.second.start]);
+            text.extend(&self.entries.as_bytes()[self.second.end..]);
         } else {
             text.extend(self.entries.as_bytes());
         }
