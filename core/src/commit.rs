@@ -213,9 +213,10 @@ impl Pending {
             until,
         };
         let written = history.trail.write_with(&entry, &mut document).and_then(|()| {
-            for (name, value) in [("correlation_id", correlation_id), ("traceparent", traceparent)] {
+            let known_by = [(r#","correlation_id":"#, correlation_id), (r#","traceparent":"#, traceparent)];
+            for (name, value) in known_by {
                 if let Some(value) = value {
-                    document.extend([",\"", name, "\":"].concat().as_bytes());
+                    document.extend(name.as_bytes());
                     serde_json::to_writer(&mut document, value)?;
                 }
             }

@@ -21,6 +21,13 @@ pub fn open_partition(shard: u64) -> String {
     format!("open/{shard}")
 }
 
+/// What the open orders of a shard are sorted by: their time, then their id.
+fn index_sort(received_at: Timestamp, record_id: &str) -> String {
+    const DIGITS: &str = "000000000000000";
+    let millis = received_at.as_millis().to_string();
+    [&DIGITS[millis.len().min(DIGITS.len())..], &millis, "/", record_id].concat()
+}
+
 /// How far an order has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -150,7 +157,7 @@ impl Entity for Order {
     fn index(&self) -> Option<IndexEntry> {
         (self.status == OrderStatus::Received).then(|| IndexEntry {
             partition: open_partition(stable_hash(self.record_id.as_bytes()) % OPEN_SHARDS),
-            sort: format!("{:015}/{}", self.received_at.as_millis(), self.record_id),
+            sort: index_sort(self.received_at, &self.record_id),
         })
     }
 }

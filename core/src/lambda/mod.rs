@@ -221,9 +221,12 @@ impl Runtime {
     /// # Errors
     /// [`StartError::Runtime`] where Lambda's runtime API fails.
     pub async fn serve(self) -> Result<(), StartError> {
-        let runtime = &self;
+        let runtime = Arc::new(self);
         // Any JSON: what it is to be depends on the function.
-        let service = service_fn(async |event: LambdaEvent<Box<RawValue>>| runtime.invoked(event).await);
+        let service = service_fn(move |event: LambdaEvent<Box<RawValue>>| {
+            let runtime = Arc::clone(&runtime);
+            async move { runtime.invoked(event).await }
+        });
         lambda_runtime::Runtime::new(service).run().await.map_err(StartError::Runtime)
     }
 

@@ -10,8 +10,13 @@ pub trait Random: Send + Sync {
 
     /// An id of a flow or a trace: 127 random bits in 32 hex digits, never all of them 0.
     fn id(&self) -> String {
-        let bits = u128::from(self.next_u64()) << 64 | u128::from(self.next_u64()) | 1;
-        format!("{bits:032x}")
+        let halves = [self.next_u64().to_be_bytes(), (self.next_u64() | 1).to_be_bytes()];
+        let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value & 0xf)]);
+        let mut id = String::with_capacity(32);
+        for byte in halves.as_flattened() {
+            id.extend([digit(byte >> 4), digit(*byte)]);
+        }
+        id
     }
 
     /// Evenly from 0 to below 1.
