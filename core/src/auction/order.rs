@@ -221,5 +221,8 @@ mod tests {
         let (early, mut late) = (order("z"), order("a"));
         late.received_at = Timestamp::from_millis(2_000);
         assert!(early.index().unwrap().sort < late.index().unwrap().sort);
+        assert_eq!(early.index().unwrap().sort, "000000000001000/z");
+        late.received_at = Timestamp::MAX;
+        assert_eq!(late.index().unwrap().sort, "253402300799999/a");
     }
 }

@@ -227,7 +227,9 @@ impl Runtime {
             let runtime = Arc::clone(&runtime);
             async move { runtime.invoked(event).await }
         });
-        lambda_runtime::Runtime::new(service).run().await.map_err(StartError::Runtime)
+        // As a task: each wake of the future that tokio's runtime blocks on has it look for events of the system.
+        let served = tokio::spawn(lambda_runtime::Runtime::new(service).run());
+        served.await.map_err(|error| StartError::Runtime(error.into()))?.map_err(StartError::Runtime)
     }
 
     async fn invoked(&self, event: LambdaEvent<Box<RawValue>>) -> Result<Answer, Diagnostic> {

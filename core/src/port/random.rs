@@ -62,3 +62,21 @@ pub fn stable_hash(bytes: &[u8]) -> u64 {
     let mixed = (fnv ^ (fnv >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
     mixed ^ (mixed >> 32)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_32_hex_digits_and_never_all_0() {
+        struct Zero;
+        impl Random for Zero {
+            fn next_u64(&self) -> u64 {
+                0
+            }
+        }
+        assert_eq!(Zero.id(), "00000000000000000000000000000001");
+        let (bits, id) = (SeededRandom::new(7), SeededRandom::new(7).id());
+        assert_eq!(id, format!("{:016x}{:016x}", bits.next_u64(), bits.next_u64() | 1));
+    }
+}

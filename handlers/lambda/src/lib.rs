@@ -76,14 +76,7 @@ pub fn run(function: Function) -> ExitCode {
     lambda::init_logging(&["lambdas", "systems"]);
     // One thread: a function has a fraction of a processor, and works one event at a time.
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        // As a task: what wakes the future that a runtime blocks on wakes it by a system call each time.
-        Ok(runtime) => match runtime.block_on(async { tokio::spawn(serve(function)).await }) {
-            Ok(code) => code,
-            Err(error) => {
-                tracing::error!(%error, "the function ended badly");
-                ExitCode::FAILURE
-            }
-        },
+        Ok(runtime) => runtime.block_on(serve(function)),
         Err(error) => {
             // Nothing is there to report it by but standard error.
             eprintln!("no asynchronous runtime: {error}");
