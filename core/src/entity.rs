@@ -183,3 +183,24 @@ pub(crate) fn created_at(item: &Item) -> Option<Timestamp> {
     last.and_then(|(_, at)| Timestamp::parse(at).ok())
         .or_else(|| serde_json::from_str::<Created>(&item.document).ok().map(|document| document.created_at))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_an_entity_was_created_is_found_wherever_it_stands_and_only_there() {
+        let at = "2026-11-20T09:15:00.000Z";
+        let (other, trail) = ("2020-01-01T00:00:00.000Z", r#"{"entries":[]}"#);
+        let documents = [
+            format!(r#"{{"state":{{}},"trail":{trail},"created_at":"{at}"}}"#),
+            format!(r#"{{"state":{{}},"trail":{trail},"created_at":"{at}","correlation_id":"x"}}"#),
+            format!(r#"{{"created_at":"{at}","trail":{trail},"state":{{"x":1,"created_at":"{other}"}}}}"#),
+            format!(r#"{{"created_at":"{at}","trail":{trail},"state":"\",\"created_at\":\"{other}"}}"#),
+        ];
+        for document in documents {
+            let item = Item { key: "x/1".into(), version: 1, document, expires_at: None, index: None };
+            assert_eq!(created_at(&item), Timestamp::parse(at).ok(), "{}", item.document);
+        }
+    }
+}

@@ -102,6 +102,7 @@ impl TrailText {
     /// The trail. An entry that can't be read counts as dropped.
     pub(crate) fn read(&self) -> &Trail {
         self.read.get_or_init(|| {
+            // That each is JSON was seen when the document was read.
             let entries = format!("[{}]", self.entries);
             let entries: Vec<&RawValue> = serde_json::from_str(&entries).unwrap_or_default();
             let mut dropped = self.dropped;
@@ -117,7 +118,7 @@ impl TrailText {
     /// Writes it with one more entry to the end of `text`; the second oldest makes room where the trail is full.
     ///
     /// # Errors
-    /// None that an entry can cause.
+    /// Where the entry can't be written as JSON, which none of its fields can cause.
     pub(crate) fn write_with(&self, entry: &TrailEntry, text: &mut Vec<u8>) -> serde_json::Result<()> {
         let makes_room = self.count >= TRAIL_ENTRIES_MAX;
         text.extend(br#"{"entries":["#);

@@ -21,7 +21,8 @@ pub fn open_partition(shard: u64) -> String {
     format!("open/{shard}")
 }
 
-/// What the open orders of a shard are sorted by: their time, then their id.
+/// What the open orders of a shard are sorted by: their time in milliseconds, 15 digits, then their id. Put together without
+/// the formatter: a POST writes one for each of its orders.
 fn index_sort(received_at: Timestamp, record_id: &str) -> String {
     const DIGITS: &str = "000000000000000";
     let millis = received_at.as_millis().to_string();
