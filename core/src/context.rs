@@ -1,5 +1,9 @@
 //! What a handler may do besides returning: read entities and buckets, commit children, ask the time.
 
+mod change;
+
+pub use change::Change;
+
 use crate::{
     Commit, Entity, Failure, Stored, Timestamp,
     choreography::{BucketUse, Model, TableUse},
@@ -14,10 +18,10 @@ use std::{fmt, marker::PhantomData, sync::Arc};
 
 /// Entities that are read or committed by one call of a port, where a handler asks for more: while the table works on some,
 /// those behind them are made ready. A multiple of what DynamoDB takes in a request, 100 keys or 25 writes.
-const PIECE: usize = 400;
+const PIECE: usize = 200;
 
 /// Pieces under way at once.
-const PIECES_UNDER_WAY: usize = 2;
+const PIECES_UNDER_WAY: usize = 3;
 
 /// One call of a handler: what it was called for, and its access to the world.
 ///
@@ -141,18 +145,25 @@ impl<Em> Context<Em> {
             return Ok(Vec::new());
         }
         let keys: Vec<String> = ids.iter().map(|id| key_of::<E>(id.as_ref())).collect();
-        let now = self.now();
-        let read = |keys: Vec<String>| async move {
-            let items = table.get(&keys).await?.into_iter();
-            let live = items.map(|item| item.filter(|item| item.expires_at.is_none_or(|at| at > now)));
-            live.map(|item| item.as_ref().map(Stored::read).transpose()).collect::<Result<Vec<_>, Failure>>()
-        };
+        let read = |keys: Vec<String>| async move { self.read(table, &keys).await };
         let mut pieces = stream::iter(in_pieces(keys)).map(read).buffered(PIECES_UNDER_WAY);
         let mut found = Vec::with_capacity(ids.len());
         while let Some(piece) = pieces.next().await {
             found.extend(piece?);
         }
         Ok(found)
+    }
+
+    /// The entities of these keys, in one call of the table.
+    async fn read<E: Entity>(
+        &self,
+        table: &Arc<dyn Table>,
+        keys: &[String],
+    ) -> Result<Vec<Option<Stored<E>>>, Failure> {
+        let now = self.now();
+        let items = table.get(keys).await?.into_iter();
+        let live = items.map(|item| item.filter(|item| item.expires_at.is_none_or(|at| at > now)));
+        live.map(|item| item.as_ref().map(Stored::read).transpose()).collect()
     }
 
     /// A page of the sparse index of the table that holds `E`; expired entities are left out.

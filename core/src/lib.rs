@@ -165,7 +165,7 @@ pub use alarm::{ALERT_SUBJECTS_MAX, Alert, AlertState};
 pub use backoff::Backoff;
 pub use choreography::{Budget, Choreography, Consumer, Definition, Route, Table, Uses};
 pub use commit::{Commit, Handled, Outcome};
-pub use context::{Committed, Context};
+pub use context::{Change, Committed, Context};
 pub use dead_letter::{DeadLetter, RECEIVES_EXHAUSTED};
 pub use entity::{Entity, Stored};
 pub use event::{Contains, Emits, Envelope, Event, Place, SPEC_VERSION};

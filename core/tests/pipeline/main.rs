@@ -6,6 +6,7 @@ mod budget;
 mod gone;
 mod http;
 mod invocation;
+mod many;
 mod reading;
 mod settling;
 #[path = "../support/mod.rs"]

@@ -1,0 +1,117 @@
+//! Changing many entities: read, decided about and committed in pieces, each on its way while the next is made ready.
+
+use super::{Committed, Context, PIECES_UNDER_WAY, in_pieces};
+use crate::{
+    Commit, Entity, Failure, Stored, choreography::TableUse, entity::key_of, limits::COMMIT_RACES_MAX,
+};
+use futures_util::{StreamExt as _, stream};
+
+/// What is to become of one of many entities: [`Context::change_all`].
+#[derive(Debug)]
+pub enum Change<Em, T> {
+    /// It is committed. `T` is the answer for it once that is durable.
+    Commit(Commit<Em>, T),
+    /// It stays as it is. `T` is the answer for it.
+    Keep(T),
+}
+
+/// An entity that is to be changed.
+struct Subject<E> {
+    /// Its place among all that are to be.
+    at: usize,
+    key: String,
+    /// As its caller had it; read where it is `None`.
+    loaded: Option<Stored<E>>,
+}
+
+impl<Em> Context<Em> {
+    /// Reads the entities of these ids, asks `change` what is to become of each, and commits that; answers in their order.
+    /// `change` is given the place of the id and the entity, `None` where there is none. It is asked again for one that
+    /// lost its race, with the entity as it is by then, up to [`COMMIT_RACES_MAX`] times.
+    ///
+    /// # Errors
+    /// A [`Failure`] as of [`get`](Self::get) and [`commit_all`](Self::commit_all), or a transient `conflict` where an
+    /// entity keeps being changed by others; some may have been committed: a redelivery finds them so.
+    pub async fn change_all<E: Entity, T: Send>(
+        &self,
+        ids: &[impl AsRef<str>],
+        change: impl Fn(usize, Option<Stored<E>>) -> Change<Em, T> + Sync,
+    ) -> Result<Vec<T>, Failure> {
+        let subject = |(at, id): (usize, _)| Subject { at, key: id, loaded: None };
+        let keys = ids.iter().map(|id| key_of::<E>(id.as_ref()));
+        self.change(keys.enumerate().map(subject).collect(), &change).await
+    }
+
+    /// [`change_all`](Self::change_all) of entities that were read already, by a query for instance: an entity is read
+    /// only where it was changed since.
+    ///
+    /// # Errors
+    /// As [`change_all`](Self::change_all).
+    pub async fn change_loaded<E: Entity, T: Send>(
+        &self,
+        loaded: Vec<Stored<E>>,
+        change: impl Fn(usize, Option<Stored<E>>) -> Change<Em, T> + Sync,
+    ) -> Result<Vec<T>, Failure> {
+        let subject = |(at, entity): (usize, Stored<E>)| {
+            let key = key_of::<E>(&entity.id());
+            Subject { at, key, loaded: Some(entity) }
+        };
+        self.change(loaded.into_iter().enumerate().map(subject).collect(), &change).await
+    }
+
+    async fn change<E: Entity, T: Send>(
+        &self,
+        subjects: Vec<Subject<E>>,
+        change: &(impl Fn(usize, Option<Stored<E>>) -> Change<Em, T> + Sync),
+    ) -> Result<Vec<T>, Failure> {
+        let mut answers = Vec::with_capacity(subjects.len());
+        let piece = |piece| self.change_piece(piece, change);
+        let mut pieces = stream::iter(in_pieces(subjects)).map(piece).buffered(PIECES_UNDER_WAY);
+        while let Some(answered) = pieces.next().await {
+            answers.extend(answered?);
+        }
+        Ok(answers)
+    }
+
+    async fn change_piece<E: Entity, T: Send>(
+        &self,
+        subjects: Vec<Subject<E>>,
+        change: &(impl Fn(usize, Option<Stored<E>>) -> Change<Em, T> + Sync),
+    ) -> Result<Vec<T>, Failure> {
+        let first = subjects.first().map_or(0, |subject| subject.at);
+        let mut answers: Vec<Option<T>> = subjects.iter().map(|_| None).collect();
+        let mut left = subjects;
+        for _ in 0..=COMMIT_RACES_MAX {
+            if left.iter().any(|subject| subject.loaded.is_none()) {
+                let table = self.call.table_of::<E>(TableUse::Get)?;
+                let keys: Vec<String> = left.iter().map(|subject| subject.key.clone()).collect();
+                for (subject, found) in left.iter_mut().zip(self.read(table, &keys).await?) {
+                    subject.loaded = found;
+                }
+            }
+            let mut commits = Vec::with_capacity(left.len());
+            let mut committing = Vec::with_capacity(left.len());
+            for Subject { at, key, loaded } in left {
+                match change(at, loaded) {
+                    Change::Keep(answer) => answers[at - first] = Some(answer),
+                    Change::Commit(commit, answer) => {
+                        commits.push(commit);
+                        committing.push((Subject { at, key, loaded: None }, answer));
+                    }
+                }
+            }
+            left = Vec::new();
+            for ((subject, answer), committed) in committing.into_iter().zip(self.commit_all(commits).await?)
+            {
+                match committed {
+                    Committed::Applied => answers[subject.at - first] = Some(answer),
+                    Committed::Conflict => left.push(subject),
+                }
+            }
+            if left.is_empty() {
+                return Ok(answers.into_iter().flatten().collect());
+            }
+        }
+        Err(Failure::transient("conflict", "others keep changing these entities"))
+    }
+}
