@@ -16,6 +16,7 @@ use support::{
     server::{Reply, Server},
     subjects, whats,
 };
+use systems::auction::run::ORDERS_PER_ROUND;
 
 const SEED: u64 = 7;
 const QUICK: [&str; 4] = ["--seed", "7", "--backoff", "10ms"];
@@ -560,4 +561,18 @@ fn a_thousand_of_the_longest_ids_are_no_longer_than_any_limit() {
     engine.settled(all.len());
     assert_eq!(filed_by_id(folder.path()).into_keys().collect::<BTreeSet<_>>(), accepted);
     assert_eq!(engine.queues()[POLL]["dead"], 0);
+}
+
+#[test]
+fn a_run_of_more_than_a_round_is_worked_in_rounds() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::up(folder.path(), &["--seed", "7", "--backoff", "10ms", "--not-ready", "1"]);
+    let all = orders("many-", ORDERS_PER_ROUND + 100);
+    all.chunks(1_000).for_each(|orders| engine.take(orders));
+    engine.kickoff();
+    engine.settled(all.len());
+    let (accepted, rejected) = expected(SEED, &all);
+    assert_eq!(filed_by_id(folder.path()).into_keys().collect::<BTreeSet<_>>(), accepted);
+    assert_eq!(subjects(&engine.dead_letters(RESULTS_DEAD)), rejected.into_iter().collect::<Vec<_>>());
+    engine.terminate();
 }

@@ -23,16 +23,22 @@ use super::{
 };
 use futures_util::future::try_join_all;
 use quadrille::{
-    Backoff, Commit, Committed, Context, Entity, Event, Failure, Handled, Outcome, Stored, Timestamp,
+    Backoff, Change, Commit, Committed, Context, Entity, Event, Failure, Handled, Outcome, Stored, Timestamp,
     auction::{OPEN_SHARDS, Order, OrderStatus, open_partition},
     port::{IndexEntry, IndexQuery},
 };
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, collections::HashMap, time::Duration};
 
-/// Orders worked in one round: bounds memory and the time of a round, whatever the size of the run. So many of the longest
-/// ids (256 bytes, each escaped in JSON) and the cursors behind them still fit a run's page, an item of at most 400 KB.
-pub const ORDERS_PER_ROUND: usize = 760;
+/// Orders taken at once. So many of the longest ids (256 bytes, each escaped in JSON) and the cursors behind them still fit
+/// a run's page, an item of at most 400 KB.
+pub const ORDERS_PER_PAGE: usize = 760;
+
+/// Orders worked in one round, several pages: a round costs waits of its own, and is to be over long before its timeout.
+pub const ORDERS_PER_ROUND: usize = 4 * ORDERS_PER_PAGE;
+
+/// A round begins no further page after this long: each may wait for the platform.
+const ROUND_TIME: Duration = Duration::from_secs(10);
 
 /// Faults of a round that are told one by one; the rest in one sum. Bounds the run's item.
 const FAULTS_TOLD_MAX: usize = 100;
@@ -54,9 +60,6 @@ const RUN_KEPT: Duration = Duration::from_secs(2 * 86_400);
 /// How long after a run's deadline its orders are kept at least, for the next run to take them over: an order that is being
 /// auctioned must not expire. Kickoffs are to come more often than that.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(2 * 3_600);
-
-/// Times a round looks again at orders it lost a race for.
-const RACES_MAX: usize = 5;
 
 /// What `poll_auction` may emit.
 pub type Emits = (PollAuction, OrderDecided);
@@ -171,7 +174,7 @@ impl Cursors {
         cx: &Context<Emits>,
     ) -> Result<Vec<Stored<Order>>, Failure> {
         let before = format!("{:015}", started_at.as_millis() + 1);
-        let limit = ORDERS_PER_ROUND / self.0.len().max(1);
+        let limit = ORDERS_PER_PAGE / self.0.len().max(1);
         let queries = self.0.iter().enumerate().filter_map(|(shard, cursor)| {
             let Cursor::After(after) = cursor else { return None };
             let query = IndexQuery {
@@ -326,7 +329,7 @@ pub async fn poll_auction(
                 Ok(next_round(run, what, Some(wait)).into())
             }
             Answer::Ready { decisions, faults, next } => {
-                decide(run, Page { after: None, offset: 0, decisions, faults, next }, &cx).await
+                decide(run, Page { after: None, offset: 0, decisions, faults, next }, platform, &cx).await
             }
         },
         Phase::Deciding { after, offset } => match ask(&run, platform, after.as_deref(), &cx).await? {
@@ -335,7 +338,7 @@ pub async fn poll_auction(
                 "the platform had decided and says again that it has not",
             )),
             Answer::Ready { decisions, faults, next } => {
-                decide(run, Page { after, offset, decisions, faults, next }, &cx).await
+                decide(run, Page { after, offset, decisions, faults, next }, platform, &cx).await
             }
         },
         Phase::Reconciling { page } => reconcile(run, page, &cx).await,
@@ -448,14 +451,35 @@ async fn take_over(
     Ok(next_round(run, format!("took over run {from}"), None).into())
 }
 
-/// Takes a page of open orders for the run, then hands it to the platform.
+/// How much more a round may do.
+struct Round {
+    orders: usize,
+    until: Timestamp,
+}
+
+impl Round {
+    fn begin(now: Timestamp) -> Self {
+        Self { orders: ORDERS_PER_ROUND, until: now + ROUND_TIME }
+    }
+
+    fn worked(&mut self, orders: usize) {
+        self.orders = self.orders.saturating_sub(orders);
+    }
+
+    fn has_room(&self, now: Timestamp) -> bool {
+        self.orders > 0 && now < self.until
+    }
+}
+
+/// Takes pages of open orders for the run, and hands each to the platform.
 async fn gather(
     run: Stored<Run>,
     mut cursors: Cursors,
     platform: &dyn AuctionPlatform,
     cx: &Context<Emits>,
 ) -> Outcome<Emits> {
-    let orders = cursors.next_page(run.started_at, cx).await?;
+    let mut round = Round::begin(cx.now());
+    let mut orders = cursors.next_page(run.started_at, cx).await?;
     if run.version() == 0 && orders.is_empty() && cursors.is_done() {
         // Nothing to auction: most runs of an idle system end here, and cost no write.
         return Ok(Handled::Already("no order is open"));
@@ -463,9 +487,19 @@ async fn gather(
     let Some(mut run) = written_down(run, cx).await? else {
         return Ok(Handled::Already("this round is over"));
     };
-    let next = if cursors.is_done() { Phase::Waiting } else { Phase::Gathering(cursors) };
-    let record_ids = orders.iter().map(|order| order.record_id.clone()).collect();
-    take_page(&mut run, Wanted { from: None, record_ids, loaded: Some(orders), next }, platform, cx).await?;
+    loop {
+        // Pages are counted, not their orders: few may be left of each.
+        round.worked(ORDERS_PER_PAGE);
+        let next = if cursors.is_done() { Phase::Waiting } else { Phase::Gathering(cursors) };
+        let record_ids = orders.iter().map(|order| order.record_id.clone()).collect();
+        let wanted = Wanted { from: None, record_ids, loaded: Some(orders), next };
+        take_page(&mut run, wanted, platform, cx).await?;
+        match run.phase.clone() {
+            Phase::Gathering(further) if round.has_room(cx.now()) => cursors = further,
+            _ => break,
+        }
+        orders = cursors.next_page(run.started_at, cx).await?;
+    }
     if run.phase != Phase::Waiting {
         let what = format!("submitted {} orders", run.submitted);
         return Ok(next_round(run, what, None).into());
@@ -520,15 +554,7 @@ async fn take_page(
         loaded = None;
     }
     if !page.record_ids.is_empty() {
-        let orders = match loaded {
-            Some(orders) => orders,
-            None => cx.get::<Order>(&page.record_ids).await?.into_iter().flatten().collect(),
-        };
-        let mut taken = claim(run, page.from.as_deref(), orders, cx).await?;
-        // In the page's order, however they were claimed: a submission that is repeated is the same one, byte for byte.
-        let places: HashMap<&str, usize> =
-            page.record_ids.iter().enumerate().map(|(place, id)| (id.as_str(), place)).collect();
-        taken.sort_by_key(|order| places.get(order.record_id.as_str()).copied());
+        let taken = claim(run, &page, loaded, cx).await?;
         if !taken.is_empty() {
             platform.submit(&run.run_id, run.pages, &taken).await?;
         }
@@ -539,42 +565,30 @@ async fn take_page(
     Ok(())
 }
 
-/// Makes the orders of a page the run's own; answers those that are, whether since now or since an earlier attempt.
+/// Makes the orders of a page the run's own; answers those that are, whether since now or since an earlier attempt, in the
+/// page's order: a submission that is repeated is the same one, byte for byte.
 async fn claim(
     run: &Run,
-    from: Option<&str>,
-    orders: Vec<Stored<Order>>,
+    page: &RunPage,
+    loaded: Option<Vec<Stored<Order>>>,
     cx: &Context<Emits>,
 ) -> Result<Vec<SubmittedOrder>, Failure> {
-    let mut claimed = Vec::with_capacity(orders.len());
-    let mut left = orders;
-    for _ in 0..RACES_MAX {
-        let mut taking = Vec::new();
-        let mut commits = Vec::new();
-        for mut order in left {
-            if order.run_id.as_ref() == Some(&run.run_id) {
-                claimed.push(submitted(&order));
-            } else if order.is_undecided() && order.run_id.as_deref() == from {
-                order.run_id = Some(run.run_id.clone());
-                order.status = OrderStatus::Submitted;
-                order.expires_at = order.expires_at.max(run.deadline + TAKEN_OVER_WITHIN);
-                taking.push(submitted(&order));
-                commits.push(order.commit(format!("submitted to run {}", run.run_id)));
-            }
+    let take = |_, order: Option<Stored<Order>>| match order {
+        Some(order) if order.run_id.as_ref() == Some(&run.run_id) => Change::Keep(Some(submitted(&order))),
+        Some(mut order) if order.is_undecided() && order.run_id == page.from => {
+            order.run_id = Some(run.run_id.clone());
+            order.status = OrderStatus::Submitted;
+            order.expires_at = order.expires_at.max(run.deadline + TAKEN_OVER_WITHIN);
+            let taken = submitted(&order);
+            Change::Commit(order.commit(format!("submitted to run {}", run.run_id)), Some(taken))
         }
-        let mut lost = Vec::new();
-        for (order, committed) in taking.into_iter().zip(cx.commit_all(commits).await?) {
-            match committed {
-                Committed::Applied => claimed.push(order),
-                Committed::Conflict => lost.push(order.record_id),
-            }
-        }
-        if lost.is_empty() {
-            return Ok(claimed);
-        }
-        left = cx.get::<Order>(&lost).await?.into_iter().flatten().collect();
-    }
-    Err(Failure::transient("conflict", "others keep changing the orders of this page"))
+        _ => Change::Keep(None),
+    };
+    let claimed = match loaded {
+        Some(loaded) => cx.change_loaded(loaded, take).await?,
+        None => cx.change_all(&page.record_ids, take).await?,
+    };
+    Ok(claimed.into_iter().flatten().collect())
 }
 
 fn submitted(order: &Order) -> SubmittedOrder {
@@ -594,69 +608,44 @@ struct Page {
     next: Option<String>,
 }
 
-/// Commits a slice of the decisions of a page.
-async fn decide(mut run: Stored<Run>, page: Page, cx: &Context<Emits>) -> Outcome<Emits> {
-    let Page { after, offset, decisions, faults, next } = page;
-    let total = decisions.len();
-    let slice: Vec<Decision> = decisions.into_iter().skip(offset).take(ORDERS_PER_ROUND).collect();
-    let done = offset + slice.len();
+/// Commits decisions, page by page of the platform's.
+async fn decide(
+    mut run: Stored<Run>,
+    mut page: Page,
+    platform: &dyn AuctionPlatform,
+    cx: &Context<Emits>,
+) -> Outcome<Emits> {
+    let mut round = Round::begin(cx.now());
     let mut told: Vec<OrderDecided> = Vec::new();
-    if offset == 0 {
-        told.extend(faults.into_iter().map(|fault| OrderDecided::broken(&run.run_id, fault)));
-    }
-    let mut by_id: HashMap<String, Decision> = HashMap::with_capacity(slice.len());
-    let mut order_of_ids = Vec::with_capacity(slice.len());
-    for decision in slice {
-        match by_id.get(&decision.record_id) {
-            Some(first) if first.status != decision.status => {
-                told.push(OrderDecided::fault(&run.run_id, &decision.record_id, "conflicting_decision"));
-            }
-            Some(_) => {}
-            None => {
-                order_of_ids.push(decision.record_id.clone());
-                by_id.insert(decision.record_id.clone(), decision);
-            }
+    let next = loop {
+        let Page { after, offset, decisions, faults, next } = page;
+        let total = decisions.len();
+        if offset == 0 {
+            told.extend(faults.into_iter().map(|fault| OrderDecided::broken(&run.run_id, fault)));
         }
-    }
-    let mut left = order_of_ids;
-    for attempt in 0..=RACES_MAX {
-        if left.is_empty() {
-            break;
+        let slice: Vec<Decision> = decisions.into_iter().skip(offset).take(round.orders).collect();
+        round.worked(slice.len());
+        let done = offset + slice.len();
+        decide_slice(&mut run, slice, &mut told, cx).await?;
+        if done < total {
+            break Some(Phase::Deciding { after, offset: done });
         }
-        if attempt == RACES_MAX {
-            return Err(Failure::transient("conflict", "others keep changing the orders of this page"));
-        }
-        let orders = cx.get::<Order>(&left).await?;
-        let mut commits = Vec::with_capacity(left.len());
-        let mut committing = Vec::with_capacity(left.len());
-        for (id, order) in left.into_iter().zip(orders) {
-            let Some(decision) = by_id.get(&id) else { continue };
-            match applied(&mut run, order, decision, cx.now()) {
-                Applied::Commit(commit) => {
-                    commits.push(commit);
-                    committing.push(id);
-                }
-                Applied::Before => {}
-                Applied::Fault(reason) => told.push(OrderDecided::fault(&run.run_id, &id, reason)),
+        let Some(next) = next else { break None };
+        // Each round tells a bounded number of faults.
+        if told.len() < FAULTS_TOLD_MAX && round.has_room(cx.now()) {
+            // Where the platform fails, what is decided so far is written down, and the next round asks again.
+            if let Ok(Answer::Ready { decisions, faults, next: further }) =
+                ask(&run, platform, Some(&next), cx).await
+            {
+                page = Page { after: Some(next), offset: 0, decisions, faults, next: further };
+                continue;
             }
         }
-        let mut lost = Vec::new();
-        for (id, committed) in committing.into_iter().zip(cx.commit_all(commits).await?) {
-            if committed == Committed::Conflict {
-                if let Some(decision) = by_id.get(&id) {
-                    *run.count_of(decision) -= 1;
-                }
-                lost.push(id);
-            }
-        }
-        left = lost;
-    }
+        break Some(Phase::Deciding { after: Some(next), offset: 0 });
+    };
     let decided = run.accepted + run.rejected + run.undecidable;
-    let commit = if done < total {
-        run.phase = Phase::Deciding { after, offset: done };
-        next_round(run, format!("decided {decided} orders"), None)
-    } else if next.is_some() {
-        run.phase = Phase::Deciding { after: next, offset: 0 };
+    let commit = if let Some(next) = next {
+        run.phase = next;
         next_round(run, format!("decided {decided} orders"), None)
     } else if decided < run.submitted || run.is_uncertain {
         run.phase = Phase::Reconciling { page: 0 };
@@ -669,6 +658,45 @@ async fn decide(mut run: Stored<Run>, page: Page, cx: &Context<Emits>) -> Outcom
         end(run)
     };
     Ok(tell(commit, told).into())
+}
+
+/// Commits these decisions and counts them; adds to `told` those that fit no order.
+async fn decide_slice(
+    run: &mut Run,
+    slice: Vec<Decision>,
+    told: &mut Vec<OrderDecided>,
+    cx: &Context<Emits>,
+) -> Result<(), Failure> {
+    let mut places: HashMap<String, usize> = HashMap::with_capacity(slice.len());
+    let mut deciding: Vec<Decision> = Vec::with_capacity(slice.len());
+    for decision in slice {
+        match places.get(&decision.record_id).and_then(|place| deciding.get(*place)) {
+            Some(first) if first.status != decision.status => {
+                told.push(OrderDecided::fault(&run.run_id, &decision.record_id, "conflicting_decision"));
+            }
+            Some(_) => {}
+            None => {
+                places.insert(decision.record_id.clone(), deciding.len());
+                deciding.push(decision);
+            }
+        }
+    }
+    let ids: Vec<&str> = deciding.iter().map(|decision| decision.record_id.as_str()).collect();
+    let (run_id, now) = (run.run_id.as_str(), cx.now());
+    let applied = cx.change_all(&ids, |place, order| applied(run_id, order, &deciding[place], now)).await?;
+    for (applied, decision) in applied.into_iter().zip(&deciding) {
+        match applied {
+            Applied::Now => *run.count_of(decision) += 1,
+            Applied::Before => {
+                *run.count_of(decision) += 1;
+                run.is_uncertain = true;
+            }
+            Applied::Fault(reason) => {
+                told.push(OrderDecided::fault(&run.run_id, &decision.record_id, reason));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Emits the faults with the run's commit: they have no order to be committed with.
@@ -687,10 +715,13 @@ fn tell(mut commit: Commit<Emits>, mut told: Vec<OrderDecided>) -> Commit<Emits>
     commit
 }
 
+/// What became of a decision.
 enum Applied {
-    Commit(Commit<Emits>),
+    /// It is committed.
+    Now,
     /// An earlier attempt at this round did it, or the platform told it before.
     Before,
+    /// It fits no order of the run.
     Fault(&'static str),
 }
 
@@ -706,9 +737,14 @@ impl Run {
 }
 
 /// What a decision does to its order.
-fn applied(run: &mut Run, order: Option<Stored<Order>>, decision: &Decision, now: Timestamp) -> Applied {
-    let Some(mut order) = order.filter(|order| order.run_id.as_ref() == Some(&run.run_id)) else {
-        return Applied::Fault("unknown_order");
+fn applied(
+    run_id: &str,
+    order: Option<Stored<Order>>,
+    decision: &Decision,
+    now: Timestamp,
+) -> Change<Emits, Applied> {
+    let Some(mut order) = order.filter(|order| order.run_id.as_deref() == Some(run_id)) else {
+        return Change::Keep(Applied::Fault("unknown_order"));
     };
     let undecidable = match decision.status.as_deref() {
         Some("accepted" | "rejected") => None,
@@ -721,14 +757,9 @@ fn applied(run: &mut Run, order: Option<Stored<Order>>, decision: &Decision, now
         _ => order.status,
     };
     if !order.is_undecided() {
-        if order.status != status || order.undecidable.as_deref() != undecidable {
-            return Applied::Fault("conflicting_decision");
-        }
-        *run.count_of(decision) += 1;
-        run.is_uncertain = true;
-        return Applied::Before;
+        let is_same = order.status == status && order.undecidable.as_deref() == undecidable;
+        return Change::Keep(if is_same { Applied::Before } else { Applied::Fault("conflicting_decision") });
     }
-    *run.count_of(decision) += 1;
     order.status = status;
     order.power.clone_from(&decision.power);
     order.undecidable = undecidable.map(Cow::Borrowed);
@@ -737,16 +768,17 @@ fn applied(run: &mut Run, order: Option<Stored<Order>>, decision: &Decision, now
         None => Cow::Borrowed(status.as_str()),
         Some(reason) => Cow::Owned(format!("undecidable: {reason}")),
     };
-    let event = OrderDecided::of(&order, &run.run_id);
+    let event = OrderDecided::of(&order, run_id);
     let took = millis(order.received_at, now);
     let commit = order.commit(what).emit(event);
-    Applied::Commit(match (undecidable, status) {
+    let commit = match (undecidable, status) {
         (Some(_), _) => commit.measure(ORDERS_UNDECIDABLE, 1.0),
         (None, OrderStatus::Accepted) => {
             commit.measure(ORDERS_ACCEPTED, 1.0).measure(RECEIVED_TO_DECIDED, took)
         }
         (None, _) => commit.measure(ORDERS_REJECTED, 1.0).measure(RECEIVED_TO_DECIDED, took),
-    })
+    };
+    Change::Commit(commit, Applied::Now)
 }
 
 /// Names the orders of a page of the run that the platform said nothing about, and counts the others.
@@ -755,26 +787,29 @@ async fn reconcile(mut run: Stored<Run>, page: u32, cx: &Context<Emits>) -> Outc
         Some(page) => page.into_state().record_ids,
         None => Vec::new(),
     };
-    let mut orders: Vec<Stored<Order>> = cx.get::<Order>(&record_ids).await?.into_iter().flatten().collect();
-    orders.retain(|order| order.run_id.as_ref() == Some(&run.run_id));
-    if page == 0 {
-        (run.accepted, run.rejected) = (0, 0);
-    }
-    let count = |status| orders.iter().filter(|order| order.status == status).count() as u64;
-    run.accepted += count(OrderStatus::Accepted);
-    run.rejected += count(OrderStatus::Rejected);
-    let missing = orders.into_iter().filter(|order| order.is_undecided());
     let now = cx.now();
-    let commits = missing.map(|mut order| {
+    // Answers the status of an order that is the run's.
+    let missing = |_, order: Option<Stored<Order>>| {
+        let Some(mut order) = order.filter(|order| order.run_id.as_ref() == Some(&run.run_id)) else {
+            return Change::Keep(None);
+        };
+        let status = Some(order.status);
+        if !order.is_undecided() {
+            return Change::Keep(status);
+        }
         order.undecidable = Some(Cow::Borrowed("decision_missing"));
         order.decided_at = Some(now);
         let event = OrderDecided::of(&order, &run.run_id);
-        order.commit("undecidable: decision_missing").emit(event).measure(ORDERS_UNDECIDABLE, 1.0)
-    });
-    let commits = commits.collect();
-    if cx.commit_all(commits).await?.contains(&Committed::Conflict) {
-        return Err(Failure::transient("conflict", "an order of this page was changed meanwhile"));
+        let commit = order.commit("undecidable: decision_missing").emit(event);
+        Change::Commit(commit.measure(ORDERS_UNDECIDABLE, 1.0), status)
+    };
+    let statuses = cx.change_all(&record_ids, missing).await?;
+    if page == 0 {
+        (run.accepted, run.rejected) = (0, 0);
     }
+    let count = |wanted| statuses.iter().filter(|status| **status == Some(wanted)).count() as u64;
+    run.accepted += count(OrderStatus::Accepted);
+    run.rejected += count(OrderStatus::Rejected);
     if page + 1 < run.pages {
         run.phase = Phase::Reconciling { page: page + 1 };
         return Ok(next_round(run, "looking for orders whose decision is missing", None).into());
