@@ -312,22 +312,8 @@ impl Call {
     }
 
     async fn commit_piece(&self, commits: Vec<Pending>) -> Vec<Result<(), NotCommitted>> {
-        let stamp = self.about.stamp(&self.model.name, &self.step, self.ports.clock.now());
-        let mut measured = Vec::with_capacity(commits.len());
-        let writes = commits
-            .into_iter()
-            .map(|mut pending| {
-                measured.push(pending.take_measured());
-                pending.into_write(&stamp, |event_type| {
-                    self.model.carried(&self.step, self.about.carried, event_type, stamp.now)
-                })
-            })
-            .collect();
-        let outcomes = commit_writes(&self.ports, &self.model, &self.step, writes).await;
-        for (measured, _) in measured.into_iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok()) {
-            measured.into_iter().for_each(|(metric, value)| self.meter.add(metric, value));
-        }
-        outcomes
+        let commits = commits.into_iter().map(|pending| (pending, Arc::clone(&self.about))).collect();
+        commit(&self.ports, &self.model, &self.step, &self.meter, commits).await
     }
 }
 
@@ -342,9 +328,34 @@ fn in_pieces<T>(mut all: Vec<T>) -> Vec<Vec<T>> {
     pieces
 }
 
-/// Commits writes of a step or a route's handler, which may go to several tables, one request a table; answers in their
-/// order.
-pub(crate) async fn commit_writes(
+/// Commits what a step or a route's handler made of the messages or requests that it was called for, and measures what is
+/// applied; answers in their order.
+pub(crate) async fn commit(
+    ports: &Ports,
+    model: &Model,
+    step: &str,
+    meter: &Meter,
+    commits: Vec<(Pending, Arc<About>)>,
+) -> Vec<Result<(), NotCommitted>> {
+    let now = ports.clock.now();
+    let mut measured = Vec::with_capacity(commits.len());
+    let writes = commits
+        .into_iter()
+        .map(|(mut pending, about)| {
+            measured.push(pending.take_measured());
+            let stamp = about.stamp(&model.name, step, now);
+            pending.into_write(&stamp, |event_type| model.carried(step, about.carried, event_type, now))
+        })
+        .collect();
+    let outcomes = commit_writes(ports, model, step, writes).await;
+    for (measured, _) in measured.into_iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok()) {
+        measured.into_iter().for_each(|(metric, value)| meter.add(metric, value));
+    }
+    outcomes
+}
+
+/// Applies writes, which may go to several tables, one request a table; answers in their order.
+async fn commit_writes(
     ports: &Ports,
     model: &Model,
     step: &str,

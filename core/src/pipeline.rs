@@ -640,22 +640,8 @@ impl Pipeline {
     }
 
     async fn commit(&self, step: &str, commits: Vec<(Pending, Arc<About>)>) -> Vec<Result<(), NotCommitted>> {
-        let model = self.choreography.model();
-        let now = self.ports.clock.now();
-        let mut measured = Vec::with_capacity(commits.len());
-        let writes = commits
-            .into_iter()
-            .map(|(mut pending, about)| {
-                measured.push(pending.take_measured());
-                let stamp = about.stamp(&model.name, step, now);
-                pending.into_write(&stamp, |event_type| model.carried(step, about.carried, event_type, now))
-            })
-            .collect();
-        let outcomes = crate::context::commit_writes(&self.ports, model, step, writes).await;
-        for (measured, _) in measured.into_iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok()) {
-            measured.into_iter().for_each(|(metric, value)| self.invocation.meter.add(metric, value));
-        }
-        outcomes
+        let (model, meter) = (self.choreography.model(), &self.invocation.meter);
+        crate::context::commit(&self.ports, model, step, meter, commits).await
     }
 
     async fn load(&self, keys: Vec<String>) -> Result<HashMap<String, Item>, Failure> {
