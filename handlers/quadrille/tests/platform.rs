@@ -291,6 +291,36 @@ fn a_decision_told_twice_does_not_stand_for_a_missing_one() {
 }
 
 #[test]
+fn what_is_decided_before_the_platform_fails_within_a_round_is_not_decided_again() {
+    let has_failed = AtomicBool::new(false);
+    let platform = Server::start(move |asked| match question(asked) {
+        Question::Submit(..) => Reply::ok(""),
+        Question::Results(_, None) => ready(["o-1", "o-2"].map(accepted), Some("2")),
+        Question::Results(..) if !has_failed.swap(true, Ordering::SeqCst) => Reply::Is(500, String::new()),
+        Question::Results(..) => ready(["o-3", "o-4"].map(accepted), None),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let engine = up(folder.path(), &platform, &[]);
+    let all = orders("o-", 4);
+    engine.take(&all);
+    let run = engine.kickoff();
+    engine.settled(4);
+    assert_eq!(filed_by_id(folder.path()).into_keys().collect::<BTreeSet<_>>(), ids(&all));
+    let results = platform.asked().into_iter().filter_map(|asked| match question(&asked) {
+        Question::Results(_, after) => Some(after),
+        Question::Submit(..) => None,
+    });
+    let second = || Some("2".to_owned());
+    assert_eq!(results.collect::<Vec<_>>(), [None, second(), second()]);
+    let told =
+        eventually("the run's end", || engine.run(&run).filter(|told| told["run"]["phase"] == "ended"));
+    let trail = whats(&told["trail"]);
+    let expected =
+        ["decided 2 orders", "ended: 4 submitted, 4 accepted, 0 rejected, 0 undecidable"].map(str::to_owned);
+    assert!(trail.ends_with(&expected), "{trail:?}");
+}
+
+#[test]
 fn a_large_run_is_handed_over_in_pages_each_order_once() {
     let all: Vec<Order> =
         (1..=1_300).map(|n| Order::new(format!("o-{n}"), format!("text {n}"), format!("{n}.10"))).collect();

@@ -244,7 +244,7 @@ impl Run {
     }
 }
 
-/// Which orders a run was about to take in one round, written before it takes the first.
+/// Which orders a run was about to take at once, written before it takes the first.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunPage {
     run_id: String,
@@ -619,27 +619,34 @@ async fn decide(
     let mut told: Vec<OrderDecided> = Vec::new();
     let next = loop {
         let Page { after, offset, decisions, faults, next } = page;
-        let total = decisions.len();
         if offset == 0 {
             told.extend(faults.into_iter().map(|fault| OrderDecided::broken(&run.run_id, fault)));
         }
-        let slice: Vec<Decision> = decisions.into_iter().skip(offset).take(round.orders).collect();
-        round.worked(slice.len());
-        let done = offset + slice.len();
-        decide_slice(&mut run, slice, &mut told, cx).await?;
+        let (total, mut done) = (decisions.len(), offset);
+        let mut left = decisions.into_iter().skip(offset);
+        let has_room = |round: &Round, told: &[_]| round.has_room(cx.now()) && told.len() < FAULTS_TOLD_MAX;
+        while done < total {
+            let slice: Vec<Decision> = left.by_ref().take(ORDERS_PER_PAGE).collect();
+            done += slice.len();
+            round.worked(slice.len());
+            decide_slice(&mut run, slice, &mut told, cx).await?;
+            if !has_room(&round, &told) {
+                break;
+            }
+        }
         if done < total {
             break Some(Phase::Deciding { after, offset: done });
         }
         let Some(next) = next else { break None };
-        // Each round tells a bounded number of faults.
-        if told.len() < FAULTS_TOLD_MAX && round.has_room(cx.now()) {
-            // Where the platform fails, what is decided so far is written down, and the next round asks again.
-            if let Ok(Answer::Ready { decisions, faults, next: further }) =
+        // An ask counts as well: a page may be empty. Where the platform fails now, what is decided so far is written
+        // down, and the next round asks again.
+        round.worked(1);
+        if has_room(&round, &told)
+            && let Ok(Answer::Ready { decisions, faults, next: further }) =
                 ask(&run, platform, Some(&next), cx).await
-            {
-                page = Page { after: Some(next), offset: 0, decisions, faults, next: further };
-                continue;
-            }
+        {
+            page = Page { after: Some(next), offset: 0, decisions, faults, next: further };
+            continue;
         }
         break Some(Phase::Deciding { after: Some(next), offset: 0 });
     };
