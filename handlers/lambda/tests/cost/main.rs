@@ -41,7 +41,7 @@ const NOT_READY: u32 = 3;
 /// What a GB-second of Lambda is used for: how long each function is taken to run, in milliseconds. Assumed, as what
 /// stands in for AWS here has neither its latencies nor its processors.
 const ASSUMED_MILLIS: [(&str, f64); 4] =
-    [("post_orders", 60.0), ("poll_auction", 400.0), ("relay", 60.0), ("store_result", 400.0)];
+    [("post_orders", 60.0), ("poll_auction", 800.0), ("relay", 60.0), ("store_result", 400.0)];
 const MEMORY_GB: f64 = 0.25;
 
 /// Orders that the platform decides so.
