@@ -57,8 +57,8 @@ pub const NAME_BYTES_MAX: usize = 40;
 /// Entries a trail keeps: the first one and the latest. Ours: a trail has to stay far below an item's size.
 pub const TRAIL_ENTRIES_MAX: usize = 16;
 
-/// How often the pipeline reads an entity again after losing a race for it, before it gives the message back as
-/// a transient failure. Ours.
+/// How often the pipeline, or [`Context::change_all`](crate::Context::change_all), reads an entity again after losing a race
+/// for it, before it gives the message back as a transient failure. Ours.
 pub const COMMIT_RACES_MAX: u32 = 5;
 
 /// Visibility timeout in multiples of a function's timeout: at least 6 (AWS's advice for SQS event sources).

@@ -27,7 +27,8 @@ struct Subject<E> {
 impl<Em> Context<Em> {
     /// Reads the entities of these ids, asks `change` what is to become of each, and commits that; answers in their order.
     /// `change` is given the place of the id and the entity, `None` where there is none. It is asked again for one that
-    /// lost its race, with the entity as it is by then, up to [`COMMIT_RACES_MAX`] times.
+    /// lost its race, with the entity as it is by then, up to [`COMMIT_RACES_MAX`] times. 600 entities at most are held at
+    /// once, whatever the number of ids.
     ///
     /// # Errors
     /// A [`Failure`] as of [`get`](Self::get) and [`commit_all`](Self::commit_all), or a transient `conflict` where an

@@ -315,8 +315,11 @@ fn what_is_decided_before_the_platform_fails_within_a_round_is_not_decided_again
     let told =
         eventually("the run's end", || engine.run(&run).filter(|told| told["run"]["phase"] == "ended"));
     let trail = whats(&told["trail"]);
-    let expected =
-        ["decided 2 orders", "ended: 4 submitted, 4 accepted, 0 rejected, 0 undecidable"].map(str::to_owned);
+    let expected = [
+        "decided 2 orders; the next page: platform_error",
+        "ended: 4 submitted, 4 accepted, 0 rejected, 0 undecidable",
+    ];
+    let expected = expected.map(str::to_owned);
     assert!(trail.ends_with(&expected), "{trail:?}");
 }
 

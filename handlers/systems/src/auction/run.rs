@@ -617,6 +617,7 @@ async fn decide(
 ) -> Outcome<Emits> {
     let mut round = Round::begin(cx.now());
     let mut told: Vec<OrderDecided> = Vec::new();
+    let mut failed = String::new();
     let next = loop {
         let Page { after, offset, decisions, faults, next } = page;
         if offset == 0 {
@@ -638,22 +639,25 @@ async fn decide(
             break Some(Phase::Deciding { after, offset: done });
         }
         let Some(next) = next else { break None };
-        // An ask counts as well: a page may be empty. Where the platform fails now, what is decided so far is written
-        // down, and the next round asks again.
+        // An ask counts as well: a page may be empty.
         round.worked(1);
-        if has_room(&round, &told)
-            && let Ok(Answer::Ready { decisions, faults, next: further }) =
-                ask(&run, platform, Some(&next), cx).await
-        {
-            page = Page { after: Some(next), offset: 0, decisions, faults, next: further };
-            continue;
+        if has_room(&round, &told) {
+            // Where the platform fails now, what is decided so far is written down, and the next round asks again.
+            match ask(&run, platform, Some(&next), cx).await {
+                Ok(Answer::Ready { decisions, faults, next: further }) => {
+                    page = Page { after: Some(next), offset: 0, decisions, faults, next: further };
+                    continue;
+                }
+                Ok(Answer::NotReady) => {}
+                Err(failure) => failed = format!("; the next page: {}", failure.reason()),
+            }
         }
         break Some(Phase::Deciding { after: Some(next), offset: 0 });
     };
     let decided = run.accepted + run.rejected + run.undecidable;
     let commit = if let Some(next) = next {
         run.phase = next;
-        next_round(run, format!("decided {decided} orders"), None)
+        next_round(run, format!("decided {decided} orders{failed}"), None)
     } else if decided < run.submitted || run.is_uncertain {
         run.phase = Phase::Reconciling { page: 0 };
         let what = match run.submitted.saturating_sub(decided) {
