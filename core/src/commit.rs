@@ -190,7 +190,7 @@ impl Pending {
             let carried = carried(event.event_type);
             let envelope = Envelope {
                 specversion: SPEC_VERSION.into(),
-                source: format!("/{}/{}", stamp.choreography, stamp.step),
+                source: ["/", stamp.choreography, "/", stamp.step].concat(),
                 event_type: event.event_type.into(),
                 time: stamp.now,
                 traceparent: Some(continue_trace(traceparent, &id)),

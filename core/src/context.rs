@@ -161,9 +161,14 @@ impl<Em> Context<Em> {
         keys: &[String],
     ) -> Result<Vec<Option<Stored<E>>>, Failure> {
         let now = self.now();
-        let items = table.get(keys).await?.into_iter();
-        let live = items.map(|item| item.filter(|item| item.expires_at.is_none_or(|at| at > now)));
-        live.map(|item| item.as_ref().map(Stored::read).transpose()).collect()
+        let items = table.get(keys).await?;
+        // Room for all at once: collecting results knows no number.
+        let mut entities = Vec::with_capacity(items.len());
+        for item in items {
+            let live = item.filter(|item| item.expires_at.is_none_or(|at| at > now));
+            entities.push(live.as_ref().map(Stored::read).transpose()?);
+        }
+        Ok(entities)
     }
 
     /// A page of the sparse index of the table that holds `E`; expired entities are left out.
@@ -176,8 +181,11 @@ impl<Em> Context<Em> {
     ) -> Result<(Vec<Stored<E>>, Option<String>), Failure> {
         let now = self.now();
         let page = self.call.table_of::<E>(TableUse::Query)?.query(query).await?;
-        let live = page.items.iter().filter(|item| item.expires_at.is_none_or(|at| at > now));
-        Ok((live.map(Stored::read).collect::<Result<_, _>>()?, page.next))
+        let mut entities = Vec::with_capacity(page.items.len());
+        for item in page.items.iter().filter(|item| item.expires_at.is_none_or(|at| at > now)) {
+            entities.push(Stored::read(item)?);
+        }
+        Ok((entities, page.next))
     }
 
     /// Commits children: each succeeds or loses its race alone. The parent's commit is the one the handler
@@ -318,13 +326,15 @@ impl Call {
 }
 
 /// The same in pieces of at most [`PIECE`], in their order.
-fn in_pieces<T>(mut all: Vec<T>) -> Vec<Vec<T>> {
-    let mut pieces = Vec::with_capacity(all.len().div_ceil(PIECE));
-    while all.len() > PIECE {
-        let rest = all.split_off(PIECE);
-        pieces.push(std::mem::replace(&mut all, rest));
+fn in_pieces<T>(all: Vec<T>) -> Vec<Vec<T>> {
+    if all.len() <= PIECE {
+        return vec![all];
     }
-    pieces.push(all);
+    let mut pieces = Vec::with_capacity(all.len().div_ceil(PIECE));
+    let mut left = all.into_iter();
+    while left.len() > 0 {
+        pieces.push(left.by_ref().take(PIECE).collect());
+    }
     pieces
 }
 

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
     future::Future,
     sync::{
         Arc, OnceLock,
@@ -40,7 +40,7 @@ pub struct Pipeline {
     choreography: Choreography,
     ports: Arc<Ports>,
     /// Made for the first onlooker: it takes up the room for all it may keep, some 3 MB.
-    observers: Arc<OnceLock<broadcast::Sender<Observation>>>,
+    observers: Arc<OnceLock<broadcast::Sender<Arc<Observation>>>>,
     counts: Arc<BTreeMap<String, Counters>>,
     invocation: Invocation,
 }
@@ -224,12 +224,12 @@ impl Pipeline {
     }
 
     /// Tells of every message worked from now on. Costs nothing while nobody listens.
-    pub fn observe(&self) -> broadcast::Receiver<Observation> {
+    pub fn observe(&self) -> broadcast::Receiver<Arc<Observation>> {
         self.observers.get_or_init(|| broadcast::Sender::new(OBSERVATIONS_KEPT)).subscribe()
     }
 
     /// Whoever listens to what is worked.
-    fn onlookers(&self) -> Option<&broadcast::Sender<Observation>> {
+    fn onlookers(&self) -> Option<&broadcast::Sender<Arc<Observation>>> {
         self.observers.get().filter(|observers| observers.receiver_count() > 0)
     }
 
@@ -250,7 +250,7 @@ impl Pipeline {
             verdict: verdict.clone(),
         };
         // An onlooker that went away is none.
-        let _ = onlookers.send(observation);
+        let _ = onlookers.send(Arc::new(observation));
     }
 
     /// The ports it works over.
@@ -401,7 +401,7 @@ impl Pipeline {
             carried: Carried::default(),
         };
         let about = Arc::new(about);
-        let call = self.call(&route.step, Arc::clone(&about));
+        let call = self.call(route.step.as_str().into(), Arc::clone(&about));
         let clock = &self.ports.clock;
         let answered = tokio::select! {
             biased;
@@ -437,11 +437,11 @@ impl Pipeline {
         self.choreography.model().step(name).ok_or_else(unknown)
     }
 
-    fn call(&self, step: &str, about: Arc<About>) -> Call {
+    fn call(&self, step: Arc<str>, about: Arc<About>) -> Call {
         Call {
             ports: Arc::clone(&self.ports),
             model: Arc::clone(self.choreography.model()),
-            step: step.into(),
+            step,
             about,
             meter: self.invocation.meter.clone(),
         }
@@ -525,18 +525,27 @@ impl Pipeline {
         let Batch { works, failed, told, notes, end } = batch;
         let mut round = round;
         let keys: Vec<String> = round.iter().filter_map(|task| task.decoded.key.clone()).collect();
-        let items = match self.load(keys).await {
-            Ok(items) => items,
+        let mut loaded = match self.load(keys).await {
+            Ok(items) => items.into_iter(),
             Err(failure) => {
                 failed.extend(round.into_iter().map(|task| (task.at, failure.clone())));
                 return Vec::new();
             }
         };
         let now = self.ports.clock.now();
-        let calls = round.iter_mut().enumerate().map(|(place, task)| {
+        // The entity that each is told to.
+        let items = round.iter().map(|task| {
+            let item = task.decoded.key.as_ref().and_then(|_| loaded.next().flatten());
+            item.filter(|item| {
+                same_entity(item, works.get(task.at).and_then(|work| work.envelope.as_ref()), now)
+            })
+        });
+        let items: Vec<Option<Item>> = items.collect();
+        let name: Arc<str> = step.name.as_str().into();
+        let calls = round.iter_mut().zip(&items).enumerate().map(|(place, (task, item))| {
             let event = std::mem::replace(&mut task.decoded.event, Box::new(()));
-            let call = self.call(&step.name, Arc::clone(&task.about));
-            let running = handler.call(event, task.told_to(&items, works, now), call);
+            let call = self.call(Arc::clone(&name), Arc::clone(&task.about));
+            let running = handler.call(event, item.as_ref(), call);
             async move { (place, running.await) }
         });
         let calls: Vec<_> = calls.collect();
@@ -544,7 +553,7 @@ impl Pipeline {
         let mut committing: Vec<Task> = Vec::with_capacity(round.len());
         let mut commits: Vec<(Pending, Arc<About>)> = Vec::with_capacity(round.len());
         let mut noting = Vec::new();
-        for (task, outcome) in round.into_iter().zip(outcomes) {
+        for ((task, item), outcome) in round.into_iter().zip(&items).zip(outcomes) {
             let outcome = outcome.unwrap_or_else(|| {
                 let detail = format_args!("no end within {:?}, the step's timeout", step.timeout);
                 Err(Failure::transient("timeout", detail))
@@ -557,7 +566,7 @@ impl Pipeline {
                 }
                 Ok(ErasedHandled::Already(why)) => self.note(notes, task.at, || why.to_owned()),
                 Err(failure) => {
-                    let item = task.told_to(&items, works, now);
+                    let item = item.as_ref();
                     if let Some(item) = item.filter(|_| is_given_up(step, task.about.attempt, &failure))
                         && let Some(note) = noted(item, &failure, task.about.attempt)
                     {
@@ -644,19 +653,23 @@ impl Pipeline {
         crate::context::commit(&self.ports, model, step, meter, commits).await
     }
 
-    async fn load(&self, keys: Vec<String>) -> Result<HashMap<String, Item>, Failure> {
-        let mut by_table: HashMap<&str, Vec<String>> = HashMap::new();
-        for key in keys {
+    /// The items of these keys, in their order: one request a table.
+    async fn load(&self, keys: Vec<String>) -> Result<Vec<Option<Item>>, Failure> {
+        let mut items: Vec<Option<Item>> = vec![None; keys.len()];
+        let mut by_table: BTreeMap<&str, (Vec<usize>, Vec<String>)> = BTreeMap::new();
+        for (place, key) in keys.into_iter().enumerate() {
             let kind = key.split_once('/').map_or("", |(kind, _)| kind);
             let table = self.choreography.model().table_of(kind);
             let table = table
                 .ok_or_else(|| Failure::permanent("no_table", format_args!("no table holds {kind:?}")))?;
-            by_table.entry(table).or_default().push(key);
+            let (places, keys) = by_table.entry(table).or_default();
+            places.push(place);
+            keys.push(key);
         }
-        let mut items = HashMap::new();
-        for (table, keys) in by_table {
-            let loaded = self.ports.table(table)?.get(&keys).await?;
-            items.extend(loaded.into_iter().flatten().map(|item| (item.key.clone(), item)));
+        for (table, (places, keys)) in by_table {
+            for (place, item) in places.into_iter().zip(self.ports.table(table)?.get(&keys).await?) {
+                items[place] = item;
+            }
         }
         Ok(items)
     }
@@ -690,9 +703,9 @@ impl Pipeline {
             let mut commits = Vec::new();
             let mut committing = Vec::new();
             let mut later = Vec::new();
-            for (key, failure, work) in left {
+            for ((key, failure, work), item) in left.into_iter().zip(&items) {
                 // A later entity of the same id has nothing to do with it.
-                let told = items.get(&key).filter(|item| same_entity(item, work.envelope.as_ref(), now));
+                let told = item.as_ref().filter(|item| same_entity(item, work.envelope.as_ref(), now));
                 let Some(item) = told else { continue };
                 if !seen.insert(key.clone()) {
                     later.push((key, failure, work));
@@ -810,20 +823,6 @@ impl Pipeline {
     }
 }
 
-impl Task {
-    /// The entity it is told to, of those loaded.
-    fn told_to<'a>(
-        &self,
-        items: &'a HashMap<String, Item>,
-        works: &[Work<'_>],
-        now: Timestamp,
-    ) -> Option<&'a Item> {
-        let envelope = works.get(self.at).and_then(|work| work.envelope.as_ref());
-        let item = self.decoded.key.as_ref().and_then(|key| items.get(key));
-        item.filter(|item| same_entity(item, envelope, now))
-    }
-}
-
 /// Whether a message is dead-lettered for a failure, and not tried again.
 fn is_given_up(step: &StepModel, receive_count: u32, failure: &Failure) -> bool {
     failure.is_permanent() || receive_count >= step.attempts
@@ -881,13 +880,16 @@ fn admit(
 
 /// Takes the tasks that can be worked together: no two of one entity, in their order.
 fn next_round(tasks: &mut VecDeque<Task>) -> Vec<Task> {
-    let mut keys: HashSet<String> = HashSet::with_capacity(tasks.len());
+    let mut keys: HashSet<&str> = HashSet::with_capacity(tasks.len());
+    let is_first = tasks.iter().map(|task| task.decoded.key.as_ref().is_none_or(|key| keys.insert(key)));
+    let is_first: Vec<bool> = is_first.collect();
     let mut round = Vec::with_capacity(tasks.len());
     let mut left = VecDeque::new();
-    for task in tasks.drain(..) {
-        match &task.decoded.key {
-            Some(key) if !keys.insert(key.clone()) => left.push_back(task),
-            _ => round.push(task),
+    for (task, is_first) in tasks.drain(..).zip(is_first) {
+        if is_first {
+            round.push(task);
+        } else {
+            left.push_back(task);
         }
     }
     *tasks = left;

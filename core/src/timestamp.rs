@@ -93,8 +93,9 @@ impl Timestamp {
 
     /// The basic form of ISO 8601 to the second, `20261120T091500Z`: for names of objects.
     pub fn to_compact(self) -> String {
-        let (year, month, day, [hour, minute, second, _]) = self.parts();
-        format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+        let digits = self.text().into_iter().take("2026-11-20T09:15:00".len());
+        let compact = digits.filter(|sign| !matches!(sign, b'-' | b':')).chain(*b"Z");
+        compact.map(char::from).collect()
     }
 
     /// Year, month, day, and hour, minute, second, millisecond. Days to a date by Howard Hinnant's

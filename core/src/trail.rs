@@ -1,7 +1,7 @@
 //! The trail: what happened to an entity, kept with it, so that one read tells where it is and why.
 
 use crate::{Timestamp, limits::TRAIL_ENTRIES_MAX};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::value::RawValue;
 use std::{borrow::Cow, ops::Range, sync::OnceLock};
 
@@ -61,11 +61,21 @@ impl Trail {
 pub(crate) struct TrailText {
     /// The entries, a comma between each two.
     entries: String,
+    /// How many there are; perhaps more than that, as long as the trail is not full.
     count: usize,
     /// Where the second entry lies, with the comma behind it: the one that makes room. Only where there is a third.
     second: Range<usize>,
     dropped: u32,
     read: OnceLock<Trail>,
+}
+
+/// The entries of a trail that is written as here and not full, where its text shows that without a look at each: nothing in
+/// it but the list itself ends like a list. And no fewer than there are: a brace may also stand in a text.
+fn plain(text: &str) -> Option<(&str, usize)> {
+    let entries = text.strip_prefix(r#"{"entries":["#)?.strip_suffix("]}")?;
+    let bytes = |wanted: u8| entries.bytes().filter(|byte| *byte == wanted).count();
+    let count = bytes(b'{');
+    (count < TRAIL_ENTRIES_MAX && bytes(b']') == 0).then_some((entries, count))
 }
 
 /// The entries of a trail, unread.
@@ -80,7 +90,11 @@ struct Unread<'a> {
 impl<'de> Deserialize<'de> for TrailText {
     /// Refuses what is no trail, before a handler does anything. Its entries are not looked at.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Unread { entries: unread, dropped } = Unread::deserialize(deserializer)?;
+        let text = <&RawValue>::deserialize(deserializer)?.get();
+        if let Some((entries, count)) = plain(text) {
+            return Ok(Self { entries: entries.to_owned(), count, ..Self::default() });
+        }
+        let Unread { entries: unread, dropped } = serde_json::from_str(text).map_err(D::Error::custom)?;
         let mut entries = String::with_capacity(unread.iter().map(|entry| entry.get().len() + 1).sum());
         let mut second = 0..0;
         for (at, entry) in unread.iter().enumerate() {
@@ -128,7 +142,7 @@ impl TrailText {
         } else {
             text.extend(self.entries.as_bytes());
         }
-        if self.count > 0 {
+        if !self.entries.is_empty() {
             text.push(b',');
         }
         serde_json::to_writer(&mut *text, entry)?;
@@ -170,6 +184,23 @@ mod tests {
         assert_eq!((trail.entries[0].at.as_millis(), trail.entries[1].at.as_millis()), (0, 25));
         assert_eq!(trail.dropped, 24);
         assert_eq!(trail.last(), Some(&entry(39)));
+    }
+
+    #[test]
+    fn a_trail_is_bounded_whatever_its_entries_say() {
+        for what in ["{", "{{{{{{{{{{{{{{{{{{", "]", "]}", r#"],"dropped":7}"#, r#""}]}"#] {
+            let mut text = TrailText::default();
+            for at in 0..20 {
+                let entry = TrailEntry { what: what.into(), ..entry(at) };
+                text = serde_json::from_str(&with(&text, &entry)).unwrap();
+                assert_eq!(text.read().last(), Some(&entry));
+            }
+            assert_eq!((text.read().entries.len(), text.read().dropped), (TRAIL_ENTRIES_MAX, 4), "{what}");
+        }
+        // A list behind the entries is not taken for their end.
+        let text: TrailText = serde_json::from_str(r#"{"entries":[{"at":7}],"archived":[1]}"#).unwrap();
+        assert_eq!(with(&text, &entry(0)).matches(r#"{"at":"#).count(), 2);
+        assert!(serde_json::from_str::<TrailText>(&with(&text, &entry(0))).is_ok());
     }
 
     #[test]

@@ -188,7 +188,8 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove
 /// The key a result is filed under: `orders/order_20261120T091500Z_<percent-encoded record_id>.json`, at most 805
 /// bytes.
 pub fn result_key(record_id: &str, decided_at: Timestamp) -> String {
-    format!("orders/order_{}_{}.json", decided_at.to_compact(), utf8_percent_encode(record_id, UNRESERVED))
+    let record_id: Cow<'_, str> = utf8_percent_encode(record_id, UNRESERVED).into();
+    ["orders/order_", &decided_at.to_compact(), "_", &record_id, ".json"].concat()
 }
 
 #[cfg(test)]

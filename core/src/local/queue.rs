@@ -225,10 +225,12 @@ impl QueueFile {
         body: &str,
     ) -> rusqlite::Result<()> {
         let mut send = connection.prepare_cached(&self.statements.send)?;
-        self.insert_with(&mut send, connection, sent_at, delay, attributes, body)
+        self.insert_with(&mut send, connection, sent_at, delay, attributes, body)?;
+        self.changed();
+        Ok(())
     }
 
-    /// The same, with the statement looked up once for many.
+    /// The same, with the statement looked up once for many, after which whoever watches is to be told.
     fn insert_with(
         &self,
         send: &mut CachedStatement<'_>,
@@ -243,8 +245,6 @@ impl QueueFile {
         let mut state = self.state_of(connection)?;
         send.execute((id, due, 0, sent_at.as_millis(), attributes, body))?;
         state.total += 1;
-        drop(state);
-        self.changed();
         Ok(())
     }
 }
@@ -591,9 +591,11 @@ impl Queue for LocalQueue {
             .store
             .run(move |connection| {
                 let mut send = connection.prepare_cached(&file.statements.send)?;
-                rows.iter().try_for_each(|(attributes, body, delay)| {
-                    file.insert_with(&mut send, connection, now, *delay, attributes.as_deref(), body)
-                })
+                for (attributes, body, delay) in &rows {
+                    file.insert_with(&mut send, connection, now, *delay, attributes.as_deref(), body)?;
+                }
+                file.changed();
+                Ok(())
             })
             .await;
         match sent {

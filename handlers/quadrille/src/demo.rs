@@ -213,7 +213,7 @@ async fn watch(
     running: &Running,
     show: &Show,
     run_id: &str,
-    steps: &mut broadcast::Receiver<Observation>,
+    steps: &mut broadcast::Receiver<Arc<Observation>>,
 ) -> Result<Run, CommandError> {
     let pipeline = running.engine.pipeline();
     let progress = Progress::new();

@@ -186,7 +186,7 @@ impl Cursors {
             Some(async move { Ok::<_, Failure>((shard, cx.query::<Order>(&query).await?)) })
         });
         let pages = try_join_all(queries).await?;
-        let mut orders = Vec::new();
+        let mut orders = Vec::with_capacity(pages.iter().map(|(_, (page, _))| page.len()).sum());
         for (shard, (page, next)) in pages {
             orders.extend(page);
             self.0[shard] = next.map_or(Cursor::Done, Cursor::After);
