@@ -13,6 +13,7 @@ use std::{
     fs::{self, OpenOptions},
     io::{self, Write as _},
     path::{Path, PathBuf},
+    thread,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -79,6 +80,13 @@ impl Writer {
     pub(super) fn run(mut self, mut puts: mpsc::Receiver<Put>) {
         let mut waiting = Vec::with_capacity(GROUP_MAX);
         while !waiting.is_empty() || puts.blocking_recv_many(&mut waiting, GROUP_MAX) > 0 {
+            // Whoever hands over one has more in hand most of the time: those of a batch are to be one group.
+            thread::yield_now();
+            while waiting.len() < GROUP_MAX
+                && let Ok(put) = puts.try_recv()
+            {
+                waiting.push(put);
+            }
             // Of several puts of one key the later ones wait for the next group, which finds the object there.
             let mut paths = HashSet::with_capacity(waiting.len());
             let (group, later) = waiting.drain(..).partition(|put: &Put| paths.insert(put.path.clone()));
