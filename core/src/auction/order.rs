@@ -21,8 +21,7 @@ pub fn open_partition(shard: u64) -> String {
     format!("open/{shard}")
 }
 
-/// What the open orders of a shard are sorted by: their time in milliseconds, 15 digits, then their id. Put together without
-/// the formatter: a POST writes one for each of its orders.
+/// [`Order::index_sort`], put together without the formatter: a POST writes one for each of its orders.
 fn index_sort(received_at: Timestamp, record_id: &str) -> String {
     const DIGITS: &str = "000000000000000";
     let millis = received_at.as_millis().to_string();
@@ -129,6 +128,11 @@ impl Order {
         self.parameter_1 == new.parameter_1 && self.parameter_2 == new.parameter_2
     }
 
+    /// What the open orders of a shard are sorted by: their time in milliseconds, 15 digits, then their id.
+    pub fn index_sort(&self) -> String {
+        index_sort(self.received_at, &self.record_id)
+    }
+
     /// Its result, once it is decided.
     pub fn result(&self) -> Option<OrderResult<'_>> {
         Some(OrderResult {
@@ -158,7 +162,7 @@ impl Entity for Order {
     fn index(&self) -> Option<IndexEntry> {
         (self.status == OrderStatus::Received).then(|| IndexEntry {
             partition: open_partition(stable_hash(self.record_id.as_bytes()) % OPEN_SHARDS),
-            sort: index_sort(self.received_at, &self.record_id),
+            sort: self.index_sort(),
         })
     }
 }

@@ -146,8 +146,8 @@ pub enum Phase {
     Ended,
 }
 
-/// A place in each shard of the open orders: all are read on together, so that a page holds orders of one time, which lie
-/// together.
+/// A place in each shard of the open orders: all are read on together, up to the same time, so that a page holds orders of one
+/// time, which lie together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursors(Vec<Cursor>);
 
@@ -186,10 +186,21 @@ impl Cursors {
             Some(async move { Ok::<_, Failure>((shard, cx.query::<Order>(&query).await?)) })
         });
         let pages = try_join_all(queries).await?;
+        // Every shard was looked through up to here. What lies behind it is left for the next page: shards are not as full as
+        // each other, and a page that took it would lie scattered among its neighbours.
+        let horizon = pages.iter().filter_map(|(_, (_, next))| next.as_ref()).min().cloned();
         let mut orders = Vec::with_capacity(pages.iter().map(|(_, (page, _))| page.len()).sum());
-        for (shard, (page, next)) in pages {
+        for (shard, (mut page, next)) in pages {
+            let found = page.len();
+            if let Some(horizon) = &horizon {
+                page.truncate(page.partition_point(|order| order.index_sort() <= *horizon));
+            }
+            let is_done = next.is_none() && page.len() == found;
+            self.0[shard] = match &horizon {
+                Some(horizon) if !is_done => Cursor::After(horizon.clone()),
+                _ => Cursor::Done,
+            };
             orders.extend(page);
-            self.0[shard] = next.map_or(Cursor::Done, Cursor::After);
         }
         // In the order they came in, as they lie in the table.
         orders.sort_by(|a, b| (a.received_at, &a.record_id).cmp(&(b.received_at, &b.record_id)));

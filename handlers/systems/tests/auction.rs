@@ -1,4 +1,4 @@
-//! An order is kept for 24 hours. One that a run has taken by then is kept until it is decided.
+//! The auction in a time that passes by hand: how long orders are kept, and in which order runs take them.
 #![allow(clippy::unwrap_used)] // In a test a panic is the assertion.
 
 use async_trait::async_trait;
@@ -19,6 +19,7 @@ use systems::auction::{
     ALERTS, KICKOFF, Settings, auction,
     platform::{Answer, AuctionPlatform, Decision, SubmittedOrder},
     results::RESULTS_BUCKET,
+    run::ORDERS_PER_PAGE,
 };
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -27,14 +28,15 @@ const HOUR: Duration = Duration::from_secs(3_600);
 struct Slow {
     clock: Arc<VirtualClock>,
     decides_at: Timestamp,
-    submitted: Mutex<BTreeMap<String, Vec<String>>>,
+    /// The pages of each run, as they came.
+    submitted: Mutex<BTreeMap<String, Vec<Vec<String>>>>,
 }
 
 #[async_trait]
 impl AuctionPlatform for Slow {
     async fn submit(&self, run_id: &str, _: u32, orders: &[SubmittedOrder]) -> Result<(), Failure> {
-        let ids = orders.iter().map(|order| order.record_id.clone());
-        self.submitted.lock().unwrap().entry(run_id.to_owned()).or_default().extend(ids);
+        let page = orders.iter().map(|order| order.record_id.clone()).collect();
+        self.submitted.lock().unwrap().entry(run_id.to_owned()).or_default().push(page);
         Ok(())
     }
 
@@ -42,10 +44,10 @@ impl AuctionPlatform for Slow {
         if self.clock.now() < self.decides_at {
             return Ok(Answer::NotReady);
         }
-        let ids = self.submitted.lock().unwrap().get(run_id).cloned().unwrap_or_default();
+        let pages = self.submitted.lock().unwrap().get(run_id).cloned().unwrap_or_default();
         let accepted = |record_id| Decision { record_id, status: Some("accepted".into()), power: None };
         Ok(Answer::Ready {
-            decisions: ids.into_iter().map(accepted).collect(),
+            decisions: pages.into_iter().flatten().map(accepted).collect(),
             faults: Vec::new(),
             next: None,
         })
@@ -54,6 +56,7 @@ impl AuctionPlatform for Slow {
 
 struct World {
     clock: Arc<VirtualClock>,
+    platform: Arc<Slow>,
     pipeline: Pipeline,
 }
 
@@ -62,19 +65,20 @@ impl World {
     fn new(decides_after: Duration) -> Self {
         let clock = Arc::new(VirtualClock::new(Timestamp::parse("2026-11-20T09:15:00Z").unwrap()));
         let decides_at = clock.now() + decides_after;
-        let platform = Slow { clock: Arc::clone(&clock), decides_at, submitted: Mutex::default() };
+        let platform = Arc::new(Slow { clock: clock.clone(), decides_at, submitted: Mutex::default() });
         let settings = Settings { every: 14 * 24 * HOUR, ..Settings::default() };
-        let auction = auction(&settings, Arc::new(platform), Vec::new()).unwrap();
+        let auction = auction(&settings, platform.clone(), Vec::new()).unwrap();
         let memory = Memory::new(auction.model(), clock.clone(), Arc::new(SystemRandom));
-        Self { clock, pipeline: Pipeline::new(auction, memory.ports()) }
+        Self { clock, platform, pipeline: Pipeline::new(auction, memory.ports()) }
     }
 
     fn ports(&self) -> &Ports {
         self.pipeline.ports()
     }
 
-    async fn post(&self, record_id: &str) {
-        let body = format!(r#"[{{"record_id":"{record_id}","parameter_1":"abc","parameter_2":4}}]"#);
+    async fn post(&self, record_ids: &[&str]) {
+        let order = |id: &&str| format!(r#"{{"record_id":"{id}","parameter_1":"abc","parameter_2":4}}"#);
+        let body = format!("[{}]", record_ids.iter().map(order).collect::<Vec<_>>().join(","));
         let headers = BTreeMap::from([("content-type".to_owned(), "application/json".to_owned())]);
         let request = Request { body: body.into(), headers, ..Request::default() };
         assert_eq!(self.pipeline.respond(Method::Post, "/orders", request).await.unwrap().status, 202);
@@ -116,7 +120,7 @@ async fn an_order_does_not_expire_while_runs_try_to_have_it_decided() {
     // The first run gives up before, the second one learns the decision a quarter of an hour after the 24 h.
     let world = World::new(24 * HOUR + HOUR / 4);
     let engine = Engine::start(world.pipeline.clone());
-    world.post("late").await;
+    world.post(&["late"]).await;
     world.pass(22 * HOUR + HOUR / 2).await;
     world.kick_off().await;
     world.pass(HOUR + HOUR / 4).await;
@@ -138,7 +142,7 @@ async fn an_order_does_not_expire_while_runs_try_to_have_it_decided() {
 async fn an_order_that_is_decided_in_time_is_kept_for_24_hours_and_no_longer() {
     let world = World::new(Duration::ZERO);
     let engine = Engine::start(world.pipeline.clone());
-    world.post("early").await;
+    world.post(&["early"]).await;
     world.kick_off().await;
     let order = world.order("early").await.unwrap();
     assert_eq!(order.status, OrderStatus::Accepted);
@@ -146,5 +150,25 @@ async fn an_order_that_is_decided_in_time_is_kept_for_24_hours_and_no_longer() {
     assert!(world.ports().topics.contains_key(ALERTS));
     world.pass(24 * HOUR).await;
     assert!(world.order("early").await.is_none());
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_takes_orders_in_the_order_they_came_in_whatever_shard_they_fall_on() {
+    let world = World::new(Duration::ZERO);
+    let engine = Engine::start(world.pipeline.clone());
+    let ids: Vec<String> = (0..2_000).map(|number| format!("order-{number:04}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    for batch in ids.chunks(7) {
+        world.post(batch).await;
+        world.clock.advance_to(world.clock.now() + Duration::from_millis(1));
+    }
+    world.kick_off().await;
+    let submitted = world.platform.submitted.lock().unwrap().clone();
+    let pages: Vec<Vec<String>> = submitted.into_values().flatten().collect();
+    assert_eq!(pages.concat(), ids);
+    assert!(pages.iter().all(|page| page.len() <= ORDERS_PER_PAGE));
+    // The shards are as full as chance makes them: pages that wait for the fullest are still nearly full.
+    assert!(pages.len() <= 4, "{} pages", pages.len());
     engine.stop().await;
 }
