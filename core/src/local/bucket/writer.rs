@@ -5,12 +5,13 @@
 //! object is never seen in part, and an answer means durable.
 //!
 //! A key always goes to the same writer. So where the file system can't rename without replacing, to look whether there is
-//! something of that name needs no lock.
+//! something of that name needs no lock. Of several puts of one key in a group the first that is renamed wins.
 
 use crate::port::PortError;
 use std::{
     collections::HashSet,
-    fs::{self, OpenOptions},
+    ffi::OsStr,
+    fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
     thread,
@@ -42,10 +43,7 @@ pub(super) struct Put {
 pub(super) struct Writer {
     name: String,
     folder: PathBuf,
-    partial: PathBuf,
-    /// The folder, open: the file system to flush.
-    #[cfg(target_os = "linux")]
-    opened: fs::File,
+    partial: Directory,
     /// Directories flushed since this writer began, with all above them: what they held by then is durable.
     durable: HashSet<PathBuf>,
 }
@@ -53,7 +51,7 @@ pub(super) struct Writer {
 /// A put whose body is in a partial file.
 struct Written {
     put: Put,
-    partial: PathBuf,
+    partial: String,
 }
 
 /// A put that is decided, but for the flush of its directory.
@@ -66,40 +64,29 @@ impl Writer {
     /// A writer to `folder` whose partial files lie in `partial`, a folder of its own on the same file system.
     pub(super) fn new(name: String, folder: PathBuf, partial: PathBuf) -> io::Result<Self> {
         fs::create_dir_all(&partial)?;
-        Ok(Self {
-            name,
-            #[cfg(target_os = "linux")]
-            opened: fs::File::open(&folder)?,
-            folder,
-            partial,
-            durable: HashSet::new(),
-        })
+        Ok(Self { name, folder, partial: Directory::open(partial)?, durable: HashSet::new() })
     }
 
     /// Works until every sender is gone and everything sent is answered.
     pub(super) fn run(mut self, mut puts: mpsc::Receiver<Put>) {
-        let mut waiting = Vec::with_capacity(GROUP_MAX);
-        while !waiting.is_empty() || puts.blocking_recv_many(&mut waiting, GROUP_MAX) > 0 {
+        let mut group = Vec::with_capacity(GROUP_MAX);
+        while puts.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
             // Whoever hands over one has more in hand most of the time: those of a batch are to be one group.
             thread::yield_now();
-            while waiting.len() < GROUP_MAX
+            while group.len() < GROUP_MAX
                 && let Ok(put) = puts.try_recv()
             {
-                waiting.push(put);
+                group.push(put);
             }
-            // Of several puts of one key the later ones wait for the next group, which finds the object there.
-            let mut paths = HashSet::with_capacity(waiting.len());
-            let (group, later) = waiting.drain(..).partition(|put: &Put| paths.insert(put.path.clone()));
-            self.work(group);
-            waiting = later;
+            self.work(&mut group);
         }
     }
 
-    fn work(&mut self, group: Vec<Put>) {
+    fn work(&mut self, group: &mut Vec<Put>) {
         let together = FLUSHES_TOGETHER && group.len() > FLUSHED_SINGLY_MAX;
         let mut written = Vec::with_capacity(group.len());
         let mut placed = Vec::with_capacity(group.len());
-        for (number, put) in group.into_iter().enumerate() {
+        for (number, put) in group.drain(..).enumerate() {
             match self.write(number, &put.body, !together) {
                 Ok(partial) => written.push(Written { put, partial }),
                 Err(error) => self.refuse(put, &error),
@@ -110,15 +97,17 @@ impl Writer {
             && let Err(error) = self.flush_all()
         {
             for Written { put, partial } in written.drain(..) {
-                remove(&partial);
+                self.partial.remove(&partial);
                 self.refuse(put, &error);
             }
         }
+        // Open for this group only: someone may move a directory that is in nobody's hand.
+        let mut directory = None;
         for Written { put, partial } in written {
-            match self.place(&partial, &put.path) {
+            match self.place(&partial, &put.path, &mut directory) {
                 Ok(new) => placed.push(Placed { put, new }),
                 Err(error) => {
-                    remove(&partial);
+                    self.partial.remove(&partial);
                     self.refuse(put, &error);
                 }
             }
@@ -140,49 +129,68 @@ impl Writer {
     }
 
     /// Writes a body to a partial file. Whether the object exists shows when that is renamed: most do not.
-    fn write(&self, number: usize, body: &[u8], flush: bool) -> io::Result<PathBuf> {
-        let partial = self.partial.join(number.to_string());
+    fn write(&self, number: usize, body: &[u8], flush: bool) -> io::Result<String> {
+        let partial = number.to_string();
         let write = || {
-            // Truncated: one that could not be removed earlier may be there.
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&partial)?;
+            let mut file = self.partial.create(&partial)?;
             file.write_all(body)?;
             if flush { file.sync_data() } else { Ok(()) }
         };
-        write().inspect_err(|_| remove(&partial))?;
+        write().inspect_err(|_| self.partial.remove(&partial))?;
         Ok(partial)
     }
 
-    /// Renames the partial file to its path. False: the object is there already.
-    fn place(&mut self, partial: &Path, path: &Path) -> io::Result<bool> {
-        let renamed = match rename_new(partial, path) {
+    /// Renames the partial file to its path, by way of `directory` where that is the one it goes to, and else opens that one
+    /// for the next. False: the object is there already.
+    fn place(&mut self, partial: &str, path: &Path, directory: &mut Option<Directory>) -> io::Result<bool> {
+        let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::ErrorKind::InvalidFilename.into());
+        };
+        let renamed = match self.rename_into(directory, above, partial, name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // Directories are made when one is missing, not looked for each time. Someone may have removed one
                 // that was remembered.
                 self.durable.clear();
-                if let Some(directory) = path.parent() {
-                    fs::create_dir_all(directory)?;
-                }
-                rename_new(partial, path)
+                fs::create_dir_all(above)?;
+                *directory = None;
+                self.rename_into(directory, above, partial, name)
             }
             renamed => renamed,
         };
         match renamed {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                remove(partial);
+                self.partial.remove(partial);
                 Ok(false)
             }
             Err(error) => Err(error),
         }
     }
 
+    fn rename_into(
+        &self,
+        directory: &mut Option<Directory>,
+        path: &Path,
+        partial: &str,
+        name: &OsStr,
+    ) -> io::Result<()> {
+        let directory = match directory {
+            Some(directory) if directory.path == path => directory,
+            other => other.insert(Directory::open(path.to_owned())?),
+        };
+        self.partial.rename_new(partial, directory, name)
+    }
+
     /// Makes what was renamed durable; and what was found there, which a killed process may have left unflushed.
     fn flush_directories(&mut self, placed: &[Placed]) -> io::Result<()> {
         let mut directories = HashSet::new();
+        let mut last = None;
         for Placed { put, new } in placed {
-            let Some(directory) = put.path.parent() else {
+            let Some(directory) = put.path.parent().filter(|directory| last != Some((*directory, *new)))
+            else {
                 continue;
             };
+            last = Some((directory, *new));
             if *new || !self.durable.contains(directory) {
                 directories.insert(directory);
             }
@@ -212,7 +220,7 @@ impl Writer {
 
     #[cfg(target_os = "linux")]
     fn flush_all(&self) -> io::Result<()> {
-        Ok(rustix::fs::syncfs(&self.opened)?)
+        Ok(rustix::fs::syncfs(&self.partial.opened)?)
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -234,23 +242,66 @@ fn remove(path: &Path) {
     }
 }
 
-/// Renames unless there is something of that name, in one step where the file system can.
-#[cfg(target_os = "linux")]
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    use rustix::{
-        fs::{CWD, RenameFlags, renameat_with},
-        io::Errno,
-    };
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => rename_unless_there(from, to),
-        renamed => Ok(renamed?),
+/// A directory. On Linux it is held open, which spares the walk to it from the root for each name in it.
+struct Directory {
+    path: PathBuf,
+    #[cfg(target_os = "linux")]
+    opened: File,
+}
+
+impl Directory {
+    #[cfg(target_os = "linux")]
+    fn open(path: PathBuf) -> io::Result<Self> {
+        let opened = File::open(&path)?;
+        Ok(Self { path, opened })
+    }
+
+    /// It need not be there yet.
+    #[cfg(not(target_os = "linux"))]
+    fn open(path: PathBuf) -> io::Result<Self> {
+        Ok(Self { path })
+    }
+
+    /// An empty file. Truncated: one that could not be removed earlier may be there.
+    #[cfg(target_os = "linux")]
+    fn create(&self, name: &str) -> io::Result<File> {
+        use rustix::fs::{Mode, OFlags, openat};
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+        Ok(openat(&self.opened, name, flags, Mode::from_raw_mode(0o666))?.into())
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn create(&self, name: &str) -> io::Result<File> {
+        File::create(self.path.join(name))
+    }
+
+    /// Renames a file of this directory to another unless there is something of that name, in one step where the file
+    /// system can.
+    #[cfg(target_os = "linux")]
+    fn rename_new(&self, from: &str, to: &Self, name: &OsStr) -> io::Result<()> {
+        use rustix::{
+            fs::{RenameFlags, renameat_with},
+            io::Errno,
+        };
+        match renameat_with(&self.opened, from, &to.opened, name, RenameFlags::NOREPLACE) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                rename_unless_there(&self.path.join(from), &to.path.join(name))
+            }
+            renamed => Ok(renamed?),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn rename_new(&self, from: &str, to: &Self, name: &OsStr) -> io::Result<()> {
+        rename_unless_there(&self.path.join(from), &to.path.join(name))
+    }
+
+    fn remove(&self, name: &str) {
+        remove(&self.path.join(name));
     }
 }
 
-#[cfg(not(target_os = "linux"))]
-use rename_unless_there as rename_new;
-
-/// The same in two steps: whoever else renames to that path is this writer.
+/// Renames in two steps: whoever else renames to that path is this writer.
 fn rename_unless_there(from: &Path, to: &Path) -> io::Result<()> {
     match to.symlink_metadata() {
         Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
@@ -262,7 +313,7 @@ fn rename_unless_there(from: &Path, to: &Path) -> io::Result<()> {
 /// Makes the names in a directory durable.
 #[cfg(unix)]
 pub(super) fn flush_directory(directory: &Path) -> io::Result<()> {
-    fs::File::open(directory)?.sync_all()
+    File::open(directory)?.sync_all()
 }
 
 /// Makes the names in a directory durable: elsewhere than on Unix the file system does so by itself.
