@@ -50,12 +50,10 @@ pub async fn post_orders(request: Request, cx: Context<()>) -> Result<Response, 
             return Ok(Problem::new(400, "invalid_orders", detail).with("errors", faults).into());
         }
     };
-    let outcomes = take(&orders, &cx).await?;
-    let rows: Vec<Row<'_>> = orders
-        .iter()
-        .zip(outcomes)
-        .map(|(order, outcome)| Row { record_id: &order.record_id, outcome })
-        .collect();
+    let ids: Vec<String> = orders.iter().map(|order| order.record_id.clone()).collect();
+    let outcomes = take(orders, &ids, &request.body, &cx).await?;
+    let rows: Vec<Row<'_>> =
+        ids.iter().zip(outcomes).map(|(record_id, outcome)| Row { record_id, outcome }).collect();
     if rows.iter().any(|row| row.outcome == Taken::Conflict) {
         let detail = "a record_id marked `conflict` is there with other content and was not changed; the others are stored";
         return Ok(Problem::new(409, "conflict", detail).with("results", rows).into());
@@ -63,19 +61,31 @@ pub async fn post_orders(request: Request, cx: Context<()>) -> Result<Response, 
     Ok(Response::json(202, &Rows { results: rows }))
 }
 
-async fn take(orders: &[NewOrder], cx: &Context<()>) -> Result<Vec<Taken>, Failure> {
+/// Stores the orders of `body`, whose ids are `ids`.
+async fn take(
+    orders: Vec<NewOrder>,
+    ids: &[String],
+    body: &[u8],
+    cx: &Context<()>,
+) -> Result<Vec<Taken>, Failure> {
     let now = cx.now();
-    let commits = orders.iter().map(|new| {
-        let order = Stored::new(Order::receive(new.clone(), now)).with_correlation_id(cx.random().id());
+    let commits = orders.into_iter().map(|new| {
+        let order = Stored::new(Order::receive(new, now)).with_correlation_id(cx.random().id());
         order.commit("received").measure(ORDERS_RECEIVED, 1.0)
     });
     let committed = cx.commit_all(commits.collect()).await?;
-    let mut outcomes = vec![Taken::Stored; orders.len()];
-    let there: Vec<usize> = (0..orders.len()).filter(|at| committed[*at] == Committed::Conflict).collect();
-    let ids: Vec<&str> = there.iter().map(|at| orders[*at].record_id.as_str()).collect();
-    for (at, existing) in there.into_iter().zip(cx.get::<Order>(&ids).await?) {
+    let mut outcomes = vec![Taken::Stored; ids.len()];
+    let there: Vec<usize> = (0..ids.len()).filter(|at| committed[*at] == Committed::Conflict).collect();
+    if there.is_empty() {
+        return Ok(outcomes);
+    }
+    let existing = cx.get::<Order>(&there.iter().map(|at| &ids[*at]).collect::<Vec<_>>()).await?;
+    // Read once more rather than copied each time: orders are seldom there already.
+    let orders = parse_orders(body).unwrap_or_default();
+    for (at, existing) in there.into_iter().zip(existing) {
+        let is_same = |existing: &Order| orders.get(at).is_some_and(|new| existing.same_content(new));
         outcomes[at] = match existing {
-            Some(existing) if existing.same_content(&orders[at]) => Taken::Unchanged,
+            Some(existing) if is_same(&existing) => Taken::Unchanged,
             Some(_) => Taken::Conflict,
             None => {
                 let detail = "an order with this record_id expired just now";
