@@ -196,8 +196,11 @@ impl Cursors {
                 page.truncate(page.partition_point(|order| order.index_sort() <= *horizon));
             }
             let is_done = next.is_none() && page.len() == found;
-            self.0[shard] = match &horizon {
-                Some(horizon) if !is_done => Cursor::After(horizon.clone()),
+            self.0[shard] = match (&self.0[shard], &horizon) {
+                // A version before this one may have read a shard further on than the others.
+                (Cursor::After(before), Some(horizon)) if !is_done => {
+                    Cursor::After(horizon.max(before).clone())
+                }
                 _ => Cursor::Done,
             };
             orders.extend(page);
