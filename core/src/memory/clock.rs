@@ -9,6 +9,14 @@ use std::{
 };
 use tokio::sync::oneshot;
 
+/// Lets every other task of this thread run until all of them wait. In memory nothing else can wake them, so that 256 rounds
+/// are many more than the longest chain of them needs.
+pub async fn all_wait() {
+    for _ in 0..256 {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Virtual time: it moves only by [`advance`](Self::advance) and [`advance_to`](Self::advance_to), so that hours of
 /// waiting pass in no time and a test sees the same times in every run.
 ///
@@ -29,6 +37,19 @@ impl VirtualClock {
     /// A clock that shows `start`.
     pub fn new(start: Timestamp) -> Self {
         Self(Mutex::new(State { now: start, sleepers_so_far: 0, sleepers: BTreeMap::new() }))
+    }
+
+    /// Lets exactly that much time pass, everybody waking at the time for which they asked. Only what runs in memory, on a
+    /// runtime of one thread, is waited for.
+    pub async fn pass(&self, time: Duration) {
+        let end = self.now() + time;
+        all_wait().await;
+        while let Some(next) = self.next_wake().filter(|next| *next <= end) {
+            self.advance_to(next);
+            all_wait().await;
+        }
+        self.advance_to(end);
+        all_wait().await;
     }
 
     /// Lets `time` pass, to the millisecond, and wakes the sleepers whose time has come.

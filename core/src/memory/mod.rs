@@ -11,7 +11,7 @@ mod queue;
 mod table;
 mod topic;
 
-pub use clock::VirtualClock;
+pub use clock::{VirtualClock, all_wait};
 
 use crate::{
     choreography::Model,

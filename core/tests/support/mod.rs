@@ -280,24 +280,11 @@ impl World {
 
     /// Lets exactly that much time pass, everybody waking at the time for which they asked.
     pub async fn pass(&self, time: Duration) {
-        let end = self.now() + time;
-        all_wait().await;
-        while let Some(next) = self.clock.next_wake().filter(|next| *next <= end) {
-            self.clock.advance_to(next);
-            all_wait().await;
-        }
-        self.clock.advance_to(end);
-        all_wait().await;
+        self.clock.pass(time).await;
     }
 }
 
-/// Lets every other task of this thread run until all of them wait. In memory nothing else can wake them, so that this
-/// many rounds are many more than the longest chain of them needs.
-pub async fn all_wait() {
-    for _ in 0..256 {
-        tokio::task::yield_now().await;
-    }
-}
+pub use quadrille::memory::all_wait;
 
 /// An event as nobody in particular sends it, without any of the optional attributes.
 pub fn envelope<E: Event>(event: E) -> Envelope<E> {

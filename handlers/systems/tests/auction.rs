@@ -86,19 +86,7 @@ impl World {
 
     async fn kick_off(&self) {
         trigger(&self.pipeline, KICKOFF, self.clock.now()).await.unwrap();
-        self.pass(Duration::from_secs(1)).await;
-    }
-
-    /// Lets time pass, everybody waking when they asked to.
-    async fn pass(&self, time: Duration) {
-        let end = self.clock.now() + time;
-        all_wait().await;
-        while let Some(next) = self.clock.next_wake().filter(|next| *next <= end) {
-            self.clock.advance_to(next);
-            all_wait().await;
-        }
-        self.clock.advance_to(end);
-        all_wait().await;
+        self.clock.pass(Duration::from_secs(1)).await;
     }
 
     async fn order(&self, record_id: &str) -> Option<Stored<Order>> {
@@ -108,29 +96,22 @@ impl World {
     }
 }
 
-/// Lets every other task run until all of them wait: nothing but the clock wakes them then.
-async fn all_wait() {
-    for _ in 0..256 {
-        tokio::task::yield_now().await;
-    }
-}
-
 #[tokio::test]
 async fn an_order_does_not_expire_while_runs_try_to_have_it_decided() {
     // The first run gives up before, the second one learns the decision a quarter of an hour after the 24 h.
     let world = World::new(24 * HOUR + HOUR / 4);
     let engine = Engine::start(world.pipeline.clone());
     world.post(&["late"]).await;
-    world.pass(22 * HOUR + HOUR / 2).await;
+    world.clock.pass(22 * HOUR + HOUR / 2).await;
     world.kick_off().await;
-    world.pass(HOUR + HOUR / 4).await;
+    world.clock.pass(HOUR + HOUR / 4).await;
     assert_eq!(
         world.order("late").await.unwrap().status,
         OrderStatus::Submitted,
         "the run is past its deadline"
     );
     world.kick_off().await;
-    world.pass(HOUR).await;
+    world.clock.pass(HOUR).await;
     let order = world.order("late").await.unwrap();
     assert_eq!(order.status, OrderStatus::Accepted);
     let filed = world.ports().bucket(RESULTS_BUCKET).unwrap().list("", None, 10).await.unwrap().keys;
@@ -148,7 +129,7 @@ async fn an_order_that_is_decided_in_time_is_kept_for_24_hours_and_no_longer() {
     assert_eq!(order.status, OrderStatus::Accepted);
     assert_eq!(order.expires_at, order.received_at + 24 * HOUR);
     assert!(world.ports().topics.contains_key(ALERTS));
-    world.pass(24 * HOUR).await;
+    world.clock.pass(24 * HOUR).await;
     assert!(world.order("early").await.is_none());
     engine.stop().await;
 }
