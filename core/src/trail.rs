@@ -72,7 +72,7 @@ pub(crate) struct TrailText {
 /// The entries of a trail that is written as here and not full, where its text shows that without a look at each: nothing in
 /// it but the list itself ends like a list. And no fewer than there are: a brace may also stand in a text.
 fn plain(text: &str) -> Option<(&str, usize)> {
-    let entries = text.strip_prefix(r#"{"entries":["#)?.strip_suffix("]}")?;
+    let entries = text.strip_prefix(r#"{"entries":["#)?.strip_suffix("]}")?.trim_ascii();
     let bytes = |wanted: u8| entries.bytes().filter(|byte| *byte == wanted).count();
     let count = bytes(b'{');
     (count < TRAIL_ENTRIES_MAX && bytes(b']') == 0).then_some((entries, count))
@@ -201,6 +201,8 @@ mod tests {
         let text: TrailText = serde_json::from_str(r#"{"entries":[{"at":7}],"archived":[1]}"#).unwrap();
         assert_eq!(with(&text, &entry(0)).matches(r#"{"at":"#).count(), 2);
         assert!(serde_json::from_str::<TrailText>(&with(&text, &entry(0))).is_ok());
+        let blank: TrailText = serde_json::from_str(r#"{"entries":[ ]}"#).unwrap();
+        assert!(serde_json::from_str::<TrailText>(&with(&blank, &entry(0))).is_ok());
     }
 
     #[test]

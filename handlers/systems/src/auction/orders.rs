@@ -81,7 +81,9 @@ async fn take(
     }
     let existing = cx.get::<Order>(&there.iter().map(|at| &ids[*at]).collect::<Vec<_>>()).await?;
     // Read once more rather than copied each time: orders are seldom there already.
-    let orders = parse_orders(body).unwrap_or_default();
+    let orders = parse_orders(body).map_err(|faults| {
+        Failure::permanent("invalid_orders", format_args!("{} faults in what had none before", faults.len()))
+    })?;
     for (at, existing) in there.into_iter().zip(existing) {
         let is_same = |existing: &Order| orders.get(at).is_some_and(|new| existing.same_content(new));
         outcomes[at] = match existing {
