@@ -9,6 +9,8 @@
 use crate::port::PortError;
 use rusqlite::{Connection, OptionalExtension as _, config::DbConfig};
 use std::{
+    fs::File,
+    io::{self, Write as _},
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
@@ -24,6 +26,16 @@ const GROUP_MAX: usize = 256;
 /// Pieces of work that wait at most; further callers wait to hand theirs over.
 const WAITING_MAX: usize = 1_024;
 
+/// Bytes of a page of the database.
+const PAGE_BYTES: u64 = 8_192;
+
+/// Pages of the log after which SQLite copies them back into the database and begins the log anew.
+const LOG_PAGES: u64 = 2_000;
+
+/// Bytes of the log that are there from the start: those pages and, as a transaction is logged whole, a tenth more, with 24
+/// bytes before each and 32 before the first.
+const LOG_BYTES: u64 = 32 + (LOG_PAGES + LOG_PAGES / 10) * (24 + PAGE_BYTES);
+
 /// Ids reserved at once in a [`Sequence`]: a restart skips at most so many.
 const RESERVED_AT_ONCE: i64 = 1 << 20;
 
@@ -35,7 +47,7 @@ pub enum StoreError {
     Database(#[from] rusqlite::Error),
     /// The folder or the thread could not be had.
     #[error("{0}")]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
     /// The database was written by a later version of this program.
     #[error(
         "the data folder was written by a later version (schema {found}, this program knows {known}): use that version"
@@ -113,16 +125,16 @@ impl Store {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         // One process, one connection: exclusive locking spares the shared-memory index and every lock call. The cache
         // is bounded so that memory stays flat however large the tables grow.
-        connection.execute_batch(
-            "PRAGMA page_size=8192;
+        connection.execute_batch(&format!(
+            "PRAGMA page_size={PAGE_BYTES};
              PRAGMA locking_mode=EXCLUSIVE;
              PRAGMA journal_mode=WAL;
              PRAGMA synchronous=FULL;
              PRAGMA fullfsync=ON;
              PRAGMA cache_size=-16384;
-             PRAGMA wal_autocheckpoint=2000;
-             PRAGMA temp_store=MEMORY;",
-        )?;
+             PRAGMA wal_autocheckpoint={LOG_PAGES};
+             PRAGMA temp_store=MEMORY;"
+        ))?;
         let found: i64 = connection.query_row("PRAGMA user_version", (), |row| row.get(0))?;
         if found > SCHEMA {
             return Err(StoreError::LaterSchema { found, known: SCHEMA });
@@ -142,6 +154,9 @@ impl Store {
         let rollbacks = Rollbacks::default();
         let made = set_up(&transaction, &rollbacks)?;
         transaction.commit()?;
+        if let Err(error) = reserve_log(&folder.join("quadrille.db-wal")) {
+            tracing::warn!(%error, "no room could be reserved for the store's log; it grows as it is written");
+        }
         let (work, waiting) = mpsc::channel(WAITING_MAX);
         let thread = std::thread::Builder::new()
             .name("quadrille-store".into())
@@ -180,6 +195,24 @@ impl Store {
         self.work.send(request(Box::new(work))).await.map_err(|_| closed())?;
         answered.await.map_err(|_| closed())?
     }
+}
+
+/// Fills the log up to [`LOG_BYTES`] with zeros, which end it for SQLite wherever its own text ends. With each flush of a
+/// file that has grown, the file system writes its journal as well; in one that is only written over, it has no need to.
+fn reserve_log(path: &Path) -> io::Result<()> {
+    let mut log = File::options().append(true).open(path)?;
+    let mut missing = LOG_BYTES.saturating_sub(log.metadata()?.len());
+    if missing == 0 {
+        return Ok(());
+    }
+    // Large writes make large pieces of the page cache, of which the system then has fewer to keep account of.
+    let zeros = vec![0; 256 * 1_024];
+    while missing > 0 {
+        let part = zeros.len().min(usize::try_from(missing).unwrap_or(usize::MAX));
+        log.write_all(&zeros[..part])?;
+        missing -= part as u64;
+    }
+    log.sync_data()
 }
 
 impl Drop for Store {
@@ -327,4 +360,35 @@ impl Sequence {
 /// A name of the definition as part of an SQL identifier: definitions allow a-z, 0-9, '-' and '_' only.
 pub(super) fn identifier(prefix: &str, name: &str) -> String {
     format!("\"{prefix}_{}\"", name.replace('"', ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[tokio::test]
+    async fn what_is_in_a_log_that_is_longer_than_its_text_outlives_a_crash() {
+        let (folder, crashed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let set_up = |connection: &Connection, _: &Rollbacks| {
+            connection.execute_batch("CREATE TABLE IF NOT EXISTS note(text TEXT NOT NULL)")
+        };
+        let log = folder.path().join("quadrille.db-wal");
+        let (store, ()) = Store::open(folder.path(), set_up).unwrap();
+        assert_eq!(fs::metadata(&log).unwrap().len(), LOG_BYTES);
+        store
+            .run(|connection| connection.execute("INSERT INTO note(text) VALUES('kept')", ()))
+            .await
+            .unwrap();
+        assert_eq!(fs::metadata(&log).unwrap().len(), LOG_BYTES);
+        // As a crash leaves it: nothing is closed.
+        for file in ["quadrille.db", "quadrille.db-wal"] {
+            fs::copy(folder.path().join(file), crashed.path().join(file)).unwrap();
+        }
+        let (store, ()) = Store::open(crashed.path(), set_up).unwrap();
+        let text = store.read(|connection| {
+            connection.query_row("SELECT text FROM note", (), |row| row.get::<_, String>(0))
+        });
+        assert_eq!(text.await.unwrap(), "kept");
+    }
 }
