@@ -14,17 +14,39 @@ use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 /// What the relay reads of an event.
 #[derive(Deserialize)]
-struct Head<'a> {
+pub(crate) struct Head<'a> {
     #[serde(rename = "type", borrow)]
     event_type: Cow<'a, str>,
     #[serde(default)]
-    notbefore: Option<Timestamp>,
+    pub(crate) notbefore: Option<Timestamp>,
 }
 
 /// How long a queue is asked to hold back a message that is not to be handled before `not_before`: the first hop where
 /// that is longer than the queue's maximum (900 s on SQS).
 pub(crate) fn first_hop(not_before: Option<Timestamp>, now: Timestamp) -> Duration {
     not_before.map_or(Duration::ZERO, |at| at.since(now).min(QUEUE_DELAY_MAX))
+}
+
+/// Where events go, each type looked up once.
+pub(crate) struct Routes<'a> {
+    model: &'a Model,
+    known: BTreeMap<String, Vec<Destination<'a>>>,
+}
+
+impl<'a> Routes<'a> {
+    pub(crate) fn new(model: &'a Model) -> Self {
+        Self { model, known: BTreeMap::new() }
+    }
+
+    /// The destinations of an event, none where nobody consumes it, with what was read of it.
+    pub(crate) fn of<'e>(&mut self, event: &'e str) -> serde_json::Result<(&[Destination<'a>], Head<'e>)> {
+        let head: Head<'_> = serde_json::from_str(event)?;
+        if !self.known.contains_key(head.event_type.as_ref()) {
+            self.known.insert(head.event_type.to_string(), self.model.destinations(&head.event_type));
+        }
+        let destinations = self.known.get(head.event_type.as_ref()).map(Vec::as_slice).unwrap_or_default();
+        Ok((destinations, head))
+    }
 }
 
 /// Sends the events of `records` on to their queues and topics. Returns how many of the records, from the first on,
@@ -40,11 +62,11 @@ pub(crate) async fn forward(
 ) -> Result<(), (usize, Failure)> {
     let now = ports.clock.now();
     let mut by_destination: BTreeMap<Destination<'_>, Vec<Sending<'_>>> = BTreeMap::new();
-    let mut routes: BTreeMap<String, Vec<Destination<'_>>> = BTreeMap::new();
+    let mut routes = Routes::new(model);
     for (at, record) in records.iter().enumerate() {
         for event in record.outbox.iter().map(|event| event.get()) {
-            let head: Head<'_> = match serde_json::from_str(event) {
-                Ok(head) => head,
+            let (destinations, head) = match routes.of(event) {
+                Ok(read) => read,
                 // A stream record comes from a commit of ours; one that can't be read can't be sent anywhere. Stopping
                 // here for ever would stop every flow behind it.
                 Err(error) => {
@@ -54,10 +76,6 @@ pub(crate) async fn forward(
                     continue;
                 }
             };
-            if !routes.contains_key(head.event_type.as_ref()) {
-                routes.insert(head.event_type.to_string(), model.destinations(&head.event_type));
-            }
-            let destinations = routes.get(head.event_type.as_ref()).map(Vec::as_slice).unwrap_or_default();
             if destinations.is_empty() {
                 // Its consumer was taken out of the definition while it was on its way.
                 meter.add(metrics::PASSED_OVER, 1.0);

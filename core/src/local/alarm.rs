@@ -193,11 +193,12 @@ impl Watch {
         };
         let body = self.envelope(alert, told.place).map_err(|error| PortError::permanent("alarm", error))?;
         let (name, place) = (self.name.clone(), i64::try_from(told.place).unwrap_or(i64::MAX));
-        let files: Vec<Arc<QueueFile>> = self.subscriptions.iter().map(|queue| queue.file()).collect();
+        let files: Vec<Arc<QueueFile>> =
+            self.subscriptions.iter().map(|queue| Arc::clone(queue.file())).collect();
         self.store
             .run(move |connection| {
                 for file in &files {
-                    file.insert(connection, now, Duration::ZERO, None, &body)?;
+                    file.inserter(connection)?.insert(now, Duration::ZERO, None, &body)?;
                 }
                 connection
                     .prepare_cached(

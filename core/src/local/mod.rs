@@ -15,6 +15,7 @@ mod bucket;
 mod lock;
 mod queue;
 mod server;
+mod short_way;
 mod store;
 mod table;
 mod topic;
@@ -32,6 +33,7 @@ use crate::{
 };
 use bucket::LocalBucket;
 use queue::{LocalQueue, QueueFile};
+use short_way::ShortWay;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -187,8 +189,12 @@ impl Local {
 
     /// Runs the choreography of `pipeline` over the folder until the engine is stopped.
     pub fn start(&self, pipeline: &Pipeline, alarms: AlarmPolicy) -> Engine {
-        let mut engine = Engine::start(pipeline.clone());
         let model = pipeline.choreography().model();
+        let short_way = Arc::new(ShortWay::new(Arc::clone(model), pipeline.ports(), &self.queues));
+        for table in &self.tables {
+            table.take_short_way(Arc::clone(&short_way));
+        }
+        let mut engine = Engine::start(pipeline.clone());
         for watch in model.alarms.iter().filter_map(|alarm| alarm::Watch::new(self, model, alarm, alarms)) {
             engine.spawn(|stopping| watch.run(stopping));
         }

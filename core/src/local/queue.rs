@@ -215,37 +215,40 @@ impl QueueFile {
         Ok(state)
     }
 
-    /// Adds a message; on the store's thread.
-    pub(super) fn insert(
-        &self,
-        connection: &Connection,
-        sent_at: Timestamp,
-        delay: Duration,
-        attributes: Option<&str>,
-        body: &str,
-    ) -> rusqlite::Result<()> {
-        let mut send = connection.prepare_cached(&self.statements.send)?;
-        self.insert_with(&mut send, connection, sent_at, delay, attributes, body)?;
-        self.changed();
-        Ok(())
+    /// Adds messages; on the store's thread.
+    pub(super) fn inserter<'a>(&'a self, connection: &'a Connection) -> rusqlite::Result<Inserter<'a>> {
+        let send = connection.prepare_cached(&self.statements.send)?;
+        Ok(Inserter { file: self, connection, send })
     }
+}
 
-    /// The same, with the statement looked up once for many, after which whoever watches is to be told.
-    fn insert_with(
-        &self,
-        send: &mut CachedStatement<'_>,
-        connection: &Connection,
+/// Adds messages to a queue, and tells whoever watches it once it is done.
+pub(super) struct Inserter<'a> {
+    file: &'a QueueFile,
+    connection: &'a Connection,
+    send: CachedStatement<'a>,
+}
+
+impl Inserter<'_> {
+    pub(super) fn insert(
+        &mut self,
         sent_at: Timestamp,
         delay: Duration,
         attributes: Option<&str>,
         body: &str,
     ) -> rusqlite::Result<()> {
-        let id = self.sequence.next(connection)?;
+        let id = self.file.sequence.next(self.connection)?;
         let due = (!delay.is_zero()).then(|| (sent_at + delay).as_millis());
-        let mut state = self.state_of(connection)?;
-        send.execute((id, due, 0, sent_at.as_millis(), attributes, body))?;
+        let mut state = self.file.state_of(self.connection)?;
+        self.send.execute((id, due, 0, sent_at.as_millis(), attributes, body))?;
         state.total += 1;
         Ok(())
+    }
+}
+
+impl Drop for Inserter<'_> {
+    fn drop(&mut self) {
+        self.file.changed();
     }
 }
 
@@ -330,8 +333,8 @@ impl LocalQueue {
 
     /// What sending needs on the store's thread, for one who sends inside a transaction of its own; then call
     /// [`sent`](Self::sent).
-    pub(super) fn file(&self) -> Arc<QueueFile> {
-        Arc::clone(&self.file)
+    pub(super) fn file(&self) -> &Arc<QueueFile> {
+        &self.file
     }
 
     pub(super) fn sent(&self) {
@@ -377,7 +380,7 @@ impl LocalQueue {
     async fn take(&self, max: usize, visibility: Duration) -> Result<(Vec<Message>, bool), PortError> {
         let now = self.clock.now();
         let file = Arc::clone(&self.file);
-        let dead = self.dead_letters.as_ref().map(|(queue, max)| (queue.file(), *max));
+        let dead = self.dead_letters.as_ref().map(|(queue, max)| (Arc::clone(queue.file()), *max));
         let (messages, moved) = self
             .store
             .run(move |connection| take(connection, &file, dead.as_ref(), max, now, now + visibility))
@@ -468,7 +471,8 @@ fn take(
         if let Some((dead, receives_max)) = dead
             && row.count >= *receives_max
         {
-            dead.insert(connection, row.sent_at, Duration::ZERO, row.attributes.as_deref(), &row.body)?;
+            let mut inserter = dead.inserter(connection)?;
+            inserter.insert(row.sent_at, Duration::ZERO, row.attributes.as_deref(), &row.body)?;
             connection.prepare_cached(&file.statements.delete)?.execute((row.id,))?;
             state.total = state.total.saturating_sub(1);
             state.cleared(connection, file, row.id)?;
@@ -590,11 +594,10 @@ impl Queue for LocalQueue {
         let sent = self
             .store
             .run(move |connection| {
-                let mut send = connection.prepare_cached(&file.statements.send)?;
+                let mut inserter = file.inserter(connection)?;
                 for (attributes, body, delay) in &rows {
-                    file.insert_with(&mut send, connection, now, *delay, attributes.as_deref(), body)?;
+                    inserter.insert(now, *delay, attributes.as_deref(), body)?;
                 }
-                file.changed();
                 Ok(())
             })
             .await;

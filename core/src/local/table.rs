@@ -3,7 +3,10 @@
 //! A stream row holds what one call committed, up to [`ROW_BYTES_MAX`]: what is written together is sent on together, and
 //! one row instead of hundreds is written, read and deleted.
 
-use super::store::{Rollbacks, Sequence, Store, identifier};
+use super::{
+    short_way::{Delivered, Delivery, Parcel, ShortWay},
+    store::{Rollbacks, Sequence, Store, identifier},
+};
 use crate::{
     Timestamp, limits,
     port::{
@@ -16,7 +19,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row};
 use serde_json::value::RawValue;
 use std::{
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -35,6 +38,8 @@ pub(super) struct LocalTable {
     written: Arc<Notify>,
     /// What is sent on, whether or not its checkpoint is durable yet: a read does not wait for that.
     sent_on: Arc<AtomicI64>,
+    /// Since an engine runs on the folder.
+    short_way: RwLock<Option<Arc<ShortWay>>>,
 }
 
 /// What a table needs of the database before the store's thread starts.
@@ -55,6 +60,7 @@ struct Statements {
     read: String,
     checkpoint: String,
     cut: String,
+    waits: String,
 }
 
 impl TableFile {
@@ -102,6 +108,7 @@ impl TableFile {
             append: format!("INSERT INTO {stream}(last, first, records) VALUES(?1, ?2, ?3)"),
             read: format!("SELECT last, first, records FROM {stream} WHERE last > ?1 ORDER BY last"),
             checkpoint: format!("DELETE FROM {stream} WHERE last <= ?1"),
+            waits: format!("SELECT EXISTS(SELECT 1 FROM {stream})"),
             cut: format!("UPDATE {stream} SET first = ?2, records = ?3 WHERE last = ?1"),
         };
         let sequence = Sequence::open(connection, rollbacks, format!("stream/{name}"))?;
@@ -110,7 +117,15 @@ impl TableFile {
 
     pub(super) fn into_table(self, store: Arc<Store>, clock: Arc<dyn Clock>) -> LocalTable {
         let Self { statements, sequence } = self;
-        LocalTable { store, clock, statements, sequence, written: Arc::default(), sent_on: Arc::default() }
+        LocalTable {
+            store,
+            clock,
+            statements,
+            sequence,
+            written: Arc::default(),
+            sent_on: Arc::default(),
+            short_way: RwLock::default(),
+        }
     }
 }
 
@@ -257,16 +272,94 @@ fn refused(write: &Write) -> Option<CommitError> {
     (bytes > limits::ITEM_BYTES_MAX).then_some(CommitError::TooLarge { bytes })
 }
 
-/// What a write adds to the stream; nothing where it emits nothing.
-fn recorded(write: &Write) -> Result<String, CommitError> {
-    if write.outbox.is_empty() {
-        return Ok(String::new());
-    }
+/// What a write adds to the stream.
+fn recorded(write: &Write) -> serde_json::Result<String> {
     let record: Recorded<&str, &[Box<RawValue>]> = (&write.item.key, write.item.version, &write.outbox);
-    serde_json::to_string(&record).map_err(|error| PortError::permanent("stream", error).into())
+    serde_json::to_string(&record)
+}
+
+fn unwritable(error: serde_json::Error) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(error.into())
+}
+
+/// The way of what a write emits.
+enum Outgoing {
+    Nothing,
+    Recorded(String),
+    Short(Vec<Parcel>),
+}
+
+/// A write that a table can take.
+struct Pending {
+    /// Its place in the call.
+    at: usize,
+    write: Write,
+    outgoing: Outgoing,
+}
+
+/// What a call's writes came to.
+struct Applied {
+    /// The places of those that lost.
+    lost: Vec<usize>,
+    /// The stream has something new.
+    emitted: bool,
+    delivered: Option<Delivered>,
+}
+
+/// Applies writes on the store's thread.
+fn apply(
+    connection: &Connection,
+    statements: &Statements,
+    sequence: &Sequence,
+    delivery: Option<Delivery<'_>>,
+    pending: Vec<Pending>,
+) -> rusqlite::Result<Applied> {
+    let (mut lost, mut emitted) = (Vec::new(), false);
+    let mut writer = Writer::new(connection, statements);
+    let mut row: Option<StreamRow> = None;
+    // What waits in the stream goes first, and what comes to it stands behind.
+    let waits =
+        |_: &Delivery<'_>| connection.prepare_cached(&statements.waits)?.query_row((), |row| row.get(0));
+    let waits: bool = delivery.as_ref().map_or(Ok(true), waits)?;
+    let mut delivery = delivery.filter(|_| !waits);
+    for Pending { at, write, outgoing } in pending {
+        if !writer.apply(&write)? {
+            lost.push(at);
+            continue;
+        }
+        let record = match (outgoing, &mut delivery) {
+            (Outgoing::Nothing, _) => continue,
+            (Outgoing::Short(parcels), Some(delivery)) => {
+                delivery.deliver(&write, &parcels)?;
+                continue;
+            }
+            (Outgoing::Short(_), None) => recorded(&write).map_err(unwritable)?,
+            (Outgoing::Recorded(record), _) => record,
+        };
+        let place = sequence.next(connection)?;
+        let filled = row.get_or_insert_with(|| StreamRow::starting(place));
+        filled.push(place, &record);
+        emitted = true;
+        if filled.records.len() >= ROW_BYTES_MAX
+            && let Some(mut full) = row.take()
+        {
+            full.close();
+            writer.append(&full)?;
+        }
+    }
+    if let Some(mut row) = row {
+        row.close();
+        writer.append(&row)?;
+    }
+    Ok(Applied { lost, emitted, delivered: delivery.map(Delivery::end) })
 }
 
 impl LocalTable {
+    /// From now on, what is committed goes to its queues by `short_way`, where it can.
+    pub(super) fn take_short_way(&self, short_way: Arc<ShortWay>) {
+        *self.short_way.write().unwrap_or_else(PoisonError::into_inner) = Some(short_way);
+    }
+
     /// Deletes up to `max` items that expired by `now`; answers how many.
     pub(super) async fn expire(&self, now: Timestamp, max: usize) -> Result<usize, PortError> {
         let statements = Arc::clone(&self.statements);
@@ -290,51 +383,47 @@ impl Table for LocalTable {
     }
 
     async fn commit(&self, writes: Vec<Write>) -> Vec<Result<(), CommitError>> {
-        let count = writes.len();
-        let mut answers: Vec<Result<(), CommitError>> = Vec::with_capacity(count);
-        let mut taken = Vec::with_capacity(count);
+        let short_way = self.short_way.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut routes = short_way.as_deref().map(ShortWay::routes);
+        let now = self.clock.now();
+        let mut outgoing = |write: &Write| {
+            if write.outbox.is_empty() {
+                return Ok(Outgoing::Nothing);
+            }
+            let ways = short_way.as_deref().zip(routes.as_mut());
+            match ways.and_then(|(short_way, routes)| short_way.parcels(routes, write, now)) {
+                Some(parcels) => Ok(Outgoing::Short(parcels)),
+                None => recorded(write)
+                    .map(Outgoing::Recorded)
+                    .map_err(|error| PortError::permanent("stream", error).into()),
+            }
+        };
+        let mut answers: Vec<Result<(), CommitError>> = Vec::with_capacity(writes.len());
+        let mut pending = Vec::with_capacity(writes.len());
         for write in writes {
-            let record = refused(&write).map_or_else(|| recorded(&write), Err);
-            answers.push(record.map(|record| taken.push((answers.len(), write, record))));
+            let outgoing = refused(&write).map_or_else(|| outgoing(&write), Err);
+            let at = answers.len();
+            answers.push(outgoing.map(|outgoing| pending.push(Pending { at, write, outgoing })));
         }
         let (statements, sequence) = (Arc::clone(&self.statements), Arc::clone(&self.sequence));
-        let done = self
+        let way = short_way.clone();
+        let applied = self
             .store
             .run(move |connection| {
-                let mut outcomes = Vec::with_capacity(taken.len());
-                let mut emitted = false;
-                let mut writer = Writer::new(connection, &statements);
-                let mut row: Option<StreamRow> = None;
-                for (at, write, record) in taken {
-                    let applied = writer.apply(&write)?;
-                    if applied && !record.is_empty() {
-                        let place = sequence.next(connection)?;
-                        let filled = row.get_or_insert_with(|| StreamRow::starting(place));
-                        filled.push(place, &record);
-                        emitted = true;
-                        if filled.records.len() >= ROW_BYTES_MAX
-                            && let Some(mut full) = row.take()
-                        {
-                            full.close();
-                            writer.append(&full)?;
-                        }
-                    }
-                    outcomes.push((at, applied));
-                }
-                if let Some(mut row) = row {
-                    row.close();
-                    writer.append(&row)?;
-                }
-                Ok((outcomes, emitted))
+                let delivery = way.as_ref().map(|way| way.delivery(connection, now));
+                apply(connection, &statements, &sequence, delivery, pending)
             })
             .await;
-        match done {
-            Ok((outcomes, emitted)) => {
-                for (at, _) in outcomes.into_iter().filter(|(_, applied)| !applied) {
+        match applied {
+            Ok(Applied { lost, emitted, delivered }) => {
+                for at in lost {
                     answers[at] = Err(CommitError::Conflict);
                 }
                 if emitted {
                     self.written.notify_waiters();
+                }
+                if let Some((short_way, delivered)) = short_way.zip(delivered) {
+                    short_way.wake(&delivered);
                 }
             }
             Err(error) => {
@@ -444,9 +533,7 @@ impl ChangeStream for LocalTable {
                 let first = read.query_row((0,), StreamRow::of).optional()?;
                 if let Some(row) = first.filter(|row| row.first <= done) {
                     let gone = usize::try_from(done - row.first + 1).unwrap_or(usize::MAX);
-                    let left = row
-                        .without(gone)
-                        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+                    let left = row.without(gone).map_err(unwritable)?;
                     connection.prepare_cached(&statements.cut)?.execute((row.last, done + 1, left))?;
                 }
                 Ok(())
