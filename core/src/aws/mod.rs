@@ -45,7 +45,10 @@ use crate::{
     choreography::Model,
     port::{Bucket, Clock, Ports, Queue, Random, SystemClock, SystemRandom, Table, Topic},
 };
-use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::{
+    BehaviorVersion, ConfigLoader, SdkConfig, retry::RetryConfig,
+    stalled_stream_protection::StalledStreamProtectionConfig, timeout::TimeoutConfig,
+};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use bucket::S3Bucket;
 use fault::Pace;
@@ -85,6 +88,7 @@ pub fn configuration() -> ConfigLoader {
         .http_client(client)
         .timeout_config(timeouts)
         .retry_config(retries)
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
 }
 
 /// Opens the ports of `model` as far as `settings` has names for them, with the SDK's clients built from

@@ -30,7 +30,7 @@ const WAITING_MAX: usize = 1_024;
 const PAGE_BYTES: u64 = 8_192;
 
 /// Pages of the log after which SQLite copies them back into the database and begins the log anew.
-const LOG_PAGES: u64 = 2_000;
+const LOG_PAGES: u64 = 4_000;
 
 /// Bytes of the log that are there from the start: those pages and, as a transaction is logged whole, a tenth more, with 24
 /// bytes before each and 32 before the first.
