@@ -88,6 +88,8 @@ pub fn configuration() -> ConfigLoader {
         .http_client(client)
         .timeout_config(timeouts)
         .retry_config(retries)
+        // An attempt's time holds its answer, read to the end. To watch the speed of each body besides costs timers and copies.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
 }
 
@@ -116,8 +118,12 @@ pub fn ports(model: &Model, settings: &Settings, config: &SdkConfig) -> Ports {
     // Nobody resolves the name of a bucket before that of an endpoint of one's own.
     let is_local = config.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
     let s3 = LazyCell::new(|| {
-        let s3 = aws_sdk_s3::config::Builder::from(config).force_path_style(is_local).build();
-        aws_sdk_s3::Client::from_conf(s3)
+        // An object comes as a stream, behind the end of its attempt: one that stands still has to be given up.
+        let watched = StalledStreamProtectionConfig::enabled().upload_enabled(false).build();
+        let s3 = aws_sdk_s3::config::Builder::from(config)
+            .force_path_style(is_local)
+            .stalled_stream_protection(watched);
+        aws_sdk_s3::Client::from_conf(s3.build())
     });
     let bucket = |name: &String, physical: &String| -> Arc<dyn Bucket> {
         Arc::new(S3Bucket::new((*s3).clone(), name.clone(), physical.clone(), pace.clone()))
