@@ -190,30 +190,47 @@ async fn a_port_of_ones_own_is_passed_by_nothing() {
     engine.stop().await;
 }
 
+/// The scan of parcel 1 at a place, in an hour.
+fn scanned_later(place: &str) -> Box<RawValue> {
+    let mut event = serde_json::to_value(envelope(Scanned::new("1", place))).unwrap();
+    event["notbefore"] = serde_json::to_value(START + secs(3_600)).unwrap();
+    RawValue::from_string(event.to_string()).unwrap()
+}
+
+/// The commit of parcel 1 at a version, as the port has it.
+fn write(version: u64, outbox: Vec<Box<RawValue>>) -> Write {
+    let (key, document) = ("parcel/1".to_owned(), "{}".to_owned());
+    Write {
+        item: Item { key, version, document, expires_at: None, index: None },
+        expected: version - 1,
+        now: START,
+        outbox,
+        index_changed: true,
+        expiry_changed: true,
+    }
+}
+
 #[tokio::test]
 async fn a_commit_that_loses_sends_nothing() {
     let yard = Yard::new();
     let engine = yard.start(&yard.pipeline());
-    let write = |place: &str| {
-        let mut event = serde_json::to_value(envelope(Scanned::new("1", place))).unwrap();
-        event["notbefore"] = serde_json::to_value(START + secs(3_600)).unwrap();
-        Write {
-            item: Item {
-                key: "parcel/1".to_owned(),
-                version: 1,
-                document: "{}".to_owned(),
-                expires_at: None,
-                index: None,
-            },
-            expected: 0,
-            now: START,
-            outbox: vec![RawValue::from_string(event.to_string()).unwrap()],
-            index_changed: true,
-            expiry_changed: true,
-        }
-    };
-    let answers = yard.local.ports().tables[PARCELS].commit(vec![write("oslo"), write("rome")]).await;
+    let writes = vec![write(1, vec![scanned_later("oslo")]), write(1, vec![scanned_later("rome")])];
+    let answers = yard.local.ports().tables[PARCELS].commit(writes).await;
     assert_eq!(answers, [Ok(()), Err(CommitError::Conflict)]);
     assert_eq!(yard.places("scan").await, ["oslo"]);
+    engine.stop().await;
+}
+
+/// What went into the stream a moment ago, in the same call, goes first as well.
+#[tokio::test]
+async fn of_one_call_too_what_goes_into_the_stream_goes_first() {
+    let yard = Yard::new();
+    let engine = yard.start(&yard.pipeline());
+    let news = RawValue::from_string(text(&envelope(Loaded::new("1", "oslo")))).unwrap();
+    let writes = vec![write(1, vec![scanned_later("oslo"), news]), write(2, vec![scanned_later("rome")])];
+    let answers = yard.local.ports().tables[PARCELS].commit(writes).await;
+    assert_eq!(answers, [Ok(()), Ok(())]);
+    eventually("both are in the queue", async || yard.depth("scan").await == delayed(2)).await;
+    assert_eq!(yard.places("scan").await, ["oslo", "rome"]);
     engine.stop().await;
 }

@@ -90,7 +90,6 @@ pub fn configuration() -> ConfigLoader {
         .retry_config(retries)
         // An attempt's time holds its answer, read to the end. To watch the speed of each body besides costs timers and copies.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
 }
 
 /// Opens the ports of `model` as far as `settings` has names for them, with the SDK's clients built from

@@ -311,17 +311,17 @@ fn apply(
     connection: &Connection,
     statements: &Statements,
     sequence: &Sequence,
-    delivery: Option<Delivery<'_>>,
+    mut delivery: Option<Delivery<'_>>,
     pending: Vec<Pending>,
 ) -> rusqlite::Result<Applied> {
     let (mut lost, mut emitted) = (Vec::new(), false);
     let mut writer = Writer::new(connection, statements);
     let mut row: Option<StreamRow> = None;
-    // What waits in the stream goes first, and what comes to it stands behind.
-    let waits =
-        |_: &Delivery<'_>| connection.prepare_cached(&statements.waits)?.query_row((), |row| row.get(0));
-    let waits: bool = delivery.as_ref().map_or(Ok(true), waits)?;
-    let mut delivery = delivery.filter(|_| !waits);
+    // What waits in the stream goes first: what is committed meanwhile stands behind it.
+    let mut waits = match delivery {
+        Some(_) => connection.prepare_cached(&statements.waits)?.query_row((), |row| row.get(0))?,
+        None => true,
+    };
     for Pending { at, write, outgoing } in pending {
         if !writer.apply(&write)? {
             lost.push(at);
@@ -329,17 +329,17 @@ fn apply(
         }
         let record = match (outgoing, &mut delivery) {
             (Outgoing::Nothing, _) => continue,
-            (Outgoing::Short(parcels), Some(delivery)) => {
+            (Outgoing::Short(parcels), Some(delivery)) if !waits => {
                 delivery.deliver(&write, &parcels)?;
                 continue;
             }
-            (Outgoing::Short(_), None) => recorded(&write).map_err(unwritable)?,
+            (Outgoing::Short(_), _) => recorded(&write).map_err(unwritable)?,
             (Outgoing::Recorded(record), _) => record,
         };
         let place = sequence.next(connection)?;
         let filled = row.get_or_insert_with(|| StreamRow::starting(place));
         filled.push(place, &record);
-        emitted = true;
+        (waits, emitted) = (true, true);
         if filled.records.len() >= ROW_BYTES_MAX
             && let Some(mut full) = row.take()
         {
