@@ -11,6 +11,10 @@ use quadrille::{
 };
 use serde_json::value::RawValue;
 use std::time::Duration;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
 
 /// The ports of a table, a queue and a bucket, by way of a proxy.
 struct Scene {
@@ -219,4 +223,39 @@ async fn what_a_read_leaves_unprocessed_is_read_again() {
     let keys: Vec<String> = writes.iter().map(|write| write.item.key.clone()).collect();
     let found = scene.ports.table("table").unwrap().get(&keys).await;
     assert!(found.is_err_and(|error| error.is_transient()));
+}
+
+/// The SDK would watch the speed of a body by itself, which the configuration leaves to the timeout of an attempt.
+#[tokio::test]
+async fn an_answer_that_stands_still_in_its_middle_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let standing_still = tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let begun =
+                "HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: 900\r\n\r\n{";
+            // An answer to nothing would be an error by itself.
+            assert!(connection.read(&mut [0; 4_096]).await.unwrap() > 0);
+            connection.write_all(begun.as_bytes()).await.unwrap();
+            open.push(connection);
+            if open.len() == aws::ATTEMPTS_MAX as usize {
+                break;
+            }
+        }
+        open
+    });
+    let config = peer::configuration(&url).await;
+    let timeouts = config.timeout_config().unwrap().to_builder();
+    let timeouts = timeouts.operation_attempt_timeout(Duration::from_millis(200)).build();
+    let config = config.into_builder().timeout_config(timeouts).build();
+    let mut settings = aws::Settings::default();
+    settings.tables.insert("table".to_owned(), "table".to_owned());
+    let ports = aws::ports(&one_of_each(), &settings, &config);
+    let answers = ports.table("table").unwrap().commit(vec![write("still", 1, "1")]).await;
+    let is_transient = |answer: &Result<(), CommitError>| matches!(answer, Err(CommitError::Port(error)) if error.is_transient());
+    assert!(answers.iter().all(is_transient), "{answers:?}");
+    assert!(format!("{answers:?}").contains("timeout"), "{answers:?}");
+    let open = tokio::time::timeout(Duration::from_secs(10), standing_still).await.unwrap().unwrap();
+    assert_eq!(open.len(), aws::ATTEMPTS_MAX as usize, "each attempt got the beginning of an answer");
 }
