@@ -23,11 +23,8 @@ use std::{
     },
     time::Duration,
 };
-use support::{PARCELS, Parcel, START, Scanned, envelope, secs, text};
+use support::{BOUND, PARCELS, Parcel, START, Scanned, envelope, eventually, secs, text};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-
-/// How long anything may take in real time before a test gives up on it.
-const BOUND: Duration = Duration::from_secs(60);
 
 /// Longer than the step's work takes and shorter than the minute after which the adapter looks for what has expired, so
 /// that in every test the next one to wake is the alarm.
@@ -116,15 +113,6 @@ impl Running {
 
 async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(BOUND, future).await.unwrap_or_else(|_| panic!("not within {BOUND:?}"))
-}
-
-async fn eventually(what: &str, mut look: impl AsyncFnMut() -> bool) {
-    let looking = async {
-        while !look().await {
-            tokio::task::yield_now().await;
-        }
-    };
-    assert!(tokio::time::timeout(BOUND, looking).await.is_ok(), "not within {BOUND:?}: {what}");
 }
 
 /// Waits until the next one to wake does so at `until`, then moves on to that time.

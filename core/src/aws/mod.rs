@@ -22,7 +22,8 @@
 //! the timeout of a function that uses it. What then still fails is a transient [`PortError`](crate::port::PortError), and
 //! so is whatever is the fault of the deployment and not of the call (a permission that is missing as yet, a table that is
 //! not there): a message that meets it comes again, and goes to the dead-letter queue only after its last attempt. A call
-//! that the service calls wrong itself is a permanent one.
+//! that the service calls wrong itself is a permanent one. The body of an object is read after its attempt: the SDK's stalled
+//! stream protection gives it up, whatever the configuration says of that.
 
 //!
 //! # Permissions

@@ -12,10 +12,10 @@
 
 mod alarm;
 mod bucket;
+mod fast_path;
 mod lock;
 mod queue;
 mod server;
-mod short_way;
 mod store;
 mod table;
 mod topic;
@@ -32,8 +32,8 @@ use crate::{
     port::{Bucket, Clock, PortError, Ports, Random},
 };
 use bucket::LocalBucket;
+use fast_path::FastPath;
 use queue::{LocalQueue, QueueFile};
-use short_way::ShortWay;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -188,11 +188,14 @@ impl Local {
     }
 
     /// Runs the choreography of `pipeline` over the folder until the engine is stopped.
+    ///
+    /// From then on, an event whose queue is one of the folder's own, and stands in the pipeline's ports as it is, is put
+    /// there with its commit and does not appear in the change stream.
     pub fn start(&self, pipeline: &Pipeline, alarms: AlarmPolicy) -> Engine {
         let model = pipeline.choreography().model();
-        let short_way = Arc::new(ShortWay::new(Arc::clone(model), pipeline.ports(), &self.queues));
+        let fast_path = Arc::new(FastPath::new(Arc::clone(model), pipeline.ports(), &self.queues));
         for table in &self.tables {
-            table.take_short_way(Arc::clone(&short_way));
+            table.take_fast_path(Arc::clone(&fast_path));
         }
         let mut engine = Engine::start(pipeline.clone());
         for watch in model.alarms.iter().filter_map(|alarm| alarm::Watch::new(self, model, alarm, alarms)) {

@@ -230,6 +230,7 @@ pub(super) struct Inserter<'a> {
 }
 
 impl Inserter<'_> {
+    /// Adds one that is held back for `delay` from `sent_at` on.
     pub(super) fn insert(
         &mut self,
         sent_at: Timestamp,

@@ -205,7 +205,7 @@ fn reserve_log(path: &Path) -> io::Result<()> {
     if missing == 0 {
         return Ok(());
     }
-    // Large writes make large pieces of the page cache, of which the system then has fewer to keep account of.
+    // In small pieces it gains less: the system then keeps the file in as small ones (measured on Linux 6.18, ext4).
     let zeros = vec![0; 256 * 1_024];
     while missing > 0 {
         let part = zeros.len().min(usize::try_from(missing).unwrap_or(usize::MAX));

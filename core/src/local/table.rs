@@ -4,7 +4,7 @@
 //! one row instead of hundreds is written, read and deleted.
 
 use super::{
-    short_way::{Delivered, Delivery, Parcel, ShortWay},
+    fast_path::{Enqueued, Enqueuer, FastPath, Sending},
     store::{Rollbacks, Sequence, Store, identifier},
 };
 use crate::{
@@ -39,7 +39,7 @@ pub(super) struct LocalTable {
     /// What is sent on, whether or not its checkpoint is durable yet: a read does not wait for that.
     sent_on: Arc<AtomicI64>,
     /// Since an engine runs on the folder.
-    short_way: RwLock<Option<Arc<ShortWay>>>,
+    fast_path: RwLock<Option<Arc<FastPath>>>,
 }
 
 /// What a table needs of the database before the store's thread starts.
@@ -124,7 +124,7 @@ impl TableFile {
             sequence,
             written: Arc::default(),
             sent_on: Arc::default(),
-            short_way: RwLock::default(),
+            fast_path: RwLock::default(),
         }
     }
 }
@@ -286,7 +286,7 @@ fn unwritable(error: serde_json::Error) -> rusqlite::Error {
 enum Outgoing {
     Nothing,
     Recorded(String),
-    Short(Vec<Parcel>),
+    Direct(Vec<Sending>),
 }
 
 /// A write that a table can take.
@@ -303,7 +303,7 @@ struct Applied {
     lost: Vec<usize>,
     /// The stream has something new.
     emitted: bool,
-    delivered: Option<Delivered>,
+    enqueued: Option<Enqueued>,
 }
 
 /// Applies writes on the store's thread.
@@ -311,14 +311,14 @@ fn apply(
     connection: &Connection,
     statements: &Statements,
     sequence: &Sequence,
-    mut delivery: Option<Delivery<'_>>,
+    mut enqueuer: Option<Enqueuer<'_>>,
     pending: Vec<Pending>,
 ) -> rusqlite::Result<Applied> {
     let (mut lost, mut emitted) = (Vec::new(), false);
     let mut writer = Writer::new(connection, statements);
     let mut row: Option<StreamRow> = None;
     // What waits in the stream goes first: what is committed meanwhile stands behind it.
-    let mut waits = match delivery {
+    let mut waits = match enqueuer {
         Some(_) => connection.prepare_cached(&statements.waits)?.query_row((), |row| row.get(0))?,
         None => true,
     };
@@ -327,13 +327,13 @@ fn apply(
             lost.push(at);
             continue;
         }
-        let record = match (outgoing, &mut delivery) {
+        let record = match (outgoing, &mut enqueuer) {
             (Outgoing::Nothing, _) => continue,
-            (Outgoing::Short(parcels), Some(delivery)) if !waits => {
-                delivery.deliver(&write, &parcels)?;
+            (Outgoing::Direct(sendings), Some(enqueuer)) if !waits => {
+                enqueuer.enqueue(&write, &sendings)?;
                 continue;
             }
-            (Outgoing::Short(_), _) => recorded(&write).map_err(unwritable)?,
+            (Outgoing::Direct(_), _) => recorded(&write).map_err(unwritable)?,
             (Outgoing::Recorded(record), _) => record,
         };
         let place = sequence.next(connection)?;
@@ -351,13 +351,13 @@ fn apply(
         row.close();
         writer.append(&row)?;
     }
-    Ok(Applied { lost, emitted, delivered: delivery.map(Delivery::end) })
+    Ok(Applied { lost, emitted, enqueued: enqueuer.map(Enqueuer::enqueued) })
 }
 
 impl LocalTable {
-    /// From now on, what is committed goes to its queues by `short_way`, where it can.
-    pub(super) fn take_short_way(&self, short_way: Arc<ShortWay>) {
-        *self.short_way.write().unwrap_or_else(PoisonError::into_inner) = Some(short_way);
+    /// From now on, what is committed goes to its queues by `fast_path`, where it can.
+    pub(super) fn take_fast_path(&self, fast_path: Arc<FastPath>) {
+        *self.fast_path.write().unwrap_or_else(PoisonError::into_inner) = Some(fast_path);
     }
 
     /// Deletes up to `max` items that expired by `now`; answers how many.
@@ -383,16 +383,16 @@ impl Table for LocalTable {
     }
 
     async fn commit(&self, writes: Vec<Write>) -> Vec<Result<(), CommitError>> {
-        let short_way = self.short_way.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut routes = short_way.as_deref().map(ShortWay::routes);
+        let fast_path = self.fast_path.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut routes = fast_path.as_deref().map(FastPath::routes);
         let now = self.clock.now();
         let mut outgoing = |write: &Write| {
             if write.outbox.is_empty() {
                 return Ok(Outgoing::Nothing);
             }
-            let ways = short_way.as_deref().zip(routes.as_mut());
-            match ways.and_then(|(short_way, routes)| short_way.parcels(routes, write, now)) {
-                Some(parcels) => Ok(Outgoing::Short(parcels)),
+            let ways = fast_path.as_deref().zip(routes.as_mut());
+            match ways.and_then(|(fast_path, routes)| fast_path.sendings(routes, write, now)) {
+                Some(sendings) => Ok(Outgoing::Direct(sendings)),
                 None => recorded(write)
                     .map(Outgoing::Recorded)
                     .map_err(|error| PortError::permanent("stream", error).into()),
@@ -406,24 +406,24 @@ impl Table for LocalTable {
             answers.push(outgoing.map(|outgoing| pending.push(Pending { at, write, outgoing })));
         }
         let (statements, sequence) = (Arc::clone(&self.statements), Arc::clone(&self.sequence));
-        let way = short_way.clone();
+        let way = fast_path.clone();
         let applied = self
             .store
             .run(move |connection| {
-                let delivery = way.as_ref().map(|way| way.delivery(connection, now));
-                apply(connection, &statements, &sequence, delivery, pending)
+                let enqueuer = way.as_ref().map(|way| way.enqueuer(connection, now));
+                apply(connection, &statements, &sequence, enqueuer, pending)
             })
             .await;
         match applied {
-            Ok(Applied { lost, emitted, delivered }) => {
+            Ok(Applied { lost, emitted, enqueued }) => {
                 for at in lost {
                     answers[at] = Err(CommitError::Conflict);
                 }
                 if emitted {
                     self.written.notify_waiters();
                 }
-                if let Some((short_way, delivered)) = short_way.zip(delivered) {
-                    short_way.wake(&delivered);
+                if let Some((fast_path, enqueued)) = fast_path.zip(enqueued) {
+                    fast_path.wake(&enqueued);
                 }
             }
             Err(error) => {

@@ -66,6 +66,10 @@ impl Scene {
 
 const OK: Result<(), CommitError> = Ok(());
 
+fn is_transient(answer: &Result<(), CommitError>) -> bool {
+    matches!(answer, Err(CommitError::Port(error)) if error.is_transient())
+}
+
 #[tokio::test]
 async fn a_commit_ends_as_one_whatever_becomes_of_its_answer() {
     let Some(scene) = scene("a_commit_ends_as_one_whatever_becomes_of_its_answer").await else { return };
@@ -129,7 +133,6 @@ async fn a_table_that_stays_throttled_is_a_transient_error() {
     let Some(scene) = scene("a_table_that_stays_throttled_is_a_transient_error").await else { return };
     let attempts = aws::ATTEMPTS_MAX as usize;
     let writes: Vec<Write> = (0..3).map(|at| write(&format!("throttled-{at}"), 1, "1")).collect();
-    let is_transient = |answer: &Result<(), CommitError>| matches!(answer, Err(CommitError::Port(error)) if error.is_transient());
     for writes in [&writes[..1], &writes] {
         scene.proxy.meddle("", &vec![Fault::Throttled; attempts]);
         assert!(scene.commit(writes).await.iter().all(is_transient));
@@ -253,7 +256,6 @@ async fn an_answer_that_stands_still_in_its_middle_is_given_up() {
     settings.tables.insert("table".to_owned(), "table".to_owned());
     let ports = aws::ports(&one_of_each(), &settings, &config);
     let answers = ports.table("table").unwrap().commit(vec![write("still", 1, "1")]).await;
-    let is_transient = |answer: &Result<(), CommitError>| matches!(answer, Err(CommitError::Port(error)) if error.is_transient());
     assert!(answers.iter().all(is_transient), "{answers:?}");
     assert!(format!("{answers:?}").contains("timeout"), "{answers:?}");
     let open = tokio::time::timeout(Duration::from_secs(10), standing_still).await.unwrap().unwrap();

@@ -32,6 +32,9 @@ pub const PARCELS: &str = "parcels";
 pub const BACKOFF: Backoff =
     Backoff { initial: secs(4), max: Duration::from_secs(60), multiplier: 2.0, jitter: 0.5 };
 
+/// How long anything may take in real time before a test gives up on it.
+pub const BOUND: Duration = Duration::from_secs(60);
+
 pub const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
@@ -344,4 +347,14 @@ pub fn reason(verdict: &Verdict) -> Option<&str> {
         Verdict::DeadLetter(failure) => Some(failure.reason()),
         _ => None,
     }
+}
+
+/// Looks until it is so.
+pub async fn eventually(what: &str, mut look: impl AsyncFnMut() -> bool) {
+    let looking = async {
+        while !look().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(tokio::time::timeout(BOUND, looking).await.is_ok(), "not within {BOUND:?}: {what}");
 }

@@ -1,4 +1,4 @@
-//! The short way from a commit to a queue.
+//! The fast path from a commit to a queue: past the change stream.
 //!
 //! Tables and queues are in one database. So while an engine runs, an event whose destination is a queue of the folder is
 //! put there in the transaction of its commit: it is neither written to the change stream, nor read again by the relay, nor
@@ -21,13 +21,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 const _: () = assert!(limits::ITEM_BYTES_MAX <= limits::MESSAGE_BYTES_MAX);
 
 /// The queues that can be reached by it, and the model that tells which event goes where.
-pub(super) struct ShortWay {
+pub(super) struct FastPath {
     model: Arc<Model>,
     queues: Vec<(String, Arc<LocalQueue>)>,
 }
 
 /// One event of a write, on its way to one queue.
-pub(super) struct Parcel {
+pub(super) struct Sending {
     /// Its place in the outbox.
     event: usize,
     /// The place of its queue.
@@ -35,7 +35,7 @@ pub(super) struct Parcel {
     delay: Duration,
 }
 
-impl ShortWay {
+impl FastPath {
     /// To those of `queues` that stand in `ports` themselves.
     pub(super) fn new(model: Arc<Model>, ports: &Ports, queues: &BTreeMap<String, Arc<LocalQueue>>) -> Self {
         let own = |name: &str, queue: &Arc<LocalQueue>| {
@@ -51,13 +51,13 @@ impl ShortWay {
     }
 
     /// Where the events of a write go; `None` where not all of them can take this way.
-    pub(super) fn parcels(
+    pub(super) fn sendings(
         &self,
         routes: &mut Routes<'_>,
         write: &Write,
         now: Timestamp,
-    ) -> Option<Vec<Parcel>> {
-        let mut parcels = Vec::with_capacity(write.outbox.len());
+    ) -> Option<Vec<Sending>> {
+        let mut sendings = Vec::with_capacity(write.outbox.len());
         for (event, text) in write.outbox.iter().map(|event| event.get()).enumerate() {
             let (destinations, head) = routes.of(text).ok()?;
             if destinations.is_empty() || !is_sendable(text) {
@@ -66,20 +66,20 @@ impl ShortWay {
             for destination in destinations {
                 let Destination::Queue(name) = destination else { return None };
                 let queue = self.queues.iter().position(|(other, _)| other == name)?;
-                parcels.push(Parcel { event, queue, delay: first_hop(head.notbefore, now) });
+                sendings.push(Sending { event, queue, delay: first_hop(head.notbefore, now) });
             }
         }
-        Some(parcels)
+        Some(sendings)
     }
 
-    /// What delivers on the store's thread.
-    pub(super) fn delivery<'a>(&'a self, connection: &'a Connection, now: Timestamp) -> Delivery<'a> {
-        Delivery { short_way: self, connection, now, queues: self.queues.iter().map(|_| None).collect() }
+    /// What puts events into their queues, on the store's thread.
+    pub(super) fn enqueuer<'a>(&'a self, connection: &'a Connection, now: Timestamp) -> Enqueuer<'a> {
+        Enqueuer { fast_path: self, connection, now, queues: self.queues.iter().map(|_| None).collect() }
     }
 
-    /// Wakes the receivers of what was delivered, once that is durable.
-    pub(super) fn wake(&self, delivered: &Delivered) {
-        for place in &delivered.0 {
+    /// Wakes the receivers of what was enqueued, once that is durable.
+    pub(super) fn wake(&self, enqueued: &Enqueued) {
+        for place in &enqueued.0 {
             if let Some((_, queue)) = self.queues.get(*place) {
                 queue.sent();
             }
@@ -87,9 +87,9 @@ impl ShortWay {
     }
 }
 
-/// The deliveries of one call.
-pub(super) struct Delivery<'a> {
-    short_way: &'a ShortWay,
+/// Puts the events of one call into their queues.
+pub(super) struct Enqueuer<'a> {
+    fast_path: &'a FastPath,
     connection: &'a Connection,
     now: Timestamp,
     /// By place; those that got something.
@@ -97,23 +97,23 @@ pub(super) struct Delivery<'a> {
 }
 
 /// The places of the queues that got something.
-pub(super) struct Delivered(Vec<usize>);
+pub(super) struct Enqueued(Vec<usize>);
 
-impl Delivery<'_> {
-    pub(super) fn deliver(&mut self, write: &Write, parcels: &[Parcel]) -> rusqlite::Result<()> {
-        for Parcel { event, queue, delay } in parcels {
+impl Enqueuer<'_> {
+    pub(super) fn enqueue(&mut self, write: &Write, sendings: &[Sending]) -> rusqlite::Result<()> {
+        for Sending { event, queue, delay } in sendings {
             let (slot, text) = (&mut self.queues[*queue], write.outbox[*event].get());
             let inserter = match slot {
                 Some(inserter) => inserter,
-                None => slot.insert(self.short_way.queues[*queue].1.file().inserter(self.connection)?),
+                None => slot.insert(self.fast_path.queues[*queue].1.file().inserter(self.connection)?),
             };
             inserter.insert(self.now, *delay, None, text)?;
         }
         Ok(())
     }
 
-    pub(super) fn end(self) -> Delivered {
+    pub(super) fn enqueued(self) -> Enqueued {
         let places = self.queues.iter().enumerate().filter(|(_, queue)| queue.is_some());
-        Delivered(places.map(|(place, _)| place).collect())
+        Enqueued(places.map(|(place, _)| place).collect())
     }
 }

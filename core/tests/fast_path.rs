@@ -1,5 +1,5 @@
-//! The local engine's short way: an event for a queue is put there with its commit, and everything that can't be takes
-//! the way by the change stream. On a store in a folder, with a clock that stands still.
+//! The local engine's fast path: an event for a queue is put there with its commit, and everything that can't be goes by
+//! the change stream. On a store in a folder, with a clock that stands still.
 #![allow(clippy::unwrap_used)] // In a test a panic is the assertion.
 
 mod support;
@@ -16,9 +16,6 @@ use quadrille::{
 use serde_json::{Value, value::RawValue};
 use std::{sync::Arc, time::Duration};
 use support::*;
-
-/// How long anything may take in real time before a test gives up on it.
-const BOUND: Duration = Duration::from_secs(60);
 
 /// `POST /parcels/{id}` with places in the query: one commit for each, which has the parcel scanned there in an hour, so
 /// that the message stays in its queue, and, where the place ends in `!`, tells the news at once.
@@ -69,6 +66,12 @@ impl Yard {
         Self { told, choreography, local, _folder: folder }
     }
 
+    fn running() -> (Self, Engine) {
+        let yard = Self::new();
+        let engine = yard.start(&yard.pipeline());
+        (yard, engine)
+    }
+
     fn pipeline(&self) -> Pipeline {
         self.local.pipeline(&self.choreography)
     }
@@ -101,15 +104,6 @@ impl Yard {
     }
 }
 
-async fn eventually(what: &str, mut look: impl AsyncFnMut() -> bool) {
-    let looking = async {
-        while !look().await {
-            tokio::task::yield_now().await;
-        }
-    };
-    assert!(tokio::time::timeout(BOUND, looking).await.is_ok(), "not within {BOUND:?}: {what}");
-}
-
 const fn delayed(count: u64) -> Depth {
     Depth { visible: 0, in_flight: 0, delayed: count }
 }
@@ -131,8 +125,7 @@ async fn an_event_is_in_its_queue_when_its_commit_is_answered() {
 
 #[tokio::test]
 async fn an_event_for_later_is_held_back_as_long_as_a_queue_can() {
-    let yard = Yard::new();
-    let engine = yard.start(&yard.pipeline());
+    let (yard, engine) = Yard::running();
     yard.post("1", "oslo").await;
     assert_eq!(yard.depth("scan").await, delayed(1));
     engine.stop().await;
@@ -162,8 +155,7 @@ async fn what_waits_in_the_stream_goes_first() {
 /// A topic's subscribers, and characters that a queue does not take as they are.
 #[tokio::test]
 async fn what_is_not_as_simple_goes_by_the_stream() {
-    let yard = Yard::new();
-    let engine = yard.start(&yard.pipeline());
+    let (yard, engine) = Yard::running();
     yard.post("1", "oslo!").await;
     yard.post("2", "\u{ffff}").await;
     eventually("both are in the queue", async || yard.depth("scan").await == delayed(2)).await;
@@ -212,8 +204,7 @@ fn write(version: u64, outbox: Vec<Box<RawValue>>) -> Write {
 
 #[tokio::test]
 async fn a_commit_that_loses_sends_nothing() {
-    let yard = Yard::new();
-    let engine = yard.start(&yard.pipeline());
+    let (yard, engine) = Yard::running();
     let writes = vec![write(1, vec![scanned_later("oslo")]), write(1, vec![scanned_later("rome")])];
     let answers = yard.local.ports().tables[PARCELS].commit(writes).await;
     assert_eq!(answers, [Ok(()), Err(CommitError::Conflict)]);
@@ -224,8 +215,7 @@ async fn a_commit_that_loses_sends_nothing() {
 /// What went into the stream a moment ago, in the same call, goes first as well.
 #[tokio::test]
 async fn of_one_call_too_what_goes_into_the_stream_goes_first() {
-    let yard = Yard::new();
-    let engine = yard.start(&yard.pipeline());
+    let (yard, engine) = Yard::running();
     let news = RawValue::from_string(text(&envelope(Loaded::new("1", "oslo")))).unwrap();
     let writes = vec![write(1, vec![scanned_later("oslo"), news]), write(2, vec![scanned_later("rome")])];
     let answers = yard.local.ports().tables[PARCELS].commit(writes).await;
