@@ -79,6 +79,8 @@ fn with_the_feature_that_asks_for_them_database_and_server_are_there() {
     assert_free_of("a crate of AWS's", of_aws, "quadrille", &ways);
 }
 
+// Asks for crates that the workspace's tests do without: `cargo test --workspace` does not even fetch them.
+#[cfg(feature = "aws")]
 #[test]
 fn with_the_adapters_of_aws_come_no_database_and_one_cryptography() {
     let ways = ways("quadrille", &["--features", "aws"]);
