@@ -26,15 +26,6 @@ pub(super) struct FastPath {
     queues: Vec<(String, Arc<LocalQueue>)>,
 }
 
-/// One event of a write, on its way to one queue.
-pub(super) struct Sending {
-    /// Its place in the outbox.
-    event: usize,
-    /// The place of its queue.
-    queue: usize,
-    delay: Duration,
-}
-
 impl FastPath {
     /// To those of `queues` that stand in `ports` themselves.
     pub(super) fn new(model: Arc<Model>, ports: &Ports, queues: &BTreeMap<String, Arc<LocalQueue>>) -> Self {
@@ -46,35 +37,10 @@ impl FastPath {
         Self { model, queues: queues.map(|(name, queue)| (name.clone(), Arc::clone(queue))).collect() }
     }
 
-    pub(super) fn routes(&self) -> Routes<'_> {
-        Routes::new(&self.model)
-    }
-
-    /// Where the events of a write go; `None` where not all of them can take this way.
-    pub(super) fn sendings(
-        &self,
-        routes: &mut Routes<'_>,
-        write: &Write,
-        now: Timestamp,
-    ) -> Option<Vec<Sending>> {
-        let mut sendings = Vec::with_capacity(write.outbox.len());
-        for (event, text) in write.outbox.iter().map(|event| event.get()).enumerate() {
-            let (destinations, head) = routes.of(text).ok()?;
-            if destinations.is_empty() || !is_sendable(text) {
-                return None;
-            }
-            for destination in destinations {
-                let Destination::Queue(name) = destination else { return None };
-                let queue = self.queues.iter().position(|(other, _)| other == name)?;
-                sendings.push(Sending { event, queue, delay: first_hop(head.notbefore, now) });
-            }
-        }
-        Some(sendings)
-    }
-
     /// What puts events into their queues, on the store's thread.
     pub(super) fn enqueuer<'a>(&'a self, connection: &'a Connection, now: Timestamp) -> Enqueuer<'a> {
-        Enqueuer { fast_path: self, connection, now, queues: self.queues.iter().map(|_| None).collect() }
+        let queues = self.queues.iter().map(|_| None).collect();
+        Enqueuer { fast_path: self, routes: Routes::new(&self.model), connection, now, queues }
     }
 
     /// Wakes the receivers of what was enqueued, once that is durable.
@@ -90,26 +56,53 @@ impl FastPath {
 /// Puts the events of one call into their queues.
 pub(super) struct Enqueuer<'a> {
     fast_path: &'a FastPath,
+    routes: Routes<'a>,
     connection: &'a Connection,
     now: Timestamp,
     /// By place; those that got something.
     queues: Vec<Option<Inserter<'a>>>,
 }
 
+/// One event on its way to one queue.
+struct Sending<'a> {
+    event: &'a str,
+    /// The place of its queue.
+    queue: usize,
+    delay: Duration,
+}
+
 /// The places of the queues that got something.
 pub(super) struct Enqueued(Vec<usize>);
 
 impl Enqueuer<'_> {
-    pub(super) fn enqueue(&mut self, write: &Write, sendings: &[Sending]) -> rusqlite::Result<()> {
+    /// Puts the events of a write into their queues; false, and none of them is, where not all can take this way.
+    pub(super) fn enqueue(&mut self, write: &Write) -> rusqlite::Result<bool> {
+        let Some(sendings) = self.sendings(write) else { return Ok(false) };
         for Sending { event, queue, delay } in sendings {
-            let (slot, text) = (&mut self.queues[*queue], write.outbox[*event].get());
+            let slot = &mut self.queues[queue];
             let inserter = match slot {
                 Some(inserter) => inserter,
-                None => slot.insert(self.fast_path.queues[*queue].1.file().inserter(self.connection)?),
+                None => slot.insert(self.fast_path.queues[queue].1.file().inserter(self.connection)?),
             };
-            inserter.insert(self.now, *delay, None, text)?;
+            inserter.insert(self.now, delay, None, event)?;
         }
-        Ok(())
+        Ok(true)
+    }
+
+    fn sendings<'w>(&mut self, write: &'w Write) -> Option<Vec<Sending<'w>>> {
+        let mut sendings = Vec::with_capacity(write.outbox.len());
+        for event in write.outbox.iter().map(|event| event.get()) {
+            let (destinations, head) = self.routes.of(event).ok()?;
+            if destinations.is_empty() || !is_sendable(event) {
+                return None;
+            }
+            for destination in destinations {
+                let Destination::Queue(name) = destination else { return None };
+                let queue = self.fast_path.queues.iter().position(|(other, _)| other == name)?;
+                sendings.push(Sending { event, queue, delay: first_hop(head.notbefore, self.now) });
+            }
+        }
+        Some(sendings)
     }
 
     pub(super) fn enqueued(self) -> Enqueued {

@@ -4,7 +4,7 @@
 //! one row instead of hundreds is written, read and deleted.
 
 use super::{
-    fast_path::{Enqueued, Enqueuer, FastPath, Sending},
+    fast_path::{Enqueued, Enqueuer, FastPath},
     store::{Rollbacks, Sequence, Store, identifier},
 };
 use crate::{
@@ -282,21 +282,6 @@ fn unwritable(error: serde_json::Error) -> rusqlite::Error {
     rusqlite::Error::ToSqlConversionFailure(error.into())
 }
 
-/// The way of what a write emits.
-enum Outgoing {
-    Nothing,
-    Recorded(String),
-    Direct(Vec<Sending>),
-}
-
-/// A write that a table can take.
-struct Pending {
-    /// Its place in the call.
-    at: usize,
-    write: Write,
-    outgoing: Outgoing,
-}
-
 /// What a call's writes came to.
 struct Applied {
     /// The places of those that lost.
@@ -306,13 +291,13 @@ struct Applied {
     enqueued: Option<Enqueued>,
 }
 
-/// Applies writes on the store's thread.
+/// Applies writes, each with its place in the call, on the store's thread.
 fn apply(
     connection: &Connection,
     statements: &Statements,
     sequence: &Sequence,
     mut enqueuer: Option<Enqueuer<'_>>,
-    pending: Vec<Pending>,
+    writes: Vec<(usize, Write)>,
 ) -> rusqlite::Result<Applied> {
     let (mut lost, mut emitted) = (Vec::new(), false);
     let mut writer = Writer::new(connection, statements);
@@ -322,20 +307,21 @@ fn apply(
         Some(_) => connection.prepare_cached(&statements.waits)?.query_row((), |row| row.get(0))?,
         None => true,
     };
-    for Pending { at, write, outgoing } in pending {
+    for (at, write) in writes {
         if !writer.apply(&write)? {
             lost.push(at);
             continue;
         }
-        let record = match (outgoing, &mut enqueuer) {
-            (Outgoing::Nothing, _) => continue,
-            (Outgoing::Direct(sendings), Some(enqueuer)) if !waits => {
-                enqueuer.enqueue(&write, &sendings)?;
-                continue;
-            }
-            (Outgoing::Direct(_), _) => recorded(&write).map_err(unwritable)?,
-            (Outgoing::Recorded(record), _) => record,
-        };
+        if write.outbox.is_empty() {
+            continue;
+        }
+        if !waits
+            && let Some(enqueuer) = &mut enqueuer
+            && enqueuer.enqueue(&write)?
+        {
+            continue;
+        }
+        let record = recorded(&write).map_err(unwritable)?;
         let place = sequence.next(connection)?;
         let filled = row.get_or_insert_with(|| StreamRow::starting(place));
         filled.push(place, &record);
@@ -384,26 +370,14 @@ impl Table for LocalTable {
 
     async fn commit(&self, writes: Vec<Write>) -> Vec<Result<(), CommitError>> {
         let fast_path = self.fast_path.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut routes = fast_path.as_deref().map(FastPath::routes);
         let now = self.clock.now();
-        let mut outgoing = |write: &Write| {
-            if write.outbox.is_empty() {
-                return Ok(Outgoing::Nothing);
-            }
-            let ways = fast_path.as_deref().zip(routes.as_mut());
-            match ways.and_then(|(fast_path, routes)| fast_path.sendings(routes, write, now)) {
-                Some(sendings) => Ok(Outgoing::Direct(sendings)),
-                None => recorded(write)
-                    .map(Outgoing::Recorded)
-                    .map_err(|error| PortError::permanent("stream", error).into()),
-            }
-        };
         let mut answers: Vec<Result<(), CommitError>> = Vec::with_capacity(writes.len());
-        let mut pending = Vec::with_capacity(writes.len());
-        for write in writes {
-            let outgoing = refused(&write).map_or_else(|| outgoing(&write), Err);
-            let at = answers.len();
-            answers.push(outgoing.map(|outgoing| pending.push(Pending { at, write, outgoing })));
+        let mut taken = Vec::with_capacity(writes.len());
+        for (at, write) in writes.into_iter().enumerate() {
+            answers.push(refused(&write).map_or(Ok(()), Err));
+            if answers[at].is_ok() {
+                taken.push((at, write));
+            }
         }
         let (statements, sequence) = (Arc::clone(&self.statements), Arc::clone(&self.sequence));
         let way = fast_path.clone();
@@ -411,7 +385,7 @@ impl Table for LocalTable {
             .store
             .run(move |connection| {
                 let enqueuer = way.as_ref().map(|way| way.enqueuer(connection, now));
-                apply(connection, &statements, &sequence, enqueuer, pending)
+                apply(connection, &statements, &sequence, enqueuer, taken)
             })
             .await;
         match applied {
