@@ -34,6 +34,9 @@ use systems::auction::{
 };
 use tokio::sync::broadcast;
 
+/// How long a driver's connection may idle.
+const IDLE_MAX: Duration = Duration::from_secs(3_600);
+
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -50,17 +53,19 @@ fn nanoseconds() -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The platform of the comparison.
+/// The platform of the comparison. It remembers all it was given, so its pages are kept as JSON: a third of the memory that
+/// so many texts would take.
 struct Platform {
     not_ready: u32,
-    pages: Mutex<HashMap<String, Vec<Vec<String>>>>,
+    pages: Mutex<HashMap<String, Vec<Box<[u8]>>>>,
 }
 
 #[async_trait]
 impl AuctionPlatform for Platform {
     async fn submit(&self, run_id: &str, _: u32, orders: &[SubmittedOrder]) -> Result<(), Failure> {
-        let page = orders.iter().map(|order| order.record_id.clone()).collect();
-        locked(&self.pages).entry(run_id.to_owned()).or_default().push(page);
+        let ids: Vec<&str> = orders.iter().map(|order| order.record_id.as_str()).collect();
+        let page = serde_json::to_vec(&ids).map_err(|error| Failure::permanent("unwritable", error))?;
+        locked(&self.pages).entry(run_id.to_owned()).or_default().push(page.into());
         Ok(())
     }
 
@@ -69,14 +74,17 @@ impl AuctionPlatform for Platform {
             return Ok(Answer::NotReady);
         }
         let number: usize = after.and_then(|after| after.parse().ok()).unwrap_or(0);
-        let mut pages = locked(&self.pages);
-        let all = pages.get_mut(run_id).map(Vec::as_mut_slice).unwrap_or_default();
-        let decide = |record_id: &String| Decision {
-            record_id: record_id.clone(),
+        let pages = locked(&self.pages);
+        let all = pages.get(run_id).map(Vec::as_slice).unwrap_or_default();
+        let page = all.get(number).map_or(&b"[]"[..], Box::as_ref);
+        let ids: Vec<String> =
+            serde_json::from_slice(page).map_err(|error| Failure::permanent("unreadable", error))?;
+        let decide = |record_id: String| Decision {
             status: Some(if record_id.ends_with('7') { "rejected" } else { "accepted" }.to_owned()),
             power: Some(Number::from(1_u32)),
+            record_id,
         };
-        let decisions = all.get(number).into_iter().flatten().map(decide).collect();
+        let decisions = ids.into_iter().map(decide).collect();
         let next = (number + 1 < all.len()).then(|| (number + 1).to_string());
         Ok(Answer::Ready { decisions, faults: Vec::new(), next })
     }
@@ -122,12 +130,25 @@ struct Finished {
     accepted: u64,
     rejected: u64,
     last: u64,
-    latencies_ms: Vec<f64>,
-    began: HashMap<String, u64>,
+    latencies_ms: Vec<f32>,
+    /// When a batch began, and how many of its orders are not finished.
+    began: HashMap<String, (u64, usize)>,
+}
+
+/// The batch of an order, by the names that the driver gives: all of its id but the last part.
+fn batch_of(record_id: &str) -> &str {
+    record_id.rsplit_once('-').map_or(record_id, |(batch, _)| batch)
 }
 
 impl Finished {
-    #[allow(clippy::cast_precision_loss)] // a latency in nanoseconds
+    fn begin(&mut self, record_id: &str, at: u64) {
+        match self.began.get_mut(batch_of(record_id)) {
+            Some((_, left)) => *left += 1,
+            None => drop(self.began.insert(batch_of(record_id).to_owned(), (at, 1))),
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)] // a latency in milliseconds
     fn count(&mut self, step: &Observation) {
         let now = nanoseconds();
         match step.verdict {
@@ -136,8 +157,12 @@ impl Finished {
             _ => return,
         }
         self.last = now;
-        if let Some(began) = self.began.remove(&step.subject) {
-            self.latencies_ms.push(now.saturating_sub(began) as f64 / 1e6);
+        let batch = batch_of(&step.subject);
+        let Some((began, left)) = self.began.get_mut(batch) else { return };
+        self.latencies_ms.push((now.saturating_sub(*began) as f64 / 1e6) as f32);
+        *left = left.saturating_sub(1);
+        if *left == 0 {
+            self.began.remove(batch);
         }
     }
 
@@ -145,8 +170,8 @@ impl Finished {
     fn tell(&self, skip: usize) -> Value {
         // Sorted once, when nothing is under way: asked every few milliseconds, it would be measured with the rest.
         let told = if self.began.is_empty() { &self.latencies_ms[..] } else { &[] };
-        let mut latencies: Vec<f64> = told.iter().skip(skip).copied().collect();
-        latencies.sort_by(f64::total_cmp);
+        let mut latencies: Vec<f32> = told.iter().skip(skip).copied().collect();
+        latencies.sort_by(f32::total_cmp);
         let at = |share: f64| {
             latencies.get(((latencies.len() as f64 * share) as usize).min(latencies.len().saturating_sub(1)))
         };
@@ -178,7 +203,10 @@ impl Ingest {
         let malformed = |error| Failure::permanent("malformed", error);
         let batch: Batch = serde_json::from_slice(&request.body).map_err(malformed)?;
         let named: Vec<Named> = serde_json::from_str(batch.orders.get()).map_err(malformed)?;
-        locked(&self.finished).began.extend(named.into_iter().map(|order| (order.record_id, batch.t0_ns)));
+        {
+            let mut finished = locked(&self.finished);
+            named.iter().for_each(|order| finished.begin(&order.record_id, batch.t0_ns));
+        }
         let body = batch.orders.get().to_owned().into_bytes().into();
         let posted = self.pipeline.respond(Method::Post, "/orders", Request { body, ..request }).await;
         if self.kickoff {
@@ -242,10 +270,11 @@ pub async fn serve() -> Result<(), CommandError> {
         }
     });
     let ended = signal()?;
+    // The driver opens a connection to the statistics and leaves it idle for as long as it posts.
     let at = |port: u16| {
-        let mut config = loopback();
+        let mut config = ServerConfig { read_timeout: IDLE_MAX, ..loopback() };
         config.address.set_port(port);
-        ServerConfig { ..config }
+        config
     };
     let ingest = Ingest { pipeline, finished: Arc::clone(&finished), kickoff: every == 0 };
     let ingest = Server::bind(at(variable("PORT", 9_080)?), ingest).await?;
