@@ -355,7 +355,8 @@ pub struct Bench {
     /// Serve the contract of a comparison with other engines instead (see `docs/performance.md`).
     #[arg(long)]
     pub serve: bool,
-    /// The folder that data folders are made in; without, the temporary one.
+    /// The folder that data folders are made in; without, the temporary one. They take some 6 KB an order and 36 MB a run,
+    /// until all is measured.
     #[arg(long)]
     pub data: Option<PathBuf>,
     /// Print JSON.

@@ -2,8 +2,8 @@
 //!
 //! Each size runs on a fresh data folder: `quadrille up` is started, orders are posted over HTTP, and the clock stops when
 //! every order is filed or dead-lettered. The folders are removed when all is measured: ext4 passes over what was freed in the
-//! last minutes one by one when it looks for a free inode, which slows the next run down to a quarter. Processor time and memory are the service's own, as the system counts them; the
-//! load comes from this process.
+//! last minutes one by one when it looks for a free inode, which slows the next run down to a quarter. Processor time and
+//! memory are the service's own, as the system counts them; the load comes from this process.
 
 use crate::{
     args::Bench,
