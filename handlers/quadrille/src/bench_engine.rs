@@ -53,8 +53,7 @@ fn nanoseconds() -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The platform of the comparison. It remembers all it was given, so its pages are kept as JSON: a third of the memory that
-/// so many texts would take.
+/// The platform of the comparison. It remembers all it was given, so its pages are kept as JSON: less memory than as many texts.
 struct Platform {
     not_ready: u32,
     pages: Mutex<HashMap<String, Vec<Box<[u8]>>>>,
