@@ -6,6 +6,76 @@ use crate::port::Random;
 use ::backoff::{ExponentialBackoff, backoff::Backoff as _};
 use std::time::Duration;
 
+/// The waits between the attempts of a message.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Waits {
+    /// They grow.
+    Exponential(Backoff),
+    /// They are listed: the first after the first attempt, the last one after every further attempt.
+    Listed(Vec<Duration>),
+}
+
+impl Default for Waits {
+    /// The default [`Backoff`].
+    fn default() -> Self {
+        Self::Exponential(Backoff::default())
+    }
+}
+
+impl From<Backoff> for Waits {
+    fn from(backoff: Backoff) -> Self {
+        Self::Exponential(backoff)
+    }
+}
+
+impl<const N: usize> From<[Duration; N]> for Waits {
+    fn from(waits: [Duration; N]) -> Self {
+        Self::Listed(waits.into())
+    }
+}
+
+impl Waits {
+    /// The wait after attempt `attempt` (counted from 1), the longest it can be.
+    pub fn longest(&self, attempt: u32) -> Duration {
+        match self {
+            Self::Exponential(backoff) => backoff.longest(attempt),
+            Self::Listed(waits) => {
+                let at = usize::try_from(attempt.max(1) - 1).unwrap_or(usize::MAX);
+                waits.get(at).or(waits.last()).copied().unwrap_or_default()
+            }
+        }
+    }
+
+    /// The longest of the waits after the attempts 1 to `attempts`.
+    pub(crate) fn longest_of(&self, attempts: u32) -> Duration {
+        (1..=attempts.min(10_000)).map(|attempt| self.longest(attempt)).max().unwrap_or_default()
+    }
+
+    /// The wait after attempt `attempt` (counted from 1). Listed ones have no jitter.
+    pub fn after(&self, attempt: u32, random: &dyn Random) -> Duration {
+        match self {
+            Self::Exponential(backoff) => backoff.after(attempt, random),
+            Self::Listed(_) => self.longest(attempt),
+        }
+    }
+
+    /// The sum of the longest waits of `attempts` attempts (the last attempt is followed by none).
+    pub fn total(&self, attempts: u32) -> Duration {
+        (1..attempts.min(10_000))
+            .map(|attempt| self.longest(attempt))
+            .fold(Duration::ZERO, Duration::saturating_add)
+    }
+
+    /// What makes no sense about them, and how to mend it.
+    pub(crate) fn problem(&self) -> Option<&'static str> {
+        match self {
+            Self::Exponential(backoff) => backoff.problem(),
+            Self::Listed(waits) if waits.is_empty() => Some("the list is empty: list one wait at least"),
+            Self::Listed(_) => None,
+        }
+    }
+}
+
 /// How long to wait before the next attempt: exponential growth with jitter, capped.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Backoff {
@@ -53,11 +123,15 @@ impl Backoff {
         longest.mul_f64(1.0 - jitter * random.unit())
     }
 
-    /// The sum of the longest waits of `attempts` attempts (the last attempt is followed by none).
-    pub fn total(&self, attempts: u32) -> Duration {
-        (1..attempts.min(10_000))
-            .map(|attempt| self.longest(attempt))
-            .fold(Duration::ZERO, Duration::saturating_add)
+    /// What makes no sense about it, and how to mend it.
+    fn problem(&self) -> Option<&'static str> {
+        if !(self.multiplier.is_finite() && self.multiplier >= 1.0) {
+            return Some("the multiplier is less than 1, or no number: 2.0 doubles each wait");
+        }
+        if !(0.0..=1.0).contains(&self.jitter) {
+            return Some("the jitter is not between 0 and 1: 0.5 makes half of each wait random");
+        }
+        (self.initial > self.max).then_some("the first wait is longer than the longest: raise `max`")
     }
 }
 
@@ -73,7 +147,31 @@ mod tests {
             Backoff { initial: Duration::from_secs(1), max: Duration::from_secs(5), ..Backoff::default() };
         let waits: Vec<_> = (1..=5).map(|n| backoff.longest(n).as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 5, 5]);
-        assert_eq!(backoff.total(4), Duration::from_secs(7));
+        assert_eq!(Waits::from(backoff).total(4), Duration::from_secs(7));
+    }
+
+    #[test]
+    fn listed_waits_come_in_their_order_and_the_last_one_stays() {
+        let waits = Waits::from([2, 4, 8].map(Duration::from_secs));
+        let after: Vec<_> =
+            (1..=5).map(|attempt| waits.after(attempt, &SeededRandom::new(1)).as_secs()).collect();
+        assert_eq!(after, [2, 4, 8, 8, 8]);
+        assert_eq!(waits.total(3), Duration::from_secs(6));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_told() {
+        let standard = Backoff::default();
+        assert_eq!(Waits::from(standard).problem(), None);
+        for senseless in [
+            Backoff { multiplier: f64::NAN, ..standard },
+            Backoff { multiplier: -2.0, ..standard },
+            Backoff { jitter: 1.5, ..standard },
+            Backoff { initial: standard.max * 2, ..standard },
+        ] {
+            assert!(Waits::from(senseless).problem().is_some(), "{senseless:?}");
+        }
+        assert!(Waits::Listed(Vec::new()).problem().is_some());
     }
 
     proptest! {

@@ -11,6 +11,8 @@ use crate::{
     entity::key_of,
     metrics::{Meter, Metric},
     port::{Bucket, CommitError, IndexQuery, ObjectPage, PortError, Ports, Random, Table, Write},
+    service::{self, service_name},
+    setting::FromSetting,
 };
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
@@ -205,6 +207,39 @@ impl<Em> Context<Em> {
                 Err(NotCommitted::Failed(failure)) => Err(failure),
             })
             .collect()
+    }
+
+    /// The service behind the trait `S`, which the handler declares to use: `cx.service::<dyn Kitchen>()?`.
+    ///
+    /// Its calls go before the commit, under a key derived from the entity, so that a redelivery repeats them without a second
+    /// effect.
+    ///
+    /// # Errors
+    /// A permanent [`Failure`]: `undeclared_use` where the handler's [`Uses`](crate::Uses) do not name it, `no_service` where
+    /// nobody made it.
+    pub fn service<S: ?Sized + Send + Sync + 'static>(&self) -> Result<Arc<S>, Failure> {
+        let Call { ports, model, step, .. } = &self.call;
+        let name = service_name::<S>();
+        if !model.uses_of(step).is_some_and(|uses| uses.services().contains(name)) {
+            return Err(service::undeclared(step, name));
+        }
+        ports.services.get::<S>().ok_or_else(|| service::missing(name))
+    }
+
+    /// The value of a setting that the handler declares to use.
+    ///
+    /// # Errors
+    /// A permanent [`Failure`]: `undeclared_use` where the handler's [`Uses`](crate::Uses) do not name it, or where it is of
+    /// another kind; `setting_wrong` where it was left out.
+    pub fn setting<T: FromSetting>(&self, name: &str) -> Result<T, Failure> {
+        let Call { ports, model, step, .. } = &self.call;
+        if !model.uses_of(step).is_some_and(|uses| uses.settings().contains(name)) {
+            let detail = format_args!(
+                "{step} reads the setting {name:?}, which it does not declare: add `.setting({name:?})` to its uses"
+            );
+            return Err(Failure::permanent("undeclared_use", detail));
+        }
+        Ok(ports.settings.get(name)?)
     }
 
     /// A bucket of the definition, by name. It takes the calls that the handler declares and refuses the others: as a

@@ -3,6 +3,7 @@
 
 use crate::{
     Failure, Pipeline,
+    choreography::{ScheduleModel, When},
     metrics::Meter,
     port::{ChangeStream, NewMessage, PortError},
     relay,
@@ -63,8 +64,9 @@ impl Engine {
             engine.spawn(|stopping| forward(pipeline, stream, stopping));
         }
         for schedule in &model.schedules {
-            let (pipeline, name, every) = (pipeline.clone(), schedule.name.clone(), schedule.every);
-            engine.spawn(move |stopping| run_schedule(pipeline, name, every, stopping));
+            let when = when_of(&pipeline, schedule);
+            let (pipeline, name) = (pipeline.clone(), schedule.name.clone());
+            engine.spawn(move |stopping| run_schedule(pipeline, name, when, stopping));
         }
         engine
     }
@@ -197,11 +199,23 @@ async fn forward(pipeline: Pipeline, stream: Arc<dyn ChangeStream>, mut stopping
     }
 }
 
-async fn run_schedule(pipeline: Pipeline, name: String, every: Duration, mut stopping: Stopping) {
+/// When a schedule sends in this process: as a setting says, where it has one.
+fn when_of(pipeline: &Pipeline, schedule: &ScheduleModel) -> When {
+    let setting = schedule.setting.as_ref();
+    let every = setting.and_then(|name| pipeline.ports().settings.get::<Duration>(name).ok());
+    every.map_or_else(|| schedule.when.clone(), When::Every)
+}
+
+async fn run_schedule(pipeline: Pipeline, name: String, when: When, mut stopping: Stopping) {
     let clock = Arc::clone(&pipeline.ports().clock);
-    let every = i64::try_from(every.as_millis()).unwrap_or(i64::MAX).max(1);
     loop {
-        let next = crate::Timestamp::from_millis((clock.now().as_millis() / every + 1).saturating_mul(every));
+        let next = match when.next(clock.now()) {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::error!(schedule = name, %error, "a schedule has no further time");
+                return;
+            }
+        };
         tokio::select! {
             () = clock.sleep_until(next) => {}
             () = stopping.wait() => return,

@@ -28,6 +28,26 @@ pub trait Entity: Serialize + DeserializeOwned + Send + Sync + 'static {
     fn index(&self) -> Option<IndexEntry> {
         None
     }
+
+    /// Its state in one word, by which people look for it: `new`, `paid`.
+    fn status(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    /// Whether nothing more happens to it.
+    fn is_ended(&self) -> bool {
+        false
+    }
+
+    /// Until when its flow has to be over, where that is bounded.
+    fn deadline(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// The entities that its story is told with, as kind and id: a batch that it is part of, a parent.
+    fn related(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
 }
 
 /// No entity: for events that are told to nobody in particular (a notification).

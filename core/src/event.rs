@@ -2,7 +2,7 @@
 
 use crate::{Entity, Failure, Timestamp, port::stable_hash};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use std::{borrow::Cow, collections::BTreeSet};
 
 /// A thing that happened, or is to be done, told to one entity.
@@ -83,6 +83,59 @@ impl<E: Event> Envelope<E> {
             data: event,
             id,
         }
+    }
+}
+
+impl<E: Event> Envelope<E> {
+    /// The envelope of the event that follows as a message is given up by the step `step`.
+    pub(crate) fn following(
+        given_up: &Envelope<Box<RawValue>>,
+        step: &str,
+        now: Timestamp,
+        event: E,
+        is_same_entity: bool,
+    ) -> Self {
+        let id = [&given_up.id, "/given-up"].concat();
+        Self {
+            specversion: SPEC_VERSION.into(),
+            source: ["/", step, "/given-up"].concat(),
+            event_type: E::TYPE.into(),
+            subject: event.subject().into_owned(),
+            time: now,
+            traceparent: Some(continue_trace(given_up.traceparent.as_deref(), &id)),
+            correlationid: given_up.correlationid.clone().or_else(|| Some(given_up.id.clone())),
+            notbefore: None,
+            deadline: None,
+            hops: None,
+            entitycreated: given_up.entitycreated.filter(|_| is_same_entity),
+            data: event,
+            id,
+        }
+    }
+
+    /// As it is sent.
+    pub(crate) fn to_text(&self) -> Result<String, Failure> {
+        serde_json::to_string(self).map_err(|error| Failure::permanent("unwritable", error))
+    }
+
+    /// With its data as it would be read.
+    pub(crate) fn into_raw(self) -> Result<Envelope<Box<RawValue>>, Failure> {
+        let data = to_raw_value(&self.data).map_err(|error| Failure::permanent("unwritable", error))?;
+        Ok(Envelope {
+            specversion: self.specversion,
+            id: self.id,
+            source: self.source,
+            event_type: self.event_type,
+            subject: self.subject,
+            time: self.time,
+            traceparent: self.traceparent,
+            correlationid: self.correlationid,
+            notbefore: self.notbefore,
+            deadline: self.deadline,
+            hops: self.hops,
+            entitycreated: self.entitycreated,
+            data,
+        })
     }
 }
 

@@ -8,18 +8,39 @@ use std::{collections::BTreeMap, fmt};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Method {
-    /// GET: reads.
+    /// GET: reads. A HEAD request is answered as a GET, without the body.
     Get,
     /// POST: takes something.
     Post,
+    /// PUT: puts something in a place.
+    Put,
+    /// PATCH: changes a part of something.
+    Patch,
+    /// DELETE: removes something.
+    Delete,
+    /// OPTIONS: tells what can be asked.
+    Options,
 }
 
 impl Method {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Get, Self::Post, Self::Put, Self::Patch, Self::Delete, Self::Options];
+
+    /// The method of that name in a request line; a HEAD request is answered as a GET.
+    pub fn parse(name: &str) -> Option<Self> {
+        let name = if name == "HEAD" { "GET" } else { name };
+        Self::ALL.into_iter().find(|method| method.as_str() == name)
+    }
+
     /// As it stands in a request line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+            Self::Options => "OPTIONS",
         }
     }
 }

@@ -66,3 +66,14 @@ pub const VISIBILITY_PER_TIMEOUT_MIN: u32 = 6;
 
 /// Largest HTTP request body: 1 MiB. Ours; API Gateway would take 10 MB, a Lambda function 6 MB.
 pub const HTTP_BODY_BYTES_MAX: usize = 1_048_576;
+
+/// Receives that the queue itself allows beyond a step's attempts: 3. Ours: a message that has used up its attempts, because its
+/// process died or its time ran out each time, is received once more and given up by the pipeline, with its reason; a crash in
+/// the middle of that is made good by the ones left.
+pub const SPARE_RECEIVES: u32 = 3;
+
+/// Most attempts of a step: 997 (SQS, `maxReceiveCount`: 1,000, less [`SPARE_RECEIVES`]).
+pub const ATTEMPTS_MAX: u32 = 1_000 - SPARE_RECEIVES;
+
+/// Memory of a function: 128 to 10,240 MB (Lambda).
+pub const FUNCTION_MEMORY: std::ops::RangeInclusive<u32> = 128..=10_240;

@@ -1,6 +1,6 @@
 //! What a process needs of a model, and what its environment tells it: the physical names behind the names of the model.
 
-use crate::choreography::{BucketUse, Model, QueueUse, TableUse, TopicUse};
+use crate::choreography::{BucketUse, Destination, Model, QueueUse, TableUse, TopicUse};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,46 +44,58 @@ impl Needs {
     /// wait longer than a queue's longest delay back to it, and dead letters to its dead-letter queue.
     pub fn of_step(model: &Model, step: &str) -> Option<Self> {
         model.uses_of(step)?;
-        let mut queues = BTreeMap::new();
+        let mut needs =
+            Self { tables: model.tables_of(step), buckets: model.buckets_of(step), ..Self::default() };
         if let Some(step) = model.step(step) {
-            queues.insert(step.queue.clone(), QueueUse::ALL.into());
-            queues
-                .extend(dead_letter_queue(model, &step.queue).map(|queue| (queue, [QueueUse::Send].into())));
+            needs.queues.insert(step.queue.clone(), QueueUse::ALL.into());
+            let dead = model.queue(&step.queue).and_then(|queue| queue.redrive.as_ref());
+            needs
+                .queues
+                .extend(dead.map(|redrive| (redrive.dead_letter_queue.clone(), [QueueUse::Send].into())));
+            step.given_up.iter().for_each(|event_type| needs.sends(model, event_type));
         }
-        Some(Self {
-            tables: model.tables_of(step),
-            queues,
-            buckets: model.buckets_of(step),
-            topics: BTreeMap::new(),
-        })
+        Some(needs)
     }
 
     /// What the relay needs: the queues and topics to which events go, and the dead-letter queues for what these refuse
     /// for good. No table: the change stream is handed to it.
     pub fn of_relay(model: &Model) -> Self {
         let mut needs = Self::default();
-        let of_routes = model.routes.iter().flat_map(|route| &route.emits);
-        let emitted: BTreeSet<&String> =
-            model.steps.iter().flat_map(|step| &step.emits).chain(of_routes).collect();
-        for step in model.steps.iter().filter(|step| emitted.contains(&step.event_type)) {
-            match &step.topic {
-                Some(topic) => {
-                    needs.topics.insert(topic.clone(), [TopicUse::Publish].into());
-                }
-                None => {
-                    needs.queues.insert(step.queue.clone(), [QueueUse::Send].into());
-                }
+        for event_type in model.emitted() {
+            needs.sends(model, event_type);
+            for destination in model.destinations(event_type) {
+                let refused = model.refused_to(destination).into_iter();
+                refused.for_each(|queue| needs.may_send(queue));
             }
-            let dead_letter_queue = dead_letter_queue(model, &step.queue);
-            needs.queues.extend(dead_letter_queue.map(|queue| (queue, [QueueUse::Send].into())));
         }
         needs
     }
 
-    /// The environment variables that tell the physical names, in the order of tables, queues, buckets and topics.
-    pub fn variables(&self) -> Vec<Variable> {
+    /// What it takes to send events of a type to all their destinations.
+    fn sends(&mut self, model: &Model, event_type: &str) {
+        for destination in model.destinations(event_type) {
+            match destination {
+                Destination::Queue(queue) => self.may_send(queue),
+                Destination::Topic(topic) => {
+                    self.topics.insert(topic.to_owned(), [TopicUse::Publish].into());
+                }
+            }
+        }
+    }
+
+    fn may_send(&mut self, queue: &str) {
+        self.queues.entry(queue.to_owned()).or_default().insert(QueueUse::Send);
+    }
+
+    /// The environment variables that tell the physical names, in the order of tables, queues, buckets and topics. A table
+    /// may have one of its own.
+    pub fn variables(&self, model: &Model) -> Vec<Variable> {
+        let own = |name: &str| model.tables.iter().find(|table| table.name == name)?.variable.clone();
         let named = |kind: ResourceKind, names: Vec<&String>| -> Vec<Variable> {
-            let variable = |name: &String| Variable { name: kind.variable_of(name), kind, of: name.clone() };
+            let variable = |of: &String| {
+                let own = own(of).filter(|_| kind == ResourceKind::Table);
+                Variable { name: own.unwrap_or_else(|| kind.variable_of(of)), kind, of: of.clone() }
+            };
             names.into_iter().map(variable).collect()
         };
         [
@@ -94,10 +106,6 @@ impl Needs {
         ]
         .concat()
     }
-}
-
-fn dead_letter_queue(model: &Model, queue: &str) -> Option<String> {
-    Some(model.queue(queue)?.redrive.as_ref()?.dead_letter_queue.clone())
 }
 
 /// An environment variable that tells a physical name.
@@ -142,7 +150,7 @@ impl ResourceKind {
 /// command: `{"tables":{..},"queues":{..},"buckets":{..},"topics":{..}}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Settings {
+pub struct Names {
     /// Names of DynamoDB tables.
     pub tables: BTreeMap<String, String>,
     /// URLs of SQS queues.
@@ -155,7 +163,7 @@ pub struct Settings {
 
 /// Why the environment does not tell the physical names.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SettingsError {
+pub enum NamesError {
     /// Variables are missing or empty: all of them.
     #[error("the environment lacks {}: the infrastructure has to set them", .0.join(", "))]
     Missing(Vec<String>),
@@ -164,13 +172,13 @@ pub enum SettingsError {
     Shared(String),
 }
 
-impl Settings {
+impl Names {
     /// From the environment variables that the infrastructure sets, named as [`ResourceKind::variable_of`] says.
     ///
     /// # Errors
-    /// [`SettingsError::Missing`] with every variable that is missing or empty; [`SettingsError::Shared`].
-    pub fn from_environment(needed: &Needs) -> Result<Self, SettingsError> {
-        Self::from_variables(needed, |name| std::env::var(name).ok())
+    /// [`NamesError::Missing`] with every variable that is missing or empty; [`NamesError::Shared`].
+    pub fn from_environment(model: &Model, needed: &Needs) -> Result<Self, NamesError> {
+        Self::from_variables(model, needed, |name| std::env::var(name).ok())
     }
 
     /// [`from_environment`](Self::from_environment) with variables that `read` tells.
@@ -178,24 +186,25 @@ impl Settings {
     /// # Errors
     /// As [`from_environment`](Self::from_environment).
     pub fn from_variables(
+        model: &Model,
         needed: &Needs,
         read: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, SettingsError> {
+    ) -> Result<Self, NamesError> {
         let mut seen = BTreeSet::new();
         let mut missing = Vec::new();
-        let mut settings = Self::default();
-        for Variable { name, kind, of } in needed.variables() {
+        let mut names = Self::default();
+        for Variable { name, kind, of } in needed.variables(model) {
             match read(&name).filter(|value| !value.trim().is_empty()) {
                 Some(value) => {
-                    settings.names_mut(kind).insert(of, value);
+                    names.names_mut(kind).insert(of, value);
                 }
                 None => missing.push(name.clone()),
             }
             if let Some(shared) = seen.replace(name) {
-                return Err(SettingsError::Shared(shared));
+                return Err(NamesError::Shared(shared));
             }
         }
-        if missing.is_empty() { Ok(settings) } else { Err(SettingsError::Missing(missing)) }
+        if missing.is_empty() { Ok(names) } else { Err(NamesError::Missing(missing)) }
     }
 
     fn names_mut(&mut self, kind: ResourceKind) -> &mut BTreeMap<String, String> {

@@ -3,8 +3,13 @@
 //! bounded, and safe to interrupt and to repeat.
 
 use crate::{
-    DeadLetter, Failure, Pipeline, Timestamp,
+    choreography::Destination,
+    dead_letter::DeadLetter,
+    failure::Failure,
+    pipeline::Pipeline,
     port::{Depth, Message, Queue, Receipt},
+    relay,
+    timestamp::Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
@@ -135,14 +140,14 @@ pub async fn queues(pipeline: &Pipeline) -> Result<Vec<QueueStatus>, Failure> {
 fn dead_letter_queue<'a>(
     pipeline: &'a Pipeline,
     name: &str,
-) -> Result<(&'a Arc<dyn Queue>, &'a str), Failure> {
-    let source = pipeline.choreography().model().source_of(name).ok_or_else(|| {
+) -> Result<(&'a Arc<dyn Queue>, Destination<'a>), Failure> {
+    let source = pipeline.choreography().model().redrive_target(name).ok_or_else(|| {
         Failure::permanent(
             "no_such_queue",
             format_args!("no dead-letter queue of the choreography is named {name:?}"),
         )
     })?;
-    Ok((pipeline.ports().queue(name)?, &source.name))
+    Ok((pipeline.ports().queue(name)?, source))
 }
 
 /// Dead letters of `queue`, from place `after` on, at most `limit` that the filter takes; looks at 500 at most.
@@ -242,8 +247,8 @@ pub async fn walk(
     match act {
         Act::Purge => gone.extend(chosen.into_iter().map(|message| message.receipt)),
         Act::Redrive => {
-            let sent =
-                pipeline.ports().queue(source)?.send(chosen.iter().map(DeadLetter::redriven).collect()).await;
+            let letters = chosen.iter().map(DeadLetter::redriven).collect();
+            let sent = relay::send(pipeline.ports(), source, letters).await;
             for (message, sent) in chosen.into_iter().zip(sent) {
                 match sent {
                     Ok(()) => gone.push(message.receipt),

@@ -332,11 +332,7 @@ impl Pipeline {
     /// Answers any request: as its route does, with 405 where a route has its path and another method, and else with
     /// 404. Of the routes, only those of `step` count where it is given.
     pub async fn answer(&self, step: Option<&str>, method: &str, path: &str, request: Request) -> Response {
-        let parsed = match method {
-            "GET" | "HEAD" => Some(Method::Get),
-            "POST" => Some(Method::Post),
-            _ => None,
-        };
+        let parsed = Method::parse(method);
         if let Some(method) = parsed
             && let Some(response) = self.route(step, method, path, request).await
         {
@@ -346,15 +342,18 @@ impl Pipeline {
         let routes = self.choreography.model().routes.iter();
         let others: Vec<Method> = routes
             .filter(|route| step.is_none_or(|step| step == route.step))
-            .filter(|route| Some(route.method) != parsed && has_shape(path, &route.path))
+            .filter(|route| {
+                Some(route.method) != parsed
+                    && route.path.as_ref().is_some_and(|shape| has_shape(path, shape))
+            })
             .map(|route| route.method)
             .collect();
         if others.is_empty() {
             return Problem::new(404, "not_found", "there is nothing here").into();
         }
-        let allowed = [(Method::Get, "GET, HEAD"), (Method::Post, "POST")].into_iter();
-        let allowed: Vec<&str> =
-            allowed.filter(|(method, _)| others.contains(method)).map(|(_, names)| names).collect();
+        let names = |method: &Method| if *method == Method::Get { "GET, HEAD" } else { method.as_str() };
+        let allowed = Method::ALL.into_iter().filter(|method| others.contains(method));
+        let allowed: Vec<&str> = allowed.map(|method| names(&method)).collect();
         Problem::method_not_allowed(method, &allowed.join(", "))
     }
 
@@ -386,7 +385,7 @@ impl Pipeline {
             .routes
             .iter()
             .filter(|route| route.method == method && step.is_none_or(|step| step == route.step))
-            .find_map(|route| Some((route, matched(&route.path, path)?)))?;
+            .find_map(|route| Some((route, matched(route.path.as_ref()?, path)?)))?;
         let handler = self.choreography.routes.get(&route.step)?;
         request.parameters = parameters;
         let traceparent =
@@ -739,7 +738,7 @@ impl Pipeline {
             let detail = format!("attempt {receive_count} of {} failed: {}", step.attempts, failure.detail());
             return Verdict::DeadLetter(Failure::permanent(failure.reason().to_owned(), detail));
         }
-        Verdict::Retry(step.backoff.after(receive_count, &*self.ports.random), failure)
+        Verdict::Retry(step.waits.after(receive_count, &*self.ports.random), failure)
     }
 
     /// Does with each message what its verdict says, but for deleting it. Returns which, by their place, are not to be

@@ -134,7 +134,7 @@ impl Sending<'_> {
     }
 }
 
-async fn send(
+pub(crate) async fn send(
     ports: &Ports,
     destination: Destination<'_>,
     messages: Vec<NewMessage>,
@@ -154,7 +154,7 @@ async fn send(
 }
 
 /// An event that its destination will never take (too large for a topic, say) is dead-lettered where its consumers' dead
-/// letters go, so that it neither is lost nor stops what comes behind it. True: it is there.
+/// letters go, and where its outlets say, so that it neither is lost nor stops what comes behind it. True: it is there.
 async fn give_up(
     model: &Model,
     ports: &Ports,
@@ -163,10 +163,6 @@ async fn give_up(
     failure: &Failure,
     now: Timestamp,
 ) -> bool {
-    let consumers = model.steps.iter().filter(|step| match destination {
-        Destination::Queue(name) => step.topic.is_none() && step.queue == name,
-        Destination::Topic(name) => step.topic.as_deref() == Some(name),
-    });
     let message = Message {
         id: String::new(),
         receipt: Receipt(String::new()),
@@ -180,17 +176,18 @@ async fn give_up(
         correlation_id: envelope.as_ref().and_then(|envelope| envelope.correlationid.as_deref()),
         subject: envelope.as_ref().map(|envelope| envelope.subject.as_str()),
     };
-    let mut all = true;
-    for step in consumers {
-        let letter = DeadLetter::message(&message, failure, "relay", &step.queue, told, now);
-        let redrive = model.queue(&step.queue).and_then(|queue| queue.redrive.as_ref());
-        let sent = match redrive.map(|redrive| ports.queue(&redrive.dead_letter_queue)) {
-            Some(Ok(queue)) => queue.send(vec![letter]).await.into_iter().all(|sent| sent.is_ok()),
-            _ => false,
+    let dead_letter_queues = model.refused_to(destination);
+    // Nowhere to go: it stays where it is, and is tried again.
+    let mut all = !dead_letter_queues.is_empty();
+    for queue in dead_letter_queues {
+        let letter = DeadLetter::message(&message, failure, "relay", destination.name(), told, now);
+        let sent = match ports.queue(queue) {
+            Ok(queue) => queue.send(vec![letter]).await.into_iter().all(|sent| sent.is_ok()),
+            Err(_) => false,
         };
         let correlation_id = told.correlation_id.unwrap_or_default();
         let trace = envelope.as_ref().and_then(|envelope| trace_id(envelope.traceparent.as_deref()?));
-        tracing::error!(queue = %step.queue, correlation_id, trace_id = trace.unwrap_or_default(), %failure, dead_lettered = sent, "an event was refused for good");
+        tracing::error!(queue, correlation_id, trace_id = trace.unwrap_or_default(), %failure, dead_lettered = sent, "an event was refused for good");
         all &= sent;
     }
     all

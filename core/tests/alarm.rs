@@ -55,7 +55,7 @@ fn burning(alerts: UnboundedSender<Alert>, fails: bool) -> Choreography {
         .topic("alerts")
         .schedule("scans", secs(86_400), |_| Scanned::new("0", "nowhere"))
         .on(Consumer::new("scan", scan))
-        .subscribe("alerts", Consumer::new("notify", notify).attempts(5, second))
+        .on(Consumer::new("notify", notify).attempts(5, second).from_topic("alerts"))
         .alarm_to("alerts")
         .build()
         .unwrap()

@@ -131,7 +131,7 @@ fn a_good_definition_builds() {
     // What follows from the consumer without being said.
     assert_eq!(queue.visibility_timeout, secs(6 * 30));
     let redrive = queue.redrive.as_ref().unwrap();
-    assert_eq!((redrive.dead_letter_queue.as_str(), redrive.receives_max), ("sort-dlq", 5));
+    assert_eq!((redrive.dead_letter_queue.as_str(), redrive.receives_max), ("sort-dlq", 8));
     assert_eq!(model.queue("sort-dlq").unwrap().retention, 14 * DAY);
     assert_eq!(model.source_of("sort-dlq").unwrap().name, "sort");
     assert_eq!(model.step("sort").unwrap().event_type, "posted");
@@ -218,9 +218,9 @@ fn a_consumer_that_nothing_feeds() {
 #[test]
 fn alerts_are_produced_by_alarms_alone() {
     let notify = || Consumer::new("notify", idle::<quadrille::Alert, ()>);
-    assert_eq!(mistakes(good().alarm_to("notices").subscribe("notices", notify())), []);
+    assert_eq!(mistakes(good().alarm_to("notices").on(notify().from_topic("notices"))), []);
     let none = Broken::NoProducer { step: "notify".into(), event_type: "quadrille.alert".into() };
-    assert_eq!(mistakes(good().subscribe("notices", notify())), [none]);
+    assert_eq!(mistakes(good().on(notify().from_topic("notices"))), [none]);
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn a_name_that_is_used_but_not_defined() {
         let undefined = Broken::Undefined { user: user.to_owned(), what, name: name.to_owned() };
         assert_breaks(definition, undefined, "undefined", "add it, or mend the name");
     };
-    breaks(post_office().subscribe("notes", sorting()), "sort", "topic", "notes");
+    breaks(post_office().on(sorting().from_topic("notes")), "sort", "topic", "notes");
     let reading = || Uses::new().reads("photo");
     breaks(with(|sort| sort.uses(reading())), "sort", "bucket", "photo");
     let show = Route::get("/", "show", take::<()>);
@@ -277,14 +277,16 @@ fn a_topic_whose_subscribers_would_get_each_others_events() {
         second: second.to_owned(),
     };
     let subscribed = || {
-        post_office()
-            .on(Consumer::new("count", idle::<Posted, (Sorted,)>))
-            .subscribe("notices", Consumer::new("carry", idle::<Sorted, ()>))
+        post_office().on(Consumer::new("count", idle::<Posted, (Sorted,)>)).on(Consumer::new(
+            "carry",
+            idle::<Sorted, ()>,
+        )
+        .from_topic("notices"))
     };
     let mend = "give each its own topic";
     let sort = || Consumer::new("sort", idle::<Posted, ()>);
     assert_breaks(
-        subscribed().subscribe("notices", sort()),
+        subscribed().on(sort().from_topic("notices")),
         shared("posted", "sorted"),
         "topic_shared",
         mend,
@@ -296,9 +298,14 @@ fn a_topic_whose_subscribers_would_get_each_others_events() {
         mend,
     );
     // Several subscribers of one event are what a topic is for.
-    assert_eq!(mistakes(subscribed().subscribe("notices", Consumer::new("load", idle::<Sorted, ()>))), []);
     assert_eq!(
-        mistakes(subscribed().topic("others").subscribe("others", sort()).topic("alarms").alarm_to("alarms")),
+        mistakes(subscribed().on(Consumer::new("load", idle::<Sorted, ()>).from_topic("notices"))),
+        []
+    );
+    assert_eq!(
+        mistakes(
+            subscribed().topic("others").on(sort().from_topic("others")).topic("alarms").alarm_to("alarms")
+        ),
         []
     );
 }
@@ -311,6 +318,7 @@ fn a_visibility_timeout_under_6_times_the_timeout() {
         visibility: secs(179),
         step: "sort".into(),
         timeout: secs(30),
+        window: Duration::ZERO,
     };
     assert_breaks(
         visible_for(secs(179)),
@@ -330,6 +338,7 @@ fn the_visibility_timeout_that_the_message_asks_for_is_long_enough() {
         visibility: secs(6),
         step: "sort".into(),
         timeout,
+        window: Duration::ZERO,
     };
     assert_breaks(visible_for(secs(6)), short, "visibility_too_short", "raise the visibility timeout to 7 s");
     assert_eq!(mistakes(visible_for(secs(7))), []);
@@ -567,7 +576,7 @@ fn the_flowchart_of_a_small_definition() {
         .table(Table::new("stamps").holds::<Stamp>())
         .route(Route::get("/letters/{id}", "show", take::<()>).uses(reading))
         .on(sort.attempts(3, Backoff::default()))
-        .subscribe("notices", Consumer::new("carry", load::<Sorted, ()>).queue("carriers"))
+        .on(Consumer::new("carry", load::<Sorted, ()>).queue("carriers").from_topic("notices"))
         .topic("alarms")
         .alarm_to("alarms")
         .build()

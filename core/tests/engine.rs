@@ -213,7 +213,7 @@ async fn every_consumer_of_a_scheduled_event_is_told() {
         .schedule("collection", PERIOD, |at| Collected { at })
         .on(consumer("collect"))
         .on(consumer("count"))
-        .subscribe("collections", consumer("tell"));
+        .on(consumer("tell").from_topic("collections"));
     let mut world = World::new(definition);
     // The queue of one of them fails at first: the others may be told twice, none is left out.
     let mut fails = true;

@@ -43,7 +43,7 @@ fn travelling(told: &Log<String>) -> Choreography {
         .topic("news")
         .route(Route::post("/parcels/{id}", "travel", travel).uses(uses))
         .on(Consumer::new("scan", idle::<Scanned>))
-        .subscribe("news", Consumer::new("tell", tell))
+        .on(Consumer::new("tell", tell).from_topic("news"))
         .build()
         .unwrap()
 }

@@ -4,11 +4,9 @@
 
 use quadrille::{
     Backoff, Budget, Choreography, Consumer, Context, Definition, Emits, Entity, Event, Failure, Handled,
-    Outcome, Route, Stored, Table, Timestamp, Uses,
+    Outcome, Route, Setting, Stored, Table, Timestamp, Uses, Waits,
     http::{Request, Response},
-    infrastructure::{
-        File, FunctionOptions, Infrastructure, InfrastructureError, STACK_BYTES_MAX, Setting, Stack,
-    },
+    infrastructure::{File, FunctionOptions, Infrastructure, InfrastructureError, STACK_BYTES_MAX, Stack},
 };
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, time::Duration};
@@ -106,12 +104,15 @@ fn post_office() -> Definition {
         .on(Consumer::new("move-on", load::<Moved, (Moved,)>)
             .attempts(3, Backoff::default())
             .budget(Budget { deadline: secs(7_200), hops: 40 }))
-        .subscribe("news", Consumer::new("tell", load::<Arrived, (Moved,)>))
+        .on(Consumer::new("tell", load::<Arrived, (Moved,)>).from_topic("news"))
 }
 
 fn rendered(definition: Definition) -> String {
     let choreography = definition.build().unwrap();
-    let stack = Stack::new("dev", "For trying.").set("alarmEmail", "team@example.org");
+    let mut stack = Stack::new("dev", "For trying.");
+    if !choreography.model().alarms.is_empty() {
+        stack = stack.set("alarmEmail", "team@example.org");
+    }
     let files = Infrastructure::of(&choreography).stack(stack).render().unwrap();
     let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
     assert_eq!(names, ["Pulumi.yaml", "Pulumi.dev.yaml"]);
@@ -143,7 +144,7 @@ fn what_the_definition_says_is_what_the_program_has() {
     has(
         &program,
         "moveOnQueue",
-        &["visibilityTimeoutSeconds: 180", "messageRetentionSeconds: 345600", "maxReceiveCount: 3"],
+        &["visibilityTimeoutSeconds: 180", "messageRetentionSeconds: 345600", "maxReceiveCount: 6"],
     );
     has(&program, "moveOnDlqQueue", &["messageRetentionSeconds: 1209600"]);
     has(
@@ -208,7 +209,7 @@ fn an_alarm_topic_gets_every_alarm() {
     has(&program, "walkDlqAlarm", &["okActions"]);
     assert!(!resource(&program, "walkDeadLettersAlarm").contains("okActions"));
     // Older than 5 attempts with all their waits, and a delay before the first.
-    let patience = 900 + Backoff::default().total(5).as_millis().div_ceil(1_000) + 5 * 30;
+    let patience = 900 + Waits::default().total(5).as_millis().div_ceil(1_000) + 5 * 30;
     has(&program, "walkAgeAlarm", &[&format!("threshold: {patience}")]);
 }
 
@@ -265,34 +266,76 @@ fn what_does_not_fit_the_choreography_is_refused_by_name() {
     assert_eq!(refused(timed, none), InfrastructureError::ScheduledTime { schedule: "counts".into() });
 }
 
+/// The post office with alarms and with settings of its own.
+fn furnished() -> Definition {
+    let consumer = Consumer::new("greet", idle::<Round, ()>)
+        .uses(Uses::new().setting("colour").setting("hook").setting("pace"))
+        .memory(1_024);
+    post_office()
+        .topic("alerts")
+        .alarm_to("alerts")
+        .setting(Setting::text("colour").default("red").help("Of the van."))
+        .setting(Setting::duration("pace").help("How fast."))
+        .setting(Setting::url("hook").optional().secret().help("Where to tell."))
+        .on(consumer)
+}
+
 #[test]
 fn what_is_added_wrongly_is_refused_by_name() {
-    let refused = |change: fn(Infrastructure<'_>) -> Infrastructure<'_>| refused(post_office(), change);
+    let refused = |change: fn(Infrastructure<'_>) -> Infrastructure<'_>| refused(furnished(), change);
+    let whole = |name: &str| Stack::new(name, "").set("alarmEmail", "a@b").set("pace", "3s");
     let unknown = refused(|it| it.function("nobody", FunctionOptions::new()));
     assert_eq!(unknown, InfrastructureError::NoSuchFunction("nobody".into()));
-    let secret = refused(|it| it.function("take", FunctionOptions::new().secret("KEY", "hook")));
-    assert!(matches!(secret, InfrastructureError::NoSuchSecret { secret, .. } if secret == "hook"));
-    let missing = refused(|it| it.stack(Stack::new("dev", "")));
+    let missing = refused(|it| it.stack(Stack::new("dev", "").set("pace", "3s")));
     assert!(
         matches!(missing, InfrastructureError::SettingMissing { setting, .. } if setting == "alarmEmail")
     );
-    let wrong = refused(|it| it.stack(Stack::new("dev", "").set("alarmEmail", "a@b").set("colour", "red")));
-    assert!(matches!(wrong, InfrastructureError::NoSuchSetting { setting, .. } if setting == "colour"));
-    let long =
-        refused(|it| it.stack(Stack::new("x".repeat(STACK_BYTES_MAX + 1), "").set("alarmEmail", "a@b")));
+    let missing = refused(|it| it.stack(Stack::new("dev", "").set("alarmEmail", "a@b")));
+    assert!(matches!(missing, InfrastructureError::SettingMissing { setting, .. } if setting == "pace"));
+    let choreography = furnished().build().unwrap();
+    let stack = |stack: Stack| Infrastructure::of(&choreography).stack(stack).render().unwrap_err();
+    let wrong = stack(whole("dev").set("colours", "red"));
+    assert!(matches!(wrong, InfrastructureError::NoSuchSetting { setting, .. } if setting == "colours"));
+    let secret = stack(whole("dev").set("hook", "https://a.example"));
+    assert!(matches!(secret, InfrastructureError::NoSuchSetting { setting, .. } if setting == "hook"));
+    let long = stack(whole(&"x".repeat(STACK_BYTES_MAX + 1)));
     assert!(matches!(long, InfrastructureError::NameTooLong { limit: STACK_BYTES_MAX, .. }));
-    let taken = refused(|it| it.setting(Setting::new("key", 1, "Named as a resource is.")));
+    let taken = post_office().setting(Setting::integer("key").default("1")).on(Consumer::new(
+        "greet",
+        idle::<Round, ()>,
+    )
+    .uses(Uses::new().setting("key")));
+    let taken = Infrastructure::of(&taken.build().unwrap()).render().unwrap_err();
     assert_eq!(taken, InfrastructureError::NamesAlike(vec!["key".into()]));
-    // And what fits is there.
-    let choreography = post_office().build().unwrap();
-    let files: Vec<File> = Infrastructure::of(&choreography)
-        .setting(Setting::new("colour", "red", "Of the van."))
-        .secret("hook", "Where to tell.")
-        .function("take", FunctionOptions::new().variable("COLOUR", "colour").secret("HOOK", "hook"))
-        .stack(Stack::new("dev", "For trying.").set("alarmEmail", "a@b").set("colour", "blue"))
-        .render()
-        .unwrap();
-    has(&files[0].text, "takeFunction", &["COLOUR: ${colour}", "HOOK: ${hookSecret.arn}"]);
-    has(&files[0].text, "takePolicy", &["secretsmanager:GetSecretValue", "Resource: ${hookSecret.arn}"]);
+}
+
+#[test]
+fn a_setting_reaches_the_functions_that_need_it_and_no_others() {
+    let choreography = furnished().build().unwrap();
+    let stack =
+        Stack::new("dev", "For trying.").set("alarmEmail", "a@b").set("colour", "blue").set("pace", "3s");
+    let files: Vec<File> = Infrastructure::of(&choreography).stack(stack).render().unwrap();
+    let program = &files[0].text;
+    has(
+        program,
+        "greetFunction",
+        &[
+            "QUADRILLE_COLOUR: ${colour}",
+            "QUADRILLE_PACE: ${pace}",
+            "QUADRILLE_HOOK_SECRET: ${hookSecret.arn}",
+        ],
+    );
+    has(
+        program,
+        "greetFunction",
+        &["QUADRILLE_FUNCTION: greet", "memorySize: 1024", "./packages/post-office.zip"],
+    );
+    has(program, "greetPolicy", &["secretsmanager:GetSecretValue", "Resource: ${hookSecret.arn}"]);
+    for other in ["takeFunction", "walkFunction", "relayFunction"] {
+        let other = resource(program, other);
+        assert!(!other.contains("COLOUR") && !other.contains("HOOK"), "{other}");
+    }
+    assert!(program.contains("  colour:\n    type: string\n    default: red\n"), "{program}");
+    assert!(!program.contains("  hook:\n    type"), "a secret's value stands in no configuration");
     assert!(files[1].text.contains("quadrille-post-office:colour: blue"), "{}", files[1].text);
 }

@@ -99,8 +99,8 @@ async fn every_consumer_and_every_subscriber_of_an_event_gets_it_once() {
         .on(scanned("scan", &reached))
         .on(scanned("count", &reached))
         .on(loaded("load", &reached))
-        .subscribe("news", loaded("tell-sender", &reached))
-        .subscribe("news", loaded("tell-receiver", &reached));
+        .on(loaded("tell-sender", &reached).from_topic("news"))
+        .on(loaded("tell-receiver", &reached).from_topic("news"));
     let world = World::new(definition);
     let engine = Engine::start(world.pipeline());
     post(&world, "1", "oslo,rome").await;
@@ -134,7 +134,8 @@ async fn an_event_is_sent_in_characters_that_every_queue_takes() {
 #[tokio::test]
 async fn a_queue_holds_a_delayed_event_back_and_a_subscriber_waits_by_itself() {
     let reached = Reached::default();
-    let definition = travelling().on(scanned("scan", &reached)).subscribe("news", loaded("tell", &reached));
+    let definition =
+        travelling().on(scanned("scan", &reached)).on(loaded("tell", &reached).from_topic("news"));
     let mut world = World::new(definition);
     let (queue, subscription) =
         (world.meddle_with_queue("scan", |_| None), world.meddle_with_queue("tell", |_| None));
@@ -229,8 +230,8 @@ async fn an_event_that_a_topic_refuses_is_dead_lettered_for_each_subscriber_and_
     let reached = Reached::default();
     let definition = travelling()
         .on(scanned("scan", &reached))
-        .subscribe("news", loaded("tell-sender", &reached))
-        .subscribe("news", loaded("tell-receiver", &reached));
+        .on(loaded("tell-sender", &reached).from_topic("news"))
+        .on(loaded("tell-receiver", &reached).from_topic("news"));
     let world = World::new(definition);
     let engine = Engine::start(world.pipeline());
     post(&world, "1", &format!("oslo,{},rome", far())).await;
@@ -267,7 +268,8 @@ async fn an_event_that_a_topic_refuses_is_dead_lettered_for_each_subscriber_and_
 #[tokio::test]
 async fn a_refused_event_whose_dead_letter_cannot_be_sent_yet_is_kept_until_it_can() {
     let reached = Reached::default();
-    let definition = travelling().on(scanned("scan", &reached)).subscribe("news", loaded("tell", &reached));
+    let definition =
+        travelling().on(scanned("scan", &reached)).on(loaded("tell", &reached).from_topic("news"));
     let mut world = World::new(definition);
     let mut failures = 3;
     world.meddle_with_queue("tell-dlq", move |_| {

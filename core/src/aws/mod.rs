@@ -1,14 +1,14 @@
 //! The adapters of AWS: DynamoDB, SQS, S3 and SNS behind the [`ports`](crate::port).
 //!
-//! A process says what it [`Needs`] of a model, reads its [`Settings`] from the environment, and connects once, before
+//! A process says what it [`Needs`] of a model, reads their [`Names`] from the environment, and connects once, before
 //! its first invocation:
 //!
 //! ```no_run
-//! use quadrille::{aws::{self, Needs, Settings}, choreography::Model, port::Ports};
+//! use quadrille::{aws::{self, Names, Needs}, choreography::Model, port::Ports};
 //!
-//! async fn ports(model: &Model) -> Result<Ports, aws::SettingsError> {
-//!     let settings = Settings::from_environment(&Needs::everything(model))?;
-//!     Ok(aws::connect(model, &settings).await)
+//! async fn ports(model: &Model) -> Result<Ports, aws::NamesError> {
+//!     let names = Names::from_environment(model, &Needs::everything(model))?;
+//!     Ok(aws::connect(model, &names).await)
 //! }
 //! ```
 //!
@@ -40,11 +40,12 @@ mod queue;
 pub mod table;
 mod topic;
 
-pub use crate::needs::{Needs, Settings, SettingsError};
+pub use crate::needs::{Names, NamesError, Needs};
 
 use crate::{
     choreography::Model,
     port::{Bucket, Clock, Ports, Queue, Random, SystemClock, SystemRandom, Table, Topic},
+    service::Services,
 };
 use aws_config::{
     BehaviorVersion, ConfigLoader, SdkConfig, retry::RetryConfig,
@@ -93,17 +94,17 @@ pub fn configuration() -> ConfigLoader {
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
 }
 
-/// Opens the ports of `model` as far as `settings` has names for them, with the SDK's clients built from
+/// Opens the ports of `model` as far as `names` has some for them, with the SDK's clients built from
 /// [`configuration`]. Makes no call.
-pub async fn connect(model: &Model, settings: &Settings) -> Ports {
-    ports(model, settings, &configuration().load().await)
+pub async fn connect(model: &Model, names: &Names) -> Ports {
+    ports(model, names, &configuration().load().await)
 }
 
-/// Opens the ports of `model` as far as `settings` has names for them, with one client a service built from `config`, which
+/// Opens the ports of `model` as far as `names` has some for them, with one client a service built from `config`, which
 /// needs an HTTP client: [`configuration`] has one. Makes no call.
 ///
 /// With an endpoint of one's own, buckets are named in the path and not in the host.
-pub fn ports(model: &Model, settings: &Settings, config: &SdkConfig) -> Ports {
+pub fn ports(model: &Model, names: &Names, config: &SdkConfig) -> Ports {
     let (clock, random): (Arc<dyn Clock>, Arc<dyn Random>) = (Arc::new(SystemClock), Arc::new(SystemRandom));
     let pace = Pace::new(Arc::clone(&clock), Arc::clone(&random));
     // A client that no port needs is not built: a function's cold start would pay for it.
@@ -133,13 +134,15 @@ pub fn ports(model: &Model, settings: &Settings, config: &SdkConfig) -> Ports {
         Arc::new(SnsTopic::new((*sns).clone(), name.clone(), arn.clone(), pace.clone()))
     };
     Ports {
-        tables: open(model.tables.iter().map(|model| &model.name), &settings.tables, table),
+        tables: open(model.tables.iter().map(|model| &model.name), &names.tables, table),
         streams: BTreeMap::new(),
-        queues: open(model.queues.iter().map(|model| &model.name), &settings.queues, queue),
-        buckets: open(model.buckets.iter().map(|model| &model.name), &settings.buckets, bucket),
-        topics: open(model.topics.iter().map(|model| &model.name), &settings.topics, topic),
+        queues: open(model.queues.iter().map(|model| &model.name), &names.queues, queue),
+        buckets: open(model.buckets.iter().map(|model| &model.name), &names.buckets, bucket),
+        topics: open(model.topics.iter().map(|model| &model.name), &names.topics, topic),
         clock,
         random,
+        services: Services::new(),
+        settings: Arc::default(),
     }
 }
 

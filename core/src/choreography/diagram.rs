@@ -1,7 +1,7 @@
 //! The flow as a picture, derived from the model: a Mermaid flowchart for documents, lines of text for a terminal.
 
-use super::{Model, StepModel, TableUse};
-use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
+use super::{Model, OutletTarget, Source, StepModel, TableUse};
+use std::{collections::BTreeSet, fmt::Write as _};
 
 /// Boxes are handlers, with the route of those that answer requests; flags are queues and dead-letter queues, the
 /// cylinder is a table, the hexagon a topic, the parallelogram a bucket. A queue that has its handler's name is not drawn:
@@ -27,17 +27,17 @@ impl Chart {
 
     fn nodes(&mut self, model: &Model) {
         for route in &model.routes {
-            let (id, path) = (node("step", &route.step), &route.path);
-            self.line(format_args!("{id}[\"{}<br>{} {path}\"]", route.step, route.method));
+            let id = node("step", &route.step);
+            self.line(format_args!("{id}[\"{}<br>{}\"]", route.step, route.address()));
         }
         for schedule in &model.schedules {
-            let (id, every) = (node("schedule", &schedule.name), words(schedule.every));
-            self.line(format_args!("{id}([\"{}<br>every {every}\"])", schedule.name));
+            let (id, when) = (node("schedule", &schedule.name), &schedule.when);
+            self.line(format_args!("{id}([\"{}<br>{when}\"])", schedule.name));
         }
         for table in &model.tables {
             self.line(format_args!("{}[(\"{}\")]", node("table", &table.name), table.name));
         }
-        if model.steps.iter().any(|step| is_emitted(model, &step.event_type)) {
+        if !relayed(model).is_empty() {
             self.line(format_args!("relay((\"relay\"))"));
         }
         for step in &model.steps {
@@ -55,6 +55,15 @@ impl Chart {
         for topic in &model.topics {
             self.line(format_args!("{}{{{{\"{}\"}}}}", node("topic", &topic.name), topic.name));
         }
+        for outside in outside(model) {
+            self.line(format_args!("{}>\"{outside}, of others\"]", node("queue", outside)));
+        }
+        if model.outlets.iter().any(|outlet| matches!(outlet.to, OutletTarget::Topic(_))) {
+            self.line(format_args!("subscribers([\"subscribers outside\"])"));
+        }
+        if model.steps.iter().any(is_fed_from_outside) {
+            self.line(format_args!("others([\"others\"])"));
+        }
     }
 
     fn entries(&mut self, model: &Model) {
@@ -62,32 +71,38 @@ impl Chart {
             self.used(model, &route.step);
         }
         for schedule in &model.schedules {
-            for step in model.steps.iter().filter(|step| step.event_type == schedule.event_type) {
+            for step in model.steps.iter().filter(|step| is_scheduled(step, &schedule.event_type)) {
                 self.line(format_args!("{} --> {}", node("schedule", &schedule.name), inbox(step)));
             }
         }
     }
 
     fn relayed(&mut self, model: &Model) {
-        let emitted = model.steps.iter().filter(|step| is_emitted(model, &step.event_type));
-        let edges: BTreeSet<(&str, String)> = emitted
-            .map(|step| {
-                let topic = step.topic.as_ref().map(|topic| node("topic", topic));
-                (step.event_type.as_str(), topic.unwrap_or_else(|| inbox(step)))
-            })
-            .collect();
+        let edges = relayed(model);
         for table in model.tables.iter().filter(|_| !edges.is_empty()) {
             self.line(format_args!("{} == stream ==> relay", node("table", &table.name)));
         }
         for (event_type, to) in edges {
             self.line(format_args!("relay -- {event_type} --> {to}"));
         }
+        let topics: BTreeSet<&str> = model
+            .outlets
+            .iter()
+            .filter(|outlet| matches!(outlet.to, OutletTarget::Topic(_)))
+            .map(|outlet| outlet.to.name())
+            .collect();
+        for topic in topics {
+            self.line(format_args!("{} --> subscribers", node("topic", topic)));
+        }
     }
 
     fn step(&mut self, model: &Model, step: &StepModel) {
         let id = node("step", &step.name);
-        if let Some(topic) = &step.topic {
+        if let Some(topic) = step.topic() {
             self.line(format_args!("{} --> {}", node("topic", topic), inbox(step)));
+        }
+        if is_fed_from_outside(step) {
+            self.line(format_args!("others --> {}", inbox(step)));
         }
         if step.queue != step.name {
             self.line(format_args!("{} --> {id}", inbox(step)));
@@ -95,6 +110,11 @@ impl Chart {
         self.used(model, &step.name);
         if let Some(dead) = dead_letter_queue(model, step) {
             self.line(format_args!("{id} -. fails .-> {}", node("queue", dead)));
+        }
+        if let Some(event_type) = &step.given_up {
+            for to in consumers(model, event_type) {
+                self.line(format_args!("{id} -. given up: {event_type} .-> {to}"));
+            }
         }
     }
 
@@ -130,20 +150,43 @@ fn dead_letter_queue<'a>(model: &'a Model, step: &StepModel) -> Option<&'a str> 
     model.queue(&step.queue)?.redrive.as_ref().map(|redrive| redrive.dead_letter_queue.as_str())
 }
 
-/// Whether a commit of some handler may hold events of this type.
-fn is_emitted(model: &Model, event_type: &str) -> bool {
+/// What the relay sends on, and to which node.
+fn relayed(model: &Model) -> BTreeSet<(&str, String)> {
     let by_steps = model.steps.iter().flat_map(|step| &step.emits);
-    by_steps.chain(model.routes.iter().flat_map(|route| &route.emits)).any(|emitted| emitted == event_type)
+    let emitted: BTreeSet<&str> =
+        by_steps.chain(model.routes.iter().flat_map(|route| &route.emits)).map(String::as_str).collect();
+    let edges =
+        emitted.into_iter().map(|event| consumers(model, event).into_iter().map(move |to| (event, to)));
+    edges.flatten().collect()
 }
 
-/// A duration in the largest unit that it is a whole number of.
-fn words(duration: Duration) -> String {
-    let millis = duration.as_millis();
-    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")];
-    match units.into_iter().find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit)) {
-        Some((unit, name)) => format!("{} {name}", millis / unit),
-        None => format!("{millis} ms"),
-    }
+/// The nodes that events of a type go to.
+fn consumers(model: &Model, event_type: &str) -> BTreeSet<String> {
+    let steps = model.steps.iter().filter(|step| step.event_type == event_type);
+    let inside = steps.filter_map(|step| match &step.source {
+        Source::Events => Some(inbox(step)),
+        Source::Topic(topic) => Some(node("topic", topic)),
+        Source::Outside(_) => None,
+    });
+    let outlets = model.outlets.iter().filter(|outlet| outlet.event_type == event_type);
+    let outside = outlets.map(|outlet| match &outlet.to {
+        OutletTarget::Topic(topic) => node("topic", topic),
+        OutletTarget::Queue(queue) => node("queue", queue),
+    });
+    inside.chain(outside).collect()
+}
+
+/// The queues of others that events go to.
+fn outside(model: &Model) -> BTreeSet<&str> {
+    model.queues.iter().filter(|queue| queue.is_outside).map(|queue| queue.name.as_str()).collect()
+}
+
+fn is_fed_from_outside(step: &StepModel) -> bool {
+    matches!(step.source, Source::Outside(_))
+}
+
+fn is_scheduled(step: &StepModel, event_type: &str) -> bool {
+    step.source == Source::Events && step.event_type == event_type
 }
 
 /// The flow as lines of text, for a terminal.
@@ -153,22 +196,37 @@ pub(super) fn text(model: &Model) -> String {
     let tables = tables.join(" ");
     for route in &model.routes {
         let used = used(model, &route.step);
-        lines.push(format!("{} {} ─▶ {}{used}", route.method, route.path, route.step));
+        lines.push(format!("{} ─▶ {}{used}", route.address(), route.step));
     }
     for schedule in &model.schedules {
-        for step in model.steps.iter().filter(|step| step.event_type == schedule.event_type) {
+        for step in model.steps.iter().filter(|step| is_scheduled(step, &schedule.event_type)) {
             lines.push(format!("schedule {} ─▶ ({})", schedule.name, step.queue));
         }
     }
     for step in &model.steps {
-        let from = step.topic.as_ref().map_or_else(String::new, |topic| format!("{{topic {topic}}} ─▶ "));
+        let from = match &step.source {
+            Source::Events => String::new(),
+            Source::Topic(topic) => format!("{{topic {topic}}} ─▶ "),
+            Source::Outside(_) => "others ─▶ ".to_owned(),
+        };
         let used = used(model, &step.name);
         lines.push(format!("{from}({}) ─▶ {}{used}", step.queue, step.name));
     }
-    for step in model.steps.iter().filter(|step| step.topic.is_none()) {
-        if is_emitted(model, &step.event_type) {
+    let emitted = model.emitted();
+    for step in model.steps.iter().filter(|step| step.source == Source::Events) {
+        if emitted.contains(step.event_type.as_str()) {
             lines.push(format!("{tables} ─ stream ─▶ relay ─ {} ─▶ ({})", step.event_type, step.queue));
         }
+    }
+    for outlet in &model.outlets {
+        let to = match &outlet.to {
+            OutletTarget::Topic(topic) => format!("{{topic {topic}}} ─▶ subscribers outside"),
+            OutletTarget::Queue(queue) => format!("({queue}), of others"),
+        };
+        lines.push(format!("{tables} ─ stream ─▶ relay ─ {} ─▶ {to}", outlet.event_type));
+    }
+    for step in &model.steps {
+        lines.extend(step.given_up.iter().map(|event| format!("{} ┄ given up: {event} ┄▶", step.name)));
     }
     for alarm in &model.alarms {
         if let Some(source) = model.source_of(&alarm.dead_letter_queue) {

@@ -1,14 +1,20 @@
 //! A definition as plain data.
 
-use super::{BucketUse, Budget, TableUse, Uses};
-use crate::{Backoff, Timestamp, commit::Carried, http::Method};
+use super::{
+    uses::{BucketUse, TableUse, Uses},
+    when::When,
+};
+use crate::{
+    backoff::Waits, commit::Carried, http::Method, service::ServiceModel, setting::SettingModel,
+    timestamp::Timestamp,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-/// All that a choreography consists of.
-#[derive(Clone, Debug, Default)]
+/// All that a choreography consists of. The same whoever asks for it.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Model {
     /// Its name.
     pub name: String,
@@ -20,27 +26,39 @@ pub struct Model {
     pub topics: Vec<TopicModel>,
     /// Buckets.
     pub buckets: Vec<BucketModel>,
+    /// Services.
+    pub services: Vec<ServiceModel>,
+    /// Settings.
+    pub settings: Vec<SettingModel>,
     /// Schedules.
     pub schedules: Vec<ScheduleModel>,
-    /// HTTP routes.
+    /// Handlers of requests.
     pub routes: Vec<RouteModel>,
     /// Handlers of events.
     pub steps: Vec<StepModel>,
+    /// Ends of events outside of the choreography.
+    pub outlets: Vec<OutletModel>,
     /// Alarms.
     pub alarms: Vec<AlarmModel>,
 }
 
 /// A table.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TableModel {
     /// Its name.
     pub name: String,
     /// The kinds of entities it holds.
     pub kinds: Vec<String>,
+    /// Its name on AWS, where it is not derived.
+    pub physical: Option<String>,
+    /// The attribute of its partition key on DynamoDB, where it is not the library's.
+    pub key_attribute: Option<String>,
+    /// The environment variable that tells a function its name on AWS, where it is not derived.
+    pub variable: Option<String>,
 }
 
 /// A queue.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct QueueModel {
     /// Its name.
     pub name: String,
@@ -50,49 +68,54 @@ pub struct QueueModel {
     pub retention: Duration,
     /// Where its messages go after too many receives; `None` for a dead-letter queue.
     pub redrive: Option<RedrivePolicy>,
+    /// Whether it belongs to others, who consume it: it is not made with the infrastructure.
+    pub is_outside: bool,
 }
 
 /// A queue's redrive policy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RedrivePolicy {
     /// The dead-letter queue.
     pub dead_letter_queue: String,
-    /// Receives, the first included, before a message goes there.
+    /// Receives, the first included, before the queue itself sends a message there: some more than a consumer's attempts, as
+    /// the consumer gives a message up by itself.
     pub receives_max: u32,
 }
 
-/// A topic. Its subscriptions are the steps that name it.
-#[derive(Clone, Debug)]
+/// A topic. Its subscriptions are the steps that name it; others may subscribe as well.
+#[derive(Clone, Debug, PartialEq)]
 pub struct TopicModel {
     /// Its name.
     pub name: String,
 }
 
 /// A bucket.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct BucketModel {
     /// Its name.
     pub name: String,
 }
 
 /// A schedule.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ScheduleModel {
     /// Its name.
     pub name: String,
-    /// The time between two messages.
-    pub every: Duration,
+    /// The times of its messages.
+    pub when: When,
+    /// The setting by which an engine on one machine takes another time between two messages.
+    pub setting: Option<String>,
     /// The event it sends.
     pub event_type: String,
 }
 
-/// An HTTP route.
-#[derive(Clone, Debug)]
+/// A handler of requests.
+#[derive(Clone, Debug, PartialEq)]
 pub struct RouteModel {
     /// Method.
     pub method: Method,
-    /// Path, `{name}` for a parameter.
-    pub path: String,
+    /// Path, `{name}` for a parameter; none where its function is only invoked directly.
+    pub path: Option<String>,
     /// The handler's name.
     pub step: String,
     /// Events it may emit.
@@ -101,10 +124,12 @@ pub struct RouteModel {
     pub uses: Uses,
     /// The longest a request may take.
     pub timeout: Duration,
+    /// The memory of its function, in MB, where it is not what all functions have.
+    pub memory: Option<u32>,
 }
 
 /// A handler of events, with the policy its messages are consumed by.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StepModel {
     /// Its name.
     pub name: String,
@@ -112,16 +137,22 @@ pub struct StepModel {
     pub event_type: String,
     /// The queue it consumes from.
     pub queue: String,
-    /// The topic that feeds the queue, where one does.
-    pub topic: Option<String>,
+    /// What feeds the queue.
+    pub source: Source,
     /// The kind of entity loaded for it.
     pub entity_kind: Option<String>,
     /// Events it may emit.
     pub emits: Vec<String>,
+    /// The event that follows when a message is given up.
+    pub given_up: Option<String>,
+    /// Reasons of failures that are an end like any other, and no fault.
+    pub business_ends: BTreeSet<String>,
     /// What it uses, the entity that is loaded for it included.
     pub uses: Uses,
     /// The longest a batch may take.
     pub timeout: Duration,
+    /// The memory of its function, in MB, where it is not what all functions have.
+    pub memory: Option<u32>,
     /// Messages in a batch.
     pub batch: usize,
     /// How long Lambda gathers a batch.
@@ -132,18 +163,99 @@ pub struct StepModel {
     pub concurrency: usize,
     /// Batches worked at the same time.
     pub workers: usize,
-    /// Receives before a message is dead-lettered.
+    /// Receives before a message is given up.
     pub attempts: u32,
     /// Waits between them.
-    pub backoff: Backoff,
+    pub waits: Waits,
     /// The budget of the cycle it stands on.
     pub budget: Option<Budget>,
     /// Which cycle it stands on: the first step of it.
     pub cycle: Option<String>,
 }
 
+/// What feeds the queue of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Events of this choreography: the relay sends them to the queue, or a schedule does.
+    Events,
+    /// A topic sends what is published to the queue.
+    Topic(String),
+    /// Others write to the queue, in a form of their own that is decoded to events of this type.
+    Outside(String),
+}
+
+/// What bounds a cycle: its events carry what is left, and running out is a permanent failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// From the first event of the cycle to its last.
+    pub deadline: Duration,
+    /// Events along the cycle after the one that enters it: a round of a cycle of two steps is two.
+    pub hops: u32,
+}
+
+/// An end of an event outside of the choreography.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutletModel {
+    /// The event.
+    pub event_type: String,
+    /// Where it goes.
+    pub to: OutletTarget,
+    /// Where it goes when that refuses it for good.
+    pub dead_letter_queue: String,
+}
+
+/// Where an event leaves the choreography.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutletTarget {
+    /// To a topic, which has subscribers outside.
+    Topic(String),
+    /// To a queue of others.
+    Queue(String),
+}
+
+impl OutletTarget {
+    /// Its name in the definition.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Topic(name) | Self::Queue(name) => name,
+        }
+    }
+
+    pub(crate) fn destination(&self) -> Destination<'_> {
+        match self {
+            Self::Topic(name) => Destination::Topic(name),
+            Self::Queue(name) => Destination::Queue(name),
+        }
+    }
+}
+
+impl RouteModel {
+    /// How it is reached: `POST /orders`, or `invoke order_creator`.
+    pub fn address(&self) -> String {
+        match &self.path {
+            Some(path) => format!("{} {path}", self.method),
+            None => format!("invoke {}", self.step),
+        }
+    }
+}
+
+impl StepModel {
+    /// The topic that feeds it, where one does.
+    pub fn topic(&self) -> Option<&str> {
+        match &self.source {
+            Source::Topic(topic) => Some(topic),
+            _ => None,
+        }
+    }
+
+    /// The events that may follow a message of it: what its handler emits, and what follows when it is given up.
+    pub fn may_cause(&self) -> impl Iterator<Item = &String> {
+        self.emits.iter().chain(&self.given_up)
+    }
+}
+
 /// An alarm: a dead-letter queue that is not empty tells a topic.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AlarmModel {
     /// The queue watched.
     pub dead_letter_queue: String,
@@ -156,6 +268,15 @@ pub struct AlarmModel {
 pub(crate) enum Destination<'a> {
     Queue(&'a str),
     Topic(&'a str),
+}
+
+impl<'a> Destination<'a> {
+    /// Its name in the definition.
+    pub(crate) fn name(self) -> &'a str {
+        match self {
+            Self::Queue(name) | Self::Topic(name) => name,
+        }
+    }
 }
 
 impl Model {
@@ -194,9 +315,44 @@ impl Model {
         tables
     }
 
-    /// The buckets that the step or the route's handler of that name uses, and how; none where there is neither.
+    /// The buckets that the step or the route's handler of that name uses, itself or by its services, and how; none where
+    /// there is neither.
     pub fn buckets_of(&self, step: &str) -> BTreeMap<String, BTreeSet<BucketUse>> {
-        self.uses_of(step).map(|uses| uses.buckets().clone()).unwrap_or_default()
+        let mut buckets: BTreeMap<String, BTreeSet<BucketUse>> = BTreeMap::new();
+        for uses in self.uses_of(step).into_iter().chain(self.services_of(step).map(|service| &service.uses))
+        {
+            for (bucket, uses) in uses.buckets() {
+                buckets.entry(bucket.clone()).or_default().extend(uses);
+            }
+        }
+        buckets
+    }
+
+    /// The services that the step or the route's handler of that name uses.
+    pub fn services_of(&self, step: &str) -> impl Iterator<Item = &ServiceModel> {
+        let uses = self.uses_of(step);
+        self.services
+            .iter()
+            .filter(move |service| uses.is_some_and(|uses| uses.services().contains(&service.name)))
+    }
+
+    /// The settings that the step or the route's handler of that name reads, itself or by its services.
+    pub fn settings_of(&self, step: &str) -> Vec<&SettingModel> {
+        let own = self.uses_of(step).into_iter().flat_map(Uses::settings);
+        let read: BTreeSet<&String> =
+            own.chain(self.services_of(step).flat_map(|service| service.uses.settings())).collect();
+        self.settings.iter().filter(|setting| read.contains(&setting.name)).collect()
+    }
+
+    /// The names of all handlers, of requests and of events.
+    pub fn handlers(&self) -> impl Iterator<Item = &String> {
+        self.routes.iter().map(|route| &route.step).chain(self.steps.iter().map(|step| &step.name))
+    }
+
+    /// All events that a commit of some handler may hold, or that follow when a message is given up.
+    pub(crate) fn emitted(&self) -> BTreeSet<&str> {
+        let by_steps = self.steps.iter().flat_map(StepModel::may_cause);
+        by_steps.chain(self.routes.iter().flat_map(|route| &route.emits)).map(String::as_str).collect()
     }
 
     /// The queue whose dead letters go to `dead_letter_queue`.
@@ -206,12 +362,25 @@ impl Model {
         })
     }
 
-    /// Where events of a type go: to the queue of each consumer, to each topic that has subscribers for it.
+    /// Where a redrive sends the letters of `dead_letter_queue`: to the queue they came from, or to what refused them;
+    /// `None` where no queue of that name holds dead letters.
+    pub(crate) fn redrive_target(&self, dead_letter_queue: &str) -> Option<Destination<'_>> {
+        let source = self.source_of(dead_letter_queue).map(|queue| Destination::Queue(&queue.name));
+        let outlet = || self.outlets.iter().find(|outlet| outlet.dead_letter_queue == dead_letter_queue);
+        source.or_else(|| outlet().map(|outlet| outlet.to.destination()))
+    }
+
+    /// Where events of a type go: to the queue of each consumer, to each topic that has subscribers for it, outside.
     pub(crate) fn destinations(&self, event_type: &str) -> Vec<Destination<'_>> {
+        let steps = self.steps.iter().filter(|step| step.event_type == event_type);
+        let inside = steps.filter_map(|step| match &step.source {
+            Source::Events => Some(Destination::Queue(&step.queue)),
+            Source::Topic(topic) => Some(Destination::Topic(topic)),
+            Source::Outside(_) => None,
+        });
+        let outlets = self.outlets.iter().filter(|outlet| outlet.event_type == event_type);
         let mut destinations = Vec::new();
-        for step in self.steps.iter().filter(|step| step.event_type == event_type) {
-            let destination =
-                step.topic.as_deref().map_or(Destination::Queue(&step.queue), Destination::Topic);
+        for destination in inside.chain(outlets.map(|outlet| outlet.to.destination())) {
             if !destinations.contains(&destination) {
                 destinations.push(destination);
             }
@@ -219,9 +388,26 @@ impl Model {
         destinations
     }
 
+    /// The dead-letter queues for what `destination` refuses for good: of the steps behind it, and of its outlets.
+    pub(crate) fn refused_to(&self, destination: Destination<'_>) -> BTreeSet<&str> {
+        let steps = self.steps.iter().filter(|step| match destination {
+            Destination::Queue(name) => step.source == Source::Events && step.queue == name,
+            Destination::Topic(name) => step.topic() == Some(name),
+        });
+        let of_steps = steps.filter_map(|step| {
+            let redrive = self.queue(&step.queue)?.redrive.as_ref()?;
+            Some(redrive.dead_letter_queue.as_str())
+        });
+        let outlets = self.outlets.iter().filter(|outlet| outlet.to.destination() == destination);
+        of_steps.chain(outlets.map(|outlet| outlet.dead_letter_queue.as_str())).collect()
+    }
+
     /// The names of the steps that consume what `step` emits.
     fn next_of<'a>(&'a self, step: &'a StepModel) -> impl Iterator<Item = &'a StepModel> {
-        self.steps.iter().filter(|next| step.emits.contains(&next.event_type))
+        self.steps.iter().filter(|next| {
+            !matches!(next.source, Source::Outside(_))
+                && step.may_cause().any(|event| *event == next.event_type)
+        })
     }
 
     fn reaches(&self, from: &StepModel, to: &str) -> bool {

@@ -1,7 +1,8 @@
-//! What a handler uses: the kinds of entities it reads and commits, the buckets it puts into and reads from. What each function
-//! may do is derived from it, and the [`Context`](crate::Context) holds a handler to it everywhere.
+//! What a handler uses: the kinds of entities it reads and commits, the buckets it puts into and reads from, services and
+//! settings. What each function may do is derived from it, and the [`Context`](crate::Context) holds a handler to it
+//! everywhere.
 
-use crate::Entity;
+use crate::{entity::Entity, service::service_name};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a handler uses besides the entity that is loaded for it, which it may read and commit without saying so.
@@ -19,6 +20,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Uses {
     kinds: BTreeMap<String, BTreeSet<TableUse>>,
     buckets: BTreeMap<String, BTreeSet<BucketUse>>,
+    services: BTreeSet<String>,
+    settings: BTreeSet<String>,
 }
 
 impl Uses {
@@ -63,6 +66,20 @@ impl Uses {
         self.bucket(bucket, BucketUse::List)
     }
 
+    /// It calls the service behind the trait `S`: [`Context::service`](crate::Context::service).
+    #[must_use]
+    pub fn service<S: ?Sized + 'static>(mut self) -> Self {
+        self.services.insert(service_name::<S>().to_owned());
+        self
+    }
+
+    /// It reads the value of this setting: [`Context::setting`](crate::Context::setting).
+    #[must_use]
+    pub fn setting(mut self, name: impl Into<String>) -> Self {
+        self.settings.insert(name.into());
+        self
+    }
+
     /// The kinds of entities it uses, and how.
     pub fn kinds(&self) -> &BTreeMap<String, BTreeSet<TableUse>> {
         &self.kinds
@@ -73,14 +90,26 @@ impl Uses {
         &self.buckets
     }
 
+    /// The services it calls, by the names of their traits.
+    pub fn services(&self) -> &BTreeSet<String> {
+        &self.services
+    }
+
+    /// The settings it reads.
+    pub fn settings(&self) -> &BTreeSet<String> {
+        &self.settings
+    }
+
     /// Both together.
-    pub(super) fn and(mut self, other: Self) -> Self {
+    pub(crate) fn and(mut self, other: Self) -> Self {
         for (kind, uses) in other.kinds {
             self.kinds.entry(kind).or_default().extend(uses);
         }
         for (bucket, uses) in other.buckets {
             self.buckets.entry(bucket).or_default().extend(uses);
         }
+        self.services.extend(other.services);
+        self.settings.extend(other.settings);
         self
     }
 

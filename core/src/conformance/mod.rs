@@ -50,14 +50,16 @@ mod topic;
 pub use report::{Outcome, Report, ScenarioReport, Violation};
 
 use crate::{
-    Backoff,
-    choreography::{BucketModel, Model, QueueModel, RedrivePolicy, StepModel, TableModel, TopicModel, Uses},
+    backoff::Waits,
+    choreography::{
+        BucketModel, Model, QueueModel, RedrivePolicy, Source, StepModel, TableModel, TopicModel, Uses,
+    },
     port::Ports,
 };
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use stage::Stage;
-use std::{future::Future, panic::AssertUnwindSafe, pin::Pin, time::Duration};
+use std::{collections::BTreeSet, future::Future, panic::AssertUnwindSafe, pin::Pin, time::Duration};
 
 /// An adapter as the suite sees it.
 #[async_trait]
@@ -103,7 +105,11 @@ pub struct Capabilities {
 
 /// The model that the ports of a [`World`] are opened to: what the scenarios need, and no choreography to be run.
 pub fn model() -> Model {
-    let table = |name: &str, kind: &str| TableModel { name: name.to_owned(), kinds: vec![kind.to_owned()] };
+    let table = |name: &str, kind: &str| TableModel {
+        name: name.to_owned(),
+        kinds: vec![kind.to_owned()],
+        ..TableModel::default()
+    };
     let redrive = RedrivePolicy {
         dead_letter_queue: queue::DEAD_LETTERS.to_owned(),
         receives_max: queue::RECEIVES_MAX,
@@ -133,6 +139,7 @@ fn plain_queue(name: &str) -> QueueModel {
         visibility_timeout: queue::VISIBILITY,
         retention: Duration::from_secs(4 * 86_400),
         redrive: None,
+        is_outside: false,
     }
 }
 
@@ -142,7 +149,10 @@ fn subscriber(topic: &str, queue: &str) -> StepModel {
         name: queue.to_owned(),
         event_type: "conformance.published".to_owned(),
         queue: queue.to_owned(),
-        topic: Some(topic.to_owned()),
+        source: Source::Topic(topic.to_owned()),
+        given_up: None,
+        business_ends: BTreeSet::new(),
+        memory: None,
         entity_kind: None,
         emits: Vec::new(),
         uses: Uses::new(),
@@ -153,7 +163,7 @@ fn subscriber(topic: &str, queue: &str) -> StepModel {
         concurrency: 1,
         workers: 1,
         attempts: queue::RECEIVES_MAX,
-        backoff: Backoff::default(),
+        waits: Waits::default(),
         budget: None,
         cycle: None,
     }

@@ -12,8 +12,8 @@ use super::{
     yaml::{Map, Yaml, call},
 };
 use crate::{
-    Choreography, Timestamp,
-    choreography::{Model, QueueUse, RouteModel, ScheduleModel},
+    choreography::{Choreography, Model, QueueUse, RouteModel, ScheduleModel, Source},
+    timestamp::Timestamp,
 };
 
 /// What the scheduler replaces by the time for which a message was scheduled.
@@ -78,7 +78,7 @@ pub(super) fn api(program: &mut Program, system: &str) {
 
 /// A route of the API to its function. The one that `tells_health` also answers `GET /healthz`, as every function of a
 /// route does.
-pub(super) fn route(program: &mut Program, route: &RouteModel, tells_health: bool) {
+pub(super) fn route(program: &mut Program, route: &RouteModel, path: &str, tells_health: bool) {
     let integration = logical(&route.step, "Integration");
     let properties = Map::new()
         .with("apiId", reference("api.id"))
@@ -86,15 +86,15 @@ pub(super) fn route(program: &mut Program, route: &RouteModel, tells_health: boo
         .with("integrationUri", reference(&format!("{}.invokeArn", function(&route.step))))
         .with("payloadFormatVersion", "2.0");
     program.resource(&integration, "aws:apigatewayv2:Integration", properties, Options::default());
-    path(program, &route.step, &route.step, &format!("{} {}", route.method, greedy(&route.path)));
+    address(program, &route.step, &route.step, &format!("{} {}", route.method, greedy(path)));
     if tells_health {
         program.say("200 while the function can reach its table.");
-        path(program, "health", &route.step, "GET /healthz");
+        address(program, "health", &route.step, "GET /healthz");
     }
 }
 
 /// What the API hands to the function of `step`.
-fn path(program: &mut Program, name: &str, step: &str, key: &str) {
+fn address(program: &mut Program, name: &str, step: &str, key: &str) {
     let by_jwt = |without: &str, with: &str| -> Yaml {
         let choices = Yaml::from(vec![without, with]);
         call("select", Yaml::from(vec![Yaml::from(reference(JWT)), choices])).into()
@@ -133,6 +133,8 @@ pub(super) fn schedule(
     schedule: &ScheduleModel,
 ) -> Result<(), InfrastructureError> {
     let (queues, input) = template(choreography, schedule)?;
+    // A schedule that AWS can't have is no part of a model that was proved.
+    let zone = schedule.when.to_aws().map_or("UTC", |(_, zone)| zone);
     let failures = failures_name(schedule);
     let arn = |queue: &str| reference(&format!("{}.arn", logical(queue, "Queue")));
     failures_queue(program, &failures);
@@ -166,6 +168,7 @@ pub(super) fn schedule(
         let properties = Map::new()
             .with("name", physical(&name))
             .with("scheduleExpression", reference(&schedule_setting(&schedule.name)))
+            .with("scheduleExpressionTimezone", zone)
             .with("flexibleTimeWindow", Map::new().with("mode", "OFF"))
             .with("target", target);
         program.resource(
@@ -216,6 +219,7 @@ fn template(
 
 /// The schedules whose message goes to `queue`.
 pub(super) fn of_queue<'a>(model: &'a Model, queue: &str) -> impl Iterator<Item = &'a ScheduleModel> {
-    let consumed = model.steps.iter().find(|step| step.queue == queue).map(|step| step.event_type.clone());
+    let step = model.steps.iter().find(|step| step.queue == queue && step.source == Source::Events);
+    let consumed = step.map(|step| step.event_type.clone());
     model.schedules.iter().filter(move |schedule| consumed.as_ref() == Some(&schedule.event_type))
 }

@@ -1,7 +1,6 @@
 //! Functions: each with its log group, its role, its policy, and what invokes it.
 
 use super::{
-    FunctionOptions,
     permissions::{self, trust},
     program::{Options, Program, json, logical, reference},
     relayed_tables,
@@ -18,6 +17,9 @@ use std::time::Duration;
 
 /// The relay's name among functions.
 pub(super) const RELAY: &str = "relay";
+
+/// The environment variable that tells which function of the choreography a process is.
+pub(crate) const FUNCTION: &str = "QUADRILLE_FUNCTION";
 
 /// The queue that Lambda tells of stream records it gave up.
 pub(super) const RELAY_FAILURES: &str = "relay-failures";
@@ -40,8 +42,8 @@ const RELAY_RETRIES: i64 = 1_000;
 struct Function<'a> {
     name: &'a str,
     timeout: Duration,
+    memory: Option<u32>,
     needs: Needs,
-    options: &'a FunctionOptions,
     is_http: bool,
 }
 
@@ -60,19 +62,17 @@ pub(super) fn function(name: &str) -> String {
 }
 
 /// The function of a route.
-pub(super) fn of_route(program: &mut Program, model: &Model, route: &RouteModel, options: &FunctionOptions) {
+pub(super) fn of_route(program: &mut Program, model: &Model, route: &RouteModel) {
     let needs = Needs::of_step(model, &route.step).unwrap_or_default();
-    add(
-        program,
-        model,
-        Function { name: &route.step, timeout: route.timeout, needs, options, is_http: true },
-    );
+    let (timeout, memory, is_http) = (route.timeout, route.memory, route.path.is_some());
+    add(program, model, Function { name: &route.step, timeout, memory, needs, is_http });
 }
 
 /// The function of a step, with the event source mapping that invokes it.
-pub(super) fn of_step(program: &mut Program, model: &Model, step: &StepModel, options: &FunctionOptions) {
+pub(super) fn of_step(program: &mut Program, model: &Model, step: &StepModel) {
     let needs = Needs::of_step(model, &step.name).unwrap_or_default();
-    add(program, model, Function { name: &step.name, timeout: step.timeout, needs, options, is_http: false });
+    let (timeout, memory) = (step.timeout, step.memory);
+    add(program, model, Function { name: &step.name, timeout, memory, needs, is_http: false });
     if let Some(budget) = model.budget_of(step) {
         allow_recursion(program, &step.name, &[budget]);
     }
@@ -96,9 +96,13 @@ pub(super) fn of_step(program: &mut Program, model: &Model, step: &StepModel, op
 }
 
 /// The relay, invoked by the streams of `tables`.
-pub(super) fn relay(program: &mut Program, model: &Model, tables: &[&String], options: &FunctionOptions) {
+pub(super) fn relay(program: &mut Program, model: &Model, tables: &[&String]) {
     let needs = Needs::of_relay(model);
-    add(program, model, Function { name: RELAY, timeout: RELAY_TIMEOUT, needs, options, is_http: false });
+    add(
+        program,
+        model,
+        Function { name: RELAY, timeout: RELAY_TIMEOUT, memory: None, needs, is_http: false },
+    );
     let budgets: Vec<Budget> = model
         .steps
         .iter()
@@ -162,7 +166,8 @@ fn allow_recursion(program: &mut Program, name: &str, budgets: &[Budget]) {
 }
 
 fn add(program: &mut Program, model: &Model, function: Function<'_>) {
-    let Function { name, timeout, needs, options, is_http } = function;
+    let Function { name, timeout, memory, needs, is_http } = function;
+    let settings = model.settings_of(name);
     let relayed = relayed_tables(model);
     let log_group = Map::new()
         .with("name", format!("/aws/lambda/{}", physical(name)))
@@ -179,12 +184,13 @@ fn add(program: &mut Program, model: &Model, function: Function<'_>) {
         permissions::of_stream_mapping(&mut statements, &failures());
     }
     permissions::of_needs(&mut statements, &needs);
-    options.secrets.iter().for_each(|(_, secret)| permissions::of_secret(&mut statements, secret));
+    let secrets = settings.iter().filter(|setting| setting.is_secret);
+    secrets.for_each(|secret| permissions::of_secret(&mut statements, &secret.name));
     let properties =
         Map::new().with("role", reference(&format!("{role}.id"))).with("policy", json(statements.policy()));
     program.resource(&policy(name), "aws:iam:RolePolicy", properties, Options::default());
-    let mut variables = Map::new();
-    for variable in needs.variables() {
+    let mut variables = Map::new().with(FUNCTION, name);
+    for variable in needs.variables(model) {
         let (what, property) = match variable.kind {
             ResourceKind::Table => ("Table", "name"),
             ResourceKind::Queue => ("Queue", "url"),
@@ -193,11 +199,10 @@ fn add(program: &mut Program, model: &Model, function: Function<'_>) {
         };
         variables.put(variable.name, reference(&format!("{}.{property}", logical(&variable.of, what))));
     }
-    for (variable, value) in &options.variables {
-        variables.put(variable, value);
-    }
-    for (variable, secret) in &options.secrets {
-        variables.put(variable, reference(&format!("{}.arn", logical(secret, "Secret"))));
+    for setting in settings {
+        let key = setting.key();
+        let value = if setting.is_secret { format!("{}.arn", logical(&setting.name, "Secret")) } else { key };
+        variables.put(setting.function_variable(), reference(&value));
     }
     let mut properties = Map::new()
         .with("name", physical(name))
@@ -205,15 +210,16 @@ fn add(program: &mut Program, model: &Model, function: Function<'_>) {
         .with("runtime", "provided.al2023")
         .with("architectures", ["arm64"])
         .with("handler", "bootstrap")
-        .with("code", super::yaml::call("fileArchive", format!("./packages/{name}.zip")))
-        .with("memorySize", reference(MEMORY))
+        .with("code", super::yaml::call("fileArchive", format!("./packages/{}.zip", model.name)))
         .with("timeout", seconds(timeout));
+    match memory {
+        Some(memory) => properties.put("memorySize", i64::from(memory)),
+        None => properties.put("memorySize", reference(MEMORY)),
+    }
     if is_http {
         properties.put("reservedConcurrentExecutions", reference(HTTP_CONCURRENCY));
     }
-    if !variables.is_empty() {
-        properties.put("environment", Map::new().with("variables", variables));
-    }
+    properties.put("environment", Map::new().with("variables", variables));
     let logging =
         Map::new().with("logFormat", "JSON").with("logGroup", reference(&format!("{}.name", logs(name))));
     let properties =

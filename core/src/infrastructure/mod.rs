@@ -29,15 +29,15 @@ mod settings;
 mod state;
 mod yaml;
 
-pub use settings::{Setting, SettingValue};
+pub use settings::ConfigValue;
 
 use crate::{
-    Choreography,
-    choreography::{Model, RouteModel, StepModel, TableUse},
+    choreography::{Choreography, Model, OutletTarget, RouteModel, Source, StepModel, TableUse},
     metrics::Metric,
     needs::Needs,
 };
-use program::{Options, Program, reference};
+use program::{Options, Program, logical, reference};
+use settings::ConfigKey;
 use std::collections::{BTreeMap, BTreeSet};
 use yaml::{Map, call};
 
@@ -62,6 +62,9 @@ const ACCOUNT_BYTES: usize = 12;
 /// The function that sends committed events on.
 pub const RELAY: &str = function::RELAY;
 
+/// The environment variable that tells which function of the choreography a process is.
+pub const FUNCTION: &str = function::FUNCTION;
+
 /// Why there is no program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InfrastructureError {
@@ -83,14 +86,6 @@ pub enum InfrastructureError {
     /// Options for a function that the choreography has not.
     #[error("no_such_function: there are options for {0:?}, which is no step and no route: mend the name")]
     NoSuchFunction(String),
-    /// A function is given a secret that was not added.
-    #[error("no_such_secret: {function} is given the secret {secret:?}: add it with `secret`")]
-    NoSuchSecret {
-        /// The function.
-        function: String,
-        /// The secret.
-        secret: String,
-    },
     /// A stack does not set what has no default.
     #[error("setting_missing: the stack {stack:?} has to set {setting:?}, which has no default")]
     SettingMissing {
@@ -134,7 +129,7 @@ pub struct File {
 pub struct Stack {
     name: String,
     about: String,
-    values: Vec<(String, SettingValue)>,
+    values: Vec<(String, ConfigValue)>,
 }
 
 impl Stack {
@@ -143,9 +138,10 @@ impl Stack {
         Self { name: name.into(), about: about.into(), values: Vec::new() }
     }
 
-    /// Sets a [`Setting`] for it.
+    /// Sets a key of the configuration for it: one that every program has, or a [setting](crate::Setting) by its
+    /// [key](crate::setting::SettingModel::key).
     #[must_use]
-    pub fn set(mut self, setting: impl Into<String>, value: impl Into<SettingValue>) -> Self {
+    pub fn set(mut self, setting: impl Into<String>, value: impl Into<ConfigValue>) -> Self {
         self.values.push((setting.into(), value.into()));
         self
     }
@@ -159,18 +155,9 @@ impl Stack {
     }
 }
 
-/// A secret: made without a value, which people put there.
-#[derive(Clone, Debug)]
-struct Secret {
-    name: String,
-    about: String,
-}
-
 /// What a function has beyond what the definition says of it.
 #[derive(Clone, Debug, Default)]
 pub struct FunctionOptions {
-    variables: Vec<(String, String)>,
-    secrets: Vec<(String, String)>,
     metrics: Vec<Metric>,
 }
 
@@ -178,20 +165,6 @@ impl FunctionOptions {
     /// None.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// An environment variable that holds the value of a [`Setting`].
-    #[must_use]
-    pub fn variable(mut self, variable: impl Into<String>, setting: &str) -> Self {
-        self.variables.push((variable.into(), reference(setting)));
-        self
-    }
-
-    /// An environment variable that holds the ARN of a secret, which the function may then read.
-    #[must_use]
-    pub fn secret(mut self, variable: impl Into<String>, secret: impl Into<String>) -> Self {
-        self.secrets.push((variable.into(), secret.into()));
-        self
     }
 
     /// Shows `metrics`, which the handler measures, in the function's row of the dashboard.
@@ -206,8 +179,6 @@ impl FunctionOptions {
 #[derive(Clone, Debug)]
 pub struct Infrastructure<'a> {
     choreography: &'a Choreography,
-    settings: Vec<Setting>,
-    secrets: Vec<Secret>,
     functions: BTreeMap<String, FunctionOptions>,
     stacks: Vec<Stack>,
 }
@@ -215,27 +186,7 @@ pub struct Infrastructure<'a> {
 impl<'a> Infrastructure<'a> {
     /// Of `choreography`, with nothing added.
     pub fn of(choreography: &'a Choreography) -> Self {
-        Self {
-            choreography,
-            settings: Vec::new(),
-            secrets: Vec::new(),
-            functions: BTreeMap::new(),
-            stacks: Vec::new(),
-        }
-    }
-
-    /// Adds a setting of the system's own.
-    #[must_use]
-    pub fn setting(mut self, setting: Setting) -> Self {
-        self.settings.push(setting);
-        self
-    }
-
-    /// Adds a secret of Secrets Manager, without a value: that is put there by people.
-    #[must_use]
-    pub fn secret(mut self, name: impl Into<String>, about: impl Into<String>) -> Self {
-        self.secrets.push(Secret { name: name.into(), about: about.into() });
-        self
+        Self { choreography, functions: BTreeMap::new(), stacks: Vec::new() }
     }
 
     /// What the function of a step or a route has beyond the definition.
@@ -252,7 +203,7 @@ impl<'a> Infrastructure<'a> {
         self
     }
 
-    /// The names of the functions, in the order of the flow: each is a package `<name>.zip`.
+    /// The names of the functions, in the order of the flow. All are run by one package, `<choreography>.zip`.
     pub fn functions(model: &Model) -> Vec<String> {
         let routes = model.routes.iter().map(|route| route.step.clone());
         let relay = (!relayed_tables(model).is_empty()).then(|| RELAY.to_owned());
@@ -265,13 +216,12 @@ impl<'a> Infrastructure<'a> {
     /// [`InfrastructureError`]: what was added does not fit the choreography, or each other.
     pub fn render(&self) -> Result<Vec<File>, InfrastructureError> {
         let model = &**self.choreography.model();
-        let settings: Vec<Setting> =
-            settings::of(model).into_iter().chain(self.settings.iter().cloned()).collect();
+        let settings = settings::of(model);
         self.check(model, &settings)?;
         let mut program = Program::default();
         self.resources(&mut program, model)?;
         let own = ["caller", "prefix"];
-        let taken = program.taken(settings.iter().map(Setting::name).chain(own));
+        let taken = program.taken(settings.iter().map(ConfigKey::name).chain(own));
         let alike: Vec<String> = program.doubles().cloned().chain(taken).collect();
         if !alike.is_empty() {
             return Err(InfrastructureError::NamesAlike(alike));
@@ -289,20 +239,10 @@ impl<'a> Infrastructure<'a> {
         Ok(files)
     }
 
-    fn check(&self, model: &Model, settings: &[Setting]) -> Result<(), InfrastructureError> {
+    fn check(&self, model: &Model, settings: &[ConfigKey]) -> Result<(), InfrastructureError> {
         let functions = Self::functions(model);
-        for (name, options) in &self.functions {
-            if !functions.contains(name) {
-                return Err(InfrastructureError::NoSuchFunction(name.clone()));
-            }
-            if let Some((_, secret)) = options
-                .secrets
-                .iter()
-                .find(|(_, name)| !self.secrets.iter().any(|secret| secret.name == *name))
-            {
-                let (function, secret) = (name.clone(), secret.clone());
-                return Err(InfrastructureError::NoSuchSecret { function, secret });
-            }
+        if let Some(name) = self.functions.keys().find(|name| !functions.contains(name)) {
+            return Err(InfrastructureError::NoSuchFunction(name.clone()));
         }
         names_fit(model)?;
         for stack in &self.stacks {
@@ -329,11 +269,10 @@ impl<'a> Infrastructure<'a> {
     /// All resources, in the order of the flow.
     fn resources(&self, program: &mut Program, model: &Model) -> Result<(), InfrastructureError> {
         let tables = relayed_tables(model);
-        let options = |name: &str| self.functions.get(name).cloned().unwrap_or_default();
         program.section("The provider, and the key that everything is encrypted with.");
         provider(program, &model.name);
         state::key(program, &model.name);
-        for secret in &self.secrets {
+        for secret in settings::needed(model).filter(|setting| setting.is_secret) {
             state::secret(program, secret);
         }
         for table in &model.tables {
@@ -342,9 +281,10 @@ impl<'a> Infrastructure<'a> {
                 "Table {}: {kinds}. What its stream tells, the relay sends on.",
                 table.name
             ));
-            state::table(program, &table.name, tables.contains(&&table.name));
+            state::table(program, table, tables.contains(&&table.name));
         }
-        if !model.routes.is_empty() {
+        let has_api = model.routes.iter().any(|route| route.path.is_some());
+        if has_api {
             program.section("Requests come in by the API.");
             entry::api(program, &model.name);
         }
@@ -352,21 +292,31 @@ impl<'a> Infrastructure<'a> {
         let commits = |route: &&RouteModel| {
             model.tables_of(&route.step).values().any(|uses| uses.contains(&TableUse::Commit))
         };
-        let healthy = model.routes.iter().find(commits).or(model.routes.first()).map(|route| &route.step);
+        let of_api = || model.routes.iter().filter(|route| route.path.is_some());
+        let healthy = of_api().find(commits).or(of_api().next()).map(|route| &route.step);
         for route in &model.routes {
-            program.section(&format!("{} {}: {}", route.method, route.path, route.step));
-            function::of_route(program, model, route, &options(&route.step));
-            entry::route(program, route, healthy == Some(&route.step));
+            program.section(&format!("{}: {}", route.address(), route.step));
+            function::of_route(program, model, route);
+            if let Some(path) = &route.path {
+                entry::route(program, route, path, healthy == Some(&route.step));
+            }
         }
         if !tables.is_empty() {
             program.section(&relay_heading(model));
             state::failures_queue(program, function::RELAY_FAILURES);
-            function::relay(program, model, &tables, &options(RELAY));
+            function::relay(program, model, &tables);
         }
         for topic in &model.topics {
             program.section(&topic_heading(model, &topic.name));
             let is_alarmed = model.alarms.iter().any(|alarm| alarm.topic == topic.name);
             state::topic(program, &topic.name, is_alarmed);
+        }
+        let mut refused = BTreeSet::new();
+        for outlet in &model.outlets {
+            if refused.insert(&outlet.dead_letter_queue) {
+                program.section(&outlet_heading(outlet.to.name(), &outlet.to));
+                state::outlet_dead_letters(program, model, &outlet.dead_letter_queue);
+            }
         }
         let mut made = BTreeSet::new();
         for step in &model.steps {
@@ -377,35 +327,35 @@ impl<'a> Infrastructure<'a> {
                 }
             }
             if let Some(queue) = model.queue(&step.queue) {
-                state::queue(program, model, queue, step.topic.as_deref());
+                state::queue(program, model, queue, step.topic());
             }
-            if let Some(topic) = &step.topic {
-                state::subscription(program, topic, &step.queue);
+            if let Some(topic) = step.topic() {
+                state::subscription(program, model, topic, &step.queue);
             }
             for bucket in Needs::of_step(model, &step.name).unwrap_or_default().buckets.into_keys() {
                 if made.insert(format!("bucket {bucket}")) {
                     state::bucket(program, &bucket);
                 }
             }
-            function::of_step(program, model, step, &options(&step.name));
+            function::of_step(program, model, step);
         }
         for bucket in model.buckets.iter().filter(|bucket| !made.contains(&format!("bucket {}", bucket.name)))
         {
             program.section(&format!("Bucket {}.", bucket.name));
             state::bucket(program, &bucket.name);
         }
-        program.section("Alarms. What each means and what to do is told in docs/operations.md.");
+        program.section("Alarms. Each says what it means.");
         observe::alarms(program, model, !tables.is_empty());
-        program.section("For people: the dashboard, and the names that the quadrille command goes by.");
+        program.section("For people: the dashboard, and the names that an operator's command goes by.");
         let relay = tables.first().map(|table| table.as_str());
         observe::dashboard(program, model, relay, &self.functions);
         state::parameter(program, model);
         Ok(())
     }
 
-    fn head(&self, model: &Model, project: &str, settings: &[Setting]) -> Map {
+    fn head(&self, model: &Model, project: &str, settings: &[ConfigKey]) -> Map {
         let mut head = Map::new().comment(format!(
-            "Derived from the choreography {name:?} by `quadrille infra render {name}`: change the definition, not this file.\n\n\
+            "Derived from the choreography {name:?} by the command `infra render`: change the definition, not this file.\n\n\
              The flow, in whose order it is written:\n\n{flow}\n ",
             name = model.name,
             flow = self.choreography.to_text()
@@ -422,6 +372,14 @@ impl<'a> Infrastructure<'a> {
             .with("caller", call("invoke", caller))
             .comment("before every name that is the account's and not the world's")
             .with("prefix", format!("{}-{}", model.name, reference("pulumi.stack")));
+        let variables =
+            model.queues.iter().filter(|queue| queue.is_outside).fold(variables, |variables, queue| {
+                let name = reference(&settings::outside(&queue.name));
+                let queue_of_others = Map::new()
+                    .with("function", "aws:sqs:getQueue")
+                    .with("arguments", Map::new().with("name", name));
+                variables.with(logical(&queue.name, "Queue"), call("invoke", queue_of_others))
+            });
         head.put("variables", variables);
         head
     }
@@ -431,9 +389,10 @@ impl<'a> Infrastructure<'a> {
 fn names_fit(model: &Model) -> Result<(), InfrastructureError> {
     let prefix = model.name.len() + 1 + STACK_BYTES_MAX + 1;
     let schedules = model.schedules.iter().map(entry::role_name);
+    let ours = |queue: &&crate::choreography::QueueModel| !queue.is_outside;
     let short = Infrastructure::functions(model).into_iter().chain(schedules);
     let short = short.map(|name| (prefix + name.len(), NAME_BYTES_MAX, name));
-    let queues = model.queues.iter().map(|queue| queue.name.clone());
+    let queues = model.queues.iter().filter(ours).map(|queue| queue.name.clone());
     let queues = queues.map(|name| (prefix + name.len(), QUEUE_NAME_BYTES_MAX, name));
     let after = 1 + STACK_BYTES_MAX + 1 + ACCOUNT_BYTES;
     let buckets = model.buckets.iter().map(|bucket| bucket.name.clone());
@@ -447,9 +406,9 @@ fn names_fit(model: &Model) -> Result<(), InfrastructureError> {
 /// The tables whose stream has something to relay: those that hold entities whose handlers emit. Which handler commits
 /// what it emits with which entity is not declared, so that it is all tables or none.
 fn relayed_tables(model: &Model) -> Vec<&String> {
-    let emits =
+    let mut emits =
         model.steps.iter().map(|step| &step.emits).chain(model.routes.iter().map(|route| &route.emits));
-    if emits.flatten().next().is_some() {
+    if emits.any(|emits| !emits.is_empty()) {
         model.tables.iter().map(|table| &table.name).collect()
     } else {
         Vec::new()
@@ -466,7 +425,7 @@ fn provider(program: &mut Program, system: &str) {
 
 fn outputs(model: &Model) -> Map {
     let mut outputs = Map::new();
-    if !model.routes.is_empty() {
+    if model.routes.iter().any(|route| route.path.is_some()) {
         outputs.put("api", reference("api.apiEndpoint"));
     }
     outputs
@@ -480,7 +439,7 @@ fn outputs(model: &Model) -> Map {
 
 fn relay_heading(model: &Model) -> String {
     let needs = Needs::of_relay(model);
-    let is_source = |queue: &&String| model.source_of(queue).is_none();
+    let is_source = |queue: &&String| model.redrive_target(queue).is_none();
     let queues = needs.queues.keys().filter(is_source);
     let targets: Vec<&str> = queues.chain(needs.topics.keys()).map(String::as_str).collect();
     format!("Change stream: relay sends committed events on, to {}.", targets.join(", "))
@@ -490,7 +449,7 @@ fn topic_heading(model: &Model, topic: &str) -> String {
     let subscribers: Vec<&str> = model
         .steps
         .iter()
-        .filter(|step| step.topic.as_deref() == Some(topic))
+        .filter(|step| step.topic() == Some(topic))
         .map(|step| step.name.as_str())
         .collect();
     let told =
@@ -498,15 +457,24 @@ fn topic_heading(model: &Model, topic: &str) -> String {
     format!("Topic {topic}.{told}")
 }
 
+fn outlet_heading(name: &str, to: &OutletTarget) -> String {
+    match to {
+        OutletTarget::Topic(_) => format!("What the topic {name} refuses for good."),
+        OutletTarget::Queue(_) => format!("What {name}, a queue of others, refuses for good."),
+    }
+}
+
 fn step_heading(model: &Model, step: &StepModel) -> String {
     let mut sources: Vec<String> = entry::of_queue(model, &step.queue)
         .map(|schedule| format!("the schedule {}", schedule.name))
         .collect();
-    sources.extend(step.topic.iter().map(|topic| format!("the topic {topic}")));
-    let emitted =
-        model.steps.iter().map(|step| &step.emits).chain(model.routes.iter().map(|route| &route.emits));
-    if step.topic.is_none() && emitted.flatten().any(|emitted| *emitted == step.event_type) {
-        sources.push("the relay".into());
+    match &step.source {
+        Source::Topic(topic) => sources.push(format!("the topic {topic}")),
+        Source::Outside(_) => sources.push("others".into()),
+        Source::Events if model.emitted().contains(step.event_type.as_str()) => {
+            sources.push("the relay".into());
+        }
+        Source::Events => {}
     }
     let dead = model.queue(&step.queue).and_then(|queue| queue.redrive.as_ref());
     let dead = dead

@@ -14,7 +14,10 @@ use crate::{
     limits::QUEUE_DELAY_MAX,
     metrics::{self, Metric, Unit},
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// The namespace of the handlers' own metrics.
 const OURS: &str = "Quadrille";
@@ -109,10 +112,17 @@ pub(super) fn alarms(program: &mut Program, model: &Model, is_relayed: bool) {
     for step in &model.steps {
         of_step(&mut alarms, model, step);
     }
-    let handlers =
-        model.routes.iter().map(|route| &route.step).chain(model.steps.iter().map(|step| &step.name));
+    let refused: BTreeSet<&String> = model.outlets.iter().map(|outlet| &outlet.dead_letter_queue).collect();
+    for dead in refused {
+        alarms.state(
+            dead,
+            &format!("{dead} is not empty: events were refused for good outside, and wait for a redrive"),
+            &Watched::queue(dead, VISIBLE),
+            &AT_ONCE,
+        );
+    }
     let relay = RELAY.to_owned();
-    for name in handlers.chain(is_relayed.then_some(&relay)) {
+    for name in model.handlers().chain(is_relayed.then_some(&relay)) {
         alarms.state(
             &format!("{name}-errors"),
             &format!("{name} failed as a whole: it could not start, ran out of time or memory, or crashed"),
@@ -137,7 +147,7 @@ pub(super) fn alarms(program: &mut Program, model: &Model, is_relayed: bool) {
             &AT_ONCE,
         );
     }
-    if !model.routes.is_empty() {
+    if model.routes.iter().any(|route| route.path.is_some()) {
         let api = Watched {
             namespace: "AWS/ApiGateway",
             metric: "5xx",
@@ -169,7 +179,7 @@ fn of_step(alarms: &mut Alarms<'_>, model: &Model, step: &StepModel) {
         );
     }
     // A message may be held back, and come as often as its attempts allow; one that is older is not getting through.
-    let patience = QUEUE_DELAY_MAX + step.backoff.total(step.attempts) + step.timeout * step.attempts;
+    let patience = QUEUE_DELAY_MAX + step.waits.total(step.attempts) + step.timeout * step.attempts;
     alarms.state(
         &format!("{}-age", step.queue),
         &format!("a message is in {} for longer than all its attempts take", step.queue),
@@ -233,8 +243,12 @@ pub(super) fn dashboard(
         y += HEIGHT + 1;
     };
     for route in &model.routes {
-        let title = format!("{} {}: {}", route.method, route.path, route.step);
+        let title = format!("{}: {}", route.address(), route.step);
         let mut charts = of_function(&model.name, &route.step, options, &[]);
+        if route.path.is_none() {
+            row(&title, charts);
+            continue;
+        }
         let dimension = ["ApiId".to_owned(), reference("api.id")];
         charts.push(Chart {
             title: "API: requests and errors, all routes".into(),

@@ -4,8 +4,11 @@ use super::{
     program::logical,
     yaml::{Map, Yaml},
 };
-use crate::choreography::Model;
-use std::time::Duration;
+use crate::{
+    choreography::Model,
+    setting::{Place, SettingKind, SettingModel},
+};
+use std::collections::BTreeSet;
 
 pub(super) const REGION: &str = "aws:region";
 pub(super) const ALARM_EMAIL: &str = "alarmEmail";
@@ -27,9 +30,9 @@ const DEFAULT_REGION: &str = "eu-west-1";
 /// The least `maximumConcurrency` of a queue's event source mapping (Lambda).
 const CONCURRENCY_MIN: usize = 2;
 
-/// The value of a [`Setting`].
+/// The value of a key of the program's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SettingValue {
+pub enum ConfigValue {
     /// Text.
     Text(String),
     /// A whole number.
@@ -38,62 +41,62 @@ pub enum SettingValue {
     Boolean(bool),
 }
 
-impl From<&str> for SettingValue {
+impl From<&str> for ConfigValue {
     fn from(text: &str) -> Self {
         Self::Text(text.to_owned())
     }
 }
 
-impl From<i64> for SettingValue {
+impl From<i64> for ConfigValue {
     fn from(number: i64) -> Self {
         Self::Integer(number)
     }
 }
 
-impl From<bool> for SettingValue {
+impl From<bool> for ConfigValue {
     fn from(boolean: bool) -> Self {
         Self::Boolean(boolean)
     }
 }
 
-impl From<SettingValue> for Yaml {
-    fn from(value: SettingValue) -> Self {
+impl From<ConfigValue> for Yaml {
+    fn from(value: ConfigValue) -> Self {
         match value {
-            SettingValue::Text(text) => text.into(),
-            SettingValue::Integer(number) => number.into(),
-            SettingValue::Boolean(boolean) => boolean.into(),
+            ConfigValue::Text(text) => text.into(),
+            ConfigValue::Integer(number) => number.into(),
+            ConfigValue::Boolean(boolean) => boolean.into(),
         }
     }
 }
 
 /// A key of the program's configuration, which each stack may set otherwise (`pulumi config set KEY VALUE`).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Setting {
+pub(super) struct ConfigKey {
     name: String,
     kind: &'static str,
-    default: Option<SettingValue>,
+    default: Option<ConfigValue>,
     about: String,
 }
 
-impl Setting {
+impl ConfigKey {
     /// One that has a value unless a stack sets another.
-    pub fn new(name: impl Into<String>, default: impl Into<SettingValue>, about: impl Into<String>) -> Self {
+    fn new(name: impl Into<String>, default: impl Into<ConfigValue>, about: impl Into<String>) -> Self {
         let default = default.into();
         let kind = match &default {
-            SettingValue::Text(_) => "string",
-            SettingValue::Integer(_) => "integer",
-            SettingValue::Boolean(_) => "boolean",
+            ConfigValue::Text(_) => "string",
+            ConfigValue::Integer(_) => "integer",
+            ConfigValue::Boolean(_) => "boolean",
         };
         Self { name: name.into(), kind, default: Some(default), about: about.into() }
     }
 
     /// A text that every stack has to set.
-    pub fn required(name: impl Into<String>, about: impl Into<String>) -> Self {
+    fn required(name: impl Into<String>, about: impl Into<String>) -> Self {
         Self { name: name.into(), kind: "string", default: None, about: about.into() }
     }
 
     /// Its name.
-    pub fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         &self.name
     }
 
@@ -108,81 +111,119 @@ pub(super) fn schedule(name: &str) -> String {
     logical(name, "Schedule")
 }
 
+/// The setting of the name of a queue of others.
+pub(super) fn outside(queue: &str) -> String {
+    logical(queue, "QueueName")
+}
+
 /// The setting of how many invocations of a step's function may run at the same time.
 pub(super) fn concurrency(step: &str) -> String {
     logical(step, "Concurrency")
 }
 
-/// The settings that the program of `model` has by itself.
-pub(super) fn of(model: &Model) -> Vec<Setting> {
-    let mut settings = vec![
-        Setting::required(
-            ALARM_EMAIL,
-            "The address that alarms are mailed to. It gets a mail to confirm first.",
-        ),
-        Setting::new(LOG_RETENTION, 30, "Days for which logs are kept."),
-        Setting::new(
+/// The configuration of the program of `model`: what every program has, and the choreography's own settings.
+pub(super) fn of(model: &Model) -> Vec<ConfigKey> {
+    let email = ConfigKey::required(
+        ALARM_EMAIL,
+        "The address that alarms are mailed to. It gets a mail to confirm first.",
+    );
+    let mut settings: Vec<ConfigKey> = (!model.alarms.is_empty()).then_some(email).into_iter().collect();
+    settings.extend([
+        ConfigKey::new(LOG_RETENTION, 30, "Days for which logs are kept."),
+        ConfigKey::new(
             REMOVAL_PROTECTION,
             true,
             "Whether tables, buckets and the key are kept from being removed.",
         ),
-        Setting::new(EMPTY_BUCKETS, false, "Whether removing the stack deletes the objects in its buckets."),
-        Setting::new(OLD_VERSIONS, 30, "Days for which overwritten and deleted objects can be restored."),
-        Setting::new(MEMORY, 256, "Memory of a function, in MB. Its share of a processor grows with it."),
-    ];
+        ConfigKey::new(
+            EMPTY_BUCKETS,
+            false,
+            "Whether removing the stack deletes the objects in its buckets.",
+        ),
+        ConfigKey::new(OLD_VERSIONS, 30, "Days for which overwritten and deleted objects can be restored."),
+        ConfigKey::new(MEMORY, 256, "Memory of a function, in MB. Its share of a processor grows with it."),
+    ]);
     for model in &model.schedules {
+        // A schedule that AWS can't have is no part of a model that was proved.
+        let (expression, zone) = model.when.to_aws().unwrap_or_default();
         let about =
-            format!("When the schedule {} sends its message: rate(…) or cron(…), in UTC.", model.name);
-        settings.push(Setting::new(schedule(&model.name), rate(model.every).as_str(), about));
+            format!("When the schedule {} sends its message: rate(…) or cron(…), in {zone}.", model.name);
+        settings.push(ConfigKey::new(schedule(&model.name), expression.as_str(), about));
     }
     for step in &model.steps {
         let about =
             format!("Most invocations of {} at the same time; at least {CONCURRENCY_MIN}.", step.name);
         let workers = i64::try_from(step.workers.max(CONCURRENCY_MIN)).unwrap_or(i64::MAX);
-        settings.push(Setting::new(concurrency(&step.name), workers, about));
+        settings.push(ConfigKey::new(concurrency(&step.name), workers, about));
     }
-    if !model.routes.is_empty() {
+    for queue in model.queues.iter().filter(|queue| queue.is_outside) {
+        let about = format!("The name of the queue of others that the flow knows as {}.", queue.name);
+        settings.push(ConfigKey::required(outside(&queue.name), about));
+    }
+    if model.routes.iter().any(|route| route.path.is_some()) {
         settings.extend([
-            Setting::new(
+            ConfigKey::new(
                 HTTP_CONCURRENCY,
                 -1,
                 "Invocations reserved for each route's function, which is then also the most it gets. -1: none reserved.",
             ),
-            Setting::new(HTTP_RATE, 100, "Requests a second that the API lets through."),
-            Setting::new(HTTP_BURST, 200, "Requests at once that the API lets through."),
-            Setting::new(
+            ConfigKey::new(HTTP_RATE, 100, "Requests a second that the API lets through."),
+            ConfigKey::new(HTTP_BURST, 200, "Requests at once that the API lets through."),
+            ConfigKey::new(
                 JWT,
                 0,
                 "Who may call the API. 0: whom IAM allows `execute-api:Invoke`. 1: who has a token of `jwtIssuer`.",
             ),
-            Setting::new(
+            ConfigKey::new(
                 JWT_ISSUER,
                 "https://accounts.google.com",
                 "The issuer of tokens. API Gateway asks for one that exists, even while `jwt` is 0.",
             ),
-            Setting::new(
+            ConfigKey::new(
                 JWT_AUDIENCE,
                 "nobody",
                 "The audience that tokens are issued for. No issuer issues any for this default.",
             ),
         ]);
     }
+    settings.extend(needed(model).filter(|setting| !setting.is_secret).map(of_setting));
     settings
 }
 
-/// As the scheduler writes it: in the largest unit that it is a whole number of, at least a minute.
-fn rate(every: Duration) -> String {
-    let minutes = every.as_secs().div_ceil(60).max(1);
-    let (count, unit) = match minutes {
-        minutes if minutes % 1_440 == 0 => (minutes / 1_440, "day"),
-        minutes if minutes % 60 == 0 => (minutes / 60, "hour"),
-        minutes => (minutes, "minute"),
+/// The settings that some function reads.
+pub(super) fn needed(model: &Model) -> impl Iterator<Item = &SettingModel> {
+    let read: BTreeSet<&String> =
+        model.handlers().flat_map(|step| model.settings_of(step)).map(|setting| &setting.name).collect();
+    model.settings.iter().filter(move |setting| read.contains(&setting.name))
+}
+
+/// A setting of the choreography as a key of the configuration.
+fn of_setting(setting: &SettingModel) -> ConfigKey {
+    let about = match &setting.words[..] {
+        [] => format!("{} It is {}.", setting.about, setting.kind.expected()),
+        words => {
+            let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+            format!("{} It is {}, or {}.", setting.about, setting.kind.expected(), words.join(", "))
+        }
     };
-    format!("rate({count} {unit}{})", if count == 1 { "" } else { "s" })
+    let about = about.trim_start();
+    let default = setting.default_in(Place::Stack);
+    match (&setting.kind, default) {
+        (SettingKind::Integer(_), Some(default)) if setting.words.is_empty() => {
+            // A default that is no number is no part of a model that was proved.
+            ConfigKey::new(setting.key(), default.parse::<i64>().unwrap_or_default(), about)
+        }
+        (SettingKind::Boolean, Some(default)) if setting.words.is_empty() => {
+            ConfigKey::new(setting.key(), default == "true", about)
+        }
+        (_, Some(default)) => ConfigKey::new(setting.key(), default, about),
+        (_, None) if setting.is_optional => ConfigKey::new(setting.key(), "", about),
+        (_, None) => ConfigKey::required(setting.key(), about),
+    }
 }
 
 /// The `config` of the program.
-pub(super) fn config(settings: &[Setting]) -> Map {
+pub(super) fn config(settings: &[ConfigKey]) -> Map {
     let mut config = Map::new().with(REGION, Map::new().with("value", DEFAULT_REGION));
     for setting in settings {
         let mut entry = Map::new().with("type", setting.kind);
@@ -193,24 +234,4 @@ pub(super) fn config(settings: &[Setting]) -> Map {
         config.put(&setting.name, entry);
     }
     config
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rate_is_written_as_the_scheduler_reads_it() {
-        let rates = [
-            (60, "rate(1 minute)"),
-            (300, "rate(5 minutes)"),
-            (3_600, "rate(1 hour)"),
-            (172_800, "rate(2 days)"),
-        ];
-        for (seconds, expected) in rates {
-            assert_eq!(rate(Duration::from_secs(seconds)), expected);
-        }
-        assert_eq!(rate(Duration::from_secs(1)), "rate(1 minute)", "the scheduler knows nothing shorter");
-        assert_eq!(rate(Duration::from_secs(61)), "rate(2 minutes)");
-    }
 }

@@ -1,16 +1,16 @@
 //! What keeps something: the key, tables, queues, buckets, topics and secrets.
 
 use super::{
-    Secret,
     permissions::{of_this_account, refuse_plain},
     program::{Options, Program, json, logical, reference},
     settings::{ALARM_EMAIL, EMPTY_BUCKETS, OLD_VERSIONS, REMOVAL_PROTECTION},
     yaml::{Map, Yaml},
 };
 use crate::{
-    choreography::{Model, QueueModel},
+    choreography::{Model, QueueModel, TableModel},
     layout,
     limits::{MESSAGE_BYTES_MAX, QUEUE_RETENTION_MAX},
+    setting::SettingModel,
 };
 use std::time::Duration;
 
@@ -65,23 +65,26 @@ pub(super) fn key(program: &mut Program, system: &str) {
 }
 
 /// A table as the adapter expects it.
-pub(super) fn table(program: &mut Program, name: &str, is_relayed: bool) {
+pub(super) fn table(program: &mut Program, table: &TableModel, is_relayed: bool) {
+    let name = &table.name;
+    let key = table.key_attribute.as_deref().unwrap_or(layout::KEY);
+    let physical = table.physical.clone().unwrap_or_else(|| physical(name));
     let attribute = |name: &str| Map::new().with("name", name).with("type", "S");
     let part = |name: &str, kind: &str| Map::new().with("attributeName", name).with("keyType", kind);
     let projected: Vec<&str> = layout::INDEX_PROJECTED.to_vec();
     let index = Map::new()
-        .comment("sparse: holds the entities that are open and no others")
+        .comment("sparse: holds the entities that say so and no others")
         .with("name", layout::INDEX)
         .with("keySchemas", vec![part(layout::INDEX_PARTITION, "HASH"), part(layout::INDEX_SORT, "RANGE")])
         .with("projectionType", "INCLUDE")
         .with("nonKeyAttributes", projected);
     let mut table = Map::new()
-        .with("name", physical(name))
+        .with("name", physical)
         .with("billingMode", "PAY_PER_REQUEST")
-        .with("hashKey", layout::KEY)
+        .with("hashKey", key)
         .with(
             "attributes",
-            vec![attribute(layout::KEY), attribute(layout::INDEX_PARTITION), attribute(layout::INDEX_SORT)],
+            vec![attribute(key), attribute(layout::INDEX_PARTITION), attribute(layout::INDEX_SORT)],
         )
         .with("globalSecondaryIndexes", vec![index]);
     if is_relayed {
@@ -120,13 +123,20 @@ pub(super) fn queue(program: &mut Program, model: &Model, queue: &QueueModel, fe
     });
     add_queue(program, &queue.name, properties, fed_by);
     if let Some(dead) = dead {
-        add_queue(program, &dead.name, bare_queue(&dead.name, dead.retention), None);
+        // What the topic can't deliver goes there as well.
+        add_queue(program, &dead.name, bare_queue(&dead.name, dead.retention), fed_by);
         let allowed =
             Map::new().with("redrivePermission", "byQueue").with("sourceQueueArns", [arn(&queue.name)]);
         let redrive = Map::new().with("queueUrl", url(&dead.name)).with("redriveAllowPolicy", json(allowed));
         let name = logical(&dead.name, "QueueRedrive");
         program.resource(&name, "aws:sqs:RedriveAllowPolicy", redrive, Options::default());
     }
+}
+
+/// The dead-letter queue of what leaves the choreography.
+pub(super) fn outlet_dead_letters(program: &mut Program, model: &Model, name: &str) {
+    let retention = model.queue(name).map_or(QUEUE_RETENTION_MAX, |queue| queue.retention);
+    add_queue(program, name, bare_queue(name, retention), None);
 }
 
 /// A queue for what a service of AWS gave up, which nobody consumes: looked at by people.
@@ -260,25 +270,34 @@ pub(super) fn topic(program: &mut Program, name: &str, is_alarmed: bool) {
 }
 
 /// A queue's subscription to the topic that feeds it. Raw: the message as it was published, and not wrapped.
-pub(super) fn subscription(program: &mut Program, topic: &str, queue: &str) {
-    let properties = Map::new()
+/// What can't be delivered goes to the queue's own dead-letter queue.
+pub(super) fn subscription(program: &mut Program, model: &Model, topic: &str, queue: &str) {
+    let dead = model.queue(queue).and_then(|queue| queue.redrive.as_ref());
+    let mut properties = Map::new()
         .with("topic", reference(&format!("{}.arn", logical(topic, "Topic"))))
         .with("protocol", "sqs")
         .with("endpoint", arn(queue))
         .with("rawMessageDelivery", true);
     let policy = logical(queue, "QueuePolicy");
+    let mut after = vec![policy];
+    if let Some(redrive) = dead {
+        let target = Map::new().with("deadLetterTargetArn", arn(&redrive.dead_letter_queue));
+        properties.put("redrivePolicy", json(target));
+        after.push(logical(&redrive.dead_letter_queue, "QueuePolicy"));
+    }
+    let after: Vec<&str> = after.iter().map(String::as_str).collect();
     program.resource(
         &logical(queue, "Subscription"),
         "aws:sns:TopicSubscription",
         properties,
-        Options::after(&policy),
+        Options::after_all(&after),
     );
 }
 
 /// A secret without a value: that is put there by people, so that it stands in no file and in no state of Pulumi's.
-pub(super) fn secret(program: &mut Program, secret: &Secret) {
+pub(super) fn secret(program: &mut Program, secret: &SettingModel) {
     let properties = Map::new()
-        .with("name", physical(&secret.name))
+        .with("name", physical(&secret.option()))
         .with("description", &secret.about)
         .comment("removed at once, so that a stack of this name can be made again: people have the value")
         .with("recoveryWindowInDays", 0);
@@ -305,7 +324,10 @@ pub(super) fn parameter(program: &mut Program, model: &Model) {
         .with("type", "String")
         .with(
             "description",
-            format!("What `quadrille --target aws --stack {}` goes by", reference("pulumi.stack")),
+            format!(
+                "What an operator's command goes by with `--target aws --stack {}`",
+                reference("pulumi.stack")
+            ),
         )
         .with("value", json(settings));
     program.resource("names", "aws:ssm:Parameter", properties, Options::default());

@@ -1,15 +1,16 @@
 //! Requests: from API Gateway's HTTP APIs (payload 2.0) and from function URLs, which send the same.
 
 use crate::{
-    Pipeline,
+    failure::Failure,
     http::{Problem, Request, Response},
     limits::HTTP_BODY_BYTES_MAX,
+    pipeline::Pipeline,
 };
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Serialize;
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use std::collections::BTreeMap;
 
 /// What stays as it is in a segment of a path: RFC 3986's unreserved characters.
@@ -48,6 +49,20 @@ impl From<Response> for Answer {
     }
 }
 
+/// The request that an event holds; `None` for bare JSON, which nobody wrapped.
+///
+/// # Errors
+/// A permanent [`Failure`] `unexpected_event` for an event that looks like a request and is none.
+pub(super) fn event(payload: &str) -> Result<Option<ApiGatewayV2httpRequest>, Failure> {
+    #[derive(Deserialize)]
+    struct Shape {
+        #[serde(rename = "requestContext")]
+        context: Option<IgnoredAny>,
+    }
+    let is_wrapped = serde_json::from_str::<Shape>(payload).is_ok_and(|shape| shape.context.is_some());
+    if is_wrapped { super::read(payload).map(Some) } else { Ok(None) }
+}
+
 /// Answers a request to `step`, and `GET /healthz`.
 pub(super) async fn answer(pipeline: &Pipeline, step: &str, event: ApiGatewayV2httpRequest) -> Answer {
     let method = event.request_context.http.method.as_str().to_owned();
@@ -55,7 +70,7 @@ pub(super) async fn answer(pipeline: &Pipeline, step: &str, event: ApiGatewayV2h
     let response = if matches!(method.as_str(), "GET" | "HEAD") && path == "/healthz" {
         match pipeline.health().await {
             Ok(()) => Response::json(200, &serde_json::json!({ "status": "ok" })),
-            Err(failure) => Problem::new(503, failure.reason(), "the service can take no order now").into(),
+            Err(failure) => Problem::new(503, failure.reason(), "the service can take no request now").into(),
         }
     } else {
         match request(event) {

@@ -1,14 +1,7 @@
 //! The runtime of Lambda functions: one event in, the pipeline, one answer out.
 //!
-//! A function is a [`Function`] of a choreography: a step, a route, or the relay. Its binary builds the choreography,
-//! connects and serves:
-//!
-//! ```no_run
-//! # use quadrille::{Choreography, lambda::{Function, Runtime, StartError}};
-//! async fn run(choreography: Choreography) -> Result<(), StartError> {
-//!     Runtime::connect(choreography, Function::Step("store_result")).await?.serve().await
-//! }
-//! ```
+//! A function is a [`Function`] of a choreography: a step, a route, or the relay. One binary serves all of a system's
+//! ([`main`]); which one a process is, the variable `QUADRILLE_FUNCTION` says, which the infrastructure sets.
 //!
 //! [`connect`](Runtime::connect) belongs to the init phase, which Lambda gives a whole processor: it checks the environment
 //! and builds the SDK's clients, once.
@@ -20,6 +13,7 @@
 //! | step | SQS batch | `batchItemFailures`: what is not to be deleted |
 //! | step of a topic | SNS notification, or the same by SQS | none; an error has Lambda try again |
 //! | route | API Gateway HTTP API, payload 2.0, or a function URL | status, headers, body |
+//! | route | bare JSON, of a program that invokes the function itself | the body of the answer; an error where that is none of 2xx |
 //! | relay | DynamoDB stream batch | `batchItemFailures`: the first record that was not sent on |
 //!
 //! The event source mappings need `ReportBatchItemFailures`.
@@ -34,10 +28,12 @@
 //! [`init_logging`] writes logs as lines of JSON to standard output; each invocation's metrics follow as lines of
 //! CloudWatch's Embedded Metric Format.
 
+mod direct;
 mod http;
 mod log;
 mod metric;
 mod queue;
+pub mod secret;
 mod stream;
 mod topic;
 mod trace;
@@ -45,14 +41,19 @@ mod trace;
 pub use log::init_logging;
 
 use crate::{
-    Choreography, Failure, Invocation, Pipeline, Timestamp,
-    aws::{self, Needs, Settings, SettingsError},
+    aws::{self, Names, NamesError, Needs},
+    choreography::{Choreography, DefinitionErrors, Model},
+    failure::Failure,
     http::Problem,
+    infrastructure,
     metrics::Meter,
+    pipeline::{Invocation, Pipeline},
     port::Ports,
+    setting::{Place, SettingErrors, Settings},
+    system::System,
+    timestamp::Timestamp,
 };
 use aws_lambda_events::{
-    apigw::ApiGatewayV2httpRequest,
     dynamodb, sns,
     sqs::{SqsBatchResponse, SqsEvent},
     streams::DynamoDbEventResponse,
@@ -64,6 +65,7 @@ use serde_json::value::RawValue;
 use std::{
     fmt,
     io::Write as _,
+    process::ExitCode,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -73,40 +75,70 @@ use std::{
 use tracing::Instrument as _;
 
 /// The part of a choreography that one Lambda function runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Function {
     /// The handler of events of that name.
-    Step(&'static str),
+    Step(String),
     /// The handler of requests of that name.
-    Route(&'static str),
+    Route(String),
     /// The relay of the change stream.
     Relay,
 }
 
 impl Function {
+    /// The function of that name: a handler's, or `relay`.
+    pub fn find(model: &Model, name: &str) -> Option<Self> {
+        if name == infrastructure::RELAY {
+            return Some(Self::Relay);
+        }
+        if model.step(name).is_some() {
+            return Some(Self::Step(name.to_owned()));
+        }
+        let is_route = model.routes.iter().any(|route| route.step == name);
+        is_route.then(|| Self::Route(name.to_owned()))
+    }
+
     /// Its name in logs and metrics.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Self::Step(name) | Self::Route(name) => name,
-            Self::Relay => "relay",
+            Self::Relay => infrastructure::RELAY,
         }
     }
 }
 
 /// Why a function can't start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
+    /// The environment does not say which function the process is.
+    #[error(
+        "the environment lacks {}: the infrastructure sets it to the name of a handler, or to `relay`",
+        infrastructure::FUNCTION
+    )]
+    NoFunction,
     /// The choreography has no handler of that name.
-    #[error("the choreography {choreography:?} has no handler {name:?}")]
+    #[error("the choreography {choreography:?} has no handler {name:?}; it has {}", .known.join(", "))]
     NoSuchFunction {
         /// The choreography.
         choreography: String,
         /// The name asked for.
-        name: &'static str,
+        name: String,
+        /// The functions that it has.
+        known: Vec<String>,
     },
+    /// The definition has mistakes.
+    #[error(transparent)]
+    Definition(#[from] DefinitionErrors),
     /// The environment lacks names of resources.
     #[error(transparent)]
-    Settings(#[from] SettingsError),
+    Names(#[from] NamesError),
+    /// Settings are missing or wrong.
+    #[error(transparent)]
+    Settings(#[from] SettingErrors),
+    /// A secret could not be read.
+    #[error(transparent)]
+    Secret(#[from] secret::SecretError),
     /// Lambda's runtime API failed.
     #[error("the runtime API: {0}")]
     Runtime(#[source] lambda_runtime::Error),
@@ -116,8 +148,12 @@ impl StartError {
     /// Its name, as Lambda is told it.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::NoFunction => "NoFunction",
             Self::NoSuchFunction { .. } => "NoSuchFunction",
+            Self::Definition(_) => "Definition",
+            Self::Names(_) => "Names",
             Self::Settings(_) => "Settings",
+            Self::Secret(_) => "Secret",
             Self::Runtime(_) => "Runtime",
         }
     }
@@ -165,6 +201,7 @@ impl Deadlines {
 #[serde(untagged)]
 enum Answer {
     Http(http::Answer),
+    Direct(Box<RawValue>),
     Queue(SqsBatchResponse),
     Stream(DynamoDbEventResponse),
     Nothing(()),
@@ -184,25 +221,31 @@ struct SourceRecord {
 }
 
 impl Runtime {
-    /// Checks the environment for what `function` needs, and builds the clients of its ports. Makes no call.
+    /// Checks the environment for what `function` needs, builds the clients of its ports, and makes the services that its
+    /// handler uses. The only calls are for secrets.
     ///
     /// # Errors
-    /// [`StartError`]: no such handler, or missing variables, all of them named.
+    /// [`StartError`]: no such handler, missing variables, all of them named, or a setting that is wrong.
     pub async fn connect(choreography: Choreography, function: Function) -> Result<Self, StartError> {
-        let model = choreography.model();
-        let needs = match function {
-            Function::Step(name) => model.step(name).and_then(|_| Needs::of_step(model, name)),
-            Function::Route(name) => {
-                let is_route = model.routes.iter().any(|route| route.step == name);
-                is_route.then(|| Needs::of_step(model, name)).flatten()
-            }
-            Function::Relay => Some(Needs::of_relay(model)),
-        };
-        let needs = needs.ok_or_else(|| StartError::NoSuchFunction {
+        let model = Arc::clone(choreography.model());
+        let no_such = || StartError::NoSuchFunction {
             choreography: model.name.clone(),
-            name: function.name(),
-        })?;
-        let ports = aws::connect(model, &Settings::from_environment(&needs)?).await;
+            name: function.name().to_owned(),
+            known: infrastructure::Infrastructure::functions(&model),
+        };
+        let needs = match &function {
+            Function::Step(name) | Function::Route(name) => {
+                let same = Function::find(&model, name).filter(|found| *found == function);
+                same.and_then(|_| Needs::of_step(&model, name))
+            }
+            Function::Relay => Some(Needs::of_relay(&model)),
+        };
+        let names = Names::from_environment(&model, &needs.ok_or_else(no_such)?)?;
+        let config = aws::configuration().load().await;
+        let ports = aws::ports(&model, &names, &config);
+        let settings = settings(&model, function.name(), &config).await?;
+        let equipped = choreography.equip_for(function.name(), ports, settings);
+        let ports = equipped.map_err(SettingErrors::from)?;
         Ok(Self::new(Pipeline::new(choreography, ports), function))
     }
 
@@ -277,9 +320,11 @@ impl Runtime {
         payload: &str,
         deadlines: Deadlines,
     ) -> Result<Answer, Failure> {
-        match self.function {
+        match &self.function {
             Function::Route(step) => {
-                let event: ApiGatewayV2httpRequest = read(payload)?;
+                let Some(event) = http::event(payload)? else {
+                    return direct::answer(pipeline, step, payload, deadlines).await.map(Answer::Direct);
+                };
                 let answering = http::answer(pipeline, step, event);
                 let late = || Problem::new(503, "timeout", "no answer in time; it is safe to send it again");
                 Ok(Answer::Http(match within(pipeline, deadlines, answering).await {
@@ -330,7 +375,7 @@ impl Answer {
         match self {
             Self::Queue(response) => response.batch_item_failures.len(),
             Self::Stream(response) => response.batch_item_failures.len(),
-            Self::Http(_) | Self::Nothing(()) => 0,
+            Self::Http(_) | Self::Direct(_) | Self::Nothing(()) => 0,
         }
     }
 }
@@ -383,19 +428,79 @@ pub async fn report_init_error(error: &(dyn fmt::Display + Sync), error_type: &s
     }
 }
 
-/// Connects and serves; reports what prevents it. For `main`, whose exit code it gives.
-pub async fn run(choreography: Choreography, function: Function) -> std::process::ExitCode {
-    let ended = async { Runtime::connect(choreography, function).await?.serve().await };
+/// The settings that a function reads: from its environment, and secrets from Secrets Manager.
+async fn settings(
+    model: &Model,
+    function: &str,
+    config: &aws_config::SdkConfig,
+) -> Result<Settings, StartError> {
+    let needed = model.settings_of(function);
+    let mut secrets = std::collections::BTreeMap::new();
+    for setting in needed.iter().filter(|setting| setting.is_secret) {
+        if let Ok(id) = std::env::var(setting.function_variable()) {
+            secrets.extend(secret::read(config, &id).await?.map(|value| (setting.name.clone(), value)));
+        }
+    }
+    let read = |setting: &crate::setting::SettingModel| match setting.is_secret {
+        true => secrets.get(&setting.name).cloned(),
+        false => std::env::var(setting.function_variable()).ok(),
+    };
+    Ok(Settings::read(Place::Function, needed, read)?)
+}
+
+/// Runs the function of `system` that the environment names, until its process ends: the one line of `main` of a binary that
+/// serves all of a system's functions.
+///
+/// ```no_run
+/// # use quadrille::{Choreography, Definition, System};
+/// # struct TeaShop;
+/// # impl System for TeaShop {
+/// #     fn name(&self) -> &'static str { "tea-shop" }
+/// #     fn about(&self) -> &'static str { "" }
+/// #     fn define(&self) -> Definition { Choreography::define(self.name()) }
+/// # }
+/// fn main() -> std::process::ExitCode {
+///     quadrille::lambda::main(&TeaShop)
+/// }
+/// ```
+pub fn main(system: &dyn System) -> ExitCode {
+    init_logging(&[system.log_target()]);
+    // One thread: a function has a fraction of a processor, and works one event at a time.
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(run(system)),
+        Err(error) => {
+            // Nothing is there to report it by but standard error.
+            eprintln!("no asynchronous runtime: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Connects and serves; reports what prevents it. For a `main` with a runtime of its own, whose exit code it gives.
+pub async fn run(system: &dyn System) -> ExitCode {
+    let ended = async {
+        let choreography = system.define().build()?;
+        let name = std::env::var(infrastructure::FUNCTION).ok().filter(|name| !name.is_empty());
+        let name = name.ok_or(StartError::NoFunction)?;
+        let known = || infrastructure::Infrastructure::functions(choreography.model());
+        let found = Function::find(choreography.model(), &name);
+        let function = found.ok_or_else(|| StartError::NoSuchFunction {
+            choreography: choreography.model().name.clone(),
+            name: name.clone(),
+            known: known(),
+        })?;
+        Runtime::connect(choreography, function).await?.serve().await
+    };
     ended_as(ended.await).await
 }
 
 /// The exit code of a function that ended so; an error is reported as one of the init phase.
-pub async fn ended_as(ended: Result<(), StartError>) -> std::process::ExitCode {
+pub async fn ended_as(ended: Result<(), StartError>) -> ExitCode {
     match ended {
-        Ok(()) => std::process::ExitCode::SUCCESS,
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             report_init_error(&error, error.name()).await;
-            std::process::ExitCode::FAILURE
+            ExitCode::FAILURE
         }
     }
 }

@@ -69,7 +69,7 @@ struct Arrived {
 
 impl Watch {
     pub(super) fn new(local: &Local, model: &Model, alarm: &AlarmModel, policy: AlarmPolicy) -> Option<Self> {
-        let subscribers = model.steps.iter().filter(|step| step.topic.as_ref() == Some(&alarm.topic));
+        let subscribers = model.steps.iter().filter(|step| step.topic() == Some(&alarm.topic));
         Some(Self {
             choreography: model.name.clone(),
             queue: Arc::clone(local.queues.get(&alarm.dead_letter_queue)?),

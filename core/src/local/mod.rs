@@ -30,6 +30,7 @@ use crate::{
     choreography::Model,
     engine::{Engine, Stopping},
     port::{Bucket, Clock, PortError, Ports, Random},
+    service::Services,
 };
 use bucket::LocalBucket;
 use fast_path::FastPath;
@@ -145,6 +146,8 @@ impl Local {
             topics: BTreeMap::new(),
             clock: Arc::clone(&clock),
             random,
+            services: Services::new(),
+            settings: Arc::default(),
         };
         for (name, table) in &tables {
             ports.tables.insert(name.clone(), Arc::clone(table) as _);
@@ -159,7 +162,7 @@ impl Local {
             ports.buckets.insert(bucket.name.clone(), Arc::new(opened));
         }
         for topic in &model.topics {
-            let steps = model.steps.iter().filter(|step| step.topic.as_ref() == Some(&topic.name));
+            let steps = model.steps.iter().filter(|step| step.topic() == Some(&topic.name));
             let subscriptions = steps.filter_map(|step| queues.get(&step.queue).cloned()).collect();
             let local = LocalTopic { name: topic.name.clone(), subscriptions };
             ports.topics.insert(topic.name.clone(), Arc::new(local));

@@ -16,6 +16,7 @@ pub use clock::{VirtualClock, all_wait};
 use crate::{
     choreography::Model,
     port::{Bucket, ChangeStream, Clock, Ports, Queue, Random, Table, Topic},
+    service::Services,
 };
 use bucket::MemoryBucket;
 use queue::MemoryQueue;
@@ -67,7 +68,7 @@ impl Memory {
             }
         }
         let topic = |name: &str| -> Arc<dyn Topic> {
-            let steps = model.steps.iter().filter(|step| step.topic.as_deref() == Some(name));
+            let steps = model.steps.iter().filter(|step| step.topic() == Some(name));
             let subscribed: BTreeSet<&str> = steps.map(|step| step.queue.as_str()).collect();
             let subscriptions =
                 subscribed.into_iter().filter_map(|queue| queues.get(queue)).map(Arc::clone).collect();
@@ -86,6 +87,8 @@ impl Memory {
             topics,
             clock,
             random,
+            services: Services::new(),
+            settings: Arc::default(),
         };
         Self { ports }
     }

@@ -23,7 +23,11 @@ pub use table::{
 };
 pub use topic::Topic;
 
-use crate::{Failure, failure::excerpt};
+use crate::{
+    failure::{Failure, excerpt},
+    service::Services,
+    setting::Settings,
+};
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// A call to a port that did not succeed.
@@ -96,6 +100,10 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// Random numbers: for jitter and for ids of requests, never for ids of events.
     pub random: Arc<dyn Random>,
+    /// Services, by their traits.
+    pub services: Services,
+    /// The values of the settings.
+    pub settings: Arc<Settings>,
 }
 
 impl fmt::Debug for Ports {

@@ -68,7 +68,7 @@ fn tea_shop() -> Choreography {
         .schedule("tea-time", std::time::Duration::from_secs(86_400), |at| TeaTime { day: at.to_string() })
         .on(Consumer::new("brew", brew).uses(Uses::new().commits::<Pot>().reads("recipes")))
         .on(Consumer::new("serve", serve).uses(Uses::new().puts("bills")))
-        .subscribe("guests", Consumer::new("wash", wash))
+        .on(Consumer::new("wash", wash).from_topic("guests"))
         .route(Route::get("/pots/{day}", "look", look).uses(Uses::new().gets::<Pot>()))
         .build()
         .unwrap()

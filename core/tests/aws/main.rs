@@ -23,6 +23,7 @@ fn one_of_each() -> Model {
         visibility_timeout: Duration::from_secs(60),
         retention: Duration::from_secs(600),
         redrive: None,
+        is_outside: false,
     };
     Model {
         tables: vec![TableModel { name: "table".to_owned(), kinds: vec!["thing".to_owned()] }],

@@ -1,9 +1,11 @@
-//! The systems built on quadrille: the auction, and what their handlers share.
+//! The systems built on quadrille.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 #![warn(missing_debug_implementations)]
 
 pub mod auction;
-pub mod duration;
-pub mod http_client;
-pub mod notify;
+
+use quadrille::System;
+
+/// All systems, the standard one first: the one place that lists them.
+pub const ALL: &[&dyn System] = &[&auction::Auction];

@@ -1,94 +1,99 @@
 //! The auction: energy-market orders are taken, auctioned on an outside platform, and the accepted ones filed.
 
-pub mod infrastructure;
+mod demo;
+mod infrastructure;
 pub mod metrics;
 pub mod orders;
 pub mod platform;
 pub mod results;
 pub mod run;
 
-use crate::notify::{Notifier, notify};
+use async_trait::async_trait;
 use platform::AuctionPlatform;
 use quadrille::{
-    Backoff, Budget, Choreography, Consumer, Context, Route, Stored, Table, Uses, auction::Order,
-    choreography::DefinitionErrors,
+    Backoff, Budget, Choreography, Consumer, Context, Definition, Outcome, Route, Setting, Stored, System,
+    Table, Uses,
+    auction::{ORDERS_PER_REQUEST_MAX, Order},
+    infrastructure::Infrastructure,
+    system::{Demo, Meaning, Word},
 };
 use results::{RESULTS_BUCKET, store_result};
-use run::{PollAuction, Run, RunPage, poll_auction};
-use std::{sync::Arc, time::Duration};
+use run::{PollAuction, Run, RunPage, Terms, poll_auction};
+use std::time::Duration;
 
 /// The topic that alarms go to.
 pub const ALERTS: &str = "alerts";
 
-/// The step that tells people of alarms.
-pub const NOTIFY: &str = "notify";
-
-/// The bucket that a simulated platform remembers in, on AWS.
-pub const PLATFORM_BUCKET: &str = "auction-platform";
-
 /// The schedule that starts a run.
 pub const KICKOFF: &str = "kickoff";
 
-/// What may differ from one auction to another.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Time between two runs.
-    pub every: Duration,
-    /// Waits between two asks of a platform that is not ready.
-    pub poll_backoff: Backoff,
-    /// The longest a run may take.
-    pub deadline: Duration,
-    /// A bucket that the platform's adapter keeps its memory in, and `poll_auction` therefore uses. On one machine it needs
-    /// none of the definition's.
-    pub platform_bucket: Option<String>,
-}
+/// The setting of the time between two runs of an engine on one machine.
+pub const EVERY: &str = "every";
+/// The setting of the first wait before a platform that was not ready is asked again.
+pub const BACKOFF: &str = "backoff";
+/// The setting of the longest a run may take.
+pub const DEADLINE: &str = "deadline";
 
-impl Default for Settings {
-    /// A run every 5 minutes, asks after 10 s and up to every 5 minutes, an hour at most.
-    fn default() -> Self {
-        Self {
-            every: Duration::from_secs(300),
-            poll_backoff: Backoff { initial: Duration::from_secs(10), ..Backoff::default() },
-            deadline: Duration::from_secs(3_600),
-            platform_bucket: None,
-        }
+/// The wait before a platform is asked again doubles up to so many times the first one.
+const BACKOFF_GROWTH: u32 = 60;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// The auction as a system.
+#[derive(Clone, Copy, Debug)]
+pub struct Auction;
+
+#[async_trait]
+impl System for Auction {
+    fn name(&self) -> &'static str {
+        "auction"
+    }
+
+    fn about(&self) -> &'static str {
+        "Energy-market orders are taken, auctioned on an outside platform, and the accepted ones filed."
+    }
+
+    fn define(&self) -> Definition {
+        define()
+    }
+
+    fn infrastructure<'a>(&self, infrastructure: Infrastructure<'a>) -> Infrastructure<'a> {
+        infrastructure::infrastructure(infrastructure)
+    }
+
+    fn words(&self) -> Vec<Word> {
+        words()
+    }
+
+    fn demo(&self) -> Option<Box<dyn Demo>> {
+        Some(Box::new(demo::AuctionDemo))
     }
 }
 
-/// The auction's definition. `notifiers` are the subscribers of its alarms, each by the name of its step.
-///
-/// # Errors
-/// The mistakes that `settings` make of it: a backoff longer than the deadline, a name used twice.
-pub fn auction(
-    settings: &Settings,
-    platform: Arc<dyn AuctionPlatform>,
-    notifiers: Vec<(String, Arc<dyn Notifier>)>,
-) -> Result<Choreography, DefinitionErrors> {
-    let backoff = settings.poll_backoff;
-    let poll = move |run: Option<Stored<Run>>, event: PollAuction, cx: Context<run::Emits>| {
-        let platform = Arc::clone(&platform);
-        async move { poll_auction(&*platform, backoff, run, event, cx).await }
-    };
-    let retries =
-        Backoff { initial: Duration::from_secs(1), max: Duration::from_secs(60), ..Backoff::default() };
-    // The retries of a round fit well within the run's deadline: with 5 attempts they last half of it at most.
-    let poll_retries = Backoff { initial: retries.initial.min(settings.deadline / 32), ..retries };
-    let mut poll_auction = Consumer::new("poll_auction", poll)
-        .queue("auction-poll")
-        .batch(1, Duration::ZERO)
-        .workers(4)
-        .timeout(Duration::from_secs(60))
-        .attempts(5, poll_retries)
-        .budget(Budget { deadline: settings.deadline, hops: 100_000 })
-        .uses(Uses::new().gets::<Order>().queries::<Order>().commits::<Order>())
-        .uses(Uses::new().queries::<Run>().gets::<RunPage>().commits::<RunPage>());
-    if let Some(bucket) = &settings.platform_bucket {
-        poll_auction = poll_auction.uses(Uses::new().puts(bucket).reads(bucket).lists(bucket));
-    }
-    let mut definition = Choreography::define("auction")
+fn define() -> Definition {
+    let retries = Backoff { max: Duration::from_secs(60), ..Backoff::default() };
+    let definition = Choreography::define("auction")
         .table(Table::new("orders").holds::<Order>().holds::<Run>().holds::<RunPage>())
         .bucket(RESULTS_BUCKET)
-        .topic(ALERTS)
+        .bucket(platform::PLATFORM_BUCKET)
+        .service(platform::service());
+    platform::settings()
+        .into_iter()
+        .fold(definition, Definition::setting)
+        .setting(
+            Setting::duration(EVERY).default("5m").default_locally("30s").help("The time between two runs."),
+        )
+        .setting(
+            Setting::duration(BACKOFF).default("10s").default_locally("200ms").help(
+                "The first wait before a platform that was not ready is asked again; it doubles, up to 60 times it.",
+            ),
+        )
+        .setting(
+            Setting::duration(DEADLINE)
+                .up_to(24 * HOUR)
+                .default("1h")
+                .help("The longest a run may take before it fails and its orders are open again."),
+        )
         .route(
             Route::post("/orders", "post_orders", orders::post_orders)
                 .uses(Uses::new().gets::<Order>().commits::<Order>()),
@@ -97,8 +102,18 @@ pub fn auction(
             Route::get("/orders/{record_id}", "get_order", orders::get_order)
                 .uses(Uses::new().gets::<Order>()),
         )
-        .schedule(KICKOFF, settings.every, |at| PollAuction { run_id: at.to_string(), round: 0 })
-        .on(poll_auction)
+        .schedule(KICKOFF, Duration::from_secs(300), |at| PollAuction { run_id: at.to_string(), round: 0 })
+        .schedule_setting(KICKOFF, EVERY)
+        .on(Consumer::new("poll_auction", poll)
+            .queue("auction-poll")
+            .batch(1, Duration::ZERO)
+            .workers(4)
+            .timeout(Duration::from_secs(60))
+            .attempts(5, retries)
+            .budget(Budget { deadline: 24 * HOUR, hops: 100_000 })
+            .uses(Uses::new().gets::<Order>().queries::<Order>().commits::<Order>())
+            .uses(Uses::new().queries::<Run>().gets::<RunPage>().commits::<RunPage>())
+            .uses(Uses::new().service::<dyn AuctionPlatform>().setting(BACKOFF).setting(DEADLINE)))
         .on(Consumer::new("store_result", store_result)
             .queue("auction-results")
             .batch(100, Duration::from_secs(1))
@@ -108,16 +123,49 @@ pub fn auction(
             .timeout(Duration::from_secs(30))
             .attempts(5, retries)
             .uses(Uses::new().puts(RESULTS_BUCKET)))
-        .alarm_to(ALERTS);
-    if let Some(bucket) = &settings.platform_bucket {
-        definition = definition.bucket(bucket);
-    }
-    for (name, notifier) in notifiers {
-        let handler = move |alert, _: Context<()>| {
-            let notifier = Arc::clone(&notifier);
-            async move { notify(notifier, alert).await }
-        };
-        definition = definition.subscribe(ALERTS, Consumer::new(name, handler));
-    }
-    definition.build()
+        .notify_by(ALERTS)
+}
+
+/// Lambda A: one round of a run, on the terms that the settings say.
+async fn poll(run: Option<Stored<Run>>, event: PollAuction, cx: Context<run::Emits>) -> Outcome<run::Emits> {
+    let initial: Duration = cx.setting(BACKOFF)?;
+    let backoff = Backoff { initial, max: initial * BACKOFF_GROWTH, ..Backoff::default() };
+    let terms = Terms { backoff, time: cx.setting(DEADLINE)? };
+    let platform = cx.service::<dyn AuctionPlatform>()?;
+    poll_auction(&*platform, terms, run, event, cx).await
+}
+
+fn words() -> Vec<Word> {
+    let fields = &["record_id", "status", "received_at", "run_id", "result_key"];
+    vec![
+        Word {
+            name: "post",
+            about: "Posts orders from a file, or from standard input (`-`): a JSON array of any length",
+            example: "post orders.json",
+            means: Meaning::Send {
+                step: "post_orders",
+                elements_max: Some(ORDERS_PER_REQUEST_MAX),
+                outcomes: &["stored", "unchanged", "conflict"],
+                refused: Some("conflict"),
+            },
+        },
+        Word {
+            name: "kickoff",
+            about: "Starts a run now: sends what the schedule sends, with the present time, to the poll queue",
+            example: "kickoff --url http://127.0.0.1:8080",
+            means: Meaning::Trigger { schedule: KICKOFF, field: "run_id" },
+        },
+        Word {
+            name: "orders",
+            about: "Lists orders",
+            example: "orders --status rejected --limit 20",
+            means: Meaning::List { kind: "order", fields },
+        },
+        Word {
+            name: "trace",
+            about: "Tells what happened to an order: what, when, which handler, which attempt, waiting for what until when",
+            example: "trace unique_id_1",
+            means: Meaning::Trace { kind: "order", fields: &["record_id", "status", "run_id", "result_key"] },
+        },
+    ]
 }

@@ -2,12 +2,16 @@
 
 mod answer;
 mod http;
+mod service;
 mod simulated;
 
 pub use answer::{
     Answer, DECISION_FAULTS_MAX, Decision, PAGE_TOKEN_BYTES_MAX, PLATFORM_GARBAGE, STATUS_BYTES_MAX,
 };
 pub use http::{ANSWER_BYTES_MAX, BaseUrlError, HttpPlatform};
+pub use service::{
+    NOT_READY, PLATFORM, PLATFORM_BUCKET, PLATFORM_TIMEOUT, SEED, SIMULATED, service, settings,
+};
 pub use simulated::{SimulatedPlatform, decide};
 
 use async_trait::async_trait;
@@ -77,27 +81,6 @@ fn run_segment(run_id: &str) -> Result<impl fmt::Display, Failure> {
         return Err(Failure::permanent("run_id_unusable", detail));
     }
     Ok(utf8_percent_encode(run_id, UNRESERVED))
-}
-
-/// The platform where it is not asked: in another function than the one that asks it, or where nothing is run.
-#[derive(Clone, Copy, Debug)]
-pub struct Elsewhere;
-
-impl Elsewhere {
-    fn failure() -> Failure {
-        Failure::permanent("no_platform", "the platform is not asked here")
-    }
-}
-
-#[async_trait]
-impl AuctionPlatform for Elsewhere {
-    async fn submit(&self, _: &str, _: u32, _: &[SubmittedOrder]) -> Result<(), Failure> {
-        Err(Self::failure())
-    }
-
-    async fn results(&self, _: &str, _: u32, _: Option<&str>) -> Result<Answer, Failure> {
-        Err(Self::failure())
-    }
 }
 
 #[cfg(test)]

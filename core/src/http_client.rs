@@ -8,6 +8,7 @@
 //! A URL may be a secret (whoever knows a webhook's can post to it), so no error, no `Debug` and no log of this
 //! module has more of it than scheme and host.
 
+use crate::failure::excerpt;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response, Uri, body::Body as _, body::Incoming, header::USER_AGENT};
@@ -16,7 +17,6 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
-use quadrille::excerpt;
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use std::{error::Error, fmt, io, sync::Arc, time::Duration};
 

@@ -1,0 +1,277 @@
+//! The rules a definition is held to. Each has a name, and its message says how to mend the mistake.
+
+mod edges;
+mod names;
+mod policies;
+mod uses;
+
+use super::model::Model;
+use crate::limits;
+use std::{fmt, time::Duration};
+
+/// A mistake in a definition.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DefinitionError {
+    /// A name that AWS would not take everywhere it is used.
+    #[error("invalid_name: {what} {name:?}: use 1 to 40 of a-z, 0-9 and '-' or '_', a letter first")]
+    InvalidName {
+        /// What it names.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// Two things of one sort with one name.
+    #[error("name_used_twice: there are two of {what} {name:?}: rename one")]
+    NameUsedTwice {
+        /// What it names.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// An event nobody consumes.
+    #[error(
+        "no_consumer: {emitter} emits {event_type:?}, which nobody consumes: add a consumer for it, say that it goes outside \
+         (`publish`, `send_outside`), or don't emit it"
+    )]
+    NoConsumer {
+        /// Who emits it.
+        emitter: String,
+        /// The event.
+        event_type: String,
+    },
+    /// A consumer that nothing feeds.
+    #[error(
+        "no_producer: {step} consumes {event_type:?}, which nothing emits: emit it, schedule it, or remove the consumer"
+    )]
+    NoProducer {
+        /// The consumer.
+        step: String,
+        /// The event.
+        event_type: String,
+    },
+    /// An entity that no table holds.
+    #[error(
+        "no_table: {step} uses entities of kind {kind:?}, which no table holds: add `.holds::<…>()` to one"
+    )]
+    NoTable {
+        /// The consumer, or the route's handler.
+        step: String,
+        /// The kind.
+        kind: String,
+    },
+    /// A name that was used but not defined.
+    #[error("undefined: {user} uses the {what} {name:?}, which is not defined: add it, or mend the name")]
+    Undefined {
+        /// Who uses it.
+        user: String,
+        /// What it would be.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A bucket that nothing uses.
+    #[error(
+        "unused_bucket: nothing uses the bucket {bucket:?}: add `.puts({bucket:?})`, `.reads({bucket:?})` or \
+         `.lists({bucket:?})` to the uses of a handler, or remove it"
+    )]
+    UnusedBucket {
+        /// The bucket.
+        bucket: String,
+    },
+    /// A service that nothing uses.
+    #[error(
+        "unused_service: nothing uses the service {service}: add `.service::<dyn {service}>()` to the uses of a handler, or \
+         remove it"
+    )]
+    UnusedService {
+        /// The service.
+        service: String,
+    },
+    /// A setting that nothing reads.
+    #[error(
+        "unused_setting: nothing reads the setting {setting:?}: add `.setting({setting:?})` to the uses of a handler or a \
+         service, or remove it"
+    )]
+    UnusedSetting {
+        /// The setting.
+        setting: String,
+    },
+    /// A setting whose default is none of its values.
+    #[error("wrong_default: the default of a setting: {error}")]
+    WrongDefault {
+        /// What is wrong with it.
+        error: crate::setting::SettingError,
+    },
+    /// A schedule whose times are not the same on one machine and on AWS, or that has none.
+    #[error("schedule_times: schedule {schedule:?}: {error}")]
+    ScheduleTimes {
+        /// The schedule.
+        schedule: String,
+        /// What is wrong with its times.
+        error: super::when::WhenError,
+    },
+    /// Waits between attempts that make no sense.
+    #[error("senseless_waits: the waits of {step}: {problem}")]
+    SenselessWaits {
+        /// The consumer.
+        step: String,
+        /// What is wrong, and how to mend it.
+        problem: &'static str,
+    },
+    /// A decoder or an event that follows is for another event than the one that the handler consumes.
+    #[error(
+        "other_event: {step} consumes {consumed:?}, and {what} is for {given:?}: both have to be for one event"
+    )]
+    OtherEvent {
+        /// The consumer.
+        step: String,
+        /// The event it consumes.
+        consumed: String,
+        /// What is for another event.
+        what: &'static str,
+        /// That event.
+        given: String,
+    },
+    /// A queue that is one's own and that of others.
+    #[error("queue_of_others: {queue:?} is a queue of others and of {step}: give one of them another name")]
+    QueueOfOthers {
+        /// The queue.
+        queue: String,
+        /// The consumer.
+        step: String,
+    },
+    /// A topic that carries events of several types, of which its subscribers would get each other's.
+    #[error(
+        "topic_shared: topic {topic:?} carries {first:?} and {second:?}, and every subscriber gets both: give each its own topic"
+    )]
+    TopicShared {
+        /// The topic.
+        topic: String,
+        /// One of the events.
+        first: String,
+        /// Another one.
+        second: String,
+    },
+    /// A visibility timeout under 6 times the handler's timeout and the batch's window.
+    #[error(
+        "visibility_too_short: queue {queue:?} hides a message for {visibility:?}, less than 6 times the {timeout:?} that \
+         {step} may take and the {window:?} of its batch's window: raise the visibility timeout to {} s or lower the timeout",
+        timeout.saturating_mul(limits::VISIBILITY_PER_TIMEOUT_MIN).saturating_add(*window).as_millis().div_ceil(1000)
+    )]
+    VisibilityTooShort {
+        /// The queue.
+        queue: String,
+        /// Its visibility timeout.
+        visibility: Duration,
+        /// The consumer.
+        step: String,
+        /// Its timeout.
+        timeout: Duration,
+        /// The window of its batch.
+        window: Duration,
+    },
+    /// A number outside what AWS or the library takes.
+    #[error("out_of_range: {what} of {name} is {value}, allowed is {allowed}")]
+    OutOfRange {
+        /// Of what.
+        name: String,
+        /// Which number.
+        what: &'static str,
+        /// What it is.
+        value: String,
+        /// What it may be.
+        allowed: &'static str,
+    },
+    /// A batch that does not fit in the timeout.
+    #[error(
+        "batch_too_slow: {step} takes up to {needed:?} for a batch of {batch}, more than its timeout of {timeout:?}: lower \
+         the batch, raise the concurrency or the timeout"
+    )]
+    BatchTooSlow {
+        /// The consumer.
+        step: String,
+        /// Messages in a batch.
+        batch: usize,
+        /// What it may take.
+        needed: Duration,
+        /// What it has.
+        timeout: Duration,
+    },
+    /// A cycle that nothing bounds.
+    #[error(
+        "cycle_without_budget: {step} can cause itself to run again without end: give it a `Budget` (deadline and hops)"
+    )]
+    CycleWithoutBudget {
+        /// The first step of the cycle.
+        step: String,
+    },
+    /// Retries that last longer than the cycle's deadline.
+    #[error(
+        "backoff_beyond_deadline: the retries of {step} can take {backoff:?}, longer than its deadline of {deadline:?}: lower \
+         the attempts or the backoff, or raise the deadline"
+    )]
+    BackoffBeyondDeadline {
+        /// The consumer.
+        step: String,
+        /// The sum of its waits.
+        backoff: Duration,
+        /// The deadline.
+        deadline: Duration,
+    },
+    /// Waits that last longer than the queue keeps the message.
+    #[error(
+        "beyond_retention: {step} may need a message for {needed:?}, queue {queue:?} keeps it for {retention:?}: raise the \
+         retention (at most 14 days) or shorten the backoff or the deadline"
+    )]
+    BeyondRetention {
+        /// The consumer.
+        step: String,
+        /// Its queue.
+        queue: String,
+        /// How long the message may be needed.
+        needed: Duration,
+        /// How long it is kept.
+        retention: Duration,
+    },
+    /// A dead-letter queue that forgets before its source does.
+    #[error(
+        "dead_letters_forgotten: dead-letter queue {queue:?} keeps messages for {retention:?}, not longer than its source's \
+         {source_retention:?}, and a dead letter keeps the time it was first sent: lower the source's retention"
+    )]
+    DeadLettersForgotten {
+        /// The dead-letter queue.
+        queue: String,
+        /// Its retention.
+        retention: Duration,
+        /// The source's.
+        source_retention: Duration,
+    },
+}
+
+/// All mistakes of a definition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefinitionErrors(pub Vec<DefinitionError>);
+
+impl fmt::Display for DefinitionErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the definition has {} mistake(s)", self.0.len())?;
+        self.0.iter().try_for_each(|error| write!(f, "\n  {error}"))
+    }
+}
+
+impl std::error::Error for DefinitionErrors {}
+
+/// All mistakes of a model.
+pub(super) fn check(model: &Model) -> Vec<DefinitionError> {
+    let mut errors = Vec::new();
+    names::check(model, &mut errors);
+    edges::check(model, &mut errors);
+    uses::check(model, &mut errors);
+    policies::check(model, &mut errors);
+    errors
+}
+
+fn undefined(user: &str, what: &'static str, name: &str) -> DefinitionError {
+    DefinitionError::Undefined { user: user.to_owned(), what, name: name.to_owned() }
+}

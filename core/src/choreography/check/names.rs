@@ -1,0 +1,81 @@
+//! Names that AWS takes, and no two alike; routes that can be told apart.
+
+use super::DefinitionError;
+use crate::{
+    choreography::model::{Model, RouteModel},
+    limits,
+};
+use std::{collections::BTreeSet, time::Duration};
+
+/// The name of the function that sends committed events on.
+const RELAY: &str = "relay";
+
+pub(super) fn check(model: &Model, errors: &mut Vec<DefinitionError>) {
+    let sorts: [(&'static str, Vec<&String>); 8] = [
+        ("choreography", vec![&model.name]),
+        ("table", model.tables.iter().map(|table| &table.name).collect()),
+        ("queue", model.queues.iter().map(|queue| &queue.name).collect()),
+        ("topic", model.topics.iter().map(|topic| &topic.name).collect()),
+        ("bucket", model.buckets.iter().map(|bucket| &bucket.name).collect()),
+        ("setting", model.settings.iter().map(|setting| &setting.name).collect()),
+        ("schedule", model.schedules.iter().map(|schedule| &schedule.name).collect()),
+        ("step", model.handlers().collect()),
+    ];
+    for (what, names) in sorts {
+        unique(what, names.iter().map(|name| name.as_str()), errors);
+        for name in names {
+            let is_taken = what == "step" && name == RELAY;
+            if !is_shaped(name) || is_taken || (what == "setting" && name.contains('-')) {
+                errors.push(DefinitionError::InvalidName { what, name: name.clone() });
+            }
+        }
+    }
+    unique("service", model.services.iter().map(|service| service.name.as_str()), errors);
+    unique("entity kind", model.tables.iter().flat_map(|table| &table.kinds).map(String::as_str), errors);
+    let routes: Vec<String> = model
+        .routes
+        .iter()
+        .filter_map(|route| Some(format!("{} {}", route.method, shape(route.path.as_ref()?))))
+        .collect();
+    unique("route", routes.iter().map(String::as_str), errors);
+    model.routes.iter().for_each(|route| of_route(route, errors));
+}
+
+fn is_shaped(name: &str) -> bool {
+    name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.len() <= limits::NAME_BYTES_MAX
+}
+
+fn of_route(route: &RouteModel, errors: &mut Vec<DefinitionError>) {
+    let mut range = |what, value: String, allowed, fits: bool| {
+        if !fits {
+            errors.push(DefinitionError::OutOfRange { name: route.step.clone(), what, value, allowed });
+        }
+    };
+    if let Some(path) = &route.path {
+        range("the path", format!("{path:?}"), "a path that begins with '/'", path.starts_with('/'));
+    }
+    let timeout = route.timeout;
+    let whole = timeout >= Duration::from_secs(1) && timeout <= limits::ROUTE_TIMEOUT_MAX;
+    range("the timeout", format!("{timeout:?}"), "1 s to 29 s (API Gateway answers after 30 s)", whole);
+    if let Some(memory) = route.memory {
+        let fits = limits::FUNCTION_MEMORY.contains(&memory);
+        range("the memory", format!("{memory} MB"), "128 to 10,240 MB (Lambda)", fits);
+    }
+}
+
+/// A path without the names of its parameters: what tells two routes apart.
+fn shape(path: &str) -> String {
+    path.split('/').map(|part| if part.starts_with('{') { "{}" } else { part }).collect::<Vec<_>>().join("/")
+}
+
+fn unique<'a>(what: &'static str, names: impl Iterator<Item = &'a str>, errors: &mut Vec<DefinitionError>) {
+    let mut seen = BTreeSet::new();
+    let mut told = BTreeSet::new();
+    for name in names {
+        if !seen.insert(name) && told.insert(name) {
+            errors.push(DefinitionError::NameUsedTwice { what, name: name.to_owned() });
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What handlers and services use is there, and what is there is used.
+
+use super::{DefinitionError, undefined};
+use crate::{
+    choreography::{model::Model, uses::Uses},
+    setting::{Place, SettingError, parse},
+};
+use std::collections::BTreeSet;
+
+pub(super) fn check(model: &Model, errors: &mut Vec<DefinitionError>) {
+    let by_steps = model.steps.iter().map(|step| (&step.name, &step.uses));
+    let by_routes = model.routes.iter().map(|route| (&route.step, &route.uses));
+    let by_services = model.services.iter().map(|service| (&service.name, &service.uses));
+    let all: Vec<(&String, &Uses)> = by_steps.chain(by_routes).chain(by_services).collect();
+    for (user, uses) in &all {
+        for kind in uses.kinds().keys().filter(|kind| model.table_of(kind).is_none()) {
+            errors.push(DefinitionError::NoTable { step: (*user).clone(), kind: kind.clone() });
+        }
+        let named = |what, names: Vec<&String>, defined: Vec<&String>| {
+            let missing = names.into_iter().filter(move |name| !defined.contains(name));
+            missing.map(move |name| undefined(user, what, name)).collect::<Vec<_>>()
+        };
+        errors.extend(named(
+            "bucket",
+            uses.buckets().keys().collect(),
+            model.buckets.iter().map(|b| &b.name).collect(),
+        ));
+        errors.extend(named(
+            "service",
+            uses.services().iter().collect(),
+            model.services.iter().map(|service| &service.name).collect(),
+        ));
+        errors.extend(named(
+            "setting",
+            uses.settings().iter().collect(),
+            model.settings.iter().map(|setting| &setting.name).collect(),
+        ));
+    }
+    unused(model, &all, errors);
+    defaults(model, errors);
+}
+
+/// Of two of one name, which is a mistake of its own, it is said once.
+fn unused(model: &Model, all: &[(&String, &Uses)], errors: &mut Vec<DefinitionError>) {
+    let mut used: BTreeSet<&String> = all.iter().flat_map(|(_, uses)| uses.buckets().keys()).collect();
+    for bucket in model.buckets.iter().map(|bucket| &bucket.name) {
+        if used.insert(bucket) {
+            errors.push(DefinitionError::UnusedBucket { bucket: bucket.clone() });
+        }
+    }
+    let mut used: BTreeSet<&String> = all.iter().flat_map(|(_, uses)| uses.services()).collect();
+    for service in model.services.iter().map(|service| &service.name) {
+        if used.insert(service) {
+            errors.push(DefinitionError::UnusedService { service: service.clone() });
+        }
+    }
+    let of_schedules = model.schedules.iter().filter_map(|schedule| schedule.setting.as_ref());
+    let mut used: BTreeSet<&String> =
+        all.iter().flat_map(|(_, uses)| uses.settings()).chain(of_schedules).collect();
+    for setting in model.settings.iter().map(|setting| &setting.name) {
+        if used.insert(setting) {
+            errors.push(DefinitionError::UnusedSetting { setting: setting.clone() });
+        }
+    }
+}
+
+fn defaults(model: &Model, errors: &mut Vec<DefinitionError>) {
+    for setting in &model.settings {
+        let defaults = [(Place::Function, &setting.default), (Place::Command, &setting.default_locally)];
+        for (place, default) in defaults {
+            let Some(default) = default else { continue };
+            if let Err(error) = parse(setting, place, default) {
+                errors.push(DefinitionError::WrongDefault { error });
+            } else if setting.is_secret {
+                let error = SettingError::Wrong {
+                    name: place.name_of(setting),
+                    value: None,
+                    problem: "is a secret and has a default".into(),
+                    cure: "remove the default: a secret in a program's text is none".into(),
+                };
+                errors.push(DefinitionError::WrongDefault { error });
+            }
+        }
+    }
+}

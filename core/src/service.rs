@@ -1,0 +1,261 @@
+//! Services: what a flow needs of the outside, behind a trait of the user's.
+//!
+//! A payment gateway, a kitchen, whoever is told of alarms: a handler sees a trait and asks its
+//! [`Context`](crate::Context) for it. The definition declares the trait and says how it is made of settings and ports; the
+//! definition itself holds no live service, so that it is the same whoever looks at it. Whoever runs the choreography makes
+//! the services, or puts others in their place: a simulated one, a faulty one.
+//!
+//! ```
+//! use quadrille::{Service, Setting, Uses};
+//! use std::sync::Arc;
+//!
+//! trait Kitchen: Send + Sync {}
+//! struct HttpKitchen(String);
+//! impl Kitchen for HttpKitchen {}
+//!
+//! let kitchen = Service::<dyn Kitchen>::new(|around| Ok(Arc::new(HttpKitchen(around.setting("kitchen_url")?))))
+//!     .uses(Uses::new().setting("kitchen_url"));
+//! ```
+
+use crate::{
+    choreography::{Model, Uses},
+    failure::Failure,
+    port::{Bucket, Clock, Ports, Random},
+    setting::{FromSetting, SettingError, Settings},
+};
+use std::{
+    any::{Any, TypeId, type_name},
+    collections::BTreeMap,
+    fmt,
+    sync::Arc,
+};
+
+/// The name of a service in the model: that of its trait, without its path.
+pub fn service_name<S: ?Sized + 'static>() -> &'static str {
+    let name = type_name::<S>();
+    let name = name.strip_prefix("dyn ").unwrap_or(name);
+    // Of `a::B<c::D>` the path before `B` goes, and not what stands in the angle brackets.
+    let (path, _) = name.split_once('<').unwrap_or((name, ""));
+    path.rsplit("::").next().unwrap_or(path)
+}
+
+/// What a service is made of.
+pub struct Surroundings<'a> {
+    name: &'a str,
+    uses: &'a Uses,
+    settings: &'a Settings,
+    ports: &'a Ports,
+}
+
+impl fmt::Debug for Surroundings<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Surroundings").field("service", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Surroundings<'_> {
+    /// The value of a setting that the service declares to use.
+    ///
+    /// # Errors
+    /// [`SettingError::Undeclared`], or [`SettingError::Missing`] where it was left out.
+    pub fn setting<T: FromSetting>(&self, name: &str) -> Result<T, SettingError> {
+        if !self.uses.settings().contains(name) {
+            return Err(SettingError::Undeclared(name.to_owned()));
+        }
+        self.settings.get(name)
+    }
+
+    /// The error of a setting's value that is well formed and still of no use.
+    pub fn refuse(&self, name: &str, problem: impl fmt::Display, cure: impl fmt::Display) -> SettingError {
+        self.settings.refuse(name, problem, cure)
+    }
+
+    /// A bucket that the service declares to use.
+    ///
+    /// # Errors
+    /// [`SettingError::Undeclared`] where it declares none of that name.
+    pub fn bucket(&self, name: &str) -> Result<Arc<dyn Bucket>, SettingError> {
+        let undeclared = || SettingError::Undeclared(name.to_owned());
+        if !self.uses.buckets().contains_key(name) {
+            return Err(undeclared());
+        }
+        self.ports.bucket(name).map(Arc::clone).map_err(|_| undeclared())
+    }
+
+    /// The time.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.ports.clock)
+    }
+
+    /// Random numbers.
+    pub fn random(&self) -> Arc<dyn Random> {
+        Arc::clone(&self.ports.random)
+    }
+}
+
+type Make<S> = dyn Fn(&Surroundings<'_>) -> Result<Arc<S>, SettingError> + Send + Sync;
+
+/// A service of a definition: `S` is the trait, as in `Service::<dyn Kitchen>::new(…)`.
+pub struct Service<S: ?Sized> {
+    uses: Uses,
+    make: Arc<Make<S>>,
+}
+
+impl<S: ?Sized + 'static> fmt::Debug for Service<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service")
+            .field("name", &service_name::<S>())
+            .field("uses", &self.uses)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: ?Sized + Send + Sync + 'static> Service<S> {
+    /// A service that `make` makes, in every process that runs a handler which uses it.
+    pub fn new(
+        make: impl Fn(&Surroundings<'_>) -> Result<Arc<S>, SettingError> + Send + Sync + 'static,
+    ) -> Self {
+        Self { uses: Uses::new(), make: Arc::new(make) }
+    }
+
+    /// What it uses itself of settings and buckets. The functions of the handlers that use it get what that takes.
+    #[must_use]
+    pub fn uses(mut self, uses: Uses) -> Self {
+        self.uses = self.uses.and(uses);
+        self
+    }
+
+    pub(crate) fn into_parts(self) -> (ServiceModel, Arc<dyn Maker>) {
+        let model = ServiceModel { name: service_name::<S>().to_owned(), uses: self.uses };
+        (model, Arc::new(MakerOf::<S>(self.make)))
+    }
+}
+
+/// A service, as plain data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceModel {
+    /// The name of its trait.
+    pub name: String,
+    /// What it uses itself.
+    pub uses: Uses,
+}
+
+/// Makes a service whose type is erased.
+pub(crate) trait Maker: Send + Sync {
+    fn of_trait(&self) -> TypeId;
+    fn make(&self, around: &Surroundings<'_>) -> Result<Arc<dyn Any + Send + Sync>, SettingError>;
+}
+
+struct MakerOf<S: ?Sized>(Arc<Make<S>>);
+
+impl<S: ?Sized + Send + Sync + 'static> Maker for MakerOf<S> {
+    fn of_trait(&self) -> TypeId {
+        TypeId::of::<S>()
+    }
+
+    fn make(&self, around: &Surroundings<'_>) -> Result<Arc<dyn Any + Send + Sync>, SettingError> {
+        Ok(Arc::new((self.0)(around)?))
+    }
+}
+
+/// The services of a running choreography, by their traits.
+#[derive(Clone, Default)]
+pub struct Services {
+    by_trait: BTreeMap<TypeId, Arc<dyn Any + Send + Sync>>,
+}
+
+impl fmt::Debug for Services {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Services").field("count", &self.by_trait.len()).finish_non_exhaustive()
+    }
+}
+
+impl Services {
+    /// None.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Puts `service` there, also in place of the one that the definition would make.
+    #[must_use]
+    pub fn with<S: ?Sized + Send + Sync + 'static>(mut self, service: Arc<S>) -> Self {
+        self.by_trait.insert(TypeId::of::<S>(), Arc::new(service));
+        self
+    }
+
+    /// The service behind the trait `S`.
+    pub fn get<S: ?Sized + Send + Sync + 'static>(&self) -> Option<Arc<S>> {
+        self.by_trait.get(&TypeId::of::<S>())?.downcast_ref::<Arc<S>>().cloned()
+    }
+
+    /// Makes those that are missing of the ones that `wanted` names.
+    pub(crate) fn complete(
+        &mut self,
+        model: &Model,
+        makers: &BTreeMap<String, Arc<dyn Maker>>,
+        wanted: impl Fn(&str) -> bool,
+        settings: &Settings,
+        ports: &Ports,
+    ) -> Result<(), SettingError> {
+        for service in model.services.iter().filter(|service| wanted(&service.name)) {
+            let Some(maker) = makers.get(&service.name) else { continue };
+            if self.by_trait.contains_key(&maker.of_trait()) {
+                continue;
+            }
+            let around = Surroundings { name: &service.name, uses: &service.uses, settings, ports };
+            self.by_trait.insert(maker.of_trait(), maker.make(&around)?);
+        }
+        Ok(())
+    }
+}
+
+/// The failure of a handler that uses a service it does not declare.
+pub(crate) fn undeclared(step: &str, service: &str) -> Failure {
+    let detail = format_args!(
+        "{step} uses the service {service}, which it does not declare: add `.service::<dyn {service}>()` to its uses"
+    );
+    Failure::permanent("undeclared_use", detail)
+}
+
+/// The failure of a handler whose service nobody made.
+pub(crate) fn missing(service: &str) -> Failure {
+    let detail = format_args!(
+        "nobody made the service {service}: call `Choreography::equip`, or put it among the services of the ports"
+    );
+    Failure::permanent("no_service", detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    trait Kitchen: Send + Sync {
+        fn cooks(&self) -> u32;
+    }
+
+    struct Three;
+
+    impl Kitchen for Three {
+        fn cooks(&self) -> u32 {
+            3
+        }
+    }
+
+    trait Of<T>: Send + Sync {
+        fn it(&self) -> T;
+    }
+
+    #[test]
+    fn a_service_has_the_name_of_its_trait() {
+        assert_eq!(service_name::<dyn Kitchen>(), "Kitchen");
+        assert_eq!(service_name::<dyn Of<std::time::Duration>>(), "Of");
+        assert_eq!(service_name::<Three>(), "Three");
+    }
+
+    #[test]
+    fn a_service_is_found_by_its_trait_and_the_last_one_counts() {
+        let services = Services::new().with::<dyn Kitchen>(Arc::new(Three));
+        assert_eq!(services.get::<dyn Kitchen>().map(|kitchen| kitchen.cooks()), Some(3));
+        assert!(services.get::<Three>().is_none());
+    }
+}

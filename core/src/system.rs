@@ -1,0 +1,204 @@
+//! A system: a choreography with what people need to work with it. From this one value come the command, the local engine, the
+//! functions, the infrastructure and the demonstration.
+
+use crate::{
+    choreography::{Choreography, Definition, DefinitionErrors, EntityView},
+    failure::Failure,
+    infrastructure::Infrastructure,
+    pipeline::Pipeline,
+};
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+use std::{collections::BTreeMap, ffi::OsString, future::Future, pin::Pin};
+
+/// A system that is built on the library.
+///
+/// ```
+/// use quadrille::{Choreography, Definition, System};
+///
+/// struct TeaShop;
+///
+/// impl System for TeaShop {
+///     fn name(&self) -> &'static str {
+///         "tea-shop"
+///     }
+///
+///     fn about(&self) -> &'static str {
+///         "Brews tea, and serves it when it has steeped."
+///     }
+///
+///     fn define(&self) -> Definition {
+///         Choreography::define(self.name())
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait System: Send + Sync {
+    /// Its name, which is that of its choreography.
+    fn name(&self) -> &'static str;
+
+    /// What it does, in one sentence.
+    fn about(&self) -> &'static str;
+
+    /// Its definition: the same whoever asks for it.
+    fn define(&self) -> Definition;
+
+    /// The crate whose log lines are its own: by default the one that its type is of.
+    fn log_target(&self) -> &'static str {
+        let name = std::any::type_name::<Self>();
+        name.split("::").next().unwrap_or(name)
+    }
+
+    /// What its infrastructure has beyond the definition: stacks, and metrics on the dashboard.
+    fn infrastructure<'a>(&self, infrastructure: Infrastructure<'a>) -> Infrastructure<'a> {
+        infrastructure
+    }
+
+    /// Words of its own for the command, beside the general ones.
+    fn words(&self) -> Vec<Word> {
+        Vec::new()
+    }
+
+    /// What `demo` plays; none where it has nothing to show.
+    fn demo(&self) -> Option<Box<dyn Demo>> {
+        None
+    }
+}
+
+/// The proved choreography of a system.
+///
+/// # Errors
+/// The mistakes in its definition.
+pub fn choreography(system: &dyn System) -> Result<Choreography, DefinitionErrors> {
+    system.define().build()
+}
+
+/// A word that a system adds to the command: a general word, said in the system's own terms.
+#[derive(Clone, Debug)]
+pub struct Word {
+    /// The word: `post`.
+    pub name: &'static str,
+    /// What it does, in one sentence.
+    pub about: &'static str,
+    /// An example of its use, without the name of the command.
+    pub example: &'static str,
+    /// What it stands for.
+    pub means: Meaning,
+}
+
+/// What a word stands for.
+#[derive(Clone, Debug)]
+pub enum Meaning {
+    /// Sends the JSON of a file to a route. A JSON array longer than a request takes is sent in several.
+    Send {
+        /// The route's handler.
+        step: &'static str,
+        /// Most elements of an array in one request; `None` where the body is no array.
+        elements_max: Option<usize>,
+        /// The outcomes that the answer tells in `results[].outcome`, as they are counted and printed.
+        outcomes: &'static [&'static str],
+        /// The outcome that makes the command fail.
+        refused: Option<&'static str>,
+    },
+    /// Sends the message of a schedule now.
+    Trigger {
+        /// The schedule.
+        schedule: &'static str,
+        /// What the scheduled time is called in the answer.
+        field: &'static str,
+    },
+    /// Lists the entities of a kind.
+    List {
+        /// The kind.
+        kind: &'static str,
+        /// The fields of an entity's state that a row has.
+        fields: &'static [&'static str],
+    },
+    /// Tells the story of an entity.
+    Trace {
+        /// The kind.
+        kind: &'static str,
+        /// The fields of an entity's state that the story begins with.
+        fields: &'static [&'static str],
+    },
+    /// Anything else: is called with the arguments behind the word.
+    Call(Call),
+}
+
+/// What runs where a word stands for something of its own.
+pub type Call =
+    fn(Vec<OsString>) -> Pin<Box<dyn Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>>>>;
+
+/// A demonstration: what is posted, what begins the flow, and the ends that what was posted can have.
+#[async_trait]
+pub trait Demo: Send + Sync {
+    /// What is posted, in the plural: `orders`.
+    fn subjects(&self) -> &'static str;
+
+    /// One sentence about it.
+    fn title(&self) -> &'static str;
+
+    /// The kind of the entities that are posted.
+    fn kind(&self) -> &'static str;
+
+    /// Settings that the demonstration plays with, by name, beside those that its options say.
+    fn settings(&self) -> BTreeMap<&'static str, String> {
+        BTreeMap::new()
+    }
+
+    /// How many are posted by one request.
+    fn batch(&self) -> usize {
+        1
+    }
+
+    /// The step that takes them.
+    fn step(&self) -> &'static str;
+
+    /// The body of the request that posts these ids. The ids differ in each demonstration, so that each has entities of its
+    /// own.
+    fn body(&self, ids: &[String]) -> Value;
+
+    /// The schedules that are triggered once all are posted.
+    fn triggers(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Which of the names in [`counts`](Self::counts) are ends.
+    fn ends(&self) -> &'static [&'static str];
+
+    /// Names of what is counted in the summary, each with 0 where nothing is.
+    fn counts(&self) -> &'static [&'static str] {
+        self.ends()
+    }
+
+    /// The names that one of those that were posted counts for, by what lies in tables, buckets and dead-letter queues.
+    fn counted(&self, evidence: &Evidence<'_>) -> Vec<&'static str>;
+
+    /// The id of what an object in a bucket was filed for; `None` for other objects.
+    fn filed(&self, bucket: &str, key: &str) -> Option<String> {
+        let _ = (bucket, key);
+        None
+    }
+
+    /// Further fields of the summary.
+    ///
+    /// # Errors
+    /// A [`Failure`] of a port.
+    async fn summary(&self, pipeline: &Pipeline) -> Result<Map<String, Value>, Failure> {
+        let _ = pipeline;
+        Ok(Map::new())
+    }
+}
+
+/// What is found of one of those that a demonstration posted.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Its entity, where the table has it.
+    pub entity: Option<&'a EntityView>,
+    /// The dead letters that are told to it: queue and reason.
+    pub dead_letters: &'a [(String, String)],
+    /// The objects that were filed for it: bucket and key.
+    pub objects: &'a [(String, String)],
+}

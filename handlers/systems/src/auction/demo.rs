@@ -1,0 +1,98 @@
+//! The auction's demonstration: orders are posted, a run is started, and each order is followed to its end.
+
+use super::{KICKOFF, results::RESULTS_BUCKET, run::Run};
+use async_trait::async_trait;
+use percent_encoding::percent_decode_str;
+use quadrille::{
+    Failure, Pipeline, Stored,
+    system::{Demo, Evidence},
+};
+use serde_json::{Map, Value, json};
+
+/// Orders in one request.
+const BATCH: usize = 1_000;
+
+/// Runs looked at for the number of asks.
+const RUNS_MAX: usize = 1_000;
+
+pub(super) struct AuctionDemo;
+
+#[async_trait]
+impl Demo for AuctionDemo {
+    fn subjects(&self) -> &'static str {
+        "orders"
+    }
+
+    fn title(&self) -> &'static str {
+        "An energy-market auction on one machine"
+    }
+
+    fn kind(&self) -> &'static str {
+        "order"
+    }
+
+    fn batch(&self) -> usize {
+        BATCH
+    }
+
+    fn step(&self) -> &'static str {
+        "post_orders"
+    }
+
+    fn body(&self, ids: &[String]) -> Value {
+        let number = |id: &String| -> u64 {
+            id.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or_default()
+        };
+        let order = |id| json!({ "record_id": id, "parameter_1": format!("plant-{}", number(id) % 7), "parameter_2": number(id) });
+        ids.iter().map(order).collect()
+    }
+
+    fn triggers(&self) -> &'static [&'static str] {
+        &[KICKOFF]
+    }
+
+    fn ends(&self) -> &'static [&'static str] {
+        &["stored", "dead_lettered"]
+    }
+
+    fn counts(&self) -> &'static [&'static str] {
+        &["accepted", "rejected", "stored", "dead_lettered"]
+    }
+
+    fn counted(&self, evidence: &Evidence<'_>) -> Vec<&'static str> {
+        let status = evidence.entity.and_then(|order| order.status.as_deref());
+        let decided = match status {
+            Some("accepted") => Some("accepted"),
+            Some("rejected") => Some("rejected"),
+            _ => None,
+        };
+        let filed = (!evidence.objects.is_empty()).then_some("stored");
+        let dead = (!evidence.dead_letters.is_empty()).then_some("dead_lettered");
+        decided.into_iter().chain(filed).chain(dead).collect()
+    }
+
+    fn filed(&self, bucket: &str, key: &str) -> Option<String> {
+        let name = key.strip_prefix("orders/order_").filter(|_| bucket == RESULTS_BUCKET)?;
+        let (_, id) = name.strip_suffix(".json")?.split_once('_')?;
+        Some(percent_decode_str(id).decode_utf8().ok()?.into_owned())
+    }
+
+    async fn summary(&self, pipeline: &Pipeline) -> Result<Map<String, Value>, Failure> {
+        let table = pipeline.ports().table("orders")?;
+        let mut polls = 0;
+        let mut after: Option<String> = None;
+        for _ in 0..RUNS_MAX {
+            let page = table.scan(after.as_deref(), 1_000).await?;
+            for item in page.items.iter().filter(|item| item.key.starts_with("run/")) {
+                let run: Stored<Run> = Stored::read(item)?;
+                // The ask that was answered counts as well.
+                polls += run.polls + 1;
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        Ok(Map::from_iter([("polls".to_owned(), json!(polls))]))
+    }
+}
