@@ -173,4 +173,4 @@ pub use failure::{Failure, FailureKind, excerpt};
 pub use handler::{Handler, Load, RouteHandler};
 pub use pipeline::{Delivered, Invocation, Observation, Pipeline, StepCounts, Verdict};
 pub use timestamp::{Timestamp, TimestampError};
-pub use trail::{Trail, TrailEntry};
+pub use trail::{Trail, TrailEntry, TrailEntryKind};
