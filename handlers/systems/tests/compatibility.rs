@@ -35,7 +35,7 @@ fn readers() -> BTreeMap<&'static str, Rewrite> {
 }
 
 fn data<T: Serialize + DeserializeOwned>(value: &Value) -> Value {
-    let read: T = serde_json::from_str(&value.to_string()).unwrap_or_else(|error| panic!("{error}: {value}"));
+    let read: T = serde_json::from_str(&value.to_string()).unwrap();
     serde_json::to_value(read).unwrap()
 }
 
@@ -44,7 +44,7 @@ fn entity<E: Entity>(state: &Value) -> Value {
     let document = json!({"state": state, "trail": {"entries": []}, "created_at": "2026-11-20T09:15:00Z"});
     let item =
         Item { key: "x/1".into(), version: 1, document: document.to_string(), expires_at: None, index: None };
-    let stored = Stored::<E>::read(&item).unwrap_or_else(|failure| panic!("{failure}: {state}"));
+    let stored = Stored::<E>::read(&item).unwrap();
     serde_json::to_value(stored.into_state()).unwrap()
 }
 
