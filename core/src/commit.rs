@@ -2,11 +2,12 @@
 //! events it emits inside the same write.
 
 use crate::{
-    Entity, Event, Failure, Timestamp, TrailEntry,
+    Entity, Event, Failure, Timestamp,
     entity::{DOCUMENT_ENDS, History, key_of},
     event::{Contains, Envelope, SPEC_VERSION, continue_trace, event_id},
     metrics::Metric,
     port::{IndexEntry, Item, Write},
+    trail::{TrailEntry, TrailEntryKind, dead_lettered},
 };
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -45,6 +46,7 @@ pub(crate) struct Pending {
     index: Option<IndexEntry>,
     expires_at: Option<Timestamp>,
     what: Cow<'static, str>,
+    kind: TrailEntryKind,
     events: Vec<PendingEvent>,
     measured: Vec<(Metric, f64)>,
 }
@@ -67,6 +69,7 @@ impl<Em> Commit<Em> {
             expires_at: state.expires_at(),
             history,
             what,
+            kind: TrailEntryKind::Committed,
             events: Vec::new(),
             measured: Vec::new(),
         };
@@ -153,8 +156,9 @@ impl Pending {
         std::mem::take(&mut self.measured)
     }
 
-    /// A commit that only adds to an entity's trail, leaving its state, index entry and expiry as they are.
-    pub(crate) fn note(item: &Item, what: Cow<'static, str>) -> Result<Self, Failure> {
+    /// A commit that only adds to an entity's trail that a message was given up for `reason`, leaving its state, index
+    /// entry and expiry as they are.
+    pub(crate) fn dead_lettered(item: &Item, reason: &str) -> Result<Self, Failure> {
         let (state, history) = History::read::<&RawValue>(item)?;
         Ok(Self {
             key: item.key.clone(),
@@ -162,7 +166,8 @@ impl Pending {
             index: item.index.clone(),
             expires_at: item.expires_at,
             history,
-            what,
+            what: dead_lettered(reason),
+            kind: TrailEntryKind::DeadLettered { reason: Cow::Owned(reason.to_owned()) },
             events: Vec::new(),
             measured: Vec::new(),
         })
@@ -174,7 +179,7 @@ impl Pending {
         stamp: &Stamp<'_>,
         carried: impl Fn(&'static str) -> Carried,
     ) -> Result<Write, Failure> {
-        let Self { key, document, history, index, expires_at, what, events, measured: _ } = self;
+        let Self { key, document, history, index, expires_at, what, kind, events, measured: _ } = self;
         let unwritable = |error: String| Failure::permanent("unwritable", format_args!("{key}: {error}"));
         let mut document = document.map_err(unwritable)?;
         let version = history.version.saturating_add(1);
@@ -211,6 +216,7 @@ impl Pending {
             handler: stamp.step.to_owned().into(),
             attempt: stamp.attempt,
             until,
+            kind,
         };
         let written = history.trail.write_with(&entry, &mut document).and_then(|()| {
             let known_by = [(r#","correlation_id":"#, correlation_id), (r#","traceparent":"#, traceparent)];

@@ -182,4 +182,4 @@ pub use service::{Service, ServiceModel, Services, Surroundings, service_name};
 pub use setting::{Setting, Settings};
 pub use system::System;
 pub use timestamp::{Timestamp, TimestampError};
-pub use trail::{Trail, TrailEntry};
+pub use trail::{Trail, TrailEntry, TrailEntryKind};

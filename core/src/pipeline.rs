@@ -23,7 +23,6 @@ use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::{
-    borrow::Cow,
     collections::{BTreeMap, HashSet, VecDeque},
     future::Future,
     sync::{
@@ -829,8 +828,7 @@ fn is_given_up(step: &StepModel, receive_count: u32, failure: &Failure) -> bool 
 
 /// The commit that writes into an entity's trail why its message is given up; `None` where the entity can't be read.
 fn noted(item: &Item, failure: &Failure, attempt: u32) -> Option<(Pending, Arc<About>)> {
-    let what = Cow::Owned(format!("dead-lettered: {}", failure.reason()));
-    let pending = Pending::note(item, what).ok()?;
+    let pending = Pending::dead_lettered(item, failure.reason()).ok()?;
     Some((pending, Arc::new(About { attempt, ..About::default() })))
 }
 

@@ -1,35 +1,117 @@
 //! The trail: what happened to an entity, kept with it, so that one read tells where it is and why.
 
 use crate::{Timestamp, limits::TRAIL_ENTRIES_MAX};
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::SerializeMap as _};
 use serde_json::value::RawValue;
 use std::{borrow::Cow, ops::Range, sync::OnceLock};
 
 /// One thing that happened to an entity.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "Written")]
 pub struct TrailEntry {
     /// When it was committed.
     pub at: Timestamp,
-    /// What happened, in a few words: `received`, `waiting: not ready`, `dead-lettered: rejected`.
+    /// What happened, in a few words for people: `received`, `waiting: not ready`, `dead-lettered: rejected`. Programs
+    /// look at [`kind`](Self::kind).
     pub what: Cow<'static, str>,
-    /// The handler that did it.
-    #[serde(rename = "by")]
+    /// The handler that did it; `by` in JSON.
     pub handler: Cow<'static, str>,
-    /// On which receive of its message, counted from 1.
-    #[serde(rename = "try", default = "first", skip_serializing_if = "is_first")]
+    /// On which receive of its message, counted from 1; `try` in JSON.
     pub attempt: u32,
     /// Until when the entity now waits, where it does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+    /// What kind of thing it is.
+    pub kind: TrailEntryKind,
+}
+
+/// What kind of thing happened to an entity.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TrailEntryKind {
+    /// A handler committed.
+    #[default]
+    Committed,
+    /// A message about the entity was given up and went to the dead-letter queue; `dead` in JSON, the reason.
+    DeadLettered {
+        /// The reason of the failure.
+        reason: Cow<'static, str>,
+    },
+}
+
+/// What the text of an entry begins with that tells of a dead letter.
+const DEAD_LETTERED: &str = "dead-lettered: ";
+
+/// What a trail says of a message that was given up for `reason`.
+pub(crate) fn dead_lettered(reason: &str) -> Cow<'static, str> {
+    Cow::Owned([DEAD_LETTERED, reason].concat())
+}
+
+impl Serialize for TrailEntry {
+    /// Flat: the braces of a trail are counted as its entries.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut entry = serializer.serialize_map(None)?;
+        entry.serialize_entry("at", &self.at)?;
+        entry.serialize_entry("what", &self.what)?;
+        entry.serialize_entry("by", &self.handler)?;
+        if self.attempt != first() {
+            entry.serialize_entry("try", &self.attempt)?;
+        }
+        if let Some(until) = &self.until {
+            entry.serialize_entry("until", until)?;
+        }
+        match &self.kind {
+            TrailEntryKind::DeadLettered { reason } => entry.serialize_entry("dead", reason)?,
+            // Without it, a reader would take the entry for an old one that tells of a dead letter.
+            TrailEntryKind::Committed if self.what.starts_with(DEAD_LETTERED) => {
+                entry.serialize_entry("dead", &())?;
+            }
+            TrailEntryKind::Committed => {}
+        }
+        entry.end()
+    }
+}
+
+/// An entry as JSON holds it.
+#[derive(Deserialize)]
+struct Written {
+    at: Timestamp,
+    what: String,
+    by: String,
+    #[serde(rename = "try", default = "first")]
+    attempt: u32,
+    #[serde(default)]
+    until: Option<Timestamp>,
+    /// `null` says that it is none, a missing one says nothing.
+    #[serde(default, deserialize_with = "present")]
+    dead: Option<Option<String>>,
+}
+
+impl From<Written> for TrailEntry {
+    fn from(written: Written) -> Self {
+        let reason = match written.dead {
+            Some(reason) => reason,
+            // Entries were first written without a kind: of those, only the text tells that a message was given up.
+            None => written.what.strip_prefix(DEAD_LETTERED).map(str::to_owned),
+        };
+        let dead_lettered = |reason| TrailEntryKind::DeadLettered { reason: Cow::Owned(reason) };
+        Self {
+            at: written.at,
+            what: written.what.into(),
+            handler: written.by.into(),
+            attempt: written.attempt,
+            until: written.until,
+            kind: reason.map(dead_lettered).unwrap_or_default(),
+        }
+    }
+}
+
+/// A value that is there, be it `null`.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 fn first() -> u32 {
     1
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // the shape serde asks for
-fn is_first(attempt: &u32) -> bool {
-    *attempt == 1
 }
 
 /// A bounded list of what happened: the first entry and the latest ones, at most 16 in all
@@ -163,7 +245,14 @@ mod tests {
 
     fn entry(at: i64) -> TrailEntry {
         let at = Timestamp::from_millis(at);
-        TrailEntry { at, what: "x".into(), handler: "h".into(), attempt: 1, until: None }
+        TrailEntry {
+            at,
+            what: "x".into(),
+            handler: "h".into(),
+            attempt: 1,
+            until: None,
+            kind: TrailEntryKind::Committed,
+        }
     }
 
     fn with(trail: &TrailText, entry: &TrailEntry) -> String {
@@ -203,6 +292,32 @@ mod tests {
         assert!(serde_json::from_str::<TrailText>(&with(&text, &entry(0))).is_ok());
         let blank: TrailText = serde_json::from_str(r#"{"entries":[ ]}"#).unwrap();
         assert!(serde_json::from_str::<TrailText>(&with(&blank, &entry(0))).is_ok());
+    }
+
+    #[test]
+    fn the_kind_of_an_entry_is_kept_whatever_its_text_says() {
+        let dead = TrailEntryKind::DeadLettered { reason: "burnt".into() };
+        for what in ["x", "dead-lettered: burnt", "dead-lettered"] {
+            for (kind, extra) in [(TrailEntryKind::Committed, ""), (dead.clone(), r#","dead":"burnt"}"#)] {
+                let entry = TrailEntry { what: what.into(), kind, ..entry(0) };
+                let text = with(&TrailText::default(), &entry);
+                assert!(text.contains(extra), "{text}");
+                assert_eq!(plain(&text).map(|(_, count)| count), Some(1), "{text}");
+                assert_eq!(serde_json::from_str::<TrailText>(&text).unwrap().read().last(), Some(&entry));
+            }
+        }
+        assert_eq!(dead_lettered("burnt"), "dead-lettered: burnt");
+    }
+
+    #[test]
+    fn an_entry_that_was_written_without_a_kind_has_that_of_its_text() {
+        let read = |what: &str| -> TrailEntry {
+            let entry = serde_json::json!({"at": "2026-11-20T09:15:00Z", "what": what, "by": "h"});
+            serde_json::from_value(entry).unwrap()
+        };
+        let dead = TrailEntryKind::DeadLettered { reason: "burnt".into() };
+        assert_eq!(read("dead-lettered: burnt").kind, dead);
+        assert_eq!(read("burnt").kind, TrailEntryKind::Committed);
     }
 
     #[test]

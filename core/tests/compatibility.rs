@@ -9,7 +9,7 @@ mod support;
 
 use quadrille::{
     Alert, AlertState, Budget, Choreography, Consumer, Context, DeadLetter, Envelope, Failure, Outcome,
-    Route, Stored, Table, Uses, Verdict,
+    Route, Stored, Table, TrailEntryKind, Uses, Verdict,
     http::{Method, Request, Response},
     port::{Item, Message, Receipt, Write},
 };
@@ -20,6 +20,10 @@ use support::*;
 const EVENT: &str = include_str!("fixtures/event.v1.json");
 const DOCUMENT: &str = include_str!("fixtures/document.v1.json");
 const DEAD_LETTER: &str = include_str!("fixtures/dead_letter.v1.json");
+/// What was given up, as it was first told: by the text of its entry alone.
+const GIVEN_UP_1: &str = include_str!("fixtures/given_up.v1.json");
+/// With the reason as a field.
+const GIVEN_UP_2: &str = include_str!("fixtures/given_up.v2.json");
 const ALERT: &str = include_str!("fixtures/alert.v1.json");
 
 /// Posted, then scanned again and again, a minute after each other.
@@ -111,7 +115,24 @@ async fn what_is_written_today_is_in_the_fixtures() {
     world.deliver("scan").await;
     let letter = &world.lying_in("scan-dlq").await[0];
     assert_eq!(json!(letter.attributes), value(DEAD_LETTER), "a dead letter's attributes: {changed}");
+    assert_eq!(value(&given_up().await), value(GIVEN_UP_2), "what was given up: {changed}");
     assert_eq!(json!(alert()), value(ALERT), "a notification: {changed}");
+}
+
+/// The document of a parcel whose message was given up.
+async fn given_up() -> String {
+    let world = going_round();
+    let new = json!({
+        "state": {"id": "7", "stops": []},
+        "trail": {"entries": [{"at": START, "what": "posted", "by": "post"}]},
+        "created_at": START,
+    });
+    store(&world, &new).await;
+    world.tell("scan", Scanned::new("7", BURNT)).await;
+    world.clock.advance(secs(60));
+    world.deliver("scan").await;
+    let items = world.ports.tables[PARCELS].get(&["parcel/7".to_owned()]).await.unwrap();
+    items[0].as_ref().unwrap().document.clone()
 }
 
 fn alert() -> Alert {
@@ -155,6 +176,18 @@ fn an_item_of_version_1_is_read() {
     assert_eq!((first.what.as_ref(), first.handler.as_ref(), first.attempt), ("posted", "post", 1));
     assert_eq!((last.what.as_ref(), last.handler.as_ref(), last.attempt), ("scanned", "scan", 2));
     assert_eq!((first.until, last.until), (None, Some(START + secs(19 * 60 + 4))));
+}
+
+#[test]
+fn what_was_given_up_is_known_by_whatever_version_wrote_it() {
+    let burnt = TrailEntryKind::DeadLettered { reason: "burnt".into() };
+    for document in [GIVEN_UP_1, GIVEN_UP_2] {
+        let parcel = Stored::<Parcel>::read(&item(&value(document))).unwrap();
+        let trail = parcel.trail();
+        assert_eq!((&trail.entries[0].kind, trail.entries.len()), (&TrailEntryKind::Committed, 2));
+        let last = trail.last().unwrap();
+        assert_eq!((&last.kind, last.what.as_ref()), (&burnt, "dead-lettered: burnt"));
+    }
 }
 
 #[tokio::test]

@@ -5,13 +5,21 @@
 //! costs one write unit in place of two; so does the commit after it, as DynamoDB charges the larger of the item before and
 //! after. Nothing is compressed that would not spare a unit.
 //!
-//! A shortened outbox begins with [`MARK`]. Where it then has a `MARK` again, three digits follow: the place (two) and the
-//! length (one) of a piece of the [words](words), which stands there instead. Any other text stands for itself.
+//! The first byte tells the format: [`AS_IS`] or [`SHORTENED_1`]. In the latter, where a [`PIECE`] stands, three digits follow:
+//! the place (two) and the length (one) of a piece of the [words](words), which stands there instead. Any other text stands
+//! for itself. A format that differs in anything, the skeleton included, takes another first byte; readers have to know it
+//! one deployment before it is written, for old and new run side by side.
 
-/// Neither an array, which an outbox as it is begins with, nor a digit.
-const MARK: u8 = b'~';
+/// The format of an outbox as it is: an array.
+const AS_IS: u8 = b'[';
 
-/// What envelopes are made of. Part of the format: what is in flight during a deployment is read with it.
+/// The first format of a shortened outbox.
+const SHORTENED_1: u8 = b'~';
+
+/// A piece of the words. No digit.
+const PIECE: u8 = b'~';
+
+/// What envelopes are made of. Part of [`SHORTENED_1`]: what is in flight during a deployment is read with it.
 const SKELETON: &str = "\"notbefore\":\"\",\"deadline\":\"\",\"hops\":1,[{\"specversion\":\"1.0\",\"id\":\"\",\"source\":\"/\",\
     \"type\":\"\",\"subject\":\"\",\"time\":\"\",\"traceparent\":\"00-\",\"correlationid\":\"\",\"entitycreated\":\"\",\
     \"data\":{\"";
@@ -81,7 +89,7 @@ fn shorten(outbox: &str, words: &[u8]) -> Option<String> {
         places[slot(piece)] = place;
     }
     let text = outbox.as_bytes();
-    let mut short = vec![MARK];
+    let mut short = vec![SHORTENED_1];
     let mut at = 0;
     while at < text.len() {
         if let Some(piece) = text.get(at..at + PIECE_MIN) {
@@ -94,13 +102,13 @@ fn shorten(outbox: &str, words: &[u8]) -> Option<String> {
             }
             if length >= PIECE_MIN {
                 let digits = [place / DIGITS, place % DIGITS, length - PIECE_MIN].map(digit);
-                short.push(MARK);
+                short.push(PIECE);
                 short.extend(digits);
                 at += length;
                 continue;
             }
         }
-        if text[at] == MARK {
+        if text[at] == PIECE {
             // It can't stand for itself: such an outbox is left as it is.
             return None;
         }
@@ -110,15 +118,21 @@ fn shorten(outbox: &str, words: &[u8]) -> Option<String> {
     String::from_utf8(short).ok()
 }
 
-/// The outbox as it is, whether it was shortened or not. `None` where it makes no sense.
+/// The outbox as it is, whether it was shortened or not. `None` where it makes no sense, or has a format of a later version.
 pub(super) fn restored(outbox: &str, key: &str, document: &str) -> Option<String> {
-    let Some(mut short) = outbox.as_bytes().strip_prefix(&[MARK]) else {
-        return Some(outbox.to_owned());
-    };
+    match outbox.as_bytes().split_first()? {
+        (&AS_IS, _) => Some(outbox.to_owned()),
+        (&SHORTENED_1, short) => lengthened(short, key, document),
+        _ => None,
+    }
+}
+
+/// The outbox whose text behind [`SHORTENED_1`] is `short`.
+fn lengthened(mut short: &[u8], key: &str, document: &str) -> Option<String> {
     let words = words(key, document);
-    let mut text = Vec::with_capacity(outbox.len() * 4);
+    let mut text = Vec::with_capacity(short.len() * 4);
     while let Some((first, rest)) = short.split_first() {
-        if *first != MARK {
+        if *first != PIECE {
             text.push(*first);
             short = rest;
             continue;
@@ -135,6 +149,7 @@ pub(super) fn restored(outbox: &str, key: &str, document: &str) -> Option<String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     const KEY: &str = "order/unique_id_000001";
     const DOCUMENT: &str = r#"{"state":{"record_id":"unique_id_000001","parameter_1":"é€😀 abc"},"trail":{"entries":[{"at":"2026-11-20T15:01:15.799Z","what":"received","by":"post_orders"}]},"correlation_id":"f28cc24513e0e02610bce1fe790dae94"}"#;
@@ -190,5 +205,21 @@ mod tests {
         for outbox in ["~~", "~~##", "~~\"##", "~~}}}", "~~ ###"] {
             assert_eq!(restored(outbox, KEY, DOCUMENT), None, "{outbox}");
         }
+    }
+
+    #[test]
+    fn a_format_of_a_later_version_is_refused() {
+        for outbox in ["", "!~##$", "{\"events\":[]}", " []"] {
+            assert_eq!(restored(outbox, KEY, DOCUMENT), None, "{outbox:?}");
+        }
+    }
+
+    #[test]
+    fn an_outbox_that_version_1_shortened_is_read() {
+        let fixture: BTreeMap<String, String> =
+            serde_json::from_str(include_str!("../../tests/fixtures/outbox.v1.json")).unwrap();
+        let (outbox, events) = (&fixture["outbox"], &fixture["events"]);
+        assert!(outbox.as_bytes()[0] == SHORTENED_1 && outbox.len() < events.len() / 2, "{outbox}");
+        assert_eq!(restored(outbox, &fixture["key"], &fixture["document"]).as_ref(), Some(events));
     }
 }

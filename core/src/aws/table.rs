@@ -62,8 +62,9 @@ pub fn stream_record<'a>(
         PortError::permanent("stream", format_args!("an unreadable outbox: {why}"))
     };
     let outbox = text(OUTBOX).ok_or_else(|| lacks(OUTBOX))?;
-    let outbox = outbox::restored(outbox, &key, text(DOCUMENT).unwrap_or_default())
-        .ok_or_else(|| unreadable(&"it was not shortened by this item"))?;
+    let outbox = outbox::restored(outbox, &key, text(DOCUMENT).unwrap_or_default()).ok_or_else(|| {
+        unreadable(&"it was not shortened by this item, or has a format of a later version")
+    })?;
     let outbox: Vec<Box<RawValue>> = serde_json::from_str(&outbox).map_err(|error| unreadable(&error))?;
     Ok(StreamRecord { sequence, key, version, outbox })
 }

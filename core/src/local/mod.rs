@@ -244,3 +244,81 @@ async fn sweep_once(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        choreography::{QueueModel, RedrivePolicy, TableModel},
+        memory::VirtualClock,
+        port::{IndexEntry, IndexQuery, Item, Queue, SeededRandom},
+        timestamp::Timestamp,
+    };
+
+    const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+    const EVENT: &str = r#"{"specversion":"1.0","id":"thing/é@1800000000000.1.0"}"#;
+    /// An item with its event, a dead letter, and three messages: one in hand, one to be had at once, one later.
+    const FOLDER_1: &str = include_str!("../../tests/fixtures/folder.v1.sql");
+
+    fn model() -> Model {
+        let redrive = RedrivePolicy { dead_letter_queue: "work-dlq".into(), receives_max: 10 };
+        let queue = |name: &str, redrive| QueueModel {
+            name: name.into(),
+            visibility_timeout: Duration::from_secs(60),
+            retention: Duration::from_secs(14 * 86_400),
+            redrive,
+        };
+        Model {
+            tables: vec![TableModel { name: "things".into(), kinds: vec!["thing".into()] }],
+            queues: vec![queue("work", Some(redrive)), queue("work-dlq", None)],
+            ..Model::default()
+        }
+    }
+
+    fn item() -> Item {
+        let index = IndexEntry { partition: "open/1".into(), sort: "1/é".into() };
+        Item {
+            key: "thing/é".into(),
+            version: 1,
+            document: r#"{"state":{"id":"é"}}"#.into(),
+            expires_at: Some(START + Duration::from_secs(86_400)),
+            index: Some(index),
+        }
+    }
+
+    /// What can be received now: the bodies, and how often each was received.
+    async fn received(queue: &Arc<dyn Queue>) -> Vec<(String, u32)> {
+        let mut messages = queue.receive(10, Duration::ZERO, None).await.unwrap();
+        messages.sort_by(|a, b| a.body.cmp(&b.body));
+        for message in &messages {
+            assert_eq!((message.attributes["reason"].as_str(), message.sent_at), ("burnt", START));
+        }
+        messages.into_iter().map(|message| (message.body, message.receive_count)).collect()
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_version_1_wrote_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = rusqlite::Connection::open(folder.path().join("quadrille.db")).unwrap();
+        database.execute_batch(FOLDER_1).unwrap();
+        database.close().unwrap();
+        let clock = Arc::new(VirtualClock::new(START));
+        let local =
+            Local::open(folder.path(), &model(), Arc::clone(&clock) as _, Arc::new(SeededRandom::new(1)))
+                .unwrap();
+        let (table, stream) = (&local.ports().tables["things"], &local.ports().streams["things"]);
+        assert_eq!(table.get(&["thing/é".to_owned()]).await.unwrap(), [Some(item())]);
+        let query = IndexQuery { partition: "open/1".into(), after: None, before: None, limit: 10 };
+        assert_eq!(table.query(&query).await.unwrap().items, [item()]);
+        let records = stream.read(10, Duration::ZERO).await.unwrap();
+        assert_eq!((records.len(), records[0].key.as_str(), records[0].version), (1, "thing/é", 1));
+        assert_eq!(records[0].outbox.iter().map(|event| event.get()).collect::<Vec<_>>(), [EVENT]);
+        let (work, dead) = (&local.ports().queues["work"], &local.ports().queues["work-dlq"]);
+        // What was in hand when the process ended has been received.
+        assert_eq!(received(work).await, [("at once".to_owned(), 1), ("in hand".to_owned(), 2)]);
+        assert_eq!(received(dead).await, [("dead".to_owned(), 1)]);
+        clock.advance(Duration::from_secs(600));
+        let later = received(work).await;
+        assert!(later.contains(&("later".to_owned(), 1)), "{later:?}");
+    }
+}

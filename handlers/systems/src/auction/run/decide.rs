@@ -1,0 +1,315 @@
+//! Asking the platform, and committing what it has decided.
+
+use super::{Emits, ORDERS_PER_PAGE, Round, RoundEvent, Run, end, next_round};
+use crate::auction::{
+    metrics::{
+        ORDERS_ACCEPTED, ORDERS_REJECTED, ORDERS_UNDECIDABLE, POLLS, POLLS_NOT_READY, RECEIVED_TO_DECIDED,
+        millis,
+    },
+    platform::{Answer, AuctionPlatform, Decision},
+    results::OrderDecided,
+};
+use quadrille::{
+    Backoff, Change, Commit, Context, Failure, Outcome, Stored, Timestamp,
+    auction::{Order, OrderStatus},
+};
+use std::{borrow::Cow, collections::HashMap};
+
+/// Faults of a round that are told one by one; the rest in one sum. Bounds the run's item.
+const FAULTS_TOLD_MAX: usize = 100;
+
+/// Asks the platform whether it has decided; if so, commits its decisions.
+pub(super) async fn poll(
+    mut run: Stored<Run>,
+    backoff: Backoff,
+    platform: &dyn AuctionPlatform,
+    cx: &Context<Emits>,
+) -> Outcome<Emits> {
+    match ask(&run, platform, None, cx).await? {
+        Answer::NotReady => {
+            cx.measure(POLLS_NOT_READY, 1.0);
+            run.polls += 1;
+            let wait = backoff.after(run.polls, cx.random());
+            let what = format!("waiting: not ready (ask {})", run.polls);
+            Ok(next_round(run, what, Some(wait)).into())
+        }
+        Answer::Ready { decisions, faults, next } => {
+            decide(run, Page { after: None, offset: 0, decisions, faults, next }, platform, cx).await
+        }
+    }
+}
+
+/// Commits decisions from where the round before this one ended.
+pub(super) async fn go_on_deciding(
+    run: Stored<Run>,
+    after: Option<String>,
+    offset: usize,
+    platform: &dyn AuctionPlatform,
+    cx: &Context<Emits>,
+) -> Outcome<Emits> {
+    match ask(&run, platform, after.as_deref(), cx).await? {
+        Answer::NotReady => Err(Failure::transient(
+            "platform_error",
+            "the platform had decided and says again that it has not",
+        )),
+        Answer::Ready { decisions, faults, next } => {
+            decide(run, Page { after, offset, decisions, faults, next }, platform, cx).await
+        }
+    }
+}
+
+/// Asks the platform for a page of the run's results.
+async fn ask(
+    run: &Run,
+    platform: &dyn AuctionPlatform,
+    after: Option<&str>,
+    cx: &Context<Emits>,
+) -> Result<Answer, Failure> {
+    cx.measure(POLLS, 1.0);
+    platform.results(&run.run_id, run.polls, after).await
+}
+
+/// A page of the platform's answer.
+struct Page {
+    after: Option<String>,
+    offset: usize,
+    decisions: Vec<Decision>,
+    faults: Vec<String>,
+    next: Option<String>,
+}
+
+/// What a round of deciding has done.
+struct Deciding {
+    round: Round,
+    /// Faults to be told.
+    told: Vec<OrderDecided>,
+    /// Why the platform told no further page, for the trail.
+    failed: String,
+}
+
+impl Deciding {
+    fn has_room(&self, now: Timestamp) -> bool {
+        self.round.has_room(now) && self.told.len() < FAULTS_TOLD_MAX
+    }
+}
+
+/// Commits decisions, page by page of the platform's.
+async fn decide(
+    mut run: Stored<Run>,
+    mut page: Page,
+    platform: &dyn AuctionPlatform,
+    cx: &Context<Emits>,
+) -> Outcome<Emits> {
+    let round = Round::begin(cx.now());
+    let mut deciding = Deciding { round, told: Vec::new(), failed: String::new() };
+    let left = loop {
+        let Page { after, offset, decisions, faults, next } = page;
+        if offset == 0 {
+            deciding.told.extend(faults.into_iter().map(|fault| OrderDecided::broken(&run.run_id, fault)));
+        }
+        let total = decisions.len();
+        let done = decide_page(&mut run, decisions, offset, &mut deciding, cx).await?;
+        if done < total {
+            break Some((after, done));
+        }
+        let Some(next) = next else { break None };
+        match next_page(&run, &next, &mut deciding, platform, cx).await {
+            Some(further) => page = further,
+            None => break Some((Some(next), 0)),
+        }
+    };
+    let Deciding { told, failed, .. } = deciding;
+    Ok(tell(decided(run, left, &failed)?, told).into())
+}
+
+/// The page of the platform's answer behind `after`; `None` where it is left to the next round.
+async fn next_page(
+    run: &Run,
+    after: &str,
+    deciding: &mut Deciding,
+    platform: &dyn AuctionPlatform,
+    cx: &Context<Emits>,
+) -> Option<Page> {
+    // An ask counts as well: a page may be empty.
+    deciding.round.worked(1);
+    if !deciding.has_room(cx.now()) {
+        return None;
+    }
+    match ask(run, platform, Some(after), cx).await {
+        Ok(Answer::Ready { decisions, faults, next }) => {
+            Some(Page { after: Some(after.to_owned()), offset: 0, decisions, faults, next })
+        }
+        Ok(Answer::NotReady) => None,
+        // What is decided so far is written down, and the next round asks again.
+        Err(failure) => {
+            deciding.failed = format!("; the next page: {}", failure.reason());
+            None
+        }
+    }
+}
+
+/// The run's commit behind what this round has decided. `left` is where the next round goes on; `None` where the platform
+/// has told all.
+fn decided(
+    mut run: Stored<Run>,
+    left: Option<(Option<String>, usize)>,
+    failed: &str,
+) -> Result<Commit<Emits>, Failure> {
+    let decided = run.accepted + run.rejected + run.undecidable;
+    if let Some((after, offset)) = left {
+        run.advance(RoundEvent::DecisionsLeft { after, offset })?;
+        return Ok(next_round(run, format!("decided {decided} orders{failed}"), None));
+    }
+    if decided >= run.submitted && !run.is_uncertain {
+        return Ok(end(run)?);
+    }
+    run.advance(RoundEvent::DecisionsMissing)?;
+    let what = match run.submitted.saturating_sub(decided) {
+        0 => "decided, some orders more than once: they are counted".to_owned(),
+        missing => format!("decided {decided} orders, {missing} are missing"),
+    };
+    Ok(next_round(run, what, None))
+}
+
+/// Commits the decisions of a page from `offset` on, as far as this round has room; answers how many of them are done.
+async fn decide_page(
+    run: &mut Run,
+    decisions: Vec<Decision>,
+    offset: usize,
+    deciding: &mut Deciding,
+    cx: &Context<Emits>,
+) -> Result<usize, Failure> {
+    let (total, mut done) = (decisions.len(), offset);
+    let mut left = decisions.into_iter().skip(offset);
+    while done < total {
+        let slice: Vec<Decision> = left.by_ref().take(ORDERS_PER_PAGE).collect();
+        done += slice.len();
+        deciding.round.worked(slice.len());
+        decide_slice(run, slice, &mut deciding.told, cx).await?;
+        if !deciding.has_room(cx.now()) {
+            break;
+        }
+    }
+    Ok(done)
+}
+
+/// Commits these decisions and counts them; adds to `told` those that fit no order.
+async fn decide_slice(
+    run: &mut Run,
+    slice: Vec<Decision>,
+    told: &mut Vec<OrderDecided>,
+    cx: &Context<Emits>,
+) -> Result<(), Failure> {
+    let mut places: HashMap<String, usize> = HashMap::with_capacity(slice.len());
+    let mut deciding: Vec<Decision> = Vec::with_capacity(slice.len());
+    for decision in slice {
+        match places.get(&decision.record_id).and_then(|place| deciding.get(*place)) {
+            Some(first) if first.status != decision.status => {
+                told.push(OrderDecided::fault(&run.run_id, &decision.record_id, "conflicting_decision"));
+            }
+            Some(_) => {}
+            None => {
+                places.insert(decision.record_id.clone(), deciding.len());
+                deciding.push(decision);
+            }
+        }
+    }
+    let ids: Vec<&str> = deciding.iter().map(|decision| decision.record_id.as_str()).collect();
+    let (run_id, now) = (run.run_id.as_str(), cx.now());
+    let applied = cx.change_all(&ids, |place, order| applied(run_id, order, &deciding[place], now)).await?;
+    for (applied, decision) in applied.into_iter().zip(&deciding) {
+        match applied {
+            Applied::Now => *run.count_of(decision) += 1,
+            Applied::Before => {
+                *run.count_of(decision) += 1;
+                run.is_uncertain = true;
+            }
+            Applied::Fault(reason) => {
+                told.push(OrderDecided::fault(&run.run_id, &decision.record_id, reason));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Emits the faults with the run's commit: they have no order to be committed with.
+fn tell(mut commit: Commit<Emits>, mut told: Vec<OrderDecided>) -> Commit<Emits> {
+    let more = told.len().saturating_sub(FAULTS_TOLD_MAX);
+    told.truncate(FAULTS_TOLD_MAX);
+    if let (Some(last), true) = (told.last().cloned(), more > 0) {
+        told.push(OrderDecided::broken(
+            &last.run_id,
+            format!("and {more} more decisions of this page that fit no order"),
+        ));
+    }
+    for event in told {
+        commit = commit.emit(event);
+    }
+    commit
+}
+
+/// What became of a decision.
+enum Applied {
+    /// It is committed.
+    Now,
+    /// An earlier attempt at this round did it, or the platform told it before.
+    Before,
+    /// It fits no order of the run.
+    Fault(&'static str),
+}
+
+impl Run {
+    /// Where a decision is counted.
+    fn count_of(&mut self, decision: &Decision) -> &mut u64 {
+        match decision.status.as_deref() {
+            Some("accepted") => &mut self.accepted,
+            Some("rejected") => &mut self.rejected,
+            _ => &mut self.undecidable,
+        }
+    }
+}
+
+/// What a decision does to its order.
+fn applied(
+    run_id: &str,
+    order: Option<Stored<Order>>,
+    decision: &Decision,
+    now: Timestamp,
+) -> Change<Emits, Applied> {
+    let Some(mut order) = order.filter(|order| order.run_id.as_deref() == Some(run_id)) else {
+        return Change::Keep(Applied::Fault("unknown_order"));
+    };
+    let undecidable = match decision.status.as_deref() {
+        Some("accepted" | "rejected") => None,
+        Some(_) => Some("unknown_status"),
+        None => Some("decision_missing"),
+    };
+    let status = match decision.status.as_deref() {
+        Some("accepted") => OrderStatus::Accepted,
+        Some("rejected") => OrderStatus::Rejected,
+        _ => order.status,
+    };
+    if !order.is_undecided() {
+        let is_same = order.status == status && order.undecidable.as_deref() == undecidable;
+        return Change::Keep(if is_same { Applied::Before } else { Applied::Fault("conflicting_decision") });
+    }
+    order.status = status;
+    order.power.clone_from(&decision.power);
+    order.undecidable = undecidable.map(Cow::Borrowed);
+    order.decided_at = Some(now);
+    let what = match undecidable {
+        None => Cow::Borrowed(status.as_str()),
+        Some(reason) => Cow::Owned(format!("undecidable: {reason}")),
+    };
+    let event = OrderDecided::of(&order, run_id);
+    let took = millis(order.received_at, now);
+    let commit = order.commit(what).emit(event);
+    let commit = match (undecidable, status) {
+        (Some(_), _) => commit.measure(ORDERS_UNDECIDABLE, 1.0),
+        (None, OrderStatus::Accepted) => {
+            commit.measure(ORDERS_ACCEPTED, 1.0).measure(RECEIVED_TO_DECIDED, took)
+        }
+        (None, _) => commit.measure(ORDERS_REJECTED, 1.0).measure(RECEIVED_TO_DECIDED, took),
+    };
+    Change::Commit(commit, Applied::Now)
+}

@@ -1,0 +1,247 @@
+//! A run: the orders open when it starts are handed to the platform, which is asked until it has decided; then every
+//! decision is committed, page by page. Lambda A, `poll_auction`, does one round of it per message and re-enqueues itself.
+//!
+//! ```text
+//! (Queued) ─▶ (TakingOver) ─▶ Gathering ─▶ Waiting ⟲ not ready ─▶ Deciding ─▶ (Reconciling) ─▶ Ended
+//! ```
+//!
+//! Each round ends with the run's own commit, which carries the next round's number: a duplicate of a round that is over
+//! finds another number and ends there. What a crash leaves half-done in a round is found done when it is repeated.
+//!
+//! An order that a run takes leaves the index of open orders, so that a later run does not even see it. Which orders a run
+//! took stands in its pages, each written *before* the first of its orders is taken: so no order is ever in neither place.
+//! Runs gather one after the other (a later one is queued meanwhile), so that they do not race for the same orders.
+//! A run that has passed its deadline is taken over by the next: its undecided orders become that run's, page by page.
+
+mod cursors;
+mod decide;
+mod gather;
+mod page;
+mod phase;
+mod queued;
+mod reconcile;
+mod take_over;
+
+pub use cursors::Cursors;
+pub use page::RunPage;
+pub use phase::{IllegalTransition, Phase};
+
+use super::{platform::AuctionPlatform, results::OrderDecided};
+use decide::{go_on_deciding, poll};
+use gather::gather;
+use phase::RoundEvent;
+use quadrille::{
+    Backoff, Commit, Context, Entity, Event, Failure, Handled, Outcome, Stored, Timestamp, port::IndexEntry,
+};
+use queued::leave_queue;
+use reconcile::reconcile;
+use serde::{Deserialize, Serialize};
+use std::{borrow::Cow, time::Duration};
+use take_over::take_over;
+
+/// Orders taken at once. So many of the longest ids (256 bytes, each escaped in JSON) and the cursors behind them still fit
+/// a run's page, an item of at most 400 KB.
+pub const ORDERS_PER_PAGE: usize = 760;
+
+/// Orders worked in one round, several pages: a round costs waits of its own, and is to be over long before its timeout.
+pub const ORDERS_PER_ROUND: usize = 4 * ORDERS_PER_PAGE;
+
+/// A round begins no further page after this long: each may wait for the platform.
+const ROUND_TIME: Duration = Duration::from_secs(10);
+
+/// How long a run is kept after its deadline.
+const RUN_KEPT: Duration = Duration::from_secs(2 * 86_400);
+
+/// What `poll_auction` may emit.
+pub type Emits = (PollAuction, OrderDecided);
+
+/// "It is time for round `round` of this run." Round 0 is the kickoff.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PollAuction {
+    /// The scheduled time of the kickoff, RFC 3339: a repeated kickoff is the same run.
+    pub run_id: String,
+    /// Which round it is.
+    #[serde(default)]
+    pub round: u32,
+}
+
+impl Event for PollAuction {
+    const TYPE: &'static str = "auction.poll";
+    type Entity = Run;
+    fn subject(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.run_id)
+    }
+}
+
+/// A run of the auction.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Run {
+    /// The scheduled time of its kickoff.
+    pub run_id: String,
+    /// When it began to gather: orders received after this are the next run's. Until then, the time of its kickoff.
+    pub started_at: Timestamp,
+    /// When it fails if it has not ended; its undecided orders are the next run's then.
+    pub deadline: Timestamp,
+    /// The round to come.
+    pub round: u32,
+    /// How far it is.
+    pub phase: Phase,
+    /// Asks answered "not ready".
+    pub polls: u32,
+    /// Pages handed to the platform.
+    pub pages: u32,
+    /// Orders handed to the platform.
+    pub submitted: u64,
+    /// Orders accepted.
+    pub accepted: u64,
+    /// Orders rejected.
+    pub rejected: u64,
+    /// Orders whose decision is missing or of an unknown status.
+    pub undecidable: u64,
+    /// A decision was found made before: by an earlier attempt at a round, or the platform told it twice. So the counts
+    /// prove nothing, and the orders are counted in the end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_uncertain: bool,
+}
+
+/// The index partition of the runs that have not ended, by deadline.
+const LIVE_RUNS: &str = "live-runs";
+
+impl Entity for Run {
+    const KIND: &'static str = "run";
+
+    fn id(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.run_id)
+    }
+
+    fn expires_at(&self) -> Option<Timestamp> {
+        Some(self.deadline + RUN_KEPT)
+    }
+
+    fn index(&self) -> Option<IndexEntry> {
+        (self.phase != Phase::Ended).then(|| IndexEntry {
+            partition: LIVE_RUNS.into(),
+            sort: format!("{:015}/{}", self.deadline.as_millis(), self.run_id),
+        })
+    }
+}
+
+impl Run {
+    /// Moves the run on. The only place where its phase changes.
+    ///
+    /// # Errors
+    /// An event that its phase does not expect.
+    fn advance(&mut self, event: RoundEvent) -> Result<(), IllegalTransition> {
+        self.phase = self.phase.clone().next(event)?;
+        Ok(())
+    }
+
+    /// A run as its kickoff begins it.
+    fn kicked_off(run_id: String, cx: &Context<Emits>) -> Result<Self, Failure> {
+        let malformed = |error| Failure::permanent("malformed_run", format_args!("run_id: {error}"));
+        let started_at = Timestamp::parse(&run_id).map_err(malformed)?;
+        Ok(Self {
+            run_id,
+            started_at,
+            deadline: cx.deadline().unwrap_or(Timestamp::MAX),
+            round: 0,
+            phase: Phase::Queued,
+            polls: 0,
+            pages: 0,
+            submitted: 0,
+            accepted: 0,
+            rejected: 0,
+            undecidable: 0,
+            is_uncertain: false,
+        })
+    }
+}
+
+/// Lambda A: one round of a run.
+///
+/// # Errors
+/// Transient failures of table and platform; permanent: `malformed_run`, `entity_gone`, `illegal_transition`, and what the
+/// platform refuses.
+pub async fn poll_auction(
+    platform: &dyn AuctionPlatform,
+    backoff: Backoff,
+    run: Option<Stored<Run>>,
+    event: PollAuction,
+    cx: Context<Emits>,
+) -> Outcome<Emits> {
+    let run = match run {
+        None if event.round == 0 => Stored::new(Run::kicked_off(event.run_id, &cx)?),
+        None => {
+            return Err(Failure::permanent("entity_gone", "the run of this round has expired"));
+        }
+        Some(run) if run.round != event.round => return Ok(Handled::Already("this round is over")),
+        Some(run) => run,
+    };
+    match run.phase.clone() {
+        Phase::Queued => leave_queue(run, platform, &cx).await,
+        Phase::TakingOver { from, page } => take_over(run, from, page, platform, &cx).await,
+        Phase::Gathering(cursors) => gather(run, cursors, platform, &cx).await,
+        Phase::Waiting => poll(run, backoff, platform, &cx).await,
+        Phase::Deciding { after, offset } => go_on_deciding(run, after, offset, platform, &cx).await,
+        Phase::Reconciling { page } => reconcile(run, page, &cx).await,
+        Phase::Ended => Ok(Handled::Already("the run has ended")),
+    }
+}
+
+/// The run's commit that calls its next round.
+fn next_round(
+    mut run: Stored<Run>,
+    what: impl Into<Cow<'static, str>>,
+    wait: Option<Duration>,
+) -> Commit<Emits> {
+    run.round += 1;
+    let event = PollAuction { run_id: run.run_id.clone(), round: run.round };
+    match wait {
+        Some(wait) => run.commit(what).emit_after(wait, event),
+        None => run.commit(what).emit(event),
+    }
+}
+
+/// The run's last commit.
+fn end(mut run: Stored<Run>) -> Result<Commit<Emits>, IllegalTransition> {
+    run.round += 1;
+    run.advance(RoundEvent::Finished)?;
+    let what = format!(
+        "ended: {} submitted, {} accepted, {} rejected, {} undecidable",
+        run.submitted, run.accepted, run.rejected, run.undecidable
+    );
+    Ok(run.commit(what))
+}
+
+/// The run as it stands in the table, written down now where it was not: an order that is a run's must find that run
+/// there, whatever becomes of the message of this round. `None` where the round is over meanwhile.
+async fn written_down(run: Stored<Run>, cx: &Context<Emits>) -> Result<Option<Stored<Run>>, Failure> {
+    if run.version() > 0 {
+        return Ok(Some(run));
+    }
+    let (id, round) = (run.run_id.clone(), run.round);
+    // Of several who write it down one wins, and all go on with what is there.
+    cx.commit_all(vec![run.commit("started")]).await?;
+    let written = cx.get::<Run>(&[id]).await?.pop().flatten();
+    Ok(written.filter(|written| written.round == round))
+}
+
+/// How much more a round may do.
+struct Round {
+    orders: usize,
+    until: Timestamp,
+}
+
+impl Round {
+    fn begin(now: Timestamp) -> Self {
+        Self { orders: ORDERS_PER_ROUND, until: now + ROUND_TIME }
+    }
+
+    fn worked(&mut self, orders: usize) {
+        self.orders = self.orders.saturating_sub(orders);
+    }
+
+    fn has_room(&self, now: Timestamp) -> bool {
+        self.orders > 0 && now < self.until
+    }
+}

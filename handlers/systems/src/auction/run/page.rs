@@ -1,0 +1,139 @@
+//! A run's pages: which orders it takes, written down before it takes the first of them.
+
+use super::{
+    Emits, RUN_KEPT, Run,
+    phase::{Phase, RoundEvent},
+};
+use crate::auction::platform::{AuctionPlatform, SubmittedOrder};
+use quadrille::{
+    Change, Committed, Context, Entity, Failure, Stored, Timestamp,
+    auction::{Order, OrderStatus},
+};
+use serde::{Deserialize, Serialize};
+use std::{borrow::Cow, time::Duration};
+
+/// How long after a run's deadline its orders are kept at least, for the next run to take them over: an order that is being
+/// auctioned must not expire. Kickoffs are to come more often than that.
+const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(2 * 3_600);
+
+/// Which orders a run was about to take at once, written before it takes the first.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunPage {
+    run_id: String,
+    page: u32,
+    /// The run they are taken over from; `None` for open orders.
+    from: Option<String>,
+    pub(super) record_ids: Vec<String>,
+    /// How far the run is once it has them.
+    next: Phase,
+    expires_at: Timestamp,
+}
+
+impl RunPage {
+    /// The id of a run's page.
+    pub(super) fn id_of(run_id: &str, page: u32) -> String {
+        format!("{run_id}/{page:08}")
+    }
+}
+
+impl Entity for RunPage {
+    const KIND: &'static str = "run-page";
+
+    fn id(&self) -> Cow<'_, str> {
+        Cow::Owned(Self::id_of(&self.run_id, self.page))
+    }
+
+    fn expires_at(&self) -> Option<Timestamp> {
+        Some(self.expires_at)
+    }
+}
+
+/// What a round is about to take.
+pub(super) struct Wanted {
+    /// The run they are taken over from; `None` for open orders.
+    pub(super) from: Option<String>,
+    pub(super) record_ids: Vec<String>,
+    /// The orders, where they were just read.
+    pub(super) loaded: Option<Vec<Stored<Order>>>,
+    /// How far the run is once it has them.
+    pub(super) next: Phase,
+}
+
+/// Writes down the page, takes its orders, hands them to the platform, and moves the run on (the caller commits it). A
+/// page that an earlier attempt wrote down is the one that counts.
+pub(super) async fn take_page(
+    run: &mut Stored<Run>,
+    wanted: Wanted,
+    platform: &dyn AuctionPlatform,
+    cx: &Context<Emits>,
+) -> Result<(), Failure> {
+    let id = RunPage::id_of(&run.run_id, run.pages);
+    // A first round is seldom a second attempt: the page is looked for only if writing it finds it there.
+    let mut page = RunPage {
+        run_id: run.run_id.clone(),
+        page: run.pages,
+        from: wanted.from,
+        record_ids: wanted.record_ids,
+        next: wanted.next,
+        expires_at: run.deadline + RUN_KEPT,
+    };
+    let mut loaded = wanted.loaded;
+    // An empty page is not written; still an earlier attempt may have written one, and taken its orders from the index.
+    let written = if page.record_ids.is_empty() {
+        cx.get::<RunPage>(&[&id]).await?.pop().flatten()
+    } else {
+        let commit = Stored::new(page.clone()).commit("about to be taken");
+        match cx.commit_all(vec![commit]).await?.first() {
+            Some(Committed::Conflict) => cx.get::<RunPage>(&[&id]).await?.pop().flatten(),
+            _ => None,
+        }
+    };
+    if let Some(written) = written {
+        page = written.into_state();
+        loaded = None;
+    }
+    if !page.record_ids.is_empty() {
+        let taken = claim(run, &page, loaded, cx).await?;
+        if !taken.is_empty() {
+            platform.submit(&run.run_id, run.pages, &taken).await?;
+        }
+        run.pages += 1;
+        run.submitted += taken.len() as u64;
+    }
+    run.advance(RoundEvent::PageTaken { next: page.next })?;
+    Ok(())
+}
+
+/// Makes the orders of a page the run's own; answers those that are, whether since now or since an earlier attempt, in the
+/// page's order: a submission that is repeated is the same one, byte for byte.
+async fn claim(
+    run: &Run,
+    page: &RunPage,
+    loaded: Option<Vec<Stored<Order>>>,
+    cx: &Context<Emits>,
+) -> Result<Vec<SubmittedOrder>, Failure> {
+    let take = |_, order: Option<Stored<Order>>| match order {
+        Some(order) if order.run_id.as_ref() == Some(&run.run_id) => Change::Keep(Some(submitted(&order))),
+        Some(mut order) if order.is_undecided() && order.run_id == page.from => {
+            order.run_id = Some(run.run_id.clone());
+            order.status = OrderStatus::Submitted;
+            order.expires_at = order.expires_at.max(run.deadline + TAKEN_OVER_WITHIN);
+            let taken = submitted(&order);
+            Change::Commit(order.commit(format!("submitted to run {}", run.run_id)), Some(taken))
+        }
+        _ => Change::Keep(None),
+    };
+    let claimed = match loaded {
+        Some(loaded) => cx.change_loaded(loaded, take).await?,
+        None => cx.change_all(&page.record_ids, take).await?,
+    };
+    Ok(claimed.into_iter().flatten().collect())
+}
+
+fn submitted(order: &Order) -> SubmittedOrder {
+    SubmittedOrder {
+        record_id: order.record_id.clone(),
+        parameter_1: order.parameter_1.clone(),
+        parameter_2: order.parameter_2.clone(),
+    }
+}

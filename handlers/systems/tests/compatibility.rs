@@ -1,0 +1,168 @@
+//! What the auction stores and sends outlives the version that wrote it: an order lives for a day, a run for two, a message
+//! waits for days, a dead letter for two weeks. `fixtures/` holds examples of each, as a version wrote them, in one file for
+//! each kind of entity and each type of event. A fixture is never changed: where what is written changes, a file of the next
+//! version is added beside it, and every reader goes on reading both.
+#![allow(clippy::unwrap_used)] // In a test a panic is the assertion.
+
+use async_trait::async_trait;
+use quadrille::{Entity, Event, Failure, Stored, auction::Order, choreography::Model, port::Item};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
+use systems::auction::{
+    Settings, auction,
+    platform::{Answer, AuctionPlatform, SubmittedOrder},
+    results::OrderDecided,
+    run::{PollAuction, Run, RunPage},
+};
+
+/// What today's code makes of a value: what it writes after it has read it.
+type Rewrite = fn(&Value) -> Value;
+
+/// How today's code reads each kind of entity and each type of event.
+fn readers() -> BTreeMap<&'static str, Rewrite> {
+    BTreeMap::from([
+        (Order::KIND, entity::<Order> as Rewrite),
+        (Run::KIND, entity::<Run>),
+        (RunPage::KIND, entity::<RunPage>),
+        (PollAuction::TYPE, data::<PollAuction>),
+        (OrderDecided::TYPE, data::<OrderDecided>),
+    ])
+}
+
+fn data<T: Serialize + DeserializeOwned>(value: &Value) -> Value {
+    let read: T = serde_json::from_str(&value.to_string()).unwrap();
+    serde_json::to_value(read).unwrap()
+}
+
+/// An entity is read from its item, which has more than its state.
+fn entity<E: Entity>(state: &Value) -> Value {
+    let document = json!({"state": state, "trail": {"entries": []}, "created_at": "2026-11-20T09:15:00Z"});
+    let item =
+        Item { key: "x/1".into(), version: 1, document: document.to_string(), expires_at: None, index: None };
+    let stored = Stored::<E>::read(&item).unwrap();
+    serde_json::to_value(stored.into_state()).unwrap()
+}
+
+/// The fixtures: of which kind or type, of which version, and the examples.
+fn fixtures() -> Vec<(String, String, Vec<Value>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let read = |entry: std::io::Result<std::fs::DirEntry>| {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().strip_suffix(".json").unwrap();
+        let (of, version) = name.rsplit_once('.').unwrap();
+        let examples = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        (of.to_owned(), version.to_owned(), examples)
+    };
+    let mut fixtures: Vec<_> = std::fs::read_dir(folder).unwrap().map(read).collect();
+    fixtures.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+    fixtures
+}
+
+/// The kinds of entities that tables hold, and the types of events that are sent or consumed.
+fn stored_and_sent(model: &Model) -> BTreeSet<&str> {
+    let kinds = model.tables.iter().flat_map(|table| &table.kinds);
+    let by_steps = model.steps.iter().flat_map(|step| step.emits.iter().chain([&step.event_type]));
+    let by_routes = model.routes.iter().flat_map(|route| &route.emits);
+    let by_schedules = model.schedules.iter().map(|schedule| &schedule.event_type);
+    kinds.chain(by_steps).chain(by_routes).chain(by_schedules).map(String::as_str).collect()
+}
+
+/// A platform that is never asked.
+struct Unasked;
+
+#[async_trait]
+impl AuctionPlatform for Unasked {
+    async fn submit(&self, _: &str, _: u32, _: &[SubmittedOrder]) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn results(&self, _: &str, _: u32, _: Option<&str>) -> Result<Answer, Failure> {
+        Ok(Answer::NotReady)
+    }
+}
+
+#[test]
+fn all_that_the_auction_stores_or_sends_has_a_fixture() {
+    let auction = auction(&Settings::default(), Arc::new(Unasked), Vec::new()).unwrap();
+    let (fixtures, readers) = (fixtures(), readers());
+    let found: BTreeSet<&str> = fixtures.iter().map(|(of, ..)| of.as_str()).collect();
+    for name in stored_and_sent(auction.model()) {
+        assert!(found.contains(name), "add tests/fixtures/{name}.v1.json, with examples of what is written");
+    }
+    for name in found {
+        assert!(readers.contains_key(name), "nothing reads the fixture of {name:?}");
+    }
+}
+
+#[test]
+fn todays_code_reads_every_fixture_and_loses_nothing_of_it() {
+    for (of, version, examples) in fixtures() {
+        assert!(!examples.is_empty(), "{of}.{version}");
+        for example in examples {
+            assert_eq!(readers()[of.as_str()](&example), example, "{of}.{version}");
+        }
+    }
+}
+
+#[test]
+fn what_a_later_version_adds_is_ignored() {
+    let newer = json!({"from": ["a", "later", "version"]});
+    for (of, version, examples) in fixtures() {
+        for example in examples {
+            // Objects: the example itself, a decision in an event, and what a phase knows.
+            for place in ["", "/result", "/phase/taking_over", "/phase/deciding", "/phase/reconciling"] {
+                let mut more = example.clone();
+                if let Some(Value::Object(object)) = more.pointer_mut(place) {
+                    object.insert("added".into(), newer.clone());
+                    assert_eq!(readers()[of.as_str()](&more), example, "{of}.{version} {place}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_fixtures_show_every_field_every_phase_and_every_status() {
+    let fixtures = fixtures();
+    let examples = |of: &str| -> Vec<&Value> {
+        fixtures.iter().filter(|(name, ..)| name == of).flat_map(|(.., examples)| examples).collect()
+    };
+    let fields = |of: &str| -> BTreeSet<&str> {
+        let objects = examples(of).into_iter().filter_map(Value::as_object);
+        objects.flat_map(|object| object.keys().map(String::as_str)).collect()
+    };
+    let order = [
+        "decided_at",
+        "expires_at",
+        "parameter_1",
+        "parameter_2",
+        "power",
+        "received_at",
+        "record_id",
+        "result_key",
+        "run_id",
+        "status",
+        "undecidable",
+    ];
+    assert_eq!(fields(Order::KIND), BTreeSet::from(order));
+    assert!(fields(Run::KIND).contains("is_uncertain"));
+    assert_eq!(
+        fields(OrderDecided::TYPE),
+        BTreeSet::from(["detail", "fault", "record_id", "result", "run_id"])
+    );
+    let named = |value: &Value| {
+        let fields = value.as_object().and_then(|fields| fields.keys().next().cloned());
+        value.as_str().map(str::to_owned).or(fields).unwrap()
+    };
+    let phases: BTreeSet<String> = examples(Run::KIND).iter().map(|run| named(&run["phase"])).collect();
+    let all = ["deciding", "ended", "gathering", "queued", "reconciling", "taking_over", "waiting"];
+    assert_eq!(phases, all.map(str::to_owned).into());
+    let statuses: BTreeSet<String> =
+        examples(Order::KIND).iter().map(|order| named(&order["status"])).collect();
+    assert_eq!(statuses, ["accepted", "received", "rejected", "submitted"].map(str::to_owned).into());
+}
