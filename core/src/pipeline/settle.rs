@@ -1,0 +1,119 @@
+//! Settling: each message gets what its verdict says.
+
+use super::{Pipeline, observe::known_by, verdict::Verdict};
+use crate::{
+    choreography::StepModel,
+    dead_letter::{DeadLetter, Told},
+    event::Envelope,
+    port::{Message, NewMessage, Receipt},
+};
+use std::time::Duration;
+
+/// What became of a batch that its caller acknowledges.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// The verdicts, in the order of the messages.
+    pub verdicts: Vec<Verdict>,
+    /// Which of the messages, by their place, must not be acknowledged: they are to come again.
+    pub kept: Vec<usize>,
+}
+
+impl Delivered {
+    /// The receipts of those of `messages` that are to be acknowledged.
+    pub(crate) fn done(&self, messages: &[Message]) -> Vec<Receipt> {
+        let mut kept = self.kept.iter().peekable();
+        messages
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| kept.next_if(|kept| *kept == at).is_none())
+            .map(|(_, message)| message.receipt.clone())
+            .collect()
+    }
+}
+
+impl Pipeline {
+    /// Does with each message what its verdict says, but for deleting it. Returns which, by their place, are not to be
+    /// deleted, in order.
+    pub(super) async fn settle(
+        &self,
+        step: &StepModel,
+        messages: &[Message],
+        verdicts: &[Verdict],
+    ) -> Vec<usize> {
+        let mut kept: Vec<usize> = Vec::new();
+        let mut retries: Vec<(Receipt, Duration)> = Vec::new();
+        let mut later: Vec<(usize, NewMessage)> = Vec::new();
+        let mut dead: Vec<(usize, NewMessage)> = Vec::new();
+        let now = self.ports.clock.now();
+        for (at, (message, verdict)) in messages.iter().zip(verdicts).enumerate() {
+            match verdict {
+                Verdict::Done => {}
+                Verdict::Retry(after, _) => {
+                    kept.push(at);
+                    retries.push((message.receipt.clone(), *after));
+                }
+                Verdict::Later(delay) => later.push((
+                    at,
+                    NewMessage {
+                        body: message.body.clone(),
+                        attributes: message.attributes.clone(),
+                        delay: *delay,
+                    },
+                )),
+                Verdict::DeadLetter(failure) => {
+                    let envelope = Envelope::parse(&message.body).ok();
+                    let told = Told {
+                        correlation_id: envelope
+                            .as_ref()
+                            .and_then(|envelope| envelope.correlationid.as_deref()),
+                        subject: envelope.as_ref().map(|envelope| envelope.subject.as_str()),
+                    };
+                    dead.push((
+                        at,
+                        DeadLetter::message(message, failure, &step.name, &step.queue, told, now),
+                    ));
+                }
+            }
+        }
+        // Sent on before deleted: in between, a crash leaves a message twice, never none.
+        let redrive = self.choreography.model().queue(&step.queue).and_then(|queue| queue.redrive.as_ref());
+        match redrive {
+            Some(redrive) => self.send_on(&redrive.dead_letter_queue, dead, messages, &mut kept).await,
+            None => kept.extend(dead.into_iter().map(|(at, _)| at)),
+        }
+        self.send_on(&step.queue, later, messages, &mut kept).await;
+        if !retries.is_empty()
+            && let Err(error) = async { self.ports.queue(&step.queue)?.extend(&retries).await }.await
+        {
+            tracing::warn!(step = %step.name, %error, "backoffs could not be set; the visibility timeout gives the messages back");
+        }
+        kept.sort_unstable();
+        kept
+    }
+
+    /// Sends messages on; those that can't be stay where they are.
+    async fn send_on(
+        &self,
+        queue: &str,
+        sending: Vec<(usize, NewMessage)>,
+        messages: &[Message],
+        kept: &mut Vec<usize>,
+    ) {
+        if sending.is_empty() {
+            return;
+        }
+        let (places, new): (Vec<usize>, Vec<NewMessage>) = sending.into_iter().unzip();
+        let sent = match self.ports.queue(queue) {
+            Ok(queue) => queue.send(new).await,
+            Err(error) => vec![Err(error); places.len()],
+        };
+        for (at, sent) in places.into_iter().zip(sent) {
+            if let (Err(error), Some(message)) = (sent, messages.get(at)) {
+                let envelope = Envelope::parse(&message.body).ok();
+                let (correlation_id, trace) = known_by(envelope.as_ref());
+                tracing::error!(queue, id = %message.id, correlation_id, trace_id = trace, %error, "a message could not be sent on; it stays where it is");
+                kept.push(at);
+            }
+        }
+    }
+}
