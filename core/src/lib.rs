@@ -155,6 +155,7 @@ pub mod memory;
 pub mod metrics;
 pub mod needs;
 pub mod operator;
+mod panics;
 mod pipeline;
 pub mod port;
 mod relay;

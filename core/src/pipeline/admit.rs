@@ -7,6 +7,7 @@ use crate::{
     event::Envelope,
     failure::Failure,
     handler::{Decoded, ErasedHandler},
+    panics::{PANICKED, caught_now},
     port::Message,
     relay::first_hop,
     timestamp::Timestamp,
@@ -29,7 +30,7 @@ pub(super) fn admit(
     message: &Message,
     now: Timestamp,
 ) -> Result<(Decoded, About), NotAdmitted> {
-    let decoded = handler.decode(envelope).map_err(NotAdmitted::Failed)?;
+    let decoded = decode(handler, envelope).map_err(NotAdmitted::Failed)?;
     let left = first_hop(envelope.notbefore, now);
     if !left.is_zero() {
         return Err(NotAdmitted::Early(left));
@@ -55,4 +56,13 @@ pub(super) fn admit(
         carried,
     };
     Ok((decoded, about))
+}
+
+/// The event of an envelope. How it is read is written by others too, so that a panic is a failure of its message.
+pub(super) fn decode(
+    handler: &dyn ErasedHandler,
+    envelope: &Envelope<Box<RawValue>>,
+) -> Result<Decoded, Failure> {
+    let decoded = caught_now(|| handler.decode(envelope));
+    decoded.unwrap_or_else(|text| Err(Failure::transient(PANICKED, text)))
 }

@@ -19,6 +19,7 @@ mod work;
 pub use invocation::Invocation;
 pub use observe::{Observation, StepCounts};
 pub use settle::Delivered;
+pub(crate) use settle::Settled;
 pub use verdict::Verdict;
 
 use crate::{
@@ -82,8 +83,9 @@ impl Pipeline {
     /// A [`Failure`] where there is no such step. A message that can't be settled is left as it is: its visibility
     /// timeout gives it back.
     pub async fn deliver(&self, step: &str, messages: &[Message]) -> Result<Vec<Verdict>, Failure> {
-        let delivered = self.deliver_unacknowledged(step, messages).await?;
+        let Settled { delivered, observations } = self.settled(step, messages).await?;
         self.acknowledge(step, &delivered.done(messages)).await;
+        self.tell(observations);
         Ok(delivered.verdicts)
     }
 
@@ -109,11 +111,20 @@ impl Pipeline {
         step: &str,
         messages: &[Message],
     ) -> Result<Delivered, Failure> {
-        let verdicts = self.work(step, messages).await?;
+        let Settled { delivered, observations } = self.settled(step, messages).await?;
+        self.tell(observations);
+        Ok(delivered)
+    }
+
+    /// [`deliver_unacknowledged`](Self::deliver_unacknowledged) for a caller that also tells the onlookers.
+    pub(crate) async fn settled(&self, step: &str, messages: &[Message]) -> Result<Settled, Failure> {
         let step = self.step(step)?;
-        let kept = self.settle(step, messages, &verdicts).await;
-        self.count(step, &verdicts);
-        Ok(Delivered { verdicts, kept })
+        let mut worked = self.work(step, messages).await?;
+        let kept = self.settle(step, &worked.iter().collect::<Vec<_>>()).await;
+        self.count(step, &worked);
+        let observations = self.observations(step, &mut worked);
+        let verdicts = worked.into_iter().map(|worked| worked.verdict).collect();
+        Ok(Settled { delivered: Delivered { verdicts, kept }, observations })
     }
 
     /// [`deliver`](Self::deliver) for messages that no queue holds: of what can't be handled, a permanent failure is
@@ -127,16 +138,14 @@ impl Pipeline {
         step: &str,
         messages: &[Message],
     ) -> Result<Vec<Verdict>, Failure> {
-        let verdicts = self.work(step, messages).await?;
         let step = self.step(step)?;
-        let settling =
-            messages.iter().zip(&verdicts).filter(|(_, verdict)| !matches!(verdict, Verdict::Retry(..)));
-        let (settling, given): (Vec<Message>, Vec<Verdict>) =
-            settling.map(|(message, verdict)| (message.clone(), verdict.clone())).unzip();
-        let kept = self.settle(step, &settling, &given).await;
-        self.count(step, &verdicts);
+        let mut worked = self.work(step, messages).await?;
+        let settling = worked.iter().filter(|worked| !matches!(worked.verdict, Verdict::Retry(..)));
+        let kept = self.settle(step, &settling.collect::<Vec<_>>()).await;
+        self.count(step, &worked);
+        self.tell(self.observations(step, &mut worked));
         if kept.is_empty() {
-            return Ok(verdicts);
+            return Ok(worked.into_iter().map(|worked| worked.verdict).collect());
         }
         Err(Failure::transient("not_dead_lettered", "the dead-letter queue could not be reached"))
     }

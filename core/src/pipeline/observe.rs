@@ -1,6 +1,10 @@
 //! What the outside sees of the work: counts, observations, log lines.
 
-use super::{Pipeline, batch::Work, verdict::Verdict};
+use super::{
+    Pipeline,
+    batch::{Work, Worked},
+    verdict::Verdict,
+};
 use crate::{
     choreography::StepModel,
     event::{Envelope, trace_id},
@@ -40,10 +44,10 @@ pub(super) struct Counters {
     dead_lettered: AtomicU64,
 }
 
-/// A message that was worked, as an onlooker is told of it.
+/// A message that was worked and is settled, as an onlooker is told of it.
 #[derive(Clone, Debug)]
 pub struct Observation {
-    /// When.
+    /// When its handler was done.
     pub at: Timestamp,
     /// Which handler.
     pub step: String,
@@ -78,11 +82,11 @@ impl Pipeline {
             .collect()
     }
 
-    pub(super) fn count(&self, step: &StepModel, verdicts: &[Verdict]) {
+    pub(super) fn count(&self, step: &StepModel, worked: &[Worked<'_>]) {
         let Some(counters) = self.counts.get(&step.name) else {
             return;
         };
-        for verdict in verdicts {
+        for Worked { verdict, .. } in worked {
             let (counter, metric) = match verdict {
                 Verdict::Done => (&counters.done, metrics::HANDLED),
                 Verdict::Later(_) => (&counters.later, metrics::DELAYED),
@@ -95,39 +99,47 @@ impl Pipeline {
     }
 
     /// Tells of every message worked from now on. Costs nothing while nobody listens.
+    ///
+    /// A message is told of once it is settled: what it committed is in the table, and where the pipeline acknowledges it
+    /// ([`deliver`](Self::deliver), and the [engine](crate::engine)), it is acknowledged.
     pub fn observe(&self) -> broadcast::Receiver<Arc<Observation>> {
         self.observers.get_or_init(|| broadcast::Sender::new(OBSERVATIONS_KEPT)).subscribe()
     }
 
     /// Whoever listens to what is worked.
-    pub(super) fn onlookers(&self) -> Option<&broadcast::Sender<Arc<Observation>>> {
+    fn onlookers(&self) -> Option<&broadcast::Sender<Arc<Observation>>> {
         self.observers.get().filter(|observers| observers.receiver_count() > 0)
     }
 
-    pub(super) fn observed(
-        &self,
-        step: &StepModel,
-        work: &Work<'_>,
-        verdict: &Verdict,
-        note: Option<String>,
-    ) {
-        let Some(onlookers) = self.onlookers() else {
-            return;
-        };
-        let what = match verdict {
-            Verdict::DeadLetter(failure) | Verdict::Retry(_, failure) => failure.to_string(),
-            Verdict::Done | Verdict::Later(_) => note.unwrap_or_default(),
-        };
-        let observation = Observation {
-            at: self.ports.clock.now(),
+    /// What onlookers are to be told of these messages; nothing while nobody listens.
+    pub(super) fn observations(&self, step: &StepModel, worked: &mut [Worked<'_>]) -> Vec<Observation> {
+        if self.onlookers().is_none() {
+            return Vec::new();
+        }
+        let at = self.ports.clock.now();
+        let observation = |Worked { work, verdict, note }: &mut Worked<'_>| Observation {
+            at,
             step: step.name.clone(),
             subject: work.envelope.as_ref().map(|envelope| envelope.subject.clone()).unwrap_or_default(),
             attempt: work.message.receive_count,
-            what,
+            what: match verdict {
+                Verdict::DeadLetter(failure) | Verdict::Retry(_, failure) => failure.to_string(),
+                Verdict::Done | Verdict::Later(_) => note.take().unwrap_or_default(),
+            },
             verdict: verdict.clone(),
         };
-        // An onlooker that went away is none.
-        let _ = onlookers.send(Arc::new(observation));
+        worked.iter_mut().map(observation).collect()
+    }
+
+    /// Tells onlookers of messages that are settled.
+    pub(crate) fn tell(&self, observations: Vec<Observation>) {
+        let Some(onlookers) = self.onlookers() else {
+            return;
+        };
+        for observation in observations {
+            // An onlooker that went away is none.
+            let _ = onlookers.send(Arc::new(observation));
+        }
     }
 
     pub(super) fn note(&self, notes: &mut [Option<String>], at: usize, what: impl FnOnce() -> String) {

@@ -2,6 +2,7 @@
 
 use super::{
     Pipeline,
+    admit::decode,
     batch::{Batch, Task},
     trail::{noted, same_entity},
     verdict::is_given_up,
@@ -13,11 +14,23 @@ use crate::{
     failure::Failure,
     handler::{ErasedHandled, ErasedHandler, ErasedOutcome},
     limits::COMMIT_RACES_MAX,
+    panics::{PANICKED, caught},
     port::Item,
     timestamp::Timestamp,
 };
 use futures_util::{StreamExt as _, stream};
 use std::{collections::BTreeMap, future::Future, sync::Arc};
+
+/// What a round commits.
+#[derive(Default)]
+struct Commits {
+    /// The tasks that `pending` belongs to, in its order.
+    tasks: Vec<Task>,
+    pending: Vec<(Pending, Arc<About>)>,
+    /// The messages that are given up, by their place, and what their entities' trails are told of it.
+    given_up: Vec<usize>,
+    notes: Vec<(Pending, Arc<About>)>,
+}
 
 impl Pipeline {
     /// One round: no two tasks are told to the same entity. Returns those that lost a race, to be tried again.
@@ -25,102 +38,54 @@ impl Pipeline {
         &self,
         step: &StepModel,
         handler: &dyn ErasedHandler,
-        round: Vec<Task>,
+        mut round: Vec<Task>,
         batch: &mut Batch<'_>,
     ) -> Vec<Task> {
-        let Batch { works, failed, told, notes, end } = batch;
-        let mut round = round;
-        let keys: Vec<String> = round.iter().filter_map(|task| task.decoded.key.clone()).collect();
-        let mut loaded = match self.load(keys).await {
-            Ok(items) => items.into_iter(),
+        let keys = round.iter().filter_map(|task| task.decoded.key.clone()).collect();
+        let items = match self.load(keys).await {
+            Ok(loaded) => self.entities(&round, loaded, batch),
             Err(failure) => {
-                failed.extend(round.into_iter().map(|task| (task.at, failure.clone())));
+                batch.fail(round, &failure);
                 return Vec::new();
             }
         };
-        let now = self.ports.clock.now();
-        // The entity that each is told to.
+        let outcomes = self.call_all(step, handler, &mut round, &items, batch.end).await;
+        let commits = self.told_apart(step, round, &items, outcomes, batch);
+        self.apply(step, handler, commits, batch).await
+    }
+
+    /// The entity that each task is told to, from those loaded for the tasks that want one.
+    fn entities(&self, round: &[Task], loaded: Vec<Option<Item>>, batch: &Batch<'_>) -> Vec<Option<Item>> {
+        let (mut loaded, now) = (loaded.into_iter(), self.ports.clock.now());
         let items = round.iter().map(|task| {
             let item = task.decoded.key.as_ref().and_then(|_| loaded.next().flatten());
-            item.filter(|item| {
-                same_entity(item, works.get(task.at).and_then(|work| work.envelope.as_ref()), now)
-            })
+            item.filter(|item| same_entity(item, batch.envelope(task.at), now))
         });
-        let items: Vec<Option<Item>> = items.collect();
-        let name: Arc<str> = step.name.as_str().into();
-        let calls = round.iter_mut().zip(&items).enumerate().map(|(place, (task, item))| {
+        items.collect()
+    }
+
+    /// What the handler makes of each task; `None` where it did not end by `end`. A panic is a failure of its message.
+    async fn call_all(
+        &self,
+        step: &StepModel,
+        handler: &dyn ErasedHandler,
+        round: &mut [Task],
+        items: &[Option<Item>],
+        end: Timestamp,
+    ) -> Vec<Option<ErasedOutcome>> {
+        let (name, count): (Arc<str>, usize) = (step.name.as_str().into(), round.len());
+        let calls = round.iter_mut().zip(items).enumerate().map(|(place, (task, item))| {
             let event = std::mem::replace(&mut task.decoded.event, Box::new(()));
             let call = self.call(Arc::clone(&name), Arc::clone(&task.about));
-            let running = handler.call(event, item.as_ref(), call);
-            async move { (place, running.await) }
+            // The call itself is inside: a handler may panic before it gives a future.
+            let running = caught(async move { handler.call(event, item.as_ref(), call).await });
+            async move {
+                let outcome = running.await;
+                (place, outcome.unwrap_or_else(|text| Err(Failure::transient(PANICKED, text))))
+            }
         });
         let calls: Vec<_> = calls.collect();
-        let outcomes = self.within(step, round.len(), calls, *end).await;
-        let mut committing: Vec<Task> = Vec::with_capacity(round.len());
-        let mut commits: Vec<(Pending, Arc<About>)> = Vec::with_capacity(round.len());
-        let mut noting = Vec::new();
-        for ((task, item), outcome) in round.into_iter().zip(&items).zip(outcomes) {
-            let outcome = outcome.unwrap_or_else(|| {
-                let detail = format_args!("no end within {:?}, the step's timeout", step.timeout);
-                Err(Failure::transient("timeout", detail))
-            });
-            match outcome {
-                Ok(ErasedHandled::Commit(pending)) => {
-                    self.note(notes, task.at, || pending.what().to_owned());
-                    commits.push((*pending, Arc::clone(&task.about)));
-                    committing.push(task);
-                }
-                Ok(ErasedHandled::Already(why)) => self.note(notes, task.at, || why.to_owned()),
-                Err(failure) => {
-                    let item = item.as_ref();
-                    if let Some(item) = item.filter(|_| is_given_up(step, task.about.attempt, &failure))
-                        && let Some(note) = noted(item, &failure, task.about.attempt)
-                    {
-                        noting.push((task.at, note));
-                    }
-                    failed.push((task.at, failure));
-                }
-            }
-        }
-        // In one request with the others: what is given up costs none of its own.
-        let (noting, given_up): (Vec<usize>, Vec<_>) = noting.into_iter().unzip();
-        commits.extend(given_up);
-        let mut outcomes = self.commit(&step.name, commits).await;
-        let given_up = outcomes.split_off(committing.len());
-        told.extend(
-            noting.into_iter().zip(given_up).filter(|(_, outcome)| outcome.is_ok()).map(|(at, _)| at),
-        );
-        let mut again = Vec::new();
-        for (mut task, outcome) in committing.into_iter().zip(outcomes) {
-            match outcome {
-                Ok(()) => {}
-                Err(NotCommitted::Failed(failure)) => failed.push((task.at, failure)),
-                Err(NotCommitted::Conflict) if task.races >= COMMIT_RACES_MAX => {
-                    let failure = Failure::transient(
-                        "conflict",
-                        "lost every race for the entity; others keep changing it",
-                    );
-                    failed.push((task.at, failure));
-                }
-                Err(NotCommitted::Conflict) => {
-                    task.races += 1;
-                    // The event was consumed by the handler; it is decoded anew from the envelope.
-                    match works
-                        .get(task.at)
-                        .and_then(|work| work.envelope.as_ref())
-                        .map(|e| handler.decode(e))
-                    {
-                        Some(Ok(decoded)) => {
-                            task.decoded = decoded;
-                            again.push(task);
-                        }
-                        Some(Err(failure)) => failed.push((task.at, failure)),
-                        None => {}
-                    }
-                }
-            }
-        }
-        again
+        self.within(step, count, calls, end).await
     }
 
     /// Runs the calls, a bounded number at a time; `None` for those that did not end by `end`.
@@ -144,6 +109,73 @@ impl Pipeline {
                 () = &mut timeout => return outcomes,
             }
         }
+    }
+
+    /// Tells the outcomes apart: commits, nothing to do, failures.
+    fn told_apart(
+        &self,
+        step: &StepModel,
+        round: Vec<Task>,
+        items: &[Option<Item>],
+        outcomes: Vec<Option<ErasedOutcome>>,
+        batch: &mut Batch<'_>,
+    ) -> Commits {
+        let mut commits = Commits::default();
+        for ((task, item), outcome) in round.into_iter().zip(items).zip(outcomes) {
+            let outcome = outcome.unwrap_or_else(|| {
+                let detail = format_args!("no end within {:?}, the step's timeout", step.timeout);
+                Err(Failure::transient("timeout", detail))
+            });
+            match outcome {
+                Ok(ErasedHandled::Commit(pending)) => {
+                    self.note(&mut batch.notes, task.at, || pending.what().to_owned());
+                    commits.pending.push((*pending, Arc::clone(&task.about)));
+                    commits.tasks.push(task);
+                }
+                Ok(ErasedHandled::Already(why)) => self.note(&mut batch.notes, task.at, || why.to_owned()),
+                Err(failure) => {
+                    let item = item.as_ref();
+                    if let Some(item) = item.filter(|_| is_given_up(step, task.about.attempt, &failure))
+                        && let Some(note) = noted(item, &failure, task.about.attempt)
+                    {
+                        commits.given_up.push(task.at);
+                        commits.notes.push(note);
+                    }
+                    batch.failed.push((task.at, failure));
+                }
+            }
+        }
+        commits
+    }
+
+    /// Commits what a round has to commit, in one request. Returns the tasks that lost a race.
+    async fn apply(
+        &self,
+        step: &StepModel,
+        handler: &dyn ErasedHandler,
+        commits: Commits,
+        batch: &mut Batch<'_>,
+    ) -> Vec<Task> {
+        let Commits { tasks, mut pending, given_up, notes } = commits;
+        // In one request with the others: what is given up costs none of its own.
+        pending.extend(notes);
+        let mut outcomes = self.commit(&step.name, pending).await;
+        let noted = outcomes.split_off(tasks.len());
+        let noted = given_up.into_iter().zip(noted).filter(|(_, outcome)| outcome.is_ok());
+        batch.told.extend(noted.map(|(at, _)| at));
+        let mut again = Vec::new();
+        for (task, outcome) in tasks.into_iter().zip(outcomes) {
+            let (at, lost) = match outcome {
+                Ok(()) => continue,
+                Err(NotCommitted::Failed(failure)) => (task.at, Err(failure)),
+                Err(NotCommitted::Conflict) => (task.at, next_race(task, handler, batch)),
+            };
+            match lost {
+                Ok(task) => again.push(task),
+                Err(failure) => batch.failed.push((at, failure)),
+            }
+        }
+        again
     }
 
     pub(super) async fn commit(
@@ -175,4 +207,12 @@ impl Pipeline {
         }
         Ok(items)
     }
+}
+
+/// The task that lost a race, for the next one: its handler consumed the event, which is decoded anew.
+fn next_race(task: Task, handler: &dyn ErasedHandler, batch: &Batch<'_>) -> Result<Task, Failure> {
+    let lost = || Failure::transient("conflict", "lost every race for the entity; others keep changing it");
+    let envelope = batch.envelope(task.at).filter(|_| task.races < COMMIT_RACES_MAX).ok_or_else(lost)?;
+    let decoded = decode(handler, envelope)?;
+    Ok(Task { decoded, races: task.races + 1, ..task })
 }

@@ -7,6 +7,7 @@ use crate::{
     event::trace_id,
     failure::Failure,
     http::{Method, Problem, Request, Response},
+    panics::{PANICKED, caught},
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -74,9 +75,11 @@ impl Pipeline {
         let about = Arc::new(about);
         let call = self.call(route.step.as_str().into(), Arc::clone(&about));
         let clock = &self.ports.clock;
+        // The call itself is inside: a handler may panic before it gives a future.
+        let answering = caught(async { handler.call(request, call).await });
         let answered = tokio::select! {
             biased;
-            answered = handler.call(request, call) => answered,
+            answered = answering => answered.unwrap_or_else(|text| Err(Failure::permanent(PANICKED, text))),
             () = clock.sleep_until(self.end_of(route.timeout)) => {
                 Err(Failure::transient("timeout", format_args!("no answer within {:?}", route.timeout)))
             }

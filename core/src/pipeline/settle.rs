@@ -1,11 +1,17 @@
 //! Settling: each message gets what its verdict says.
 
-use super::{Pipeline, observe::known_by, verdict::Verdict};
+use super::{
+    Pipeline,
+    batch::{Work, Worked},
+    observe::{Observation, known_by},
+    verdict::Verdict,
+};
 use crate::{
     choreography::StepModel,
     dead_letter::{DeadLetter, Told},
-    event::Envelope,
+    failure::Failure,
     port::{Message, NewMessage, Receipt},
+    timestamp::Timestamp,
 };
 use std::time::Duration;
 
@@ -31,57 +37,43 @@ impl Delivered {
     }
 }
 
+/// A batch that is settled but for its acknowledgement, and what onlookers are to be told once that is done too.
+pub(crate) struct Settled {
+    pub(crate) delivered: Delivered,
+    pub(crate) observations: Vec<Observation>,
+}
+
 impl Pipeline {
     /// Does with each message what its verdict says, but for deleting it. Returns which, by their place, are not to be
     /// deleted, in order.
-    pub(super) async fn settle(
-        &self,
-        step: &StepModel,
-        messages: &[Message],
-        verdicts: &[Verdict],
-    ) -> Vec<usize> {
+    pub(super) async fn settle(&self, step: &StepModel, worked: &[&Worked<'_>]) -> Vec<usize> {
         let mut kept: Vec<usize> = Vec::new();
         let mut retries: Vec<(Receipt, Duration)> = Vec::new();
         let mut later: Vec<(usize, NewMessage)> = Vec::new();
         let mut dead: Vec<(usize, NewMessage)> = Vec::new();
         let now = self.ports.clock.now();
-        for (at, (message, verdict)) in messages.iter().zip(verdicts).enumerate() {
+        for (at, Worked { work, verdict, .. }) in worked.iter().enumerate() {
+            let message = work.message;
             match verdict {
                 Verdict::Done => {}
                 Verdict::Retry(after, _) => {
                     kept.push(at);
                     retries.push((message.receipt.clone(), *after));
                 }
-                Verdict::Later(delay) => later.push((
-                    at,
-                    NewMessage {
-                        body: message.body.clone(),
-                        attributes: message.attributes.clone(),
-                        delay: *delay,
-                    },
-                )),
-                Verdict::DeadLetter(failure) => {
-                    let envelope = Envelope::parse(&message.body).ok();
-                    let told = Told {
-                        correlation_id: envelope
-                            .as_ref()
-                            .and_then(|envelope| envelope.correlationid.as_deref()),
-                        subject: envelope.as_ref().map(|envelope| envelope.subject.as_str()),
-                    };
-                    dead.push((
-                        at,
-                        DeadLetter::message(message, failure, &step.name, &step.queue, told, now),
-                    ));
+                Verdict::Later(delay) => {
+                    let (body, attributes) = (message.body.clone(), message.attributes.clone());
+                    later.push((at, NewMessage { body, attributes, delay: *delay }));
                 }
+                Verdict::DeadLetter(failure) => dead.push((at, dead_letter(step, work, failure, now))),
             }
         }
         // Sent on before deleted: in between, a crash leaves a message twice, never none.
         let redrive = self.choreography.model().queue(&step.queue).and_then(|queue| queue.redrive.as_ref());
         match redrive {
-            Some(redrive) => self.send_on(&redrive.dead_letter_queue, dead, messages, &mut kept).await,
+            Some(redrive) => self.send_on(&redrive.dead_letter_queue, dead, worked, &mut kept).await,
             None => kept.extend(dead.into_iter().map(|(at, _)| at)),
         }
-        self.send_on(&step.queue, later, messages, &mut kept).await;
+        self.send_on(&step.queue, later, worked, &mut kept).await;
         if !retries.is_empty()
             && let Err(error) = async { self.ports.queue(&step.queue)?.extend(&retries).await }.await
         {
@@ -96,7 +88,7 @@ impl Pipeline {
         &self,
         queue: &str,
         sending: Vec<(usize, NewMessage)>,
-        messages: &[Message],
+        worked: &[&Worked<'_>],
         kept: &mut Vec<usize>,
     ) {
         if sending.is_empty() {
@@ -108,12 +100,20 @@ impl Pipeline {
             Err(error) => vec![Err(error); places.len()],
         };
         for (at, sent) in places.into_iter().zip(sent) {
-            if let (Err(error), Some(message)) = (sent, messages.get(at)) {
-                let envelope = Envelope::parse(&message.body).ok();
-                let (correlation_id, trace) = known_by(envelope.as_ref());
-                tracing::error!(queue, id = %message.id, correlation_id, trace_id = trace, %error, "a message could not be sent on; it stays where it is");
+            if let (Err(error), Some(Worked { work, .. })) = (sent, worked.get(at)) {
+                let (correlation_id, trace) = known_by(work.envelope.as_ref());
+                tracing::error!(queue, id = %work.message.id, correlation_id, trace_id = trace, %error, "a message could not be sent on; it stays where it is");
                 kept.push(at);
             }
         }
     }
+}
+
+fn dead_letter(step: &StepModel, work: &Work<'_>, failure: &Failure, now: Timestamp) -> NewMessage {
+    let envelope = work.envelope.as_ref();
+    let told = Told {
+        correlation_id: envelope.and_then(|envelope| envelope.correlationid.as_deref()),
+        subject: envelope.map(|envelope| envelope.subject.as_str()),
+    };
+    DeadLetter::message(work.message, failure, &step.name, &step.queue, told, now)
 }

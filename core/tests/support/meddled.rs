@@ -106,7 +106,7 @@ impl Table for MeddledTable {
 
 type AskSend = Box<dyn FnMut(&NewMessage) -> Option<PortError> + Send>;
 
-/// A queue that asks about every message sent whether to refuse it.
+/// A queue that asks about every message sent whether to refuse it. Others get to run before it takes or deletes any.
 pub struct MeddledQueue {
     queue: Arc<dyn Queue>,
     ask: Mutex<AskSend>,
@@ -128,6 +128,7 @@ impl MeddledQueue {
 #[async_trait]
 impl Queue for MeddledQueue {
     async fn send(&self, messages: Vec<NewMessage>) -> Vec<Result<(), PortError>> {
+        tokio::task::yield_now().await;
         let mut answers = Vec::with_capacity(messages.len());
         for message in messages {
             let refused = (self.ask.lock().unwrap_or_else(PoisonError::into_inner))(&message);
@@ -159,6 +160,7 @@ impl Queue for MeddledQueue {
     }
 
     async fn delete(&self, receipts: &[Receipt]) -> Result<(), PortError> {
+        tokio::task::yield_now().await;
         self.queue.delete(receipts).await
     }
 
