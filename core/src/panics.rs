@@ -1,10 +1,14 @@
 //! Panics of code that others wrote. Caught, a panic ends the one thing that was asked for and nothing beside it.
 
+use crate::failure::excerpt;
 use futures_util::FutureExt as _;
 use std::{any::Any, future::Future, panic::AssertUnwindSafe};
 
 /// The reason of a failure that was a panic.
 pub(crate) const PANICKED: &str = "panicked";
+
+/// Text of a panic that is kept.
+const TEXT_BYTES_MAX: usize = 1_024;
 
 /// What `work` gives, or the text of its panic.
 ///
@@ -19,8 +23,9 @@ pub(crate) fn caught_now<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     std::panic::catch_unwind(AssertUnwindSafe(work)).map_err(|panic| text(panic.as_ref()))
 }
 
-/// What a panic says of itself: `panic!` gives a text, nearly always.
+/// What a panic says of itself, cut and escaped. `panic!` gives a text, nearly always.
 fn text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it has no text".to_owned())
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    excerpt(&text.unwrap_or_else(|| "it has no text".to_owned()), TEXT_BYTES_MAX)
 }
