@@ -156,9 +156,20 @@ impl Pending {
         std::mem::take(&mut self.measured)
     }
 
-    /// A commit that only adds to an entity's trail that a message was given up for `reason`, leaving its state, index
-    /// entry and expiry as they are.
-    pub(crate) fn dead_lettered(item: &Item, reason: &str) -> Result<Self, Failure> {
+    /// A commit that only adds to an entity's trail that a message was dead-lettered for this failure, leaving its state,
+    /// index entry and expiry as they are.
+    pub(crate) fn dead_lettered(item: &Item, failure: &Failure) -> Result<Self, Failure> {
+        let reason = failure.reason();
+        let kind = TrailEntryKind::DeadLettered { reason: Cow::Owned(reason.to_owned()) };
+        Self::note(item, dead_lettered(reason), kind)
+    }
+
+    /// The same of a message that ended for a reason that is business.
+    pub(crate) fn ended(item: &Item, failure: &Failure) -> Result<Self, Failure> {
+        Self::note(item, ["ended: ", failure.reason()].concat().into(), TrailEntryKind::Committed)
+    }
+
+    fn note(item: &Item, what: Cow<'static, str>, kind: TrailEntryKind) -> Result<Self, Failure> {
         let (state, history) = History::read::<&RawValue>(item)?;
         Ok(Self {
             key: item.key.clone(),
@@ -166,8 +177,8 @@ impl Pending {
             index: item.index.clone(),
             expires_at: item.expires_at,
             history,
-            what: dead_lettered(reason),
-            kind: TrailEntryKind::DeadLettered { reason: Cow::Owned(reason.to_owned()) },
+            what,
+            kind,
             events: Vec::new(),
             measured: Vec::new(),
         })

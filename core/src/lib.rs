@@ -158,6 +158,7 @@ pub mod metrics;
 pub mod needs;
 pub mod notify;
 pub mod operator;
+mod panics;
 mod pipeline;
 pub mod port;
 mod relay;

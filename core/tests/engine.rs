@@ -5,14 +5,18 @@
 mod support;
 
 use quadrille::{
-    Choreography, Consumer, Context, Definition, Event, Failure, Handled, Outcome, Route, Stored, Table,
-    Timestamp, Uses,
+    Choreography, Consumer, Context, DeadLetter, Definition, Event, Failure, Handled, Outcome, Route, Stored,
+    Table, Timestamp, Uses,
     engine::{self, Engine},
     http::{Request, Response},
     port::{Depth, PortError},
 };
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 use support::*;
 use tokio::sync::Semaphore;
 
@@ -276,4 +280,214 @@ async fn stopping_finishes_what_is_in_hand_and_takes_nothing_new() {
     let left = world.lying_in("scan").await;
     assert_eq!(left.iter().map(|message| message.receive_count).collect::<Vec<_>>(), [0]);
     assert!(left[0].body.contains("\"parcel\":\"2\""));
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_ends_neither_its_consumer_nor_its_batch() {
+    let scan = |parcel: Stored<Parcel>, event: Scanned, cx: Context<()>| {
+        assert_ne!(event.place, "cliff", "it fell");
+        scan(parcel, event, cx)
+    };
+    let scan = Consumer::new("scan", scan).attempts(3, BACKOFF).workers(1);
+    let world = World::new(parcels::<(Scanned,)>().on(scan));
+    for (id, place) in [("1", "oslo"), ("2", "cliff"), ("3", "rome")] {
+        world.post(&[id]).await;
+        world.tell("scan", Scanned::new(id, place)).await;
+    }
+    let engine = Engine::start(world.pipeline());
+    all_wait().await;
+    assert_eq!(
+        (world.stops("1").await.len(), world.stops("3").await.len()),
+        (1, 1),
+        "the others are committed"
+    );
+    let given_up = async || (world.total("scan-dlq").await == 1).then_some(());
+    world.until("it is given up", secs(60), given_up).await;
+    let letter = DeadLetter::read(&world.lying_in("scan-dlq").await[0]);
+    assert_eq!((letter.reason.as_str(), letter.attempts), ("panicked", 3));
+    assert_eq!(world.trail("2").await, ["posted", "dead-lettered: panicked"]);
+    world.tell("scan", Scanned::new("1", "rome")).await;
+    all_wait().await;
+    assert_eq!(world.stops("1").await, ["oslo", "rome"], "the consumer goes on");
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_port_that_panics_ends_no_consumer_no_relay_and_no_schedule() {
+    let collected = Log::default();
+    let mut world = collecting(&collected);
+    let mut panics = true;
+    let queue = world.meddle_with_queue("collect", move |_| {
+        assert!(!std::mem::take(&mut panics), "a fault of the port");
+        None
+    });
+    queue.panics.store(true, Ordering::Relaxed);
+    let engine = Engine::start(world.pipeline());
+    world.pass(2 * PERIOD).await;
+    assert!(!queue.panics.load(Ordering::Relaxed));
+    assert_eq!(collected.all(), rounds(0..2), "what the schedule could not send it sends again");
+    engine.stop().await;
+
+    let mut world = World::new(travelling());
+    let mut panics = true;
+    let queue = world.meddle_with_queue("scan", move |_| {
+        assert!(!std::mem::take(&mut panics), "a fault of the port");
+        None
+    });
+    let engine = Engine::start(world.pipeline());
+    world.post(&["1"]).await;
+    world.until("it is scanned", secs(60), async || (world.stops("1").await.len() == 1).then_some(())).await;
+    assert_eq!(queue.taken.len(), 1);
+    assert!(world.now() > START, "after a pause");
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_that_ends_or_panics_is_started_again_until_the_engine_stops() {
+    let world = World::new(travelling());
+    let mut engine = Engine::start(world.pipeline());
+    let begun = Log::default();
+    let log = begun.clone();
+    engine.spawn("of a test", move |mut stopping| {
+        log.push(());
+        let begun = log.len();
+        assert_ne!(begun, 1, "before its first await");
+        async move {
+            tokio::task::yield_now().await;
+            assert_ne!(begun, 2, "after it");
+            if begun > 3 {
+                stopping.wait().await;
+            }
+        }
+    });
+    world.pass(secs(10)).await;
+    assert_eq!(begun.len(), 4);
+    engine.stop().await;
+    assert_eq!(begun.len(), 4);
+}
+
+#[tokio::test]
+async fn stopping_ends_a_task_that_fails_without_end() {
+    let mut world = World::new(travelling());
+    let broken = world.meddle_with_queue("scan", |_| panic!("a fault of the port"));
+    world.post(&["1"]).await;
+    let mut engine = Engine::start(world.pipeline());
+    engine.spawn("of a test", |_| async { panic!("at once") });
+    world.pass(secs(3)).await;
+    engine.stop().await;
+    assert_eq!(broken.taken.len(), 0);
+    assert_eq!(world.emitted().await.len(), 1, "it is not lost");
+}
+
+#[tokio::test]
+async fn an_engine_is_idle_when_only_what_is_for_later_is_left() {
+    let world = World::new(travelling());
+    let engine = Engine::start(world.pipeline());
+    engine.idle().await;
+    let ids: Vec<String> = (0..25).map(|id| id.to_string()).collect();
+    for id in &ids {
+        world.post(&[id]).await;
+    }
+    engine.idle().await;
+    assert_eq!(world.now(), START);
+    for id in &ids {
+        assert_eq!(world.stops(id).await, ["oslo"], "parcel {id}");
+    }
+    // The hour is walked in hops, each of which is for later.
+    for _ in 0..4 {
+        world.clock.advance(secs(900));
+        engine.idle().await;
+    }
+    for id in &ids {
+        assert_eq!(world.stops(id).await, ["oslo", "lorry", "door"], "parcel {id}");
+    }
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn an_engine_is_not_idle_while_a_handler_runs_or_the_relay_cannot_send() {
+    let gate = Arc::new(Semaphore::new(0));
+    let opened = Arc::clone(&gate);
+    let deliver = move |parcel: Stored<Parcel>, event: Scanned, cx: Context<()>| {
+        let opened = Arc::clone(&opened);
+        async move {
+            opened.acquire().await.unwrap().forget();
+            scan(parcel, event, cx).await
+        }
+    };
+    let definition = Choreography::define("parcels")
+        .table(Table::new(PARCELS).holds::<Parcel>())
+        .route(Route::post("/parcels/{id}", "post", post).uses(Uses::new().commits::<Parcel>()))
+        .on(Consumer::new("scan", deliver));
+    let mut world = World::new(definition);
+    let mut refusals = 3;
+    world.meddle_with_queue("scan", move |_| {
+        refusals = i32::max(refusals - 1, -1);
+        (refusals >= 0).then(|| PortError::transient("scan", "no answer"))
+    });
+    let world = Arc::new(world);
+    let engine = Arc::new(Engine::start(world.pipeline()));
+    world.post(&["1"]).await;
+    let idling = Arc::clone(&engine);
+    let idle = tokio::spawn(async move { idling.idle().await });
+    all_wait().await;
+    assert_eq!((world.emitted().await.len(), idle.is_finished()), (1, false), "it waits in the stream");
+    world.until("it is sent", secs(60), async || world.emitted().await.is_empty().then_some(())).await;
+    world.pass(secs(5)).await;
+    assert!(!idle.is_finished(), "its handler runs");
+    gate.add_permits(1);
+    tokio::time::timeout(BOUND, idle).await.unwrap().unwrap();
+    assert_eq!((world.stops("1").await.len(), world.total("scan").await), (1, 0));
+    Arc::into_inner(engine).unwrap().stop().await;
+}
+
+#[tokio::test]
+async fn what_moves_while_it_is_looked_for_is_not_overlooked() {
+    let gate = Arc::new(Semaphore::new(0));
+    let opened = Arc::clone(&gate);
+    let scan = |parcel: Stored<Parcel>, event: Scanned, _: Context<(Delivered,)>| async move {
+        let delivered = Delivered::new(&event.parcel, "door");
+        Outcome::<(Delivered,)>::Ok(parcel.commit("scanned").emit(delivered).into())
+    };
+    let deliver = move |parcel: Stored<Parcel>, event: Delivered, _: Context<()>| {
+        let opened = Arc::clone(&opened);
+        async move {
+            opened.acquire().await.unwrap().forget();
+            stop::<()>(parcel, &event.place)
+        }
+    };
+    let definition =
+        parcels::<(Scanned,)>().on(Consumer::new("scan", scan)).on(Consumer::new("deliver", deliver));
+    let mut world = World::new(definition);
+    let late = world.meddle_with_queue("deliver", |_| None);
+    late.tells_late.store(true, Ordering::Relaxed);
+    world.post(&["1"]).await;
+    let engine = Arc::new(Engine::start(world.pipeline()));
+    all_wait().await;
+    let idling = Arc::clone(&engine);
+    let idle = tokio::spawn(async move { idling.idle().await });
+    tokio::task::yield_now().await;
+    // The first queue was looked at. Before the last one is, this has gone from there to the first.
+    world.tell("scan", Scanned::new("1", "oslo")).await;
+    all_wait().await;
+    all_wait().await;
+    all_wait().await;
+    assert!(!idle.is_finished(), "it is in the hands of the second handler");
+    gate.add_permits(1);
+    tokio::time::timeout(BOUND, idle).await.unwrap().unwrap();
+    assert_eq!(world.stops("1").await, ["door"]);
+    Arc::into_inner(engine).unwrap().stop().await;
+}
+
+#[tokio::test]
+async fn an_onlooker_of_an_engine_is_told_once_a_message_is_acknowledged() {
+    let mut world = World::new(parcels::<(Scanned,)>().on(Consumer::new("scan", scan)));
+    world.meddle_with_queue("scan", |_| None);
+    let engine = Engine::start(world.pipeline());
+    let mut seen = engine.pipeline().observe();
+    world.post(&["1"]).await;
+    world.tell("scan", Scanned::new("1", "oslo")).await;
+    assert_eq!(seen.recv().await.unwrap().what, "stopped at oslo");
+    assert_eq!((world.stops("1").await.len(), world.total("scan").await), (1, 0));
+    engine.stop().await;
 }

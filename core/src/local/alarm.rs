@@ -81,13 +81,18 @@ impl Watch {
         })
     }
 
-    pub(super) async fn run(self, mut stopping: Stopping) {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) async fn run(self: Arc<Self>, mut stopping: Stopping) {
         let mut changes = self.queue.changes();
         loop {
             // A burst is one notification.
             tokio::select! {
-                () = self.clock.sleep_until(self.clock.now() + self.policy.gather) => {}
+                biased;
                 () = stopping.wait() => return,
+                () = self.clock.sleep_until(self.clock.now() + self.policy.gather) => {}
             }
             changes.borrow_and_update();
             let wake = match self.look().await {
@@ -98,9 +103,10 @@ impl Watch {
                 }
             };
             tokio::select! {
+                biased;
+                () = stopping.wait() => return,
                 changed = changes.changed() => if changed.is_err() { return },
                 () = self.clock.sleep_until(wake.unwrap_or(Timestamp::MAX)) => {}
-                () = stopping.wait() => return,
             }
         }
     }

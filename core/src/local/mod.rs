@@ -202,10 +202,13 @@ impl Local {
         }
         let mut engine = Engine::start(pipeline.clone());
         for watch in model.alarms.iter().filter_map(|alarm| alarm::Watch::new(self, model, alarm, alarms)) {
-            engine.spawn(|stopping| watch.run(stopping));
+            let (name, watch) = (format!("alarm {}", watch.name()), Arc::new(watch));
+            engine.spawn(name, move |stopping| Arc::clone(&watch).run(stopping));
         }
         let (tables, queues, clock) = (self.tables.clone(), self.queues.clone(), Arc::clone(&self.clock));
-        engine.spawn(|stopping| sweep(tables, queues, clock, stopping));
+        engine.spawn("sweep", move |stopping| {
+            sweep(tables.clone(), queues.clone(), Arc::clone(&clock), stopping)
+        });
         engine
     }
 }
@@ -225,8 +228,9 @@ async fn sweep(
         // However long that took: what has expired is gone a minute later.
         next = (next + SWEEP_EVERY).max(clock.now());
         tokio::select! {
-            () = clock.sleep_until(next) => {}
+            biased;
             () = stopping.wait() => return,
+            () = clock.sleep_until(next) => {}
         }
     }
 }

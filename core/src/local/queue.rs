@@ -637,6 +637,7 @@ impl Queue for LocalQueue {
             }
             let wake = self.next_visible().await?.map_or(give_up, |next| next.min(give_up));
             tokio::select! {
+                biased;
                 () = visible => {}
                 () = self.clock.sleep_until(wake) => {}
             }

@@ -236,6 +236,7 @@ impl<S: Service> Server<S> {
                 (seat, listener.accept().await)
             };
             tokio::select! {
+                biased;
                 () = &mut shutdown => break,
                 (seat, accepted) = accepted => match accepted {
                     Ok((stream, _)) => {
@@ -280,6 +281,8 @@ async fn serve<S: Service>(stream: TcpStream, door: Arc<Door<S>>, mut stopping: 
     let mut told = false;
     let served = loop {
         tokio::select! {
+            biased;
+            // First: a connection that ended by itself is no longer to be told.
             served = poll_fn(|context| connection.poll_without_shutdown(context)) => break served,
             _ = stopping.changed(), if !told => {
                 told = true;

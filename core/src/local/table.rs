@@ -490,6 +490,7 @@ impl ChangeStream for LocalTable {
                 return Ok(Vec::new());
             }
             tokio::select! {
+                biased;
                 () = written => {}
                 () = self.clock.sleep_until(until) => {}
             }

@@ -7,6 +7,7 @@ mod gone;
 mod http;
 mod invocation;
 mod many;
+mod panics;
 mod reading;
 mod settling;
 #[path = "../support/mod.rs"]

@@ -156,9 +156,10 @@ async fn a_message_whose_answer_got_lost_is_delivered_again_and_has_one_effect()
     let world = scanning(scan);
     world.post(&["1"]).await;
     world.tell("scan", Scanned::new("1", "oslo")).await;
-    // Worked, committed, and not settled: the process died in between.
+    // Worked, committed, and not acknowledged: the process died in between.
     let messages = world.receive("scan").await;
-    assert_eq!(world.pipeline().work("scan", &messages).await.unwrap(), [Verdict::Done]);
+    let delivered = world.pipeline().deliver_unacknowledged("scan", &messages).await.unwrap();
+    assert_eq!((delivered.verdicts, delivered.kept), (vec![Verdict::Done], Vec::new()));
     assert_eq!(world.total("scan").await, 1);
     world.clock.advance(secs(6 * 30));
     assert_eq!(world.deliver("scan").await, [Verdict::Done]);
@@ -223,6 +224,27 @@ async fn an_onlooker_is_told_of_every_message_and_the_verdicts_are_counted() {
     let counts = StepCounts { done: 2, later: 1, retried: 1, dead_lettered: 1 };
     assert_eq!(pipeline.counts()["scan"], counts);
     assert_eq!(pipeline.counts()["load"], StepCounts::default());
+}
+
+#[tokio::test]
+async fn an_onlooker_is_told_once_a_message_is_committed_and_acknowledged() {
+    let mut world = scanning(scan);
+    world.meddle_with_queue("scan", |_| None);
+    world.meddle_with_queue("scan-dlq", |_| None);
+    let pipeline = world.pipeline();
+    let mut observed = pipeline.observe();
+    for (id, place) in [("1", "oslo"), ("2", BURNT)] {
+        world.post(&[id]).await;
+        world.tell("scan", Scanned::new(id, place)).await;
+    }
+    let messages = world.receive("scan").await;
+    let looking = async {
+        observed.recv().await.unwrap();
+        (world.stops("1").await.len(), world.total("scan").await, world.total("scan-dlq").await)
+    };
+    // On one thread: the onlooker runs as soon as it is told.
+    let (seen, delivered) = tokio::join!(biased; looking, pipeline.deliver("scan", &messages));
+    assert_eq!((seen, delivered.unwrap().len()), ((1, 0, 1), 2));
 }
 
 #[tokio::test]

@@ -8,7 +8,10 @@ use quadrille::port::{
 };
 use serde_json::Value;
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -106,7 +109,7 @@ impl Table for MeddledTable {
 
 type AskSend = Box<dyn FnMut(&NewMessage) -> Option<PortError> + Send>;
 
-/// A queue that asks about every message sent whether to refuse it.
+/// A queue that asks about every message sent whether to refuse it. Others get to run before it takes or deletes any.
 pub struct MeddledQueue {
     queue: Arc<dyn Queue>,
     ask: Mutex<AskSend>,
@@ -114,6 +117,10 @@ pub struct MeddledQueue {
     pub taken: Log<NewMessage>,
     /// Errors that the next receives give, the last one first.
     pub deaf: Mutex<Vec<PortError>>,
+    /// The next receive panics.
+    pub panics: AtomicBool,
+    /// All others run between its looking at its depth and its telling it.
+    pub tells_late: AtomicBool,
 }
 
 impl MeddledQueue {
@@ -121,13 +128,21 @@ impl MeddledQueue {
         queue: Arc<dyn Queue>,
         ask: impl FnMut(&NewMessage) -> Option<PortError> + Send + 'static,
     ) -> Self {
-        Self { queue, ask: Mutex::new(Box::new(ask)), taken: Log::default(), deaf: Mutex::default() }
+        Self {
+            queue,
+            ask: Mutex::new(Box::new(ask)),
+            taken: Log::default(),
+            deaf: Mutex::default(),
+            panics: AtomicBool::default(),
+            tells_late: AtomicBool::default(),
+        }
     }
 }
 
 #[async_trait]
 impl Queue for MeddledQueue {
     async fn send(&self, messages: Vec<NewMessage>) -> Vec<Result<(), PortError>> {
+        tokio::task::yield_now().await;
         let mut answers = Vec::with_capacity(messages.len());
         for message in messages {
             let refused = (self.ask.lock().unwrap_or_else(PoisonError::into_inner))(&message);
@@ -148,6 +163,7 @@ impl Queue for MeddledQueue {
         wait: Duration,
         visibility: Option<Duration>,
     ) -> Result<Vec<Message>, PortError> {
+        assert!(!self.panics.swap(false, Ordering::Relaxed), "a fault of the port");
         if let Some(error) = self.deaf.lock().unwrap_or_else(PoisonError::into_inner).pop() {
             return Err(error);
         }
@@ -159,11 +175,18 @@ impl Queue for MeddledQueue {
     }
 
     async fn delete(&self, receipts: &[Receipt]) -> Result<(), PortError> {
+        for _ in 0..4 {
+            tokio::task::yield_now().await;
+        }
         self.queue.delete(receipts).await
     }
 
     async fn depth(&self) -> Result<Depth, PortError> {
-        self.queue.depth().await
+        let depth = self.queue.depth().await;
+        if self.tells_late.load(Ordering::Relaxed) {
+            super::all_wait().await;
+        }
+        depth
     }
 
     fn shows_arrivals(&self) -> bool {

@@ -1,0 +1,148 @@
+//! The engine: runs a choreography in one process over any ports. Consumers wait on their queues, the relay on the change
+//! streams, schedules on the clock; nothing polls. Stopping lets what is in hand finish.
+//!
+//! Each of them is a loop of turns ([`task`]), watched over: a turn that panics, by a fault of a port, say, is logged and
+//! the loop goes on after a pause. A handler's own panic is its message's failure and never comes so far.
+
+mod activity;
+mod consume;
+mod relay;
+mod schedule;
+mod task;
+
+pub use schedule::trigger;
+pub use task::Stopping;
+
+use crate::{pipeline::Pipeline, port::PortError};
+use activity::Activity;
+use consume::Consumer;
+use relay::Relay;
+use schedule::Schedule;
+use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
+use task::{Spawned, Turns, supervise};
+use tokio::{sync::watch, task::JoinSet};
+
+/// How long a receive waits before it asks again; a message or the stop wakes it earlier.
+const WAIT: Duration = Duration::from_secs(3_600);
+
+/// How long an engine that is not idle is left before it is looked at again, where no task of it tells of a change.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// A running choreography. Dropping it aborts what runs; [`stop`](Self::stop) lets it finish.
+pub struct Engine {
+    pipeline: Pipeline,
+    stop: watch::Sender<bool>,
+    activity: Activity,
+    tasks: JoinSet<()>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("tasks", &self.tasks.len()).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Starts consumers, relay and schedules of the pipeline's choreography.
+    pub fn start(pipeline: Pipeline) -> Self {
+        let stop = watch::Sender::new(false);
+        let mut engine =
+            Self { pipeline: pipeline.clone(), stop, activity: Activity::default(), tasks: JoinSet::new() };
+        let model = Arc::clone(pipeline.choreography().model());
+        for step in &model.steps {
+            for _ in 0..step.workers {
+                let consumer = Consumer::new(&pipeline, step, &engine.activity, engine.stopping());
+                engine.run(format!("consumer {}", step.name), consumer);
+            }
+        }
+        for (name, stream) in &pipeline.ports().streams {
+            let relay = Relay::new(&pipeline, stream, &engine.activity, engine.stopping());
+            engine.run(format!("relay {name}"), relay);
+        }
+        for schedule in &model.schedules {
+            let name = format!("schedule {}", schedule.name);
+            let schedule = Schedule::new(&pipeline, schedule, &engine.activity, engine.stopping());
+            engine.run(name, schedule);
+        }
+        engine
+    }
+
+    /// The pipeline it runs messages and requests through.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// Runs a task of the adapter's beside the engine's own, until it is told to stop. One that ends before, or panics, is
+    /// made and run again after a pause, and the log tells of it by its `name`.
+    pub fn spawn<T, F>(&mut self, name: impl Into<String>, task: T)
+    where
+        T: FnMut(Stopping) -> F + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let task = Spawned::new(task, self.stopping());
+        self.run(name.into(), task);
+    }
+
+    fn run(&mut self, name: String, task: impl Turns + 'static) {
+        let clock = Arc::clone(&self.pipeline.ports().clock);
+        self.tasks.spawn(supervise(name, clock, self.stopping(), task));
+    }
+
+    fn stopping(&self) -> Stopping {
+        Stopping::new(self.stop.subscribe())
+    }
+
+    /// Returns once nothing is left to do now: no queue with a consumer has a message that is visible or in flight, no
+    /// change stream has a record that was not sent on, and none of the engine's tasks has something in hand.
+    ///
+    /// What waits for a later time does not count: a message with a delay, a schedule. A message that waits for its backoff
+    /// is in flight, and so is one whose receiver died: it is waited for. It is as exact as the depths that the queues
+    /// tell. What others send meanwhile, requests for example, may come right after it.
+    pub async fn idle(&self) {
+        let clock = &self.pipeline.ports().clock;
+        let mut watching = self.activity.watch();
+        loop {
+            let rest = watching.rest().await;
+            match self.is_empty().await {
+                // What is in motion can be overlooked, in its old place and in its new one: nothing must have moved.
+                Ok(true) if watching.is_still(rest) => return,
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "it could not be seen whether the engine is idle"),
+            }
+            tokio::select! {
+                biased;
+                () = watching.moved() => {}
+                () = clock.sleep_until(clock.now() + LOOK_AGAIN) => {}
+            }
+        }
+    }
+
+    /// Whether there is nothing now in the queues that have a consumer, and in the change streams.
+    async fn is_empty(&self) -> Result<bool, PortError> {
+        let (model, ports) = (self.pipeline.choreography().model(), self.pipeline.ports());
+        for stream in ports.streams.values() {
+            // Nothing is taken by reading: only a checkpoint moves on.
+            if !stream.read(1, Duration::ZERO).await?.is_empty() {
+                return Ok(false);
+            }
+        }
+        let consumed: BTreeSet<&str> = model.steps.iter().map(|step| step.queue.as_str()).collect();
+        for queue in consumed {
+            let depth = ports.queue(queue)?.depth().await?;
+            if depth.visible + depth.in_flight > 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes nothing new, finishes what is in hand, and returns.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a task of the engine ended badly");
+            }
+        }
+    }
+}

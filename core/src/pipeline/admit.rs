@@ -1,0 +1,76 @@
+//! Whether a message is to be handled now.
+
+use crate::{
+    choreography::{Model, StepModel},
+    commit::Carried,
+    context::About,
+    dead_letter::RECEIVES_EXHAUSTED,
+    event::Envelope,
+    failure::Failure,
+    handler::{Decoded, ErasedHandler},
+    panics::{PANICKED, caught_now},
+    port::Message,
+    relay::first_hop,
+    timestamp::Timestamp,
+};
+use serde_json::value::RawValue;
+use std::time::Duration;
+
+pub(super) enum NotAdmitted {
+    /// Not before its time: this much of the delay is left.
+    Early(Duration),
+    Failed(Failure),
+}
+
+/// Whether a message is to be handled now: in time, within its attempts and its budget, of the right type.
+pub(super) fn admit(
+    model: &Model,
+    step: &StepModel,
+    handler: &dyn ErasedHandler,
+    envelope: &Envelope<Box<RawValue>>,
+    message: &Message,
+    now: Timestamp,
+) -> Result<(Decoded, About), NotAdmitted> {
+    if message.receive_count > step.attempts {
+        let detail = format_args!(
+            "received {} times and never answered: its process died, or its time ran out, on each of its {} attempts",
+            message.receive_count, step.attempts
+        );
+        return Err(NotAdmitted::Failed(Failure::permanent(RECEIVES_EXHAUSTED, detail)));
+    }
+    let decoded = decode(handler, envelope).map_err(NotAdmitted::Failed)?;
+    let left = first_hop(envelope.notbefore, now);
+    if !left.is_zero() {
+        return Err(NotAdmitted::Early(left));
+    }
+    let mut carried = Carried { deadline: envelope.deadline, hops: envelope.hops };
+    if let Some(budget) = model.budget_of(step) {
+        if carried == Carried::default() {
+            carried = model.entering(step, envelope.time);
+        }
+        if let Some(deadline) = carried.deadline.filter(|deadline| now > *deadline) {
+            let failure = Failure::permanent("deadline_passed", format_args!("the deadline was {deadline}"));
+            return Err(NotAdmitted::Failed(failure));
+        }
+        if let Some(hops) = carried.hops.filter(|hops| *hops > budget.hops) {
+            let detail = format_args!("{hops} events along the cycle, the budget is {}", budget.hops);
+            return Err(NotAdmitted::Failed(Failure::permanent("hops_exhausted", detail)));
+        }
+    }
+    let about = About {
+        attempt: message.receive_count,
+        correlation_id: envelope.correlationid.clone().or_else(|| Some(envelope.id.clone())),
+        traceparent: envelope.traceparent.clone(),
+        carried,
+    };
+    Ok((decoded, about))
+}
+
+/// The event of an envelope. How it is read is written by others too, so that a panic is a failure of its message.
+pub(super) fn decode(
+    handler: &dyn ErasedHandler,
+    envelope: &Envelope<Box<RawValue>>,
+) -> Result<Decoded, Failure> {
+    let decoded = caught_now(|| handler.decode(envelope));
+    decoded.unwrap_or_else(|text| Err(Failure::transient(PANICKED, text)))
+}

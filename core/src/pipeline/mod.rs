@@ -1,0 +1,178 @@
+//! The delivery pipeline: decode, load, handle, commit, then acknowledge, retry later or dead-letter. Written once;
+//! the Lambda runtime, the local engine and the simulator differ only in the ports.
+//!
+//! A batch is worked as a whole: one read loads its entities, one request commits what its handlers return, one
+//! acknowledges. Messages told to one entity are worked in turn, each after the one before it is committed. A commit
+//! that loses a race is resolved by reading again.
+
+mod admit;
+mod batch;
+mod invocation;
+mod observe;
+mod round;
+mod route;
+mod settle;
+mod trail;
+mod verdict;
+mod work;
+
+pub use invocation::Invocation;
+pub use observe::{Observation, StepCounts};
+pub use settle::Delivered;
+pub(crate) use settle::Settled;
+pub use verdict::Verdict;
+
+use crate::{
+    Choreography, Failure,
+    choreography::StepModel,
+    context::{About, Call},
+    port::{Message, Ports, Receipt},
+};
+use observe::Counters;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
+use tokio::sync::broadcast;
+
+/// Runs a choreography's handlers on messages and requests, over ports.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    choreography: Choreography,
+    ports: Arc<Ports>,
+    /// Made for the first onlooker: it takes up the room for all it may keep, some 3 MB.
+    observers: Arc<OnceLock<broadcast::Sender<Arc<Observation>>>>,
+    counts: Arc<BTreeMap<String, Counters>>,
+    invocation: Invocation,
+}
+
+impl Pipeline {
+    /// A pipeline of `choreography` over `ports`.
+    pub fn new(choreography: Choreography, ports: Ports) -> Self {
+        let steps = choreography.model().steps.iter();
+        let counts = Arc::new(steps.map(|step| (step.name.clone(), Counters::default())).collect());
+        Self {
+            choreography,
+            ports: Arc::new(ports),
+            observers: Arc::default(),
+            counts,
+            invocation: Invocation::default(),
+        }
+    }
+
+    /// The same pipeline, bounded and measured as `invocation` says. Cheap: all is shared.
+    #[must_use]
+    pub fn during(&self, invocation: Invocation) -> Self {
+        Self { invocation, ..self.clone() }
+    }
+
+    /// The ports it works over.
+    pub fn ports(&self) -> &Arc<Ports> {
+        &self.ports
+    }
+
+    /// What it runs.
+    pub fn choreography(&self) -> &Choreography {
+        &self.choreography
+    }
+
+    /// Works a batch of messages of `step`'s queue and settles each: deletes it, hides it for its backoff, sends it on,
+    /// or dead-letters it. Returns the verdicts in the order of `messages`.
+    ///
+    /// # Errors
+    /// A [`Failure`] where there is no such step. A message that can't be settled is left as it is: its visibility
+    /// timeout gives it back.
+    pub async fn deliver(&self, step: &str, messages: &[Message]) -> Result<Vec<Verdict>, Failure> {
+        let Settled { delivered, observations } = self.settled(step, messages).await?;
+        self.acknowledge(step, &delivered.done(messages)).await;
+        self.tell(observations);
+        Ok(delivered.verdicts)
+    }
+
+    /// Deletes messages that are done.
+    pub(crate) async fn acknowledge(&self, step: &str, done: &[Receipt]) {
+        if done.is_empty() {
+            return;
+        }
+        let deleted =
+            async { self.ports.queue(&self.step(step)?.queue)?.delete(done).await.map_err(Failure::from) };
+        if let Err(failure) = deleted.await {
+            tracing::warn!(step, %failure, "messages were not deleted; their visibility timeout gives them back");
+        }
+    }
+
+    /// [`deliver`](Self::deliver) for a caller that acknowledges the messages itself, as a Lambda function does by its
+    /// answer: hides, sends on and dead-letters, and deletes nothing.
+    ///
+    /// # Errors
+    /// A [`Failure`] where there is no such step. A message that can't be sent on or dead-lettered is among those kept.
+    pub async fn deliver_unacknowledged(
+        &self,
+        step: &str,
+        messages: &[Message],
+    ) -> Result<Delivered, Failure> {
+        let Settled { delivered, observations } = self.settled(step, messages).await?;
+        self.tell(observations);
+        Ok(delivered)
+    }
+
+    /// [`deliver_unacknowledged`](Self::deliver_unacknowledged) for a caller that also tells the onlookers.
+    pub(crate) async fn settled(&self, step: &str, messages: &[Message]) -> Result<Settled, Failure> {
+        let step = self.step(step)?;
+        let mut worked = self.work(step, messages).await?;
+        let kept = self.settle(step, &worked.iter().collect::<Vec<_>>()).await;
+        self.count(step, &worked);
+        let observations = self.observations(step, &mut worked);
+        let verdicts = worked.into_iter().map(|worked| worked.verdict).collect();
+        Ok(Settled { delivered: Delivered { verdicts, kept }, observations })
+    }
+
+    /// [`deliver`](Self::deliver) for messages that no queue holds: of what can't be handled, a permanent failure is
+    /// dead-lettered, a transient one is left to the caller.
+    ///
+    /// # Errors
+    /// A [`Failure`] where there is no such step, or a message could not be dead-lettered.
+    #[cfg(feature = "lambda")]
+    pub(crate) async fn deliver_unreceived(
+        &self,
+        step: &str,
+        messages: &[Message],
+    ) -> Result<Vec<Verdict>, Failure> {
+        let step = self.step(step)?;
+        let mut worked = self.work(step, messages).await?;
+        let settling = worked.iter().filter(|worked| !matches!(worked.verdict, Verdict::Retry(..)));
+        let kept = self.settle(step, &settling.collect::<Vec<_>>()).await;
+        self.count(step, &worked);
+        self.tell(self.observations(step, &mut worked));
+        if kept.is_empty() {
+            return Ok(worked.into_iter().map(|worked| worked.verdict).collect());
+        }
+        Err(Failure::transient("not_dead_lettered", "the dead-letter queue could not be reached"))
+    }
+
+    /// Whether every table answers: what `GET /healthz` is to tell.
+    ///
+    /// # Errors
+    /// The first table's [`Failure`].
+    pub async fn health(&self) -> Result<(), Failure> {
+        for table in self.ports.tables.values() {
+            table.get(&["health/probe".to_owned()]).await?;
+        }
+        Ok(())
+    }
+
+    fn step(&self, name: &str) -> Result<&StepModel, Failure> {
+        let unknown = || Failure::permanent("no_step", format_args!("no step is named {name:?}"));
+        self.choreography.model().step(name).ok_or_else(unknown)
+    }
+
+    fn call(&self, step: Arc<str>, about: Arc<About>) -> Call {
+        Call {
+            ports: Arc::clone(&self.ports),
+            model: Arc::clone(self.choreography.model()),
+            step,
+            about,
+            meter: self.invocation.meter.clone(),
+        }
+    }
+}
