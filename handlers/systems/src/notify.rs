@@ -45,7 +45,7 @@ pub trait Notifier: Send + Sync {
 /// The notifier's failure.
 pub async fn notify(notifier: Arc<dyn Notifier>, alert: Alert) -> Outcome<()> {
     notifier.notify(&alert).await?;
-    Ok(Handled::done())
+    Ok(Handled::Done)
 }
 
 /// Nobody: where a definition is looked at and not run.

@@ -310,7 +310,7 @@ pub async fn poll_auction(
         None => {
             return Err(Failure::permanent("entity_gone", "the run of this round has expired"));
         }
-        Some(run) if run.round != event.round => return Ok(Handled::Already("this round is over")),
+        Some(run) if run.round != event.round => return Ok(Handled::already("this round is over")),
         Some(run) => run,
     };
     let mut run = run;
@@ -319,7 +319,7 @@ pub async fn poll_auction(
         let is_before = |other: &&Stored<Run>| other.gathers_before(&run, now) && !is_given_up(other);
         let before: Vec<&Stored<Run>> = live.iter().filter(is_before).collect();
         if run.version() == 0 && before.iter().any(|other| other.phase == Phase::Queued) {
-            return Ok(Handled::Already("another run is queued: it takes what is open when it starts"));
+            return Ok(Handled::already("another run is queued: it takes what is open when it starts"));
         }
         if let Some(before) = before.first() {
             let what = format!("queued: run {} is gathering", before.run_id);
@@ -356,7 +356,7 @@ pub async fn poll_auction(
             }
         },
         Phase::Reconciling { page } => reconcile(run, page, &cx).await,
-        Phase::Ended => Ok(Handled::Already("the run has ended")),
+        Phase::Ended => Ok(Handled::already("the run has ended")),
     }
 }
 
@@ -439,7 +439,7 @@ async fn take_over(
     cx: &Context<Emits>,
 ) -> Outcome<Emits> {
     let Some(mut run) = written_down(run, cx).await? else {
-        return Ok(Handled::Already("this round is over"));
+        return Ok(Handled::already("this round is over"));
     };
     let theirs = cx.get::<RunPage>(&[RunPage::id_of(&from, page)]).await?.pop().flatten();
     if let Some(theirs) = theirs {
@@ -496,10 +496,10 @@ async fn gather(
     let mut orders = cursors.next_page(run.started_at, cx).await?;
     if run.version() == 0 && orders.is_empty() && cursors.is_done() {
         // Nothing to auction: most runs of an idle system end here, and cost no write.
-        return Ok(Handled::Already("no order is open"));
+        return Ok(Handled::already("no order is open"));
     }
     let Some(mut run) = written_down(run, cx).await? else {
-        return Ok(Handled::Already("this round is over"));
+        return Ok(Handled::already("this round is over"));
     };
     loop {
         // Pages are counted, not their orders: few may be left of each.
