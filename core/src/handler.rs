@@ -11,7 +11,7 @@ use crate::{
     http::{Request, Response},
     port::Item,
 };
-use function::{Answer, Arguments, Asynchronous, Function, Returned};
+use function::{Arguments, Asynchronous, Function, ReturnsOutcome, ReturnsResponse};
 use serde_json::value::RawValue;
 use std::{any::Any, borrow::Cow, collections::BTreeSet, future::Future, marker::PhantomData, pin::Pin};
 
@@ -80,8 +80,7 @@ impl<F, A> Handler<A> for F
 where
     F: Function<A> + Send + Sync + 'static,
     A: Arguments,
-    F::Returned: Asynchronous + Send + 'static,
-    <F::Returned as Future>::Output: Returned<A::Emits>,
+    F::Returned: Asynchronous + Send + ReturnsOutcome<A::Emits> + 'static,
 {
     type Event = A::Event;
     type Emits = A::Emits;
@@ -94,10 +93,7 @@ where
         context: Context<A::Emits>,
     ) -> BoxFuture<Outcome<A::Emits>> {
         match A::gather(event, item, context) {
-            Ok(arguments) => {
-                let running = self.apply(arguments);
-                Box::pin(async move { running.await.outcome() })
-            }
+            Ok(arguments) => self.apply(arguments).boxed(),
             Err(failure) => Box::pin(std::future::ready(Err(failure))),
         }
     }
@@ -192,12 +188,10 @@ pub trait RouteHandler<Em>: Send + Sync + 'static {
 impl<F, Fut, Em> RouteHandler<Em> for F
 where
     F: Fn(Request, Context<Em>) -> Fut + Send + Sync + 'static,
-    Fut: Asynchronous + Send + 'static,
-    Fut::Output: Answer,
+    Fut: Asynchronous + Send + ReturnsResponse + 'static,
 {
     fn call(&self, request: Request, context: Context<Em>) -> BoxFuture<Result<Response, Failure>> {
-        let running = self(request, context);
-        Box::pin(async move { running.await.answer() })
+        self(request, context).boxed()
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     entity::Stored,
     event::{Emits, Event},
     failure::Failure,
-    handler::Load,
+    handler::{BoxFuture, Load},
     http::Response,
     port::Item,
 };
@@ -108,45 +108,54 @@ impl<Em: Emits> LastArgument for Context<Em> {
     label = "this function is not `async`",
     note = "write `async fn` instead of `fn`"
 )]
-pub trait Asynchronous: Future {}
+pub trait Asynchronous {}
 
-// Without this the compiler would speak of `Future` alone, and not of the `async` that is missing.
+// Here and below, without this the compiler would speak of `Future`, and not of what is to be mended.
 #[diagnostic::do_not_recommend]
 impl<R: Future> Asynchronous for R {}
 
-/// What a handler with `Context<Em>` returns.
+/// What a handler with `Context<Em>` returns to its caller.
 #[diagnostic::on_unimplemented(
-    message = "a handler with `Context<{Em}>` returns `Outcome<{Em}>`, not `{Self}`",
+    message = "a handler with `Context<{Em}>` returns `Outcome<{Em}>`",
     label = "it returns `{Self}`",
     note = "`Outcome<{Em}>` is `Result<Handled<{Em}>, Failure>`; the tuple of events is the same in `Context<…>` and \
             in `Outcome<…>`"
 )]
-pub trait Returned<Em>: 'static {
-    /// The outcome it is.
-    fn outcome(self) -> Outcome<Em>;
+pub trait ReturnsOutcome<Em> {
+    /// It with its type erased.
+    fn boxed(self) -> BoxFuture<Outcome<Em>>
+    where
+        Self: Send + 'static;
 }
 
-impl<Em: 'static> Returned<Em> for Outcome<Em> {
-    fn outcome(self) -> Self {
-        self
+#[diagnostic::do_not_recommend]
+impl<R: Future<Output = Outcome<Em>>, Em> ReturnsOutcome<Em> for R {
+    fn boxed(self) -> BoxFuture<Outcome<Em>>
+    where
+        Self: Send + 'static,
+    {
+        Box::pin(self)
     }
 }
 
-/// What a handler of a route returns.
+/// What a handler of a route returns to its caller.
 #[diagnostic::on_unimplemented(
-    message = "a handler of a route returns `Result<Response, Failure>`, not `{Self}`",
+    message = "a handler of a route returns `Result<Response, Failure>`",
     label = "it returns `{Self}`"
 )]
-pub trait Answer: 'static {
-    /// The answer it is.
-    ///
-    /// # Errors
-    /// The handler's own [`Failure`].
-    fn answer(self) -> Result<Response, Failure>;
+pub trait ReturnsResponse {
+    /// It with its type erased.
+    fn boxed(self) -> BoxFuture<Result<Response, Failure>>
+    where
+        Self: Send + 'static;
 }
 
-impl Answer for Result<Response, Failure> {
-    fn answer(self) -> Self {
-        self
+#[diagnostic::do_not_recommend]
+impl<R: Future<Output = Result<Response, Failure>>> ReturnsResponse for R {
+    fn boxed(self) -> BoxFuture<Result<Response, Failure>>
+    where
+        Self: Send + 'static,
+    {
+        Box::pin(self)
     }
 }

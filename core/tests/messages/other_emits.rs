@@ -6,6 +6,7 @@ async fn brew(_: Stored<Pot>, _: TeaTime, _: Context<()>) -> Outcome<(Steeped,)>
 
 pub fn consumer() -> Consumer {
     Consumer::new("brew", brew)
-    //~ a handler with `Context<()>` returns `Outcome<()>`, not `Result<Handled<(Steeped,)>,
+    //~ a handler with `Context<()>` returns `Outcome<()>`
+    //~ Output = Result<Handled<(Steeped,)>,
     //~ the tuple of events is the same in `Context<…>` and in `Outcome<…>`
 }

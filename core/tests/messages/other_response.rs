@@ -6,5 +6,6 @@ async fn order(_: Request, _: Context<()>) -> Result<String, Failure> {
 
 pub fn route() -> Route {
     Route::post("/tea", "order", order)
-    //~ a handler of a route returns `Result<Response, Failure>`, not `Result<String,
+    //~ a handler of a route returns `Result<Response, Failure>`
+    //~ Output = Result<String,
 }

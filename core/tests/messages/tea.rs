@@ -1,8 +1,7 @@
 //! What the cases speak of. Handlers as they are to be, which must compile, are here too.
 
 pub use quadrille::{
-    Consumer, Context, Handled, Outcome, Route, Stored,
-    Failure,
+    Consumer, Context, Failure, Handled, OrFailure, Outcome, Route, Stored,
     http::{Request, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -56,7 +55,11 @@ pub fn consumers() -> [Consumer; 4] {
         Consumer::new("brew", brew),
         Consumer::new("serve", serve),
         Consumer::new("open", open),
-        Consumer::new("close", |_: ShopOpened, _: Context<()>| async { Outcome::<()>::Ok(Handled::Done) }),
+        // The types of what a closure returns are inferred.
+        Consumer::new("close", |_: ShopOpened, _: Context<()>| async {
+            "2".parse::<u32>().permanent("malformed")?;
+            Ok(Handled::Done)
+        }),
     ]
 }
 

@@ -6,5 +6,6 @@ async fn brew(_: Stored<Pot>, _: TeaTime, _: Context<()>) -> Result<(), Failure>
 
 pub fn consumer() -> Consumer {
     Consumer::new("brew", brew)
-    //~ a handler with `Context<()>` returns `Outcome<()>`, not `Result<(),
+    //~ a handler with `Context<()>` returns `Outcome<()>`
+    //~ Output = Result<(),
 }
