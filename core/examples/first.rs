@@ -7,14 +7,14 @@
 //! ```
 
 use quadrille::{
-    Choreography, Consumer, Context, Entity, Event, Handled, Outcome, Stored, Table,
+    Choreography, Consumer, Context, Handled, Outcome, Stored, Table,
     choreography::DefinitionErrors,
     engine::trigger,
     local::{AlarmPolicy, Local},
     port::{Clock as _, SystemClock, SystemRandom},
 };
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, error::Error, sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 const STEEP: Duration = Duration::from_secs(2);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -30,46 +30,23 @@ struct Pot {
     day: String,
     state: State,
 }
-
-impl Entity for Pot {
-    const KIND: &'static str = "pot";
-
-    fn id(&self) -> Cow<'_, str> {
-        Cow::Borrowed(&self.day)
-    }
-}
+quadrille::entity!(Pot: "pot", by day);
 
 #[derive(Serialize, Deserialize)]
 struct TeaTime {
     day: String,
 }
-
-impl Event for TeaTime {
-    const TYPE: &'static str = "tea.time";
-    type Entity = Pot;
-
-    fn subject(&self) -> Cow<'_, str> {
-        Cow::Borrowed(&self.day)
-    }
-}
+quadrille::event!(TeaTime: "tea.time", to Pot by day);
 
 #[derive(Serialize, Deserialize)]
 struct Steeped {
     day: String,
 }
-
-impl Event for Steeped {
-    const TYPE: &'static str = "tea.steeped";
-    type Entity = Pot;
-
-    fn subject(&self) -> Cow<'_, str> {
-        Cow::Borrowed(&self.day)
-    }
-}
+quadrille::event!(Steeped: "tea.steeped", to Pot by day);
 
 async fn brew(pot: Option<Stored<Pot>>, event: TeaTime, _: Context<(Steeped,)>) -> Outcome<(Steeped,)> {
     if pot.is_some() {
-        return Ok(Handled::Already("brewed"));
+        return Ok(Handled::already("brewed"));
     }
     let pot = Stored::new(Pot { day: event.day.clone(), state: State::Steeping });
     Ok(pot.commit("steeping").emit_after(STEEP, Steeped { day: event.day }).into())
@@ -77,7 +54,7 @@ async fn brew(pot: Option<Stored<Pot>>, event: TeaTime, _: Context<(Steeped,)>) 
 
 async fn serve(mut pot: Stored<Pot>, _: Steeped, _: Context<()>) -> Outcome<()> {
     if pot.state == State::Served {
-        return Ok(Handled::Already("served"));
+        return Ok(Handled::already("served"));
     }
     pot.state = State::Served;
     Ok(pot.commit("served").into())

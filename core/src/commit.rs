@@ -256,18 +256,31 @@ impl Pending {
 }
 
 /// What a handler made of its message, when it did not fail.
+///
+/// ```
+/// use quadrille::{Handled, Outcome};
+/// # fn served(cups: u32) -> Outcome<()> {
+/// if cups > 0 {
+///     return Ok(Handled::already(format!("{cups} cups are poured")));
+/// }
+/// Ok(Handled::Done)
+/// # }
+/// # assert!(matches!(served(2), Ok(Handled::Already(why)) if why == "2 cups are poured"));
+/// ```
 #[derive(Debug)]
 pub enum Handled<Em> {
     /// The handler's last commit: with it the message is done.
     Commit(Commit<Em>),
     /// There was nothing to do; why, in a few words (`already decided`). A duplicate ends here.
-    Already(&'static str),
+    Already(Cow<'static, str>),
+    /// The handler is done and has nothing to commit: its work was a call of the outside.
+    Done,
 }
 
 impl<Em> Handled<Em> {
-    /// The handler is done and has nothing to commit.
-    pub fn done() -> Self {
-        Self::Already("done")
+    /// There was nothing to do; `why` says it in a few words.
+    pub fn already(why: impl Into<Cow<'static, str>>) -> Self {
+        Self::Already(why.into())
     }
 }
 

@@ -12,6 +12,13 @@ use std::{
 };
 
 /// A thing with an identity and a state, kept as one item of a table.
+///
+/// Where the id is a field of text and nothing else is to be said, [`entity!`](crate::entity!) writes the implementation.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an entity",
+    label = "`{Self}` stands where an entity is expected",
+    note = "an entity implements `Entity`: `quadrille::entity!(Pot: \"pot\", by day);`"
+)]
 pub trait Entity: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The kind, unique in a choreography: `order`. Keys are `kind/id`.
     const KIND: &'static str;

@@ -9,6 +9,14 @@ use std::{borrow::Cow, collections::BTreeSet};
 ///
 /// The data is whatever serde writes of the type. Readers ignore fields they don't know, so that an old handler and
 /// a new one can run side by side during a deployment.
+///
+/// Where the subject is a field of text, [`event!`](crate::event!) writes the implementation.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an event",
+    label = "`{Self}` stands where an event is expected",
+    note = "an event implements `Event`: `quadrille::event!(Steeped: \"tea.steeped\", to Pot by day);`",
+    note = "a handler's arguments are the entity where it is loaded, the event, and the context, in this order"
+)]
 pub trait Event: Serialize + DeserializeOwned + Send + 'static {
     /// CloudEvents `type`: unique in a choreography, e.g. `auction.order.decided`.
     const TYPE: &'static str;
@@ -202,12 +210,23 @@ pub fn continue_trace(traceparent: Option<&str>, id: &str) -> String {
 }
 
 /// The types of the events a handler may emit: a tuple of [`Event`]s, `()` for none.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a tuple of at most six events",
+    label = "a handler emits a tuple of events",
+    note = "a tuple of one event has a comma: `(Steeped,)`; `()` is for a handler that emits nothing",
+    note = "a handler that emits more than six types of events is to be two handlers, or one event with an enum in it"
+)]
 pub trait Emits: Send + Sync + 'static {
     /// Their CloudEvents types.
     fn types() -> BTreeSet<&'static str>;
 }
 
 /// Says that a tuple of events holds `E`. `Place` is where, and is inferred.
+#[diagnostic::on_unimplemented(
+    message = "a handler with `Context<{Self}>` does not emit `{E}`",
+    label = "`{E}` is not among `{Self}`",
+    note = "name each event that a handler emits, once, in the tuple of its `Context<…>` and of its `Outcome<…>`"
+)]
 pub trait Contains<E, Place> {}
 
 /// A place in a tuple.

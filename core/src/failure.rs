@@ -81,6 +81,43 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// Makes a [`Failure`] of an error where it is met: the caller says whether trying again can help, and gives the reason;
+/// the error's own text is the detail.
+///
+/// ```
+/// use quadrille::{Failure, OrFailure as _};
+/// fn cups(text: &str, menu: &[&str]) -> Result<u32, Failure> {
+///     let cups = text.parse().permanent("malformed")?;
+///     menu.first().ok_or("the menu is empty").transient("no_menu")?;
+///     Ok(cups)
+/// }
+/// assert_eq!(cups("two", &[]).unwrap_err().to_string(), "malformed: invalid digit found in string");
+/// assert!(!cups("2", &[]).unwrap_err().is_permanent());
+/// ```
+pub trait OrFailure<T> {
+    /// The failure may pass: a timeout, a throttle, a lost race. The message is tried again.
+    ///
+    /// # Errors
+    /// A transient [`Failure`] with this reason, where there is an error.
+    fn transient(self, reason: impl Into<Cow<'static, str>>) -> Result<T, Failure>;
+
+    /// No retry mends the failure. The message is dead-lettered.
+    ///
+    /// # Errors
+    /// A permanent [`Failure`] with this reason, where there is an error.
+    fn permanent(self, reason: impl Into<Cow<'static, str>>) -> Result<T, Failure>;
+}
+
+impl<T, E: fmt::Display> OrFailure<T> for Result<T, E> {
+    fn transient(self, reason: impl Into<Cow<'static, str>>) -> Result<T, Failure> {
+        self.map_err(|error| Failure::transient(reason, error))
+    }
+
+    fn permanent(self, reason: impl Into<Cow<'static, str>>) -> Result<T, Failure> {
+        self.map_err(|error| Failure::permanent(reason, error))
+    }
+}
+
 /// At most `bytes_max` bytes of `text`, cut between characters, control characters and those that break lines or turn the
 /// writing around shown as escapes: text from outside may end in a log or on a terminal.
 pub fn excerpt(text: &str, bytes_max: usize) -> String {

@@ -1,5 +1,7 @@
 //! Handlers: plain async functions, and what the pipeline needs to know of them.
 
+mod function;
+
 use crate::{
     Context, Emits, Entity, Event, Failure, Handled, Outcome, Stored,
     commit::Pending,
@@ -9,12 +11,19 @@ use crate::{
     http::{Request, Response},
     port::Item,
 };
+use function::{Arguments, Asynchronous, Function, ReturnsOutcome, ReturnsResponse};
 use serde_json::value::RawValue;
-use std::{any::Any, collections::BTreeSet, future::Future, marker::PhantomData, pin::Pin};
+use std::{any::Any, borrow::Cow, collections::BTreeSet, future::Future, marker::PhantomData, pin::Pin};
 
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// How a handler wants its entity: [`Stored<E>`] must exist, `Option<Stored<E>>` may be missing.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the entity that the handler's event is told to",
+    label = "expected `Stored<{E}>`, or `Option<Stored<{E}>>` where it may be missing",
+    note = "a handler's arguments are the entity where it is loaded, the event, and the context, in this order; which \
+            entity is loaded says the event's `type Entity`"
+)]
 pub trait Load<E: Entity>: Sized + Send + 'static {
     /// From what the table holds.
     ///
@@ -42,6 +51,13 @@ impl<E: Entity> Load<E> for Stored<E> {
 
 /// A handler of events: `async fn(Stored<Order>, OrderCreated, Context<Em>) -> Outcome<Em>`, or without the entity
 /// where nothing is to be loaded. `Em` is the tuple of events it may emit. `Arguments` is inferred.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler of events",
+    label = "not an `async fn` with the arguments of a handler",
+    note = "a handler has three arguments: `async fn brew(pot: Stored<Pot>, event: TeaTime, cx: Context<(Steeped,)>) -> \
+            Outcome<(Steeped,)>`; the entity is `Option<Stored<Pot>>` where it may be missing",
+    note = "or two, where no entity is loaded: `async fn tell(event: Served, cx: Context<()>) -> Outcome<()>`"
+)]
 pub trait Handler<Arguments>: Send + Sync + 'static {
     /// The event it consumes.
     type Event: Event;
@@ -59,39 +75,27 @@ pub trait Handler<Arguments>: Send + Sync + 'static {
     ) -> Pin<Box<dyn Future<Output = Outcome<Self::Emits>> + Send>>;
 }
 
-impl<F, Fut, L, Ev, Em> Handler<(L, Ev, Em)> for F
+// One implementation for all: with two, the compiler could only say that neither fits.
+impl<F, A> Handler<A> for F
 where
-    F: Fn(L, Ev, Context<Em>) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Outcome<Em>> + Send + 'static,
-    L: Load<Ev::Entity>,
-    Ev: Event,
-    Em: Emits,
+    F: Function<A> + Send + Sync + 'static,
+    A: Arguments,
+    F::Returned: Asynchronous + Send + ReturnsOutcome<A::Emits> + 'static,
 {
-    type Event = Ev;
-    type Emits = Em;
-    const LOADS: bool = true;
+    type Event = A::Event;
+    type Emits = A::Emits;
+    const LOADS: bool = A::LOADS;
 
-    fn call(&self, event: Ev, item: Option<&Item>, context: Context<Em>) -> BoxFuture<Outcome<Em>> {
-        match item.map(Stored::read).transpose().and_then(L::load) {
-            Ok(loaded) => Box::pin(self(loaded, event, context)),
+    fn call(
+        &self,
+        event: A::Event,
+        item: Option<&Item>,
+        context: Context<A::Emits>,
+    ) -> BoxFuture<Outcome<A::Emits>> {
+        match A::gather(event, item, context) {
+            Ok(arguments) => self.apply(arguments).boxed(),
             Err(failure) => Box::pin(std::future::ready(Err(failure))),
         }
-    }
-}
-
-impl<F, Fut, Ev, Em> Handler<(Ev, Em)> for F
-where
-    F: Fn(Ev, Context<Em>) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Outcome<Em>> + Send + 'static,
-    Ev: Event,
-    Em: Emits,
-{
-    type Event = Ev;
-    type Emits = Em;
-    const LOADS: bool = false;
-
-    fn call(&self, event: Ev, _: Option<&Item>, context: Context<Em>) -> BoxFuture<Outcome<Em>> {
-        Box::pin(self(event, context))
     }
 }
 
@@ -111,7 +115,8 @@ pub(crate) type ErasedOutcome = Result<ErasedHandled, Failure>;
 
 pub(crate) enum ErasedHandled {
     Commit(Box<Pending>),
-    Already(&'static str),
+    Already(Cow<'static, str>),
+    Done,
 }
 
 /// What a definition has to know of a handler.
@@ -159,6 +164,7 @@ impl<A: 'static, H: Handler<A>> ErasedHandler for Erased<H, A> {
             Ok(match running.await? {
                 Handled::Commit(commit) => ErasedHandled::Commit(commit.into_pending()),
                 Handled::Already(why) => ErasedHandled::Already(why),
+                Handled::Done => ErasedHandled::Done,
             })
         })
     }
@@ -166,6 +172,10 @@ impl<A: 'static, H: Handler<A>> ErasedHandler for Erased<H, A> {
 
 /// A handler of a route: `async fn(Request, Context<Em>) -> Result<Response, Failure>`. A transient failure is
 /// answered with 503, a permanent one with 500.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler of a route",
+    note = "a handler of a route: `async fn order_tea(request: Request, cx: Context<(TeaTime,)>) -> Result<Response, Failure>`"
+)]
 pub trait RouteHandler<Em>: Send + Sync + 'static {
     /// Runs it.
     fn call(
@@ -178,10 +188,10 @@ pub trait RouteHandler<Em>: Send + Sync + 'static {
 impl<F, Fut, Em> RouteHandler<Em> for F
 where
     F: Fn(Request, Context<Em>) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<Response, Failure>> + Send + 'static,
+    Fut: Asynchronous + Send + ReturnsResponse + 'static,
 {
     fn call(&self, request: Request, context: Context<Em>) -> BoxFuture<Result<Response, Failure>> {
-        Box::pin(self(request, context))
+        self(request, context).boxed()
     }
 }
 

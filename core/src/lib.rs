@@ -9,76 +9,84 @@
 //! A tea shop: at tea time a pot is brewed; it steeps for four minutes; then it is served. Two events are told to one
 //! entity, and waiting is an event with a later time.
 //!
+//! The crate is not on crates.io: name the folder `core` of a copy of its repository. In `Cargo.toml`:
+//!
+//! ```toml
+//! [dependencies]
+//! quadrille = { path = "quadrille/core" }
+//! serde = { version = "1", features = ["derive"] }
+//! tokio = { version = "1", features = ["macros", "rt"] }
 //! ```
-//! # use quadrille::{engine::{Engine, trigger}, memory::{Memory, VirtualClock}, port::SeededRandom};
-//! # use quadrille::{Choreography, Consumer, Context, Entity, Event, Handled, Outcome, Pipeline, Stored, Table, Timestamp};
-//! # use quadrille::port::Clock as _;
-//! # use serde::{Deserialize, Serialize};
-//! # use std::{borrow::Cow, error::Error, sync::Arc, time::Duration};
-//! # const MINUTE: Duration = Duration::from_secs(60);
-//! # const DAY: Duration = Duration::from_secs(86_400);
-//! # #[derive(PartialEq, Serialize, Deserialize)]
-//! # enum State { Steeping, Served }
-//! # #[derive(Serialize, Deserialize)]
-//! struct Pot { day: String, state: State }        // an entity: one item of a table
-//! # impl Entity for Pot {
-//! #     const KIND: &'static str = "pot";
-//! #     fn id(&self) -> Cow<'_, str> { Cow::Borrowed(&self.day) }
-//! # }
-//! # #[derive(Serialize, Deserialize)]
-//! struct TeaTime { day: String }                  // the events that it is told
-//! # impl Event for TeaTime {
-//! #     const TYPE: &'static str = "tea.time";
-//! #     type Entity = Pot;
-//! #     fn subject(&self) -> Cow<'_, str> { Cow::Borrowed(&self.day) }
-//! # }
-//! # #[derive(Serialize, Deserialize)]
+//!
+//! And the whole of `main.rs`:
+//!
+//! ```
+//! use quadrille::{
+//!     Choreography, Consumer, Context, Handled, Outcome, Pipeline, Stored, Table, Timestamp,
+//!     engine::{Engine, trigger},
+//!     memory::{Memory, VirtualClock},
+//!     port::{Clock, SeededRandom},
+//! };
+//! use serde::{Deserialize, Serialize};
+//! use std::{error::Error, sync::Arc, time::Duration};
+//!
+//! const MINUTE: Duration = Duration::from_secs(60);
+//! const DAY: Duration = Duration::from_secs(86_400);
+//!
+//! #[derive(Debug, PartialEq, Serialize, Deserialize)]
+//! enum State { Steeping, Served }
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Pot { day: String, state: State }
+//! quadrille::entity!(Pot: "pot", by day);         // one item of a table
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct TeaTime { day: String }
+//! quadrille::event!(TeaTime: "tea.time", to Pot by day);
+//!
+//! #[derive(Serialize, Deserialize)]
 //! struct Steeped { day: String }
-//! # impl Event for Steeped {
-//! #     const TYPE: &'static str = "tea.steeped";
-//! #     type Entity = Pot;
-//! #     fn subject(&self) -> Cow<'_, str> { Cow::Borrowed(&self.day) }
-//! # }
+//! quadrille::event!(Steeped: "tea.steeped", to Pot by day);
 //!
 //! async fn brew(pot: Option<Stored<Pot>>, event: TeaTime, _: Context<(Steeped,)>) -> Outcome<(Steeped,)> {
-//!     if pot.is_some() { return Ok(Handled::Already("brewed")) }      // a duplicate ends here
+//!     if pot.is_some() { return Ok(Handled::already("brewed")) }      // a duplicate ends here
 //!     let pot = Stored::new(Pot { day: event.day.clone(), state: State::Steeping });
 //!     Ok(pot.commit("steeping").emit_after(4 * MINUTE, Steeped { day: event.day }).into())
 //! }
 //!
 //! async fn serve(mut pot: Stored<Pot>, _: Steeped, _: Context<()>) -> Outcome<()> {
-//!     if pot.state == State::Served { return Ok(Handled::Already("served")) }
+//!     if pot.state == State::Served { return Ok(Handled::already("served")) }
 //!     pot.state = State::Served;
 //!     Ok(pot.commit("served").into())
 //! }
 //!
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> Result<(), Box<dyn Error>> {
-//! #     tokio::time::timeout(MINUTE, tea_time()).await?
-//! # }
-//! # async fn tea_time() -> Result<(), Box<dyn Error>> {
-//! let tea_shop = Choreography::define("tea-shop")
-//!     .table(Table::new("pots").holds::<Pot>())
-//!     .schedule("tea-time", DAY, |at| TeaTime { day: at.to_string() })
-//!     .on(Consumer::new("brew", brew))
-//!     .on(Consumer::new("serve", serve))
-//!     .build()?;
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), Box<dyn Error>> {
+//!     let tea_shop = Choreography::define("tea-shop")
+//!         .table(Table::new("pots").holds::<Pot>())
+//!         .schedule("tea-time", DAY, |at| TeaTime { day: at.to_string() })
+//!         .on(Consumer::new("brew", brew))
+//!         .on(Consumer::new("serve", serve))
+//!         .build()?;
 //!
-//! # let clock = Arc::new(VirtualClock::new(Timestamp::parse("2026-11-20T16:00:00Z")?));
-//! # let random = Arc::new(SeededRandom::new(1));
-//! let memory = Memory::new(tea_shop.model(), clock.clone(), random);
-//! let engine = Engine::start(Pipeline::new(tea_shop, memory.ports()));
-//! let mut seen = engine.pipeline().observe();
-//! trigger(engine.pipeline(), "tea-time", clock.now()).await?;
-//! assert_eq!(seen.recv().await?.what, "steeping");
-//! clock.advance(4 * MINUTE);                      // virtual time: nobody waits
-//! assert_eq!(seen.recv().await?.what, "served");
-//! # engine.stop().await;
-//! # Ok(())
-//! # }
+//!     let clock = Arc::new(VirtualClock::new(Timestamp::parse("2026-11-20T16:00:00Z")?));
+//!     let memory = Memory::new(tea_shop.model(), clock.clone(), Arc::new(SeededRandom::new(1)));
+//!     let engine = Engine::start(Pipeline::new(tea_shop, memory.ports()));
+//!     let now = clock.now();
+//!     trigger(engine.pipeline(), "tea-time", now).await?;
+//!     clock.pass(4 * MINUTE).await;               // virtual time: nobody waits
+//!
+//!     let pot = memory.get::<Pot>(&now.to_string()).await?.ok_or("no pot was brewed")?;
+//!     assert_eq!(pot.state, State::Served);
+//!     for entry in &pot.trail().entries {
+//!         println!("{} {}: {}", entry.at, entry.handler, entry.what);
+//!     }
+//!     engine.stop().await;
+//!     Ok(())
+//! }
 //! ```
 //!
-//! The handlers are plain functions. `brew` emits nothing but what `(Steeped,)` says, or it does not compile, and from
+//! The handlers are plain functions, and where one is not quite a handler, the compiler says which part is off. `brew` emits nothing but what `(Steeped,)` says, or it does not compile, and from
 //! that it is known who feeds whom: a consumer that nothing feeds, an event that nobody consumes or a cycle that nothing
 //! bounds is an error of `build`, with a name and how to mend it. Queues with their dead-letter queues, retries and the
 //! relay follow from the definition; each default can be set where it does not fit.
@@ -87,10 +95,11 @@
 //!
 //! What a handler sees:
 //!
-//! - [`Entity`] and [`Event`]: what a table keeps, and what is told to it. The data is whatever serde writes.
+//! - [`Entity`] and [`Event`]: what a table keeps, and what is told to it. The data is whatever serde writes. The macros
+//!   [`entity!`] and [`event!`] implement them where an id is a field of text.
 //! - [`Stored`]: an entity as it was loaded, with its version and its [`Trail`]: where it is, and why.
 //! - [`Commit`]: what a handler returns, as [`Handled`] in an [`Outcome`]; or a [`Failure`], which is transient (try again
-//!   after a [`Backoff`]) or permanent (a [`DeadLetter`] now, with its reason).
+//!   after a [`Backoff`]) or permanent (a [`DeadLetter`] now, with its reason). [`OrFailure`] makes one of any error.
 //! - [`Context`]: what a handler may do besides: read, commit children before their parent, put objects, ask the time. Of
 //!   tables and buckets it may do what its [`Uses`] declare.
 //!
@@ -101,7 +110,9 @@
 //! - [`Pipeline`]: runs handlers on messages and requests, over the [`port`]s.
 //! - [`engine::Engine`]: runs a whole choreography in one process.
 //! - [`operator`]: what a person does with a running one: look at queues, redrive dead letters.
-//! - [`memory::Memory`]: every port in memory, with a clock that a test moves; [`limits`] is what all adapters hold to.
+//! - [`memory::Memory`]: every port in memory, with a clock that a test moves, and what a test asks of them; [`limits`] is
+//!   what all adapters hold to.
+//! - [`infrastructure::Infrastructure`]: what it needs on AWS, derived from the definition as a Pulumi program.
 //!
 //! # Features
 //!
@@ -116,7 +127,6 @@
 //!
 //! # What is not supported
 //!
-//! - Derived infrastructure, as yet: what the functions run on has to be made by hand.
 //! - A transaction over several entities. A commit is of one; a handler that commits several may be seen between them.
 //! - Delivery exactly once, and order between messages. A message may come again at any time, also long after it was
 //!   handled; the handler finds in the entity that there is nothing left to do.
@@ -153,6 +163,7 @@ pub mod layout;
 pub mod limits;
 #[cfg(feature = "local")]
 pub mod local;
+mod macros;
 pub mod memory;
 pub mod metrics;
 pub mod needs;
@@ -176,7 +187,7 @@ pub use context::{Change, Committed, Context};
 pub use dead_letter::{DeadLetter, RECEIVES_EXHAUSTED};
 pub use entity::{Entity, Stored};
 pub use event::{Contains, Emits, Envelope, Event, Place, SPEC_VERSION};
-pub use failure::{Failure, FailureKind, excerpt};
+pub use failure::{Failure, FailureKind, OrFailure, excerpt};
 pub use handler::{Handler, Load, RouteHandler};
 pub use pipeline::{Delivered, Invocation, Observation, Pipeline, StepCounts, Verdict};
 pub use service::{Service, ServiceModel, Services, Surroundings, service_name};

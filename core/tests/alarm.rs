@@ -45,7 +45,7 @@ fn burning(alerts: UnboundedSender<Alert>, fails: bool) -> Choreography {
             Err(Failure::transient("no_network", "nobody answers"))
         } else {
             alerts.send(alert).unwrap();
-            Ok(Handled::done())
+            Ok(Handled::Done)
         };
         std::future::ready(outcome)
     };

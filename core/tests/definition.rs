@@ -60,7 +60,7 @@ events!(Posted "posted", Sorted "sorted", Carried "carried");
 
 /// A handler that loads nothing and does nothing.
 async fn idle<Ev: Event, Em: Emits>(_: Ev, _: Context<Em>) -> Outcome<Em> {
-    Ok(Handled::done())
+    Ok(Handled::Done)
 }
 
 /// A handler that loads the letter and does nothing.
@@ -69,7 +69,7 @@ async fn load<Ev: Event<Entity = Letter>, Em: Emits>(
     _: Ev,
     _: Context<Em>,
 ) -> Outcome<Em> {
-    Ok(Handled::done())
+    Ok(Handled::Done)
 }
 
 /// A route that claims to emit all of `Em`.

@@ -24,7 +24,7 @@ use tokio::sync::Semaphore;
 fn travelling() -> Definition {
     let scan = |mut parcel: Stored<Parcel>, event: Scanned, _: Context<(Loaded,)>| async move {
         if !parcel.stops.is_empty() {
-            return Ok(Handled::Already("scanned"));
+            return Ok(Handled::already("scanned"));
         }
         parcel.stops.push(event.place);
         let loaded = Loaded::new(&event.parcel, "lorry");
@@ -140,7 +140,7 @@ fn collecting(collected: &Log<Timestamp>) -> World {
         log.push(event.at);
         async move {
             if round.is_some() {
-                return Ok(Handled::Already("collected"));
+                return Ok(Handled::already("collected"));
             }
             let round = Stored::new(Parcel::new(event.at.to_compact()));
             Outcome::<()>::Ok(round.commit("collected").into())
@@ -208,7 +208,7 @@ async fn every_consumer_of_a_scheduled_event_is_told() {
         let log = collected.clone();
         let handler = move |event: Collected, _: Context<()>| {
             log.push((name, event.at));
-            std::future::ready(Outcome::<()>::Ok(Handled::done()))
+            std::future::ready(Outcome::<()>::Ok(Handled::Done))
         };
         Consumer::new(name, handler)
     };

@@ -35,7 +35,7 @@ fn travelling(told: &Log<String>) -> Choreography {
     let told = told.clone();
     let tell = move |event: Loaded, _: Context<()>| {
         told.push(event.place);
-        std::future::ready(Outcome::<()>::Ok(Handled::done()))
+        std::future::ready(Outcome::<()>::Ok(Handled::Done))
     };
     let uses = Uses::new().gets::<Parcel>().commits::<Parcel>();
     Choreography::define("parcels")

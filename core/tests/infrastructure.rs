@@ -75,7 +75,7 @@ impl Event for Counted {
 }
 
 async fn idle<Ev: Event, Em: Emits>(_: Ev, _: Context<Em>) -> Outcome<Em> {
-    Ok(Handled::done())
+    Ok(Handled::Done)
 }
 
 async fn load<Ev: Event<Entity = Parcel>, Em: Emits>(
@@ -83,7 +83,7 @@ async fn load<Ev: Event<Entity = Parcel>, Em: Emits>(
     _: Ev,
     _: Context<Em>,
 ) -> Outcome<Em> {
-    Ok(Handled::done())
+    Ok(Handled::Done)
 }
 
 async fn take<Em: Emits>(_: Request, _: Context<Em>) -> Result<Response, Failure> {

@@ -27,7 +27,7 @@ fn remembering<Ev: Event>(
     let reached = reached.clone();
     move |event, cx| {
         reached.push((name, cx.now(), place(&event).to_owned()));
-        std::future::ready(Ok(Handled::done()))
+        std::future::ready(Ok(Handled::Done))
     }
 }
 

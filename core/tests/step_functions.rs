@@ -134,7 +134,7 @@ async fn charge(
     cx: Context<Charged>,
 ) -> Outcome<Charged> {
     if order.state != State::Placed {
-        return Ok(Handled::Already("charged"));
+        return Ok(Handled::already("charged"));
     }
     // Before the commit, under a key derived from the entity: a repeated attempt charges nobody twice.
     let is_paid = match bank.charge(&format!("{}/charge", order.id), order.amount).await {
@@ -158,7 +158,7 @@ async fn charge(
 /// Succeed: a commit that emits nothing.
 async fn cancel(mut order: Stored<Order>, _: Declined, _: Context<()>) -> Outcome<()> {
     if order.state == State::Cancelled {
-        return Ok(Handled::Already("cancelled"));
+        return Ok(Handled::already("cancelled"));
     }
     order.state = State::Cancelled;
     Ok(order.commit("cancelled").into())
@@ -167,7 +167,7 @@ async fn cancel(mut order: Stored<Order>, _: Declined, _: Context<()>) -> Outcom
 /// Fail: a permanent failure. It is a dead letter with this reason, and somebody is told.
 async fn overdue(order: Stored<Order>, _: Overdue, _: Context<()>) -> Outcome<()> {
     if order.state != State::Shipped {
-        return Ok(Handled::Already("signed in time"));
+        return Ok(Handled::already("signed in time"));
     }
     Err(Failure::permanent("not_signed", "nobody signed for the order in three days"))
 }
@@ -178,7 +178,7 @@ async fn overdue(order: Stored<Order>, _: Overdue, _: Context<()>) -> Outcome<()
 /// again on what that left, so that exactly one sees both. A set and not a count: a repeated message must not count twice.
 fn join(mut order: Stored<Order>, branch: Branch) -> Outcome<(Ready,)> {
     if !order.done.insert(branch) {
-        return Ok(Handled::Already("joined"));
+        return Ok(Handled::already("joined"));
     }
     let ready = Ready { order: order.id.clone() };
     let is_last = order.done.len() == 2;
@@ -200,7 +200,7 @@ async fn invoice(order: Stored<Order>, _: Paid, _: Context<(Ready,)>) -> Outcome
 /// came first.
 async fn ship(mut order: Stored<Order>, event: Ready, _: Context<(Overdue,)>) -> Outcome<(Overdue,)> {
     if order.state != State::Paid {
-        return Ok(Handled::Already("shipped"));
+        return Ok(Handled::already("shipped"));
     }
     order.state = State::Shipped;
     Ok(order.commit("shipped").emit_after(3 * DAY, Overdue { order: event.order }).into())
@@ -262,7 +262,7 @@ async fn list(
 ) -> Outcome<(Page, Resize)> {
     let mut night = night.unwrap_or_else(|| Stored::new(Night::new(&page.night)));
     if night.page != page.number {
-        return Ok(Handled::Already("this page is over"));
+        return Ok(Handled::already("this page is over"));
     }
     let listed = cx.bucket("inbox")?.list("", night.after.as_deref(), 100).await?;
     let images = listed.keys.iter().map(|key| {
@@ -286,7 +286,7 @@ async fn list(
 
 async fn resize(mut image: Stored<Image>, event: Resize, _: Context<(Resized,)>) -> Outcome<(Resized,)> {
     if image.is_small {
-        return Ok(Handled::Already("resized"));
+        return Ok(Handled::already("resized"));
     }
     image.is_small = true;
     let resized = Resized { night: image.night.clone(), image: event.image };
@@ -296,7 +296,7 @@ async fn resize(mut image: Stored<Image>, event: Resize, _: Context<(Resized,)>)
 
 async fn count(mut night: Stored<Night>, event: Resized, _: Context<()>) -> Outcome<()> {
     if !night.resized.insert(event.image) {
-        return Ok(Handled::Already("counted"));
+        return Ok(Handled::already("counted"));
     }
     Ok(night.commit("one more is small").into())
 }

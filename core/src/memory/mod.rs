@@ -4,11 +4,92 @@
 //! still be read for a while, a receipt is void once its message is received again, a dead letter keeps the time at
 //! which it was first sent. With a [`VirtualClock`] and a [`SeededRandom`](crate::port::SeededRandom) a run is a
 //! function of its calls. Nothing polls: who waits is woken by what it waits for, or by the clock.
+//!
+//! # A test of a choreography
+//!
+//! [`put`](Memory::put) an entity, [`send`](Memory::send) an event, let time [`pass`](VirtualClock::pass), and look at what is
+//! there: the entities that [`get`](Memory::get) finds and the [`dead_letters`](Memory::dead_letters). A handler has to take a
+//! message that comes again: with [`deliver_twice`](Memory::deliver_twice) each one does.
+//!
+//! ```
+//! use quadrille::{
+//!     Choreography, Consumer, Context, Failure, Handled, Outcome, Pipeline, Stored, Table, Timestamp,
+//!     engine::Engine,
+//!     memory::{Memory, VirtualClock},
+//!     port::SeededRandom,
+//! };
+//! use serde::{Deserialize, Serialize};
+//! use std::{error::Error, sync::Arc, time::Duration};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Pot { day: String, cups: u32 }
+//! quadrille::entity!(Pot: "pot", by day);
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct TeaTime { day: String }
+//! quadrille::event!(TeaTime: "tea.time", to Pot by day);
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Steeped { day: String }
+//! quadrille::event!(Steeped: "tea.steeped", to Pot by day);
+//!
+//! async fn brew(pot: Option<Stored<Pot>>, event: TeaTime, _: Context<(Steeped,)>) -> Outcome<(Steeped,)> {
+//!     if pot.is_some() { return Ok(Handled::already("brewed")) }
+//!     let pot = Stored::new(Pot { day: event.day.clone(), cups: 0 });
+//!     Ok(pot.commit("steeping").emit_after(Duration::from_secs(240), Steeped { day: event.day }).into())
+//! }
+//!
+//! async fn serve(mut pot: Stored<Pot>, _: Steeped, _: Context<()>) -> Outcome<()> {
+//!     if pot.cups == 4 { return Ok(Handled::already("served")) }
+//!     if pot.cups > 4 { return Err(Failure::permanent("broken_pot", "a pot has four cups")) }
+//!     pot.cups = 4;
+//!     Ok(pot.commit("served").into())
+//! }
+//!
+//! fn tea_shop() -> Result<Choreography, Box<dyn Error>> {
+//!     Ok(Choreography::define("tea-shop")
+//!         .table(Table::new("pots").holds::<Pot>())
+//!         .schedule("tea-time", Duration::from_secs(86_400), |at| TeaTime { day: at.to_string() })
+//!         .on(Consumer::new("brew", brew))
+//!         .on(Consumer::new("serve", serve))
+//!         .build()?)
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn Error>> {
+//! #     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(test())
+//! # }
+//! // #[tokio::test]
+//! # async fn test() -> Result<(), Box<dyn Error>> { a_pot_is_served_once_after_four_minutes().await }
+//! async fn a_pot_is_served_once_after_four_minutes() -> Result<(), Box<dyn Error>> {
+//!     let tea_shop = tea_shop()?;
+//!     let clock = Arc::new(VirtualClock::new(Timestamp::parse("2026-11-20T16:00:00Z")?));
+//!     let memory = Memory::new(tea_shop.model(), clock.clone(), Arc::new(SeededRandom::new(1)));
+//!     memory.deliver_twice();
+//!     memory.put(Pot { day: "sunday".into(), cups: 5 }).await?;
+//!     let engine = Engine::start(Pipeline::new(tea_shop, memory.ports()));
+//!
+//!     memory.send(TeaTime { day: "monday".into() }).await?;
+//!     memory.send(Steeped { day: "sunday".into() }).await?;
+//!     clock.pass(Duration::from_secs(239)).await;
+//!     let pot = memory.get::<Pot>("monday").await?.ok_or("no pot was brewed")?;
+//!     assert_eq!((pot.cups, pot.version()), (0, 1));
+//!
+//!     clock.pass(Duration::from_secs(1)).await;
+//!     let pot = memory.get::<Pot>("monday").await?.ok_or("the pot is gone")?;
+//!     assert_eq!((pot.cups, pot.version()), (4, 2));
+//!
+//!     let dead = memory.dead_letters::<Steeped>("serve").await?;
+//!     assert_eq!((dead[0].0.day.as_str(), dead[0].1.reason.as_str()), ("sunday", "broken_pot"));
+//!     engine.stop().await;
+//!     Ok(())
+//! }
+//! ```
 
 mod bucket;
 mod clock;
 mod queue;
 mod table;
+mod testing;
 mod topic;
 
 pub use clock::{VirtualClock, all_wait};
@@ -22,16 +103,27 @@ use bucket::MemoryBucket;
 use queue::MemoryQueue;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 use table::MemoryTable;
 use topic::MemoryTopic;
 
 /// All that a model names, in memory. Clones share it; it is gone with the last of them and of their [`Ports`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Memory {
     ports: Ports,
+    model: Arc<Model>,
+    queues: BTreeMap<String, Arc<MemoryQueue>>,
+    /// How many events [`send`](Self::send) has sent.
+    sent: Arc<AtomicU64>,
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").field("ports", &self.ports).finish_non_exhaustive()
+    }
 }
 
 impl Memory {
@@ -82,7 +174,10 @@ impl Memory {
                 .map(|(name, table)| (name.clone(), Arc::clone(table) as Arc<dyn ChangeStream>))
                 .collect(),
             tables: tables.into_iter().map(|(name, table)| (name, table as Arc<dyn Table>)).collect(),
-            queues: queues.into_iter().map(|(name, queue)| (name, queue as Arc<dyn Queue>)).collect(),
+            queues: queues
+                .iter()
+                .map(|(name, queue)| (name.clone(), Arc::clone(queue) as Arc<dyn Queue>))
+                .collect(),
             buckets: model.buckets.iter().map(|model| (model.name.clone(), bucket(&model.name))).collect(),
             topics,
             clock,
@@ -90,7 +185,7 @@ impl Memory {
             services: Services::new(),
             settings: Arc::default(),
         };
-        Self { ports }
+        Self { ports, model: Arc::new(model.clone()), queues, sent: Arc::default() }
     }
 
     /// The ports to all of it.

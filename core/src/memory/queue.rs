@@ -10,7 +10,10 @@ use async_trait::async_trait;
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::sync::Notify;
@@ -21,6 +24,8 @@ pub(super) struct MemoryQueue {
     visibility_timeout: Duration,
     retention: Duration,
     redrive: OnceLock<Redrive>,
+    /// Whether each message that is sent arrives twice.
+    twice: AtomicBool,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     state: Mutex<State>,
@@ -48,6 +53,7 @@ struct State {
     delayed: u64,
 }
 
+#[derive(Clone)]
 struct Held {
     id: String,
     body: String,
@@ -148,6 +154,7 @@ impl MemoryQueue {
             visibility_timeout: model.visibility_timeout,
             retention: model.retention,
             redrive: OnceLock::new(),
+            twice: AtomicBool::new(false),
             clock,
             random,
             state: Mutex::default(),
@@ -159,6 +166,11 @@ impl MemoryQueue {
     pub(super) fn redrive_to(&self, dead_letters: Arc<Self>, receives_max: u32) {
         // A second call could only come from a model with two queues of one name, where the first one counts.
         let _ = self.redrive.set(Redrive { dead_letters, receives_max });
+    }
+
+    /// From now on each message that is sent arrives twice, as one of SQS may.
+    pub(super) fn deliver_twice(&self) {
+        self.twice.store(true, Ordering::Relaxed);
     }
 
     /// The state as of now.
@@ -245,6 +257,9 @@ impl Queue for MemoryQueue {
                 Ok(())
             })
             .collect();
+        if self.twice.load(Ordering::Relaxed) {
+            arriving.extend(arriving.clone());
+        }
         self.insert(arriving);
         answers
     }

@@ -39,7 +39,7 @@ pub(crate) fn consumer(topic: &str) -> Consumer {
 
 async fn notify(alert: Alert, cx: Context<()>) -> Outcome<()> {
     cx.service::<dyn Notifier>()?.notify(&alert).await?;
-    Ok(Handled::done())
+    Ok(Handled::Done)
 }
 
 /// A webhook that was never set up.

@@ -132,7 +132,8 @@ impl Pipeline {
                     commits.pending.push((*pending, Arc::clone(&task.about)));
                     commits.tasks.push(task);
                 }
-                Ok(ErasedHandled::Already(why)) => self.note(&mut batch.notes, task.at, || why.to_owned()),
+                Ok(ErasedHandled::Already(why)) => self.note(&mut batch.notes, task.at, || why.into_owned()),
+                Ok(ErasedHandled::Done) => self.note(&mut batch.notes, task.at, || "done".to_owned()),
                 Err(failure) => {
                     let item = item.as_ref();
                     if let Some(item) = item.filter(|_| is_given_up(step, task.about.attempt, &failure))

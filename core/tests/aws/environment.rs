@@ -44,15 +44,15 @@ macro_rules! events {
 events!(TeaTime "tea.time", Steeped "tea.steeped", Served "tea.served");
 
 async fn brew(_: TeaTime, _: Context<(Steeped,)>) -> Outcome<(Steeped,)> {
-    Ok(Handled::done())
+    Ok(Handled::Done)
 }
 
 async fn serve(_: Stored<Pot>, _: Steeped, _: Context<(Served,)>) -> Outcome<(Served,)> {
-    Ok(Handled::done())
+    Ok(Handled::Done)
 }
 
 async fn wash(_: Served, _: Context<()>) -> Outcome<()> {
-    Ok(Handled::done())
+    Ok(Handled::Done)
 }
 
 async fn look(_: Request, _: Context<()>) -> Result<Response, Failure> {

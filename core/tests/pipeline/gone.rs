@@ -109,7 +109,7 @@ async fn a_handler_that_can_do_without_its_entity_is_not_given_the_later_one_eit
     let log = given.clone();
     let load = move |parcel: Option<Stored<Parcel>>, _: Loaded, _: Context<()>| {
         log.push(parcel.is_some());
-        async { Ok::<_, Failure>(Handled::done()) }
+        async { Ok::<_, Failure>(Handled::Done) }
     };
     let scan = Consumer::new("scan", scan_and_load);
     let world = World::new(parcels::<(Scanned, Loaded)>().on(scan).on(Consumer::new("load", load)));
@@ -155,7 +155,7 @@ async fn a_handler_that_reads_others_does_not_see_the_expired_ones() {
         async move {
             let others = cx.get::<Parcel>(&["expired", "living", "nobody"]).await?;
             log.push(others.iter().map(Option::is_some).collect::<Vec<_>>());
-            Ok::<_, Failure>(Handled::done())
+            Ok::<_, Failure>(Handled::Done)
         }
     });
     world.post(&["1"]).await;

@@ -78,7 +78,7 @@ async fn stop_many(
         cx.change_all(ids, stop).await
     };
     told.push(answers.clone());
-    answers.map(|_| Handled::done())
+    answers.map(|_| Handled::Done)
 }
 
 fn named(ids: &[&str]) -> Vec<String> {

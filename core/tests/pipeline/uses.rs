@@ -47,7 +47,7 @@ async fn act(what: &str, cx: &Context<()>) -> Result<(), Failure> {
 
 async fn stick(event: Scanned, cx: Context<()>) -> Outcome<()> {
     act(&event.place, &cx).await?;
-    Ok(if event.place == "return" { label().into() } else { Handled::done() })
+    Ok(if event.place == "return" { label().into() } else { Handled::Done })
 }
 
 async fn ask(request: Request, cx: Context<()>) -> Result<Response, Failure> {
@@ -170,7 +170,7 @@ async fn the_entity_that_is_loaded_need_not_be_declared() {
     let query = IndexQuery { partition: "x".to_owned(), after: None, before: None, limit: 1 };
     let look = move |_: Stored<Parcel>, _: Scanned, cx: Context<()>| {
         let query = query.clone();
-        async move { cx.query::<Parcel>(&query).await.map(|_| Handled::done()) }
+        async move { cx.query::<Parcel>(&query).await.map(|_| Handled::Done) }
     };
     let world = super::scanning(look);
     world.post(&["1"]).await;

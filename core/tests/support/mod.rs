@@ -104,7 +104,7 @@ pub fn stop<Em>(mut parcel: Stored<Parcel>, place: &str) -> Outcome<Em> {
     match place {
         BUSY => Err(Failure::transient("carrier_busy", "the carrier does not answer")),
         BURNT => Err(Failure::permanent("burnt", "nothing is left of it")),
-        _ if parcel.stops.iter().any(|stop| stop == place) => Ok(Handled::Already("been there")),
+        _ if parcel.stops.iter().any(|stop| stop == place) => Ok(Handled::already("been there")),
         _ => {
             parcel.stops.push(place.to_owned());
             Ok(parcel.commit(format!("stopped at {place}")).into())
@@ -119,7 +119,7 @@ pub async fn scan(parcel: Stored<Parcel>, event: Scanned, _: Context<()>) -> Out
 
 /// A handler that loads nothing and does nothing.
 pub async fn idle<Ev: Event>(_: Ev, _: Context<()>) -> Outcome<()> {
-    Ok(Handled::done())
+    Ok(Handled::Done)
 }
 
 /// A definition with a table of parcels and `POST /parcels/{id}`, which makes one (the query: seconds until it expires)

@@ -110,7 +110,7 @@ pub async fn store_result(order: Option<Stored<Order>>, event: OrderDecided, cx:
         }
     }
     if order.as_ref().is_some_and(|order| order.result_key.is_some()) {
-        return Ok(Handled::Already("already filed"));
+        return Ok(Handled::already("already filed"));
     }
     let result = OrderResult {
         record_id: &event.record_id,
@@ -126,7 +126,7 @@ pub async fn store_result(order: Option<Stored<Order>>, event: OrderDecided, cx:
     // The key is a function of the decision: whoever comes second finds the same object there.
     cx.bucket(RESULTS_BUCKET)?.put_if_absent(&key, body).await?;
     let Some(mut order) = order else {
-        return Ok(Handled::Already("filed; the order itself has expired"));
+        return Ok(Handled::already("filed; the order itself has expired"));
     };
     order.result_key = Some(key);
     let took = millis(order.received_at, cx.now());

@@ -19,10 +19,10 @@ pub(super) async fn gather(
     let mut orders = cursors.next_page(run.started_at, cx).await?;
     if run.version() == 0 && orders.is_empty() && cursors.is_done() {
         // Nothing to auction: most runs of an idle system end here, and cost no write.
-        return Ok(Handled::Already("no order is open"));
+        return Ok(Handled::already("no order is open"));
     }
     let Some(mut run) = written_down(run, cx).await? else {
-        return Ok(Handled::Already("this round is over"));
+        return Ok(Handled::already("this round is over"));
     };
     loop {
         // Pages are counted, not their orders: few may be left of each.

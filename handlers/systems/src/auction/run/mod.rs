@@ -174,7 +174,7 @@ pub async fn poll_auction(
         None => {
             return Err(Failure::permanent("entity_gone", "the run of this round has expired"));
         }
-        Some(run) if run.round != event.round => return Ok(Handled::Already("this round is over")),
+        Some(run) if run.round != event.round => return Ok(Handled::already("this round is over")),
         Some(run) => run,
     };
     match run.phase.clone() {
@@ -184,7 +184,7 @@ pub async fn poll_auction(
         Phase::Waiting => poll(run, backoff, platform, &cx).await,
         Phase::Deciding { after, offset } => go_on_deciding(run, after, offset, platform, &cx).await,
         Phase::Reconciling { page } => reconcile(run, page, &cx).await,
-        Phase::Ended => Ok(Handled::Already("the run has ended")),
+        Phase::Ended => Ok(Handled::already("the run has ended")),
     }
 }
 

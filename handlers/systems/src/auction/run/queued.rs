@@ -30,7 +30,7 @@ pub(super) async fn leave_queue(
     let is_before = |other: &&Stored<Run>| other.gathers_before(&run, now) && !is_given_up(other);
     let before: Vec<&Stored<Run>> = live.iter().filter(is_before).collect();
     if run.version() == 0 && before.iter().any(|other| other.phase == Phase::Queued) {
-        return Ok(Handled::Already("another run is queued: it takes what is open when it starts"));
+        return Ok(Handled::already("another run is queued: it takes what is open when it starts"));
     }
     if let Some(before) = before.first() {
         let what = format!("queued: run {} is gathering", before.run_id);

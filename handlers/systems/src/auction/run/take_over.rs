@@ -18,7 +18,7 @@ pub(super) async fn take_over(
     cx: &Context<Emits>,
 ) -> Outcome<Emits> {
     let Some(mut run) = written_down(run, cx).await? else {
-        return Ok(Handled::Already("this round is over"));
+        return Ok(Handled::already("this round is over"));
     };
     let theirs = cx.get::<RunPage>(&[RunPage::id_of(&from, page)]).await?.pop().flatten();
     if let Some(theirs) = theirs {

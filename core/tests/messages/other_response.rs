@@ -1,0 +1,11 @@
+use crate::tea::*;
+
+async fn order(_: Request, _: Context<()>) -> Result<String, Failure> {
+    Err(Failure::transient("closed", "the shop is closed"))
+}
+
+pub fn route() -> Route {
+    Route::post("/tea", "order", order)
+    //~ a handler of a route returns `Result<Response, Failure>`
+    //~ Output = Result<String,
+}

@@ -1,0 +1,10 @@
+use crate::tea::*;
+
+fn order(_: Request, _: Context<()>) -> Result<Response, Failure> {
+    Err(Failure::transient("closed", "the shop is closed"))
+}
+
+pub fn route() -> Route {
+    Route::post("/tea", "order", order)
+    //~ a handler is an `async fn`
+}
