@@ -10,8 +10,8 @@ pub mod run;
 use crate::notify::{Notifier, notify};
 use platform::AuctionPlatform;
 use quadrille::{
-    Backoff, Budget, Choreography, Consumer, Context, Route, Stored, Table, Uses, auction::Order,
-    choreography::DefinitionErrors,
+    Backoff, Budget, Choreography, Consumer, Context, Route, Stored, Table, Uses,
+    choreography::DefinitionErrors, domain::auction::Order,
 };
 use results::{RESULTS_BUCKET, store_result};
 use run::{PollAuction, Run, RunPage, poll_auction};

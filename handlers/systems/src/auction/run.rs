@@ -24,7 +24,7 @@ use super::{
 use futures_util::future::try_join_all;
 use quadrille::{
     Backoff, Change, Commit, Committed, Context, Entity, Event, Failure, Handled, Outcome, Stored, Timestamp,
-    auction::{OPEN_SHARDS, Order, OrderStatus, open_partition},
+    domain::auction::{OPEN_SHARDS, Order, OrderStatus, open_partition},
     port::{IndexEntry, IndexQuery},
 };
 use serde::{Deserialize, Serialize};

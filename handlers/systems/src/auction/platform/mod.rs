@@ -11,11 +11,8 @@ pub use http::{ANSWER_BYTES_MAX, BaseUrlError, HttpPlatform};
 pub use simulated::{SimulatedPlatform, decide};
 
 use async_trait::async_trait;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use quadrille::{
-    Failure,
-    auction::{Number, Order},
-};
+use percent_encoding::utf8_percent_encode;
+use quadrille::{Failure, decimal::Decimal, domain::auction::Order, percent::ALL_BUT_UNRESERVED};
 use serde::Serialize;
 use std::fmt;
 
@@ -49,7 +46,7 @@ pub struct SubmittedOrder {
     /// As it was sent to us.
     pub parameter_1: String,
     /// As it was sent to us, digit by digit.
-    pub parameter_2: Number,
+    pub parameter_2: Decimal,
 }
 
 impl From<&Order> for SubmittedOrder {
@@ -62,9 +59,6 @@ impl From<&Order> for SubmittedOrder {
     }
 }
 
-/// What stays as it is in one segment of a path: RFC 3986's unreserved characters.
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
 /// The run's id as one segment of a path.
 ///
 /// # Errors
@@ -76,7 +70,7 @@ fn run_segment(run_id: &str) -> Result<impl fmt::Display, Failure> {
             format_args!("a run's id has 1 to {RUN_ID_BYTES_MAX} bytes and is neither \".\" nor \"..\"");
         return Err(Failure::permanent("run_id_unusable", detail));
     }
-    Ok(utf8_percent_encode(run_id, UNRESERVED))
+    Ok(utf8_percent_encode(run_id, ALL_BUT_UNRESERVED))
 }
 
 /// The platform where it is not asked: in another function than the one that asks it, or where nothing is run.
