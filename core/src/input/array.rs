@@ -65,16 +65,17 @@ impl<R: Reader> Reader for Array<R> {
         {
             return None;
         }
-        let mut deserializer = serde_json::Deserializer::from_str(input.raw.get());
-        // The text is known to be JSON, so no error hides behind this `ok`.
+        let mut deserializer = serde_json::Deserializer::from_str(input.raw);
+        // An error is one of the document, which is proven again: of all else it is known to be JSON.
         let elements =
             deserializer.deserialize_seq(ElementsVisitor { kept_max: *self.lengths.end() }).ok()?;
+        input.faults.read_to_end(&input.place, &mut deserializer)?;
         self.check_length(input, elements.count);
         let mut values = Vec::with_capacity(elements.kept.len());
         let count = elements.kept.len();
         for (index, raw) in elements.kept.into_iter().enumerate() {
             let place = Place::Element { array: &input.place, index, noun: self.noun };
-            let element = Input { raw, place, depth: input.depth + 1, faults: input.faults };
+            let element = Input { raw: raw.get(), place, depth: input.depth + 1, faults: input.faults };
             values.extend(self.element.read(&element));
             if input.faults.are_enough() {
                 break;

@@ -3,7 +3,13 @@
 use super::{FAULTS_MAX, place::Place};
 use crate::failure::excerpt;
 use serde::Serialize;
-use std::{borrow::Cow, cell::RefCell, fmt, ops::Deref};
+use serde_json::{Deserializer, de::StrRead};
+use std::{
+    borrow::Cow,
+    cell::{Cell, RefCell},
+    fmt,
+    ops::Deref,
+};
 
 /// The longest detail of a fault, in bytes: our own limit.
 const DETAIL_BYTES_MAX: usize = 499;
@@ -155,7 +161,10 @@ impl Refusal {
 
 /// Gathers faults while a document is read.
 #[derive(Default)]
-pub(super) struct Gatherer(RefCell<Vec<Fault>>);
+pub(super) struct Gatherer {
+    faults: RefCell<Vec<Fault>>,
+    is_document_proven: Cell<bool>,
+}
 
 impl Gatherer {
     /// Adds a fault. Always `None`, as a reader returns it.
@@ -165,7 +174,7 @@ impl Gatherer {
         code: impl Into<Cow<'static, str>>,
         detail: impl fmt::Display,
     ) -> Option<T> {
-        let mut faults = self.0.borrow_mut();
+        let mut faults = self.faults.borrow_mut();
         if faults.len() < FAULTS_MAX {
             let detail = excerpt(&detail.to_string(), DETAIL_BYTES_MAX);
             faults.push(Fault { pointer: place.pointer(), ..Fault::of_document(code, detail) });
@@ -178,12 +187,30 @@ impl Gatherer {
 
     /// True once another fault would change nothing, and looking for one is a waste.
     pub(super) fn are_enough(&self) -> bool {
-        self.0.borrow().len() > FAULTS_MAX
+        self.faults.borrow().len() > FAULTS_MAX
+    }
+
+    /// Takes down that the document was read to its end at `place`, if that is the document itself.
+    pub(super) fn read_to_end(
+        &self,
+        place: &Place<'_>,
+        deserializer: &mut Deserializer<StrRead<'_>>,
+    ) -> Option<()> {
+        if matches!(place, Place::Document) {
+            deserializer.end().ok()?;
+            self.is_document_proven.set(true);
+        }
+        Some(())
+    }
+
+    /// Whether the document is known to be JSON from its start to its end.
+    pub(super) fn is_document_proven(&self) -> bool {
+        self.is_document_proven.get()
     }
 
     /// The value, if there are no faults.
     pub(super) fn finish<T>(self, value: Option<T>) -> Result<T, Faults> {
-        let faults = self.0.into_inner();
+        let faults = self.faults.into_inner();
         match value {
             Some(value) if faults.is_empty() => Ok(value),
             None if faults.is_empty() => {

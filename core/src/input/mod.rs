@@ -37,8 +37,8 @@
 //! an object. An object is given as a tuple of its fields. All are read before the value is made, and the value is
 //! made of sound ones only, so no fault hides another. In a handler, [`read_request`] makes a problem of the faults.
 //!
-//! The first scan proves that the whole document is JSON, so malformed JSON is one fault with a place and nothing else.
-//! From there each value is read out of its own text, and nothing is decoded but what is kept. The scans have no
+//! Malformed JSON is one fault with a place and nothing else: the document is proven as a whole before a fault of a value
+//! counts. From there each value is read out of its own text, and nothing is decoded but what is kept. The scans have no
 //! recursion, and readers go [`DEPTH_MAX`] levels deep at most. Memory is bounded by the document's size, the list
 //! of faults by [`FAULTS_MAX`].
 //!
@@ -54,7 +54,6 @@ mod value;
 
 use crate::http::{Problem, Request};
 use place::Place;
-use serde_json::value::RawValue;
 use std::fmt;
 
 pub use array::{Array, array};
@@ -99,10 +98,11 @@ where
     }
 }
 
-/// A value of the document: known to be JSON, not yet looked into.
+/// A value of the document, not yet looked into.
 #[derive(Clone, Copy)]
 pub struct Input<'a> {
-    raw: &'a RawValue,
+    /// Known to be JSON, but for the document itself: see [`document::Document`].
+    raw: &'a str,
     place: Place<'a>,
     depth: usize,
     faults: &'a fault::Gatherer,
@@ -161,9 +161,13 @@ impl fmt::Debug for Input<'_> {
 /// Every fault, at most [`FAULTS_MAX`], and a last one if there are more. A document that is too large, or no JSON, has
 /// that one fault.
 pub fn read<R: Reader>(document: &[u8], bytes_max: usize, reader: R) -> Result<R::Value, Faults> {
-    let raw = document::prove(document, bytes_max)?;
+    let document = document::Document::of(document, bytes_max)?;
     let faults = fault::Gatherer::default();
-    let value = reader.read(&Input { raw, place: Place::Document, depth: 0, faults: &faults });
+    let value =
+        reader.read(&Input { raw: document.text(), place: Place::Document, depth: 0, faults: &faults });
+    if !faults.is_document_proven() {
+        document.prove()?;
+    }
     faults.finish(value)
 }
 

@@ -32,7 +32,7 @@ pub trait Field {
     fn name(&self) -> &'static str;
 
     /// Reads it as a member of `object`; `raw` is none where it is not there.
-    fn read(&self, object: &Input<'_>, raw: Option<&RawValue>) -> Option<Self::Value>;
+    fn read(&self, object: &Input<'_>, raw: Option<&str>) -> Option<Self::Value>;
 }
 
 /// A field that has to be there: see [`field`].
@@ -66,7 +66,7 @@ impl<R: Reader> Field for Required<R> {
         self.name
     }
 
-    fn read(&self, object: &Input<'_>, raw: Option<&RawValue>) -> Option<Self::Value> {
+    fn read(&self, object: &Input<'_>, raw: Option<&str>) -> Option<Self::Value> {
         let place = Place::Member { object: &object.place, name: self.name };
         match raw {
             Some(raw) => {
@@ -86,8 +86,8 @@ impl<R: Reader> Field for Optional<R> {
         self.name
     }
 
-    fn read(&self, object: &Input<'_>, raw: Option<&RawValue>) -> Option<Self::Value> {
-        let Some(raw) = raw.filter(|raw| raw.get() != "null") else {
+    fn read(&self, object: &Input<'_>, raw: Option<&str>) -> Option<Self::Value> {
+        let Some(raw) = raw.filter(|raw| *raw != "null") else {
             return Some(None);
         };
         let place = Place::Member { object: &object.place, name: self.name };
@@ -137,14 +137,16 @@ fn take_apart<'a, const N: usize>(
     object: &Input<'a>,
     names: [&'static str; N],
     others: Others,
-) -> Option<[Option<&'a RawValue>; N]> {
+) -> Option<[Option<&'a str>; N]> {
     if !object.is_of_type("an object", code::WRONG_TYPE, format_args!("an object")) || !object.may_go_deeper()
     {
         return None;
     }
-    let mut deserializer = serde_json::Deserializer::from_str(object.raw.get());
-    // The text is known to be JSON, so the one error there can be says that there are faults enough.
-    deserializer.deserialize_map(MembersVisitor { object, names, others }).ok()
+    let mut deserializer = serde_json::Deserializer::from_str(object.raw);
+    // An error says that there are faults enough, or is one of the document, which is proven again.
+    let values = deserializer.deserialize_map(MembersVisitor { object, names, others }).ok()?;
+    object.faults.read_to_end(&object.place, &mut deserializer)?;
+    Some(values)
 }
 
 struct MembersVisitor<'i, 'a, const N: usize> {
@@ -169,7 +171,7 @@ impl<const N: usize> MembersVisitor<'_, '_, N> {
 }
 
 impl<'a, const N: usize> Visitor<'a> for MembersVisitor<'_, '_, N> {
-    type Value = [Option<&'a RawValue>; N];
+    type Value = [Option<&'a str>; N];
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("an object")
@@ -179,10 +181,10 @@ impl<'a, const N: usize> Visitor<'a> for MembersVisitor<'_, '_, N> {
         let mut values = [None; N];
         // A key is read raw as well: one that is no text must not hide the faults of the others.
         while let Some((key, value)) = object.next_entry::<&RawValue, &RawValue>()? {
-            let key = document::decode(key);
+            let key = document::decode(key.get());
             let known = self.names.iter().zip(&mut values).find(|(name, _)| key.as_deref() == Some(**name));
             match (known, key) {
-                (Some((_, slot @ None)), _) => *slot = Some(value),
+                (Some((_, slot @ None)), _) => *slot = Some(value.get()),
                 (Some((name, Some(_))), _) => {
                     self.fault(
                         Some(name),

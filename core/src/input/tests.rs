@@ -128,6 +128,27 @@ fn a_rule_of_the_callers_is_a_fault_like_any_other() {
 }
 
 #[test]
+fn malformed_json_hides_all_else_whatever_is_read() {
+    let faults = "1,".repeat(200);
+    let endless = [format!(r#"{{"to": 5, {}"#, r#""x": 1,"#.repeat(200)), format!("[{faults}")];
+    let documents = [r#"{"to": 5, "x": 1"#, "[5,", r#"{"to": 5} x"#, "[] []", "\"a", "5 5", "", " "];
+    for document in documents.into_iter().chain(endless.iter().map(String::as_str)) {
+        let found = [
+            read(document.as_bytes(), BYTES_MAX, parcel).err(),
+            read(document.as_bytes(), BYTES_MAX, array(0..=1, text(1..=1))).err(),
+            read(document.as_bytes(), BYTES_MAX, text(1..=1)).err(),
+            read(document.as_bytes(), BYTES_MAX, boolean).err(),
+            read(document.as_bytes(), BYTES_MAX, |_: &Input<'_>| Some(())).err(),
+        ];
+        for faults in found {
+            let faults = faults.expect(document);
+            assert_eq!((faults.len(), &*faults[0].code), (1, code::MALFORMED_JSON), "{document}");
+            assert!(faults[0].line.is_some() && faults[0].column.is_some(), "{document}");
+        }
+    }
+}
+
+#[test]
 fn a_value_made_in_spite_of_a_fault_is_not_handed_out() {
     let careless = |input: &Input<'_>| Some(text(0..=1).read(input).unwrap_or_default());
     assert_one_fault("5", careless, "", "wrong_type", "The body must be a string, and is a number.");

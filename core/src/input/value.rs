@@ -163,7 +163,7 @@ impl Reader for Number {
             return None;
         }
         let subject = || input.place.subject();
-        let number = match Decimal::parse(input.raw.get()) {
+        let number = match Decimal::parse(input.raw) {
             Ok(number) => number,
             Err(error) => {
                 let code = match error {
@@ -217,7 +217,5 @@ impl Reader for Integer {
 
 /// Reads `true` or `false`.
 pub fn boolean(input: &Input<'_>) -> Option<bool> {
-    input
-        .is_of_type("a boolean", code::WRONG_TYPE, format_args!("a boolean"))
-        .then(|| input.raw.get() == "true")
+    input.is_of_type("a boolean", code::WRONG_TYPE, format_args!("a boolean")).then(|| input.raw == "true")
 }
