@@ -144,7 +144,6 @@ impl Problem {
     }
 
     /// The body is larger than is taken.
-    #[cfg(any(feature = "local", feature = "lambda"))]
     pub(crate) fn body_too_large(bytes_max: usize) -> Self {
         let detail = format_args!("the body is over the limit of {bytes_max} bytes; send less at once");
         Self::new(413, "body_too_large", detail)

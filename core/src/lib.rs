@@ -123,6 +123,7 @@
 //! - `aws`: the adapters of DynamoDB, SQS, S3 and SNS. Its SDK needs Rust 1.94.1.
 //! - `lambda`: the runtime of Lambda functions over the adapters of AWS (feature `aws`): a function is a step, a route or the
 //!   relay of a choreography.
+//! - `domain`: the order and result types of the systems that come with the library.
 //! - `conformance`: the suite that an adapter of the [`port`]s has to pass, for adapters of your own.
 //!
 //! # What is not supported
@@ -138,7 +139,6 @@
 #![warn(missing_debug_implementations)]
 
 mod alarm;
-pub mod auction;
 #[cfg(feature = "aws")]
 pub mod aws;
 mod backoff;
@@ -148,6 +148,9 @@ mod commit;
 pub mod conformance;
 mod context;
 mod dead_letter;
+pub mod decimal;
+#[cfg(feature = "domain")]
+pub mod domain;
 pub mod engine;
 mod entity;
 mod event;
@@ -157,6 +160,7 @@ pub mod http;
 #[cfg(feature = "client")]
 pub mod http_client;
 pub mod infrastructure;
+pub mod input;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 pub mod layout;
@@ -170,6 +174,7 @@ pub mod needs;
 pub mod notify;
 pub mod operator;
 mod panics;
+pub mod percent;
 mod pipeline;
 pub mod port;
 mod relay;

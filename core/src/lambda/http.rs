@@ -4,20 +4,18 @@ use crate::{
     failure::Failure,
     http::{Problem, Request, Response},
     limits::HTTP_BODY_BYTES_MAX,
+    percent::ALL_BUT_UNRESERVED,
     pipeline::Pipeline,
 };
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, utf8_percent_encode};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use std::collections::BTreeMap;
 
-/// What stays as it is in a segment of a path: RFC 3986's unreserved characters.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
 /// A path whose escapes are gone: its segments are kept apart.
-const PATH: &AsciiSet = &SEGMENT.remove(b'/');
+const PATH: &AsciiSet = &ALL_BUT_UNRESERVED.remove(b'/');
 
 /// The route of an HTTP API that takes what no other does, and of every function URL.
 const DEFAULT_ROUTE: &str = "$default";
@@ -126,7 +124,7 @@ fn path(event: &ApiGatewayV2httpRequest) -> String {
                 let value = name.and_then(|name| event.path_parameters.get(name.trim_end_matches('+')));
                 value.map_or_else(
                     || segment.to_owned(),
-                    |value| utf8_percent_encode(value, SEGMENT).to_string(),
+                    |value| utf8_percent_encode(value, ALL_BUT_UNRESERVED).to_string(),
                 )
             })
             .collect::<Vec<String>>()

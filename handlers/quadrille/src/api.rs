@@ -2,7 +2,7 @@
 
 use quadrille::{
     Failure, Pipeline, Stored, Timestamp,
-    auction::{Order, OrderStatus},
+    domain::auction::{Order, OrderStatus},
     engine::trigger,
     http::{Problem, Request, Response},
     local::Service,

@@ -1,7 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use quadrille::auction::OrderStatus;
+use quadrille::domain::auction::OrderStatus;
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 use systems::duration::parse_duration;
 

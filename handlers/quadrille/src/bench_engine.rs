@@ -13,7 +13,7 @@ use crate::{
 use async_trait::async_trait;
 use quadrille::{
     Backoff, Failure, Observation, Pipeline, Verdict,
-    auction::Number,
+    decimal::Decimal,
     engine::trigger,
     http::{Method, Problem, Request, Response},
     local::{AlarmPolicy, Local, Server, ServerConfig, Service},
@@ -80,7 +80,7 @@ impl AuctionPlatform for Platform {
             serde_json::from_slice(page).map_err(|error| Failure::permanent("unreadable", error))?;
         let decide = |record_id: String| Decision {
             status: Some(if record_id.ends_with('7') { "rejected" } else { "accepted" }.to_owned()),
-            power: Some(Number::from(1_u32)),
+            power: Some(Decimal::from(1_u32)),
             record_id,
         };
         let decisions = ids.into_iter().map(decide).collect();

@@ -9,7 +9,7 @@ use crate::{
 };
 use quadrille::{
     TrailEntry,
-    auction::{BODY_BYTES_MAX, ORDERS_PER_REQUEST_MAX},
+    domain::auction::{BODY_BYTES_MAX, ORDERS_PER_REQUEST_MAX},
     excerpt,
     operator::{DeadLetterPage, Filter, Listed, Moved, QueueStatus},
 };

@@ -4,7 +4,7 @@
 mod support;
 
 use quadrille::{
-    auction::OrderStatus,
+    domain::auction::OrderStatus,
     port::{Random as _, SeededRandom},
 };
 use serde_json::Value;

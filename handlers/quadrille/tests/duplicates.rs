@@ -6,7 +6,7 @@ mod support;
 use async_trait::async_trait;
 use quadrille::{
     Choreography, DeadLetter, Failure, Pipeline, Stored, Timestamp, TrailEntry,
-    auction::{Order, OrderStatus},
+    domain::auction::{Order, OrderStatus},
     engine::{Engine, trigger},
     http::{Method, Request},
     local::{AlarmPolicy, Local},

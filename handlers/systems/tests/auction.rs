@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use quadrille::{
     Failure, Pipeline, Stored, Timestamp,
-    auction::{Order, OrderStatus},
+    domain::auction::{Order, OrderStatus},
     engine::{Engine, trigger},
     http::{Method, Request},
     memory::{Memory, VirtualClock},

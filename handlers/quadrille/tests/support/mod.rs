@@ -4,7 +4,7 @@
 
 pub mod server;
 
-use quadrille::auction::{Number, OrderStatus};
+use quadrille::{decimal::Decimal, domain::auction::OrderStatus};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, value::RawValue};
 use std::{
@@ -473,7 +473,7 @@ pub fn body(orders: &[Order]) -> String {
 }
 
 /// What the simulated platform decides of an order, and the power it gives.
-pub fn decision(seed: u64, record_id: &str) -> (OrderStatus, Option<Number>) {
+pub fn decision(seed: u64, record_id: &str) -> (OrderStatus, Option<Decimal>) {
     let decision = systems::auction::platform::decide(seed, record_id);
     let status = match decision.status.as_deref() {
         Some("accepted") => OrderStatus::Accepted,

@@ -13,7 +13,7 @@ use platform::AuctionPlatform;
 use quadrille::{
     Backoff, Budget, Choreography, Consumer, Context, Definition, Outcome, Route, Setting, Stored, System,
     Table, Uses,
-    auction::{ORDERS_PER_REQUEST_MAX, Order},
+    domain::auction::{ORDERS_PER_REQUEST_MAX, Order},
     infrastructure::Infrastructure,
     system::{Demo, Meaning, Word},
 };

@@ -3,8 +3,9 @@
 use super::metrics::ORDERS_RECEIVED;
 use quadrille::{
     Committed, Context, Failure, Stored, TrailEntry,
-    auction::{NewOrder, Order, parse_orders},
+    domain::auction::{BODY_BYTES_MAX, NewOrder, Order, orders, parse_orders},
     http::{Problem, Request, Response},
+    input::read_request,
 };
 use serde::Serialize;
 
@@ -38,17 +39,9 @@ struct Rows<'a> {
 /// # Errors
 /// A [`Failure`] of the table: answered with 503, and safe to send again.
 pub async fn post_orders(request: Request, cx: Context<()>) -> Result<Response, Failure> {
-    if !request.is_json() {
-        let detail = "send the orders as application/json, in UTF-8, without content-encoding";
-        return Ok(Problem::new(415, "unsupported_media_type", detail).into());
-    }
-    let orders = match parse_orders(&request.body) {
+    let orders = match read_request(&request, "orders", BODY_BYTES_MAX, orders) {
         Ok(orders) => orders,
-        Err(faults) => {
-            let detail =
-                "nothing was stored; every fault stands in `errors`, with a JSON Pointer into the body";
-            return Ok(Problem::new(400, "invalid_orders", detail).with("errors", faults).into());
-        }
+        Err(problem) => return Ok(problem.into()),
     };
     let ids: Vec<String> = orders.iter().map(|order| order.record_id.clone()).collect();
     let outcomes = take(orders, &ids, &request.body, &cx).await?;

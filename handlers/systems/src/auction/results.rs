@@ -3,7 +3,8 @@
 use super::metrics::{ORDERS_STORED, RECEIVED_TO_STORED, millis};
 use quadrille::{
     Context, Event, Failure, Handled, Outcome, Stored, Timestamp,
-    auction::{Number, Order, OrderResult, OrderStatus, result_key},
+    decimal::Decimal,
+    domain::auction::{Order, OrderResult, OrderStatus, result_key},
 };
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -37,11 +38,11 @@ pub struct Decided {
     pub status: OrderStatus,
     /// What the auction gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub power: Option<Number>,
+    pub power: Option<Decimal>,
     /// As it was sent.
     pub parameter_1: String,
     /// As it was sent.
-    pub parameter_2: Number,
+    pub parameter_2: Decimal,
     /// When.
     pub decided_at: Timestamp,
 }

@@ -1,10 +1,6 @@
 //! What the platform answers, and how it is read.
 
-use quadrille::{
-    Failure,
-    auction::{Number, RECORD_ID_BYTES_MAX},
-    excerpt,
-};
+use quadrille::{Failure, decimal::Decimal, domain::auction::RECORD_ID_BYTES_MAX, excerpt};
 use serde::{Deserialize, de};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -51,7 +47,7 @@ pub struct Decision {
     /// where it wrote none.
     pub status: Option<String>,
     /// What it gave the order, digit by digit; none where it said nothing.
-    pub power: Option<Number>,
+    pub power: Option<Decimal>,
 }
 
 #[derive(Deserialize)]
@@ -70,7 +66,7 @@ struct WireDecision<'a> {
     record_id: Cow<'a, str>,
     status: Option<String>,
     order: Option<String>,
-    power: Option<Number>,
+    power: Option<Decimal>,
 }
 
 impl Answer {
@@ -169,7 +165,7 @@ mod tests {
         Decision {
             record_id: record_id.into(),
             status: status.map(str::to_owned),
-            power: power.map(|text| Number::parse(text).unwrap()),
+            power: power.map(|text| Decimal::parse(text).unwrap()),
         }
     }
 

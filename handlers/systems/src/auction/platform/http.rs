@@ -1,10 +1,10 @@
 //! The platform behind a base URL.
 
-use super::{Answer, AuctionPlatform, PLATFORM_GARBAGE, SubmittedOrder, UNRESERVED, run_segment};
+use super::{Answer, AuctionPlatform, PLATFORM_GARBAGE, SubmittedOrder, run_segment};
 use crate::http_client::{HttpClient, HttpClientError, Method, parse_url};
 use async_trait::async_trait;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use quadrille::Failure;
+use quadrille::{Failure, percent::ALL_BUT_UNRESERVED};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -79,7 +79,7 @@ impl AuctionPlatform for HttpPlatform {
     async fn results(&self, run_id: &str, _polls: u32, after: Option<&str>) -> Result<Answer, Failure> {
         let mut url = format!("{}/runs/{}/results", self.base_url, run_segment(run_id)?);
         if let Some(token) = after {
-            url.extend(["?after="].into_iter().chain(utf8_percent_encode(token, UNRESERVED)));
+            url.extend(["?after="].into_iter().chain(utf8_percent_encode(token, ALL_BUT_UNRESERVED)));
         }
         let key = utf8_percent_encode(run_id, HEADER_ESCAPED).to_string();
         let headers = [("idempotency-key", key.as_str()), ("accept", "application/json")];
@@ -140,7 +140,7 @@ mod tests {
     use crate::http_client::tests::{response, serve};
     use bytes::Bytes;
     use hyper::Request;
-    use quadrille::auction::Number;
+    use quadrille::decimal::Decimal;
     use std::{
         net::SocketAddr,
         sync::{Arc, Mutex},
@@ -155,7 +155,7 @@ mod tests {
     }
 
     fn orders() -> [SubmittedOrder; 1] {
-        let parameter_2 = Number::parse("2.10").unwrap();
+        let parameter_2 = Decimal::parse("2.10").unwrap();
         [SubmittedOrder { record_id: "a".into(), parameter_1: "abc".into(), parameter_2 }]
     }
 

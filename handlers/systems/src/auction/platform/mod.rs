@@ -15,11 +15,8 @@ pub use service::{
 pub use simulated::{SimulatedPlatform, decide};
 
 use async_trait::async_trait;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use quadrille::{
-    Failure,
-    auction::{Number, Order},
-};
+use percent_encoding::utf8_percent_encode;
+use quadrille::{Failure, decimal::Decimal, domain::auction::Order, percent::ALL_BUT_UNRESERVED};
 use serde::Serialize;
 use std::fmt;
 
@@ -53,7 +50,7 @@ pub struct SubmittedOrder {
     /// As it was sent to us.
     pub parameter_1: String,
     /// As it was sent to us, digit by digit.
-    pub parameter_2: Number,
+    pub parameter_2: Decimal,
 }
 
 impl From<&Order> for SubmittedOrder {
@@ -66,9 +63,6 @@ impl From<&Order> for SubmittedOrder {
     }
 }
 
-/// What stays as it is in one segment of a path: RFC 3986's unreserved characters.
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
 /// The run's id as one segment of a path.
 ///
 /// # Errors
@@ -80,7 +74,7 @@ fn run_segment(run_id: &str) -> Result<impl fmt::Display, Failure> {
             format_args!("a run's id has 1 to {RUN_ID_BYTES_MAX} bytes and is neither \".\" nor \"..\"");
         return Err(Failure::permanent("run_id_unusable", detail));
     }
-    Ok(utf8_percent_encode(run_id, UNRESERVED))
+    Ok(utf8_percent_encode(run_id, ALL_BUT_UNRESERVED))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::{Answer, AuctionPlatform, Decision, PLATFORM_GARBAGE, SubmittedOrder,
 use async_trait::async_trait;
 use quadrille::{
     Failure,
-    auction::Number,
+    decimal::Decimal,
     port::{Bucket, stable_hash},
 };
 use std::{fmt, sync::Arc};
@@ -94,7 +94,7 @@ pub fn decide(seed: u64, record_id: &str) -> Decision {
     Decision {
         record_id: record_id.to_owned(),
         status: Some(if is_accepted { "accepted" } else { "rejected" }.to_owned()),
-        power: if is_accepted { Number::parse(&power).ok() } else { None },
+        power: if is_accepted { Decimal::parse(&power).ok() } else { None },
     }
 }
 
@@ -162,7 +162,7 @@ mod tests {
         let order = |id: &&str| SubmittedOrder {
             record_id: (*id).to_owned(),
             parameter_1: "secret".into(),
-            parameter_2: Number::from(4_i64),
+            parameter_2: Decimal::from(4_i64),
         };
         ids.iter().map(order).collect()
     }
@@ -200,7 +200,7 @@ mod tests {
             decimals += usize::from(power.is_some_and(|power| power.fract() != 0.0));
         }
         assert!((1_600..2_100).contains(&decimals), "{decimals}");
-        let wholes = ["1", "100"].map(|text| Number::parse(text).unwrap());
+        let wholes = ["1", "100"].map(|text| Decimal::parse(text).unwrap());
         assert!(
             wholes.iter().all(|whole| many.iter().any(|decision| decision.power.as_ref() == Some(whole)))
         );

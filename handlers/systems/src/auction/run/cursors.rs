@@ -4,7 +4,7 @@ use super::{Emits, ORDERS_PER_PAGE};
 use futures_util::future::try_join_all;
 use quadrille::{
     Context, Failure, Stored, Timestamp,
-    auction::{OPEN_SHARDS, Order, open_partition},
+    domain::auction::{OPEN_SHARDS, Order, open_partition},
     port::IndexQuery,
 };
 use serde::{Deserialize, Serialize};
