@@ -14,11 +14,11 @@ use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 /// What the relay reads of an event.
 #[derive(Deserialize)]
-pub(crate) struct Head<'a> {
+struct Head<'a> {
     #[serde(rename = "type", borrow)]
     event_type: Cow<'a, str>,
     #[serde(default)]
-    pub(crate) notbefore: Option<Timestamp>,
+    notbefore: Option<Timestamp>,
 }
 
 /// How long a queue is asked to hold back a message that is not to be handled before `not_before`: the first hop where
@@ -28,18 +28,18 @@ pub(crate) fn first_hop(not_before: Option<Timestamp>, now: Timestamp) -> Durati
 }
 
 /// Where events go, each type looked up once.
-pub(crate) struct Routes<'a> {
+struct Routes<'a> {
     model: &'a Model,
     known: BTreeMap<String, Vec<Destination<'a>>>,
 }
 
 impl<'a> Routes<'a> {
-    pub(crate) fn new(model: &'a Model) -> Self {
+    fn new(model: &'a Model) -> Self {
         Self { model, known: BTreeMap::new() }
     }
 
     /// The destinations of an event, none where nobody consumes it, with what was read of it.
-    pub(crate) fn of<'e>(&mut self, event: &'e str) -> serde_json::Result<(&[Destination<'a>], Head<'e>)> {
+    fn of<'e>(&mut self, event: &'e str) -> serde_json::Result<(&[Destination<'a>], Head<'e>)> {
         let head: Head<'_> = serde_json::from_str(event)?;
         if !self.known.contains_key(head.event_type.as_ref()) {
             self.known.insert(head.event_type.to_string(), self.model.destinations(&head.event_type));

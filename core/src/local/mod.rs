@@ -12,7 +12,6 @@
 
 mod alarm;
 mod bucket;
-mod fast_path;
 mod lock;
 mod queue;
 mod server;
@@ -32,7 +31,6 @@ use crate::{
     port::{Bucket, Clock, PortError, Ports, Random},
 };
 use bucket::LocalBucket;
-use fast_path::FastPath;
 use queue::{LocalQueue, QueueFile};
 use std::{
     collections::BTreeMap,
@@ -188,15 +186,8 @@ impl Local {
     }
 
     /// Runs the choreography of `pipeline` over the folder until the engine is stopped.
-    ///
-    /// From then on, an event whose queue is one of the folder's own, and stands in the pipeline's ports as it is, is put
-    /// there with its commit and does not appear in the change stream.
     pub fn start(&self, pipeline: &Pipeline, alarms: AlarmPolicy) -> Engine {
         let model = pipeline.choreography().model();
-        let fast_path = Arc::new(FastPath::new(Arc::clone(model), pipeline.ports(), &self.queues));
-        for table in &self.tables {
-            table.take_fast_path(Arc::clone(&fast_path));
-        }
         let mut engine = Engine::start(pipeline.clone());
         for watch in model.alarms.iter().filter_map(|alarm| alarm::Watch::new(self, model, alarm, alarms)) {
             engine.spawn(|stopping| watch.run(stopping));
