@@ -123,7 +123,7 @@ impl Problem {
     }
 
     /// The body is larger than is taken.
-    #[cfg(any(feature = "local", feature = "lambda"))]
+    #[cfg(any(feature = "server", feature = "lambda"))]
     pub(crate) fn body_too_large(bytes_max: usize) -> Self {
         let detail = format_args!("the body is over the limit of {bytes_max} bytes; send less at once");
         Self::new(413, "body_too_large", detail)

@@ -14,14 +14,12 @@ mod alarm;
 mod bucket;
 mod lock;
 mod queue;
-mod server;
 mod store;
 mod table;
 mod topic;
 
 pub use alarm::AlarmPolicy;
 pub use lock::{FolderLock, LockError};
-pub use server::{Server, ServerConfig, ServerError, Service, Token, TokenError};
 pub use store::StoreError;
 
 use crate::{

@@ -12,7 +12,8 @@ use crate::{
 };
 use quadrille::{
     http::Request,
-    local::{LockError, Service as _},
+    local::LockError,
+    server::Service as _,
 };
 use serde::de::DeserializeOwned;
 use std::{collections::BTreeMap, path::Path, time::Duration};
