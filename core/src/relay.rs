@@ -9,6 +9,7 @@ use crate::{
     metrics::{self, Meter},
     port::{Attributes, Message, NewMessage, PortError, Ports, Receipt, StreamRecord, is_sendable},
 };
+use futures_util::future::join_all;
 use serde::Deserialize;
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
@@ -93,9 +94,13 @@ pub(crate) async fn forward(
         }
     }
     let mut first_failed: Option<(usize, Failure)> = None;
-    for (destination, sending) in by_destination {
-        let messages = sending.iter().map(Sending::message).collect();
-        for (sending, sent) in sending.iter().zip(send(ports, destination, messages).await) {
+    // All at once: a store takes them with one flush.
+    let sends = by_destination
+        .iter()
+        .map(|(to, sending)| send(ports, *to, sending.iter().map(Sending::message).collect()));
+    let sent = join_all(sends).await;
+    for ((destination, sending), sent) in by_destination.into_iter().zip(sent) {
+        for (sending, sent) in sending.iter().zip(sent) {
             let Err(error) = sent else {
                 meter.add(metrics::RELAYED, 1.0);
                 continue;

@@ -66,6 +66,14 @@ impl Yard {
         Self { told, choreography, local, _folder: folder }
     }
 
+    fn reopened(self) -> Self {
+        let Self { told, choreography, local, _folder: folder } = self;
+        drop(local);
+        let (clock, random) = (Arc::new(VirtualClock::new(START)), Arc::new(SeededRandom::new(2)));
+        let local = Local::open(folder.path(), choreography.model(), clock, random).unwrap();
+        Self { told, choreography, local, _folder: folder }
+    }
+
     fn running() -> (Self, Engine) {
         let yard = Self::new();
         let engine = yard.start(&yard.pipeline());
@@ -210,4 +218,19 @@ async fn a_commit_that_loses_sends_nothing() {
     eventually("both are in the queue", async || yard.depth("scan").await == delayed(2)).await;
     assert_eq!(yard.places("scan").await, ["oslo", "bonn"]);
     engine.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_checkpointed_is_not_read_again_on_the_reopened_folder() {
+    let yard = Yard::new();
+    yard.post("1", "oslo").await;
+    yard.post("1", "rome").await;
+    let stream = Arc::clone(&yard.local.ports().streams[PARCELS]);
+    let records = stream.read(1_000, Duration::ZERO).await.unwrap();
+    assert_eq!(records.len(), 2);
+    stream.checkpoint(records[0].sequence).await.unwrap();
+    drop(stream);
+    let yard = yard.reopened();
+    let left = yard.local.ports().streams[PARCELS].read(1_000, Duration::ZERO).await.unwrap();
+    assert_eq!(left.iter().map(|record| record.sequence).collect::<Vec<_>>(), [records[1].sequence]);
 }

@@ -23,6 +23,9 @@ use tokio::sync::{mpsc, oneshot};
 /// Pieces of work that share one transaction at most: bounds how long the first of them waits for the last.
 const GROUP_MAX: usize = 256;
 
+/// Pieces of work that wait for the next write at most, until they make one of their own.
+const LATER_MAX: usize = 16;
+
 /// Pieces of work that wait at most; further callers wait to hand theirs over.
 const WAITING_MAX: usize = 1_024;
 
@@ -74,6 +77,8 @@ enum Request {
     /// Changes nothing.
     Read(Box<dyn Work>),
     Write(Box<dyn Work>),
+    /// Goes with the next write.
+    Later(Box<dyn Work>),
 }
 
 /// Work of one caller, with its answer.
@@ -174,6 +179,17 @@ impl Store {
         self.ask(work, Request::Write).await
     }
 
+    /// Runs `work` with the next write, without a flush of its own, or at the latest when the store is closed. It is not
+    /// durable before, and lost where that write fails.
+    pub(super) async fn run_later<F>(&self, work: F) -> Result<(), PortError>
+    where
+        F: FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static,
+    {
+        let (answer, _) = oneshot::channel();
+        let work = Closure { work: Some(work), done: None, answer };
+        self.work.send(Request::Later(Box::new(work))).await.map_err(|_| closed())
+    }
+
     /// Runs `work`, which must change nothing, on what is committed: it sees all that was answered before. A failure in the
     /// database is a transient error of this work alone.
     pub(super) async fn read<T, F>(&self, work: F) -> Result<T, PortError>
@@ -191,10 +207,13 @@ impl Store {
     {
         let (answer, answered) = oneshot::channel();
         let work = Closure { work: Some(work), done: None, answer };
-        let closed = || PortError::permanent("store", "the store is closed");
         self.work.send(request(Box::new(work))).await.map_err(|_| closed())?;
         answered.await.map_err(|_| closed())?
     }
+}
+
+fn closed() -> PortError {
+    PortError::permanent("store", "the store is closed")
 }
 
 /// Fills the log up to [`LOG_BYTES`] with zeros, which end it for SQLite wherever its own text ends. With each flush of a
@@ -240,61 +259,90 @@ impl Rollbacks {
     }
 }
 
+/// What the thread was given and has not done.
+#[derive(Default)]
+struct Pending {
+    reads: Vec<Box<dyn Work>>,
+    writes: Vec<Box<dyn Work>>,
+    later: Vec<Box<dyn Work>>,
+}
+
+impl Pending {
+    fn add(&mut self, request: Request) {
+        match request {
+            Request::Read(work) => self.reads.push(work),
+            Request::Write(work) => self.writes.push(work),
+            Request::Later(work) => self.later.push(work),
+        }
+    }
+}
+
 fn serve(connection: &Connection, rollbacks: &Rollbacks, mut waiting: mpsc::Receiver<Request>) {
-    let mut reads: Vec<Box<dyn Work>> = Vec::new();
-    let mut writes: Vec<Box<dyn Work>> = Vec::new();
-    loop {
+    let mut pending = Pending::default();
+    let mut closed = false;
+    while !closed {
         // Reads are left of the last round where they came during its transaction.
-        let mut next = if reads.is_empty() { waiting.blocking_recv() } else { waiting.try_recv().ok() };
-        while let Some(request) = next {
-            match request {
-                Request::Read(work) => reads.push(work),
-                Request::Write(work) => writes.push(work),
+        if pending.reads.is_empty() {
+            match waiting.blocking_recv() {
+                Some(request) => pending.add(request),
+                None => closed = true,
             }
-            next = if writes.len() < GROUP_MAX { waiting.try_recv().ok() } else { None };
         }
-        if reads.is_empty() && writes.is_empty() {
-            // The store is closed, and all it was given is done.
-            return;
+        while pending.writes.len() + pending.later.len() < GROUP_MAX
+            && let Ok(request) = waiting.try_recv()
+        {
+            pending.add(request);
         }
-        for mut work in reads.drain(..) {
+        for mut work in pending.reads.drain(..) {
             let failed = work.run(connection).err().map(|error| {
                 tracing::error!(%error, "a read failed; its caller is told");
                 error.to_string()
             });
             work.answer(failed.as_deref());
         }
-        if writes.is_empty() {
-            continue;
-        }
-        let outcome = transaction(connection, &mut writes, &mut reads, &mut waiting);
-        let failed = outcome.err().map(|error| {
-            rollbacks.0.fetch_add(1, Ordering::Relaxed);
-            if !connection.is_autocommit()
-                && let Err(error) = connection.execute_batch("ROLLBACK")
-            {
-                tracing::error!(%error, "a transaction could not be rolled back");
-            }
-            tracing::error!(%error, "a transaction failed; its callers are told");
-            error.to_string()
-        });
-        for work in writes.drain(..) {
-            work.answer(failed.as_deref());
+        if !pending.writes.is_empty() || pending.later.len() >= LATER_MAX || closed {
+            write(connection, rollbacks, &mut pending, &mut waiting);
         }
     }
 }
 
-/// Runs `writes`, and those that arrive meanwhile, in one transaction; reads that arrive are put off until it is committed.
+/// Runs what is to be written in one transaction, and answers it.
+fn write(
+    connection: &Connection,
+    rollbacks: &Rollbacks,
+    pending: &mut Pending,
+    waiting: &mut mpsc::Receiver<Request>,
+) {
+    pending.writes.append(&mut pending.later);
+    if pending.writes.is_empty() {
+        return;
+    }
+    let failed = transaction(connection, pending, waiting).err().map(|error| {
+        rollbacks.0.fetch_add(1, Ordering::Relaxed);
+        if !connection.is_autocommit()
+            && let Err(error) = connection.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%error, "a transaction could not be rolled back");
+        }
+        tracing::error!(%error, "a transaction failed; its callers are told");
+        error.to_string()
+    });
+    for work in pending.writes.drain(..) {
+        work.answer(failed.as_deref());
+    }
+}
+
+/// Runs the writes of `pending`, and those that arrive meanwhile, in one transaction; reads that arrive are put off until it is
+/// committed.
 fn transaction(
     connection: &Connection,
-    writes: &mut Vec<Box<dyn Work>>,
-    reads: &mut Vec<Box<dyn Work>>,
+    pending: &mut Pending,
     waiting: &mut mpsc::Receiver<Request>,
 ) -> rusqlite::Result<()> {
     connection.prepare_cached("BEGIN")?.execute(())?;
     let mut ran = 0;
     loop {
-        if let Some(work) = writes.get_mut(ran) {
+        if let Some(work) = pending.writes.get_mut(ran) {
             work.run(connection)?;
             ran += 1;
             continue;
@@ -303,8 +351,9 @@ fn transaction(
             break;
         }
         match waiting.try_recv() {
-            Ok(Request::Write(work)) => writes.push(work),
-            Ok(Request::Read(work)) => reads.push(work),
+            Ok(Request::Read(work)) => pending.reads.push(work),
+            // As it is a write that is under way.
+            Ok(Request::Write(work) | Request::Later(work)) => pending.writes.push(work),
             Err(_) => break,
         }
     }

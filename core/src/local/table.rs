@@ -457,7 +457,7 @@ impl ChangeStream for LocalTable {
         let done = number(sequence);
         self.sent_on.fetch_max(done, Ordering::AcqRel);
         self.store
-            .run(move |connection| {
+            .run_later(move |connection| {
                 connection.prepare_cached(&statements.checkpoint)?.execute((done,))?;
                 let mut read = connection.prepare_cached(&statements.read)?;
                 let first = read.query_row((0,), StreamRow::of).optional()?;

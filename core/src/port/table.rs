@@ -139,6 +139,7 @@ pub trait ChangeStream: Send + Sync {
     async fn read(&self, max: usize, wait: Duration) -> Result<Vec<StreamRecord>, PortError>;
 
     /// Everything up to and including `sequence` has been sent on and need not be read again. A read that begins after this
-    /// has begun does not give it, so that the relay can do both at once.
+    /// has begun does not give it, so that the relay can do both at once. After a crash it may be read again, as the answer
+    /// does not mean that it is durable.
     async fn checkpoint(&self, sequence: u64) -> Result<(), PortError>;
 }
