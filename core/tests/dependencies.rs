@@ -81,7 +81,12 @@ fn with_the_features_that_ask_for_them_database_and_server_are_there() {
     let of_server = |name: &str| ["hyper", "hyper-util", "http-body-util"].contains(&name);
     assert_free_of("the server", of_server, "quadrille", &self::ways("quadrille", &["--features", "local"]));
     let of_database = |name: &str| ["rusqlite", "libsqlite3-sys", "rustix"].contains(&name);
-    assert_free_of("the database", of_database, "quadrille", &self::ways("quadrille", &["--features", "server"]));
+    assert_free_of(
+        "the database",
+        of_database,
+        "quadrille",
+        &self::ways("quadrille", &["--features", "server"]),
+    );
 }
 
 // Asks for crates that the workspace's tests do without: `cargo test --workspace` does not even fetch them.

@@ -214,8 +214,7 @@ server_test!(
 
 server_test!(web_pages_of_other_sites_are_refused, running = |_| {}, {
     let ask = |header: &str| {
-        running
-            .exchange(&format!("POST / HTTP/1.1\r\nHost: HOST\r\n{header}\r\nConnection: close\r\n\r\n"))
+        running.exchange(&format!("POST / HTTP/1.1\r\nHost: HOST\r\n{header}\r\nConnection: close\r\n\r\n"))
     };
     let own = ["Origin: http://HOST", "Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: none"];
     for header in own {
@@ -239,9 +238,8 @@ server_test!(
     running = |config| config.token = Some(Token::new(SECRET.into()).unwrap()),
     {
         let ask = |request: &str, header: &str| {
-            running.exchange(&format!(
-                "{request} HTTP/1.1\r\nHost: HOST\r\n{header}Connection: close\r\n\r\n"
-            ))
+            running
+                .exchange(&format!("{request} HTTP/1.1\r\nHost: HOST\r\n{header}Connection: close\r\n\r\n"))
         };
         let shown = format!("Authorization: Bearer {SECRET}\r\n");
         let answer = ask("GET /", &shown);
@@ -391,11 +389,8 @@ server_test!(
     {
         let mut deaf = running.connect();
         let body = vec![b'x'; 8 << 20];
-        let head = format!(
-            "POST / HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n",
-            running.address,
-            body.len()
-        );
+        let head =
+            format!("POST / HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n", running.address, body.len());
         deaf.write_all(head.as_bytes()).unwrap();
         // Whether all of it is read in time or not, the only seat is free again soon.
         let _ = deaf.write_all(&body);
@@ -413,8 +408,7 @@ async fn stopping_finishes_what_is_in_hand() {
     next(&mut kept);
     running.echo.asked.notified().await;
     let mut held = running.connect();
-    held.write_all(format!("GET /held HTTP/1.1\r\nHost: {}\r\n\r\n", running.address).as_bytes())
-        .unwrap();
+    held.write_all(format!("GET /held HTTP/1.1\r\nHost: {}\r\n\r\n", running.address).as_bytes()).unwrap();
     running.echo.asked.notified().await;
     running.stop.notify_one();
     // Those that wait for nothing end at once, while the one in hand goes on.
@@ -432,9 +426,7 @@ async fn stopping_finishes_what_is_in_hand() {
 async fn stopping_waits_for_nobody_longer_than_the_grace() {
     let running = start(|config| config.grace = Duration::from_millis(50)).await;
     let mut hanging = running.connect();
-    hanging
-        .write_all(format!("GET /hang HTTP/1.1\r\nHost: {}\r\n\r\n", running.address).as_bytes())
-        .unwrap();
+    hanging.write_all(format!("GET /hang HTTP/1.1\r\nHost: {}\r\n\r\n", running.address).as_bytes()).unwrap();
     running.echo.asked.notified().await;
     running.stop.notify_one();
     running.server.await.unwrap();
@@ -443,8 +435,7 @@ async fn stopping_waits_for_nobody_longer_than_the_grace() {
 
 #[tokio::test]
 async fn an_address_that_can_not_be_had_is_an_error_with_a_way_out() {
-    let server =
-        Server::bind(ServerConfig::new(([127, 0, 0, 1], 0).into()), Echo::default()).await.unwrap();
+    let server = Server::bind(ServerConfig::new(([127, 0, 0, 1], 0).into()), Echo::default()).await.unwrap();
     let error = Server::bind(ServerConfig::new(server.local_addr()), Echo::default()).await.unwrap_err();
     assert!(matches!(error, ServerError::AddressInUse { .. }), "{error}");
     let open: SocketAddr = ([0, 0, 0, 0], 0).into();

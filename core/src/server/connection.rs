@@ -34,7 +34,11 @@ const LINGER_MAX: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Serves one connection, until it or the server ends.
-pub(super) async fn serve<S: Service>(stream: TcpStream, door: Arc<Door<S>>, mut stopping: watch::Receiver<()>) {
+pub(super) async fn serve<S: Service>(
+    stream: TcpStream,
+    door: Arc<Door<S>>,
+    mut stopping: watch::Receiver<()>,
+) {
     // Best effort: it makes small answers faster and nothing else.
     let _ = stream.set_nodelay(true);
     let progress = Arc::new(Progress::default());
