@@ -58,11 +58,8 @@ struct Statements {
 }
 
 impl TableFile {
-    pub(super) fn create(
-        connection: &Connection,
-        rollbacks: &Rollbacks,
-        name: &str,
-    ) -> rusqlite::Result<Self> {
+    /// Makes the table where it is missing.
+    pub(super) fn create(connection: &Connection, name: &str) -> rusqlite::Result<()> {
         let (item, stream) = (identifier("item", name), identifier("stream", name));
         let (by_index, by_expiry) = (identifier("item_index", name), identifier("item_expiry", name));
         // Rows lie in the order of their creation, so that a flow's writes touch neighbouring pages whatever the keys
@@ -73,7 +70,12 @@ impl TableFile {
              CREATE INDEX IF NOT EXISTS {by_index} ON {item}(index_partition, index_sort) WHERE index_partition IS NOT NULL;
              CREATE INDEX IF NOT EXISTS {by_expiry} ON {item}(expires_at) WHERE expires_at IS NOT NULL;
              CREATE TABLE IF NOT EXISTS {stream}(last INTEGER PRIMARY KEY, first INTEGER NOT NULL, records TEXT NOT NULL);"
-        ))?;
+        ))
+    }
+
+    /// The table, which has to be there.
+    pub(super) fn open(connection: &Connection, rollbacks: &Rollbacks, name: &str) -> rusqlite::Result<Self> {
+        let (item, stream) = (identifier("item", name), identifier("stream", name));
         let update = |index: bool, expiry: bool| {
             let index = if index { ", index_partition = ?5, index_sort = ?6" } else { "" };
             let expiry = if expiry { ", expires_at = ?7" } else { "" };

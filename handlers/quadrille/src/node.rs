@@ -3,7 +3,7 @@
 use crate::{args::AuctionOptions, error::CommandError};
 use quadrille::{
     Backoff, Choreography, Pipeline,
-    local::{AlarmPolicy, FolderLock, Local, OpenError},
+    local::{AlarmPolicy, Local},
     port::{SystemClock, SystemRandom},
 };
 use std::{path::Path, sync::Arc};
@@ -33,14 +33,11 @@ impl Node {
         options: &AuctionOptions,
         notifiers: Vec<(String, Arc<dyn Notifier>)>,
     ) -> Result<Self, CommandError> {
-        // The simulated platform's folder lies in this one: locked before it is touched, and again by `Local::open` for as
-        // long as the node lives.
-        let lock = (options.platform == SIMULATED).then(|| FolderLock::acquire(folder));
-        let lock = lock.transpose().map_err(OpenError::from)?;
-        let platform = platform(folder, options)?;
-        let choreography = auction(&settings(options), platform, notifiers)?;
-        drop(lock);
-        let local = Local::open(folder, choreography.model(), Arc::new(SystemClock), Arc::new(SystemRandom))?;
+        // The simulated platform's folder lies in this one, which has to be ours before it is touched.
+        let settings = settings(options);
+        let model = auction(&settings, Arc::new(Elsewhere), notifiers.clone())?;
+        let local = Local::open(folder, model.model(), Arc::new(SystemClock), Arc::new(SystemRandom))?;
+        let choreography = auction(&settings, platform(folder, options)?, notifiers)?;
         let alarms = AlarmPolicy { digest_every: options.digest, ..AlarmPolicy::default() };
         Ok(Self { choreography, local, alarms })
     }
