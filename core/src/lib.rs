@@ -118,8 +118,9 @@
 //!
 //! None is on by default.
 //!
-//! - `local`: the embedded, durable engine: tables and queues in SQLite, buckets as files, all in one folder, with an
-//!   HTTP server and alarms. `examples/first.rs` runs the tea shop on it.
+//! - `local`: the embedded, durable engine: tables and queues in SQLite, buckets as files, all in one folder, with alarms.
+//!   `examples/first.rs` runs the tea shop on it.
+//! - `server`: an HTTP server for routes, with limits, a token, and no trust in web pages.
 //! - `aws`: the adapters of DynamoDB, SQS, S3 and SNS. Its SDK needs Rust 1.94.1.
 //! - `lambda`: the runtime of Lambda functions over the adapters of AWS (feature `aws`): a function is a step, a route or the
 //!   relay of a choreography.
@@ -178,6 +179,8 @@ pub mod percent;
 mod pipeline;
 pub mod port;
 mod relay;
+#[cfg(feature = "server")]
+pub mod server;
 mod service;
 pub mod setting;
 pub mod system;

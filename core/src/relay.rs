@@ -9,16 +9,17 @@ use crate::{
     metrics::{self, Meter},
     port::{Attributes, Message, NewMessage, PortError, Ports, Receipt, StreamRecord, is_sendable},
 };
+use futures_util::future::join_all;
 use serde::Deserialize;
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 /// What the relay reads of an event.
 #[derive(Deserialize)]
-pub(crate) struct Head<'a> {
+struct Head<'a> {
     #[serde(rename = "type", borrow)]
     event_type: Cow<'a, str>,
     #[serde(default)]
-    pub(crate) notbefore: Option<Timestamp>,
+    notbefore: Option<Timestamp>,
 }
 
 /// How long a queue is asked to hold back a message that is not to be handled before `not_before`: the first hop where
@@ -28,18 +29,18 @@ pub(crate) fn first_hop(not_before: Option<Timestamp>, now: Timestamp) -> Durati
 }
 
 /// Where events go, each type looked up once.
-pub(crate) struct Routes<'a> {
+struct Routes<'a> {
     model: &'a Model,
     known: BTreeMap<String, Vec<Destination<'a>>>,
 }
 
 impl<'a> Routes<'a> {
-    pub(crate) fn new(model: &'a Model) -> Self {
+    fn new(model: &'a Model) -> Self {
         Self { model, known: BTreeMap::new() }
     }
 
     /// The destinations of an event, none where nobody consumes it, with what was read of it.
-    pub(crate) fn of<'e>(&mut self, event: &'e str) -> serde_json::Result<(&[Destination<'a>], Head<'e>)> {
+    fn of<'e>(&mut self, event: &'e str) -> serde_json::Result<(&[Destination<'a>], Head<'e>)> {
         let head: Head<'_> = serde_json::from_str(event)?;
         if !self.known.contains_key(head.event_type.as_ref()) {
             self.known.insert(head.event_type.to_string(), self.model.destinations(&head.event_type));
@@ -93,9 +94,13 @@ pub(crate) async fn forward(
         }
     }
     let mut first_failed: Option<(usize, Failure)> = None;
-    for (destination, sending) in by_destination {
-        let messages = sending.iter().map(Sending::message).collect();
-        for (sending, sent) in sending.iter().zip(send(ports, destination, messages).await) {
+    // All at once: a store takes them with one flush.
+    let sends = by_destination
+        .iter()
+        .map(|(to, sending)| send(ports, *to, sending.iter().map(Sending::message).collect()));
+    let sent = join_all(sends).await;
+    for ((destination, sending), sent) in by_destination.into_iter().zip(sent) {
+        for (sending, sent) in sending.iter().zip(sent) {
             let Err(error) = sent else {
                 meter.add(metrics::RELAYED, 1.0);
                 continue;

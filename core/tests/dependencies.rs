@@ -67,9 +67,9 @@ fn the_functions_are_empty_unless_they_are_asked_for() {
 }
 
 #[test]
-fn with_the_feature_that_asks_for_them_database_and_server_are_there() {
+fn with_the_features_that_ask_for_them_database_and_server_are_there() {
     // What shows that the tests above would find them.
-    let ways = ways("quadrille", &["--features", "local"]);
+    let ways = ways("quadrille", &["--features", "local,server"]);
     for name in ["rusqlite", "hyper"] {
         let found = ways_to(|dependency| dependency == name, &ways);
         assert!(found.contains(&format!("quadrille > {name}")), "{found:?}");
@@ -77,6 +77,16 @@ fn with_the_feature_that_asks_for_them_database_and_server_are_there() {
     let found = ways_to(|dependency| dependency == "libsqlite3-sys", &ways);
     assert_eq!(found, ["quadrille > rusqlite > libsqlite3-sys"]);
     assert_free_of("a crate of AWS's", of_aws, "quadrille", &ways);
+    // Either is there without the other.
+    let of_server = |name: &str| ["hyper", "hyper-util", "http-body-util"].contains(&name);
+    assert_free_of("the server", of_server, "quadrille", &self::ways("quadrille", &["--features", "local"]));
+    let of_database = |name: &str| ["rusqlite", "libsqlite3-sys", "rustix"].contains(&name);
+    assert_free_of(
+        "the database",
+        of_database,
+        "quadrille",
+        &self::ways("quadrille", &["--features", "server"]),
+    );
 }
 
 // Asks for crates that the workspace's tests do without: `cargo test --workspace` does not even fetch them.

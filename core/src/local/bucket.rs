@@ -68,9 +68,7 @@ impl LocalBucket {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let name =
-            folder.file_name().map_or_else(|| "bucket".into(), |name| name.to_string_lossy().into_owned());
-        let mut bucket = Self { name, folder, writers: Vec::new(), threads: Vec::new() };
+        let mut bucket = Self::open_existing(&folder)?;
         for number in 0..WRITERS {
             let partial = partial.join(number.to_string());
             let writer = Writer::new(bucket.name.clone(), bucket.folder.clone(), partial)?;
@@ -80,6 +78,15 @@ impl LocalBucket {
             bucket.writers.push(sender);
         }
         Ok(bucket)
+    }
+
+    /// The bucket in `folder` as it is, to be read: a put is refused, and what is missing stays so.
+    ///
+    /// # Errors
+    /// Where the path of `folder` can't be told.
+    pub(crate) fn open_existing(folder: &Path) -> io::Result<Self> {
+        let folder = std::path::absolute(folder)?;
+        Ok(Self { name: name(&folder), folder, writers: Vec::new(), threads: Vec::new() })
     }
 
     fn check_key(&self, key: &str) -> Result<(), PortError> {
@@ -108,6 +115,10 @@ impl LocalBucket {
     }
 }
 
+fn name(folder: &Path) -> String {
+    folder.file_name().map_or_else(|| "bucket".into(), |name| name.to_string_lossy().into_owned())
+}
+
 #[async_trait]
 impl Bucket for LocalBucket {
     async fn put_if_absent(&self, key: &str, body: Vec<u8>) -> Result<bool, PortError> {
@@ -117,8 +128,9 @@ impl Bucket for LocalBucket {
                 format_args!("an object of {} bytes; at most {OBJECT_BYTES_MAX} are allowed", body.len());
             return Err(PortError::permanent(&self.name, detail));
         }
+        let read_only = || PortError::permanent(&self.name, "the data folder is open to be read only");
+        let writer = self.writer(key).ok_or_else(read_only)?;
         let stopped = || PortError::transient(&self.name, "the writer has stopped");
-        let writer = self.writer(key).ok_or_else(stopped)?;
         let (answer, answered) = oneshot::channel();
         let put = Put { path: self.folder.join(path::of(key)), body, answer };
         writer.send(put).await.map_err(|_| stopped())?;

@@ -6,13 +6,15 @@
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
-    io::{self, Read as _},
+    io::{self, ErrorKind, Read as _},
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
-const LOCK: &str = "lock";
-const ANNOUNCEMENT: &str = "engine.json";
+pub(super) const LOCK: &str = "lock";
+pub(super) const ANNOUNCEMENT: &str = "engine.json";
+pub(super) const PARTIAL_ANNOUNCEMENT: &str = "engine.json.partial";
 
 /// Most that is read of an announcement: it holds one address, and whatever else lies there is not ours.
 const ANNOUNCEMENT_BYTES_MAX: u64 = 1_024;
@@ -56,33 +58,55 @@ struct Announcement {
 pub struct FolderLock {
     folder: PathBuf,
     /// The lock is on this open file and ends when it is closed.
-    _file: File,
+    _file: Option<File>,
+    announced: AtomicBool,
 }
 
 impl FolderLock {
-    /// Locks `folder`, creating it where it is missing: on Unix for its owner only (mode 0700).
+    /// Locks `folder` where an engine has left its lock file, and changes nothing in it.
     ///
     /// # Errors
     /// [`LockError::Held`] while another process, or another lock of this one, has the folder; [`LockError::Folder`]
-    /// where it can't be created or written.
-    pub fn acquire(folder: &Path) -> Result<Self, LockError> {
-        let failed = |source| LockError::Folder { folder: folder.to_owned(), source };
-        create(folder).map_err(failed)?;
-        let mut options = OpenOptions::new();
+    /// where its file can't be opened.
+    pub(super) fn existing(folder: &Path) -> Result<Option<Self>, LockError> {
+        Self::on(folder, OpenOptions::new().write(true))
+    }
+
+    /// Locks `folder`, creating it where it is missing: on Unix for its owner only (mode 0700).
+    ///
+    /// # Errors
+    /// As for [`existing`](Self::existing), and where the folder or the file can't be created.
+    pub(super) fn create(folder: &Path) -> Result<Self, LockError> {
+        create(folder).map_err(|source| failed(folder, source))?;
         // Neither truncated nor written: the file is only there to be locked.
-        let file =
-            options.write(true).create(true).truncate(false).open(folder.join(LOCK)).map_err(failed)?;
+        let lock = Self::on(folder, OpenOptions::new().write(true).create(true).truncate(false))?;
+        lock.ok_or_else(|| failed(folder, ErrorKind::NotFound.into()))
+    }
+
+    /// A lock on a folder that has no lock file, so that nobody holds it.
+    pub(super) fn without_file(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), _file: None, announced: AtomicBool::new(false) }
+    }
+
+    fn on(folder: &Path, options: &OpenOptions) -> Result<Option<Self>, LockError> {
+        let file = match options.open(folder.join(LOCK)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(|source| failed(folder, source))?,
+        };
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(LockError::Held { folder: folder.to_owned(), address: announced(folder) });
             }
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
+            Err(TryLockError::Error(error)) => return Err(failed(folder, error)),
         }
-        let lock = Self { folder: folder.to_owned(), _file: file };
-        // An engine that was killed could not take its announcement back.
-        lock.withdraw().map_err(failed)?;
-        Ok(lock)
+        let announced = AtomicBool::new(false);
+        Ok(Some(Self { folder: folder.to_owned(), _file: Some(file), announced }))
+    }
+
+    /// Takes back what an engine announced that was killed before it could.
+    pub(super) fn forget_announcement(&self) -> Result<(), LockError> {
+        self.withdraw().map_err(|source| failed(&self.folder, source))
     }
 
     /// The locked folder.
@@ -95,14 +119,15 @@ impl FolderLock {
     /// # Errors
     /// Where the file can't be written.
     pub fn announce(&self, address: SocketAddr) -> io::Result<()> {
-        let partial = self.folder.join(format!("{ANNOUNCEMENT}.partial"));
+        self.announced.store(true, Ordering::Relaxed);
+        let partial = self.folder.join(PARTIAL_ANNOUNCEMENT);
         fs::write(&partial, serde_json::to_vec(&Announcement { address })?)?;
         fs::rename(&partial, self.folder.join(ANNOUNCEMENT))
     }
 
     fn withdraw(&self) -> io::Result<()> {
         match fs::remove_file(self.folder.join(ANNOUNCEMENT)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
     }
@@ -110,10 +135,24 @@ impl FolderLock {
 
 impl Drop for FolderLock {
     fn drop(&mut self) {
-        if let Err(error) = self.withdraw() {
+        if self.announced.load(Ordering::Relaxed)
+            && let Err(error) = self.withdraw()
+        {
             tracing::warn!(%error, "engine.json could not be removed; the next engine does it");
         }
     }
+}
+
+/// Where the engine that has `folder` listens, if one has it and has said so. Changes nothing in the folder.
+pub fn address(folder: &Path) -> Option<String> {
+    match FolderLock::existing(folder) {
+        Err(LockError::Held { address, .. }) => address,
+        _ => None,
+    }
+}
+
+fn failed(folder: &Path, source: io::Error) -> LockError {
+    LockError::Folder { folder: folder.to_owned(), source }
 }
 
 fn create(folder: &Path) -> io::Result<()> {
@@ -138,7 +177,7 @@ mod tests {
     use super::*;
 
     fn held(folder: &Path) -> Option<String> {
-        match FolderLock::acquire(folder) {
+        match FolderLock::create(folder) {
             Err(LockError::Held { address, .. }) => address,
             other => panic!("{other:?}"),
         }
@@ -148,25 +187,28 @@ mod tests {
     fn one_has_the_folder_and_says_where() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("a/b");
-        let lock = FolderLock::acquire(&folder).unwrap();
+        let lock = FolderLock::create(&folder).unwrap();
         assert_eq!(held(&folder), None);
         lock.announce(([127, 0, 0, 1], 1_234).into()).unwrap();
         lock.announce(([127, 0, 0, 1], 5_678).into()).unwrap();
         assert_eq!(held(&folder).as_deref(), Some("127.0.0.1:5678"));
         assert_eq!(fs::read_to_string(folder.join(ANNOUNCEMENT)).unwrap(), r#"{"address":"127.0.0.1:5678"}"#);
-        let text = FolderLock::acquire(&folder).unwrap_err().to_string();
+        let text = FolderLock::create(&folder).unwrap_err().to_string();
         assert!(text.ends_with("stop it, or use it with `--url http://127.0.0.1:5678`"), "{text}");
 
+        assert_eq!(address(&folder).as_deref(), Some("127.0.0.1:5678"));
         drop(lock);
         assert!(!folder.join(ANNOUNCEMENT).exists());
-        FolderLock::acquire(&folder).unwrap();
+        assert_eq!(address(&folder), None);
+        FolderLock::existing(&folder).unwrap().unwrap();
     }
 
     #[test]
     fn what_a_killed_engine_announced_is_forgotten() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join(ANNOUNCEMENT), r#"{"address": "127.0.0.1:9"}"#).unwrap();
-        let lock = FolderLock::acquire(root.path()).unwrap();
+        let lock = FolderLock::create(root.path()).unwrap();
+        lock.forget_announcement().unwrap();
         assert_eq!(held(root.path()), None);
         fs::write(root.path().join(ANNOUNCEMENT), "not an announcement").unwrap();
         assert_eq!(held(root.path()), None);
@@ -179,8 +221,18 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("data");
-        let _lock = FolderLock::acquire(&folder).unwrap();
+        let _lock = FolderLock::create(&folder).unwrap();
         assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn to_ask_for_an_address_makes_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("data");
+        assert_eq!(address(&folder), None);
+        assert!(!folder.exists());
+        assert_eq!(address(root.path()), None);
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
     }
 
     #[test]
@@ -188,7 +240,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("data");
         fs::write(&folder, "").unwrap();
-        let text = FolderLock::acquire(&folder).unwrap_err().to_string();
+        let text = FolderLock::create(&folder).unwrap_err().to_string();
         assert!(text.contains("data"), "{text}");
     }
 }

@@ -8,40 +8,42 @@
 //! ```
 //!
 //! [`Local::open`] opens the folder and gives the ports; [`Local::start`] runs consumers, relay, schedules, alarms and
-//! expiry until it is told to stop.
+//! expiry until it is told to stop. [`Local::open_existing`] is for who only looks.
+//!
+//! A folder belongs to one choreography, whose name stands in its database. One that belongs to another, or that holds
+//! anything else, is refused before a file in it is touched.
 
 mod alarm;
 mod bucket;
-mod fast_path;
+mod folder;
 mod lock;
 mod queue;
-mod server;
+mod sqlite;
 mod store;
 mod table;
 mod topic;
 
 pub use alarm::AlarmPolicy;
-pub use lock::{FolderLock, LockError};
-pub use server::{Server, ServerConfig, ServerError, Service, Token, TokenError};
+pub use lock::{FolderLock, LockError, address};
 pub use store::StoreError;
 
 use crate::{
     Choreography, Pipeline,
-    choreography::Model,
+    choreography::{Model, QueueModel, TableModel},
     engine::{Engine, Stopping},
     port::{Bucket, Clock, PortError, Ports, Random},
     service::Services,
 };
 use bucket::LocalBucket;
-use fast_path::FastPath;
 use queue::{LocalQueue, QueueFile};
+use rusqlite::Connection;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
-use store::Store;
+use store::{Rollbacks, Store};
 use table::{LocalTable, TableFile};
 use topic::LocalTopic;
 
@@ -76,6 +78,55 @@ pub enum OpenError {
         /// Why.
         source: std::io::Error,
     },
+    /// The folder is another choreography's.
+    #[error(
+        "the folder {} belongs to the choreography `{owner}`, not to `{wanted}`: give another folder, or a new one",
+        folder.display()
+    )]
+    Owner {
+        /// The data folder.
+        folder: PathBuf,
+        /// Whose it is.
+        owner: String,
+        /// For whom it was to be opened.
+        wanted: String,
+    },
+    /// The folder records no owner, as an earlier version made it, and its tables are not those of the choreography.
+    #[error(
+        "the folder {} has the tables {found:?}, which are not those of the choreography `{wanted}`: give another folder, or a new one",
+        folder.display()
+    )]
+    Tables {
+        /// The data folder.
+        folder: PathBuf,
+        /// Its tables.
+        found: Vec<String>,
+        /// For whom it was to be opened.
+        wanted: String,
+    },
+    /// The folder holds something, and no database of an engine's.
+    #[error(
+        "the folder {} is not empty and has no database of an engine's: give another folder, or put its database back",
+        folder.display()
+    )]
+    NoData {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// There is nothing to look at: no folder, or none with a database of an engine's.
+    #[error("{} is no data folder: give one that an engine has been started on", folder.display())]
+    Missing {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The folder lacks what the choreography has got since an engine was last started on it.
+    #[error("the folder {} has no `{missing}` yet: start an engine on it, which adds it", folder.display())]
+    Incomplete {
+        /// The data folder.
+        folder: PathBuf,
+        /// The table or queue.
+        missing: String,
+    },
 }
 
 /// An open data folder.
@@ -98,46 +149,73 @@ impl Local {
     /// Opens `folder` for the choreography of `model`, creating what is missing. Blocks while it reads.
     ///
     /// # Errors
-    /// [`OpenError`]: another process has the folder, or it can't be read or written.
+    /// [`OpenError`]: another process has the folder, it is another choreography's or nobody's, or it can't be read or
+    /// written. Of a folder that is refused nothing is changed.
     pub fn open(
         folder: &Path,
         model: &Model,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Result<Self, OpenError> {
-        let lock = FolderLock::acquire(folder)?;
+        let lock = match FolderLock::existing(folder)? {
+            Some(lock) => lock,
+            None => {
+                // A lock would leave its file in a folder that is not ours.
+                folder::check(folder, model)?;
+                FolderLock::create(folder)?
+            }
+        };
+        folder::check(folder, model)?;
+        lock.forget_announcement()?;
         let now = clock.now();
-        let (store, (table_files, mut queue_files)) = Store::open(folder, |connection, rollbacks| {
-            let tables = model.tables.iter().map(|table| {
-                Ok((table.name.clone(), TableFile::create(connection, rollbacks, &table.name)?))
-            });
-            let tables = tables.collect::<rusqlite::Result<Vec<_>>>()?;
-            let queues = model
-                .queues
-                .iter()
-                .map(|queue| Ok((queue.name.clone(), QueueFile::create(connection, rollbacks, queue, now)?)));
-            Ok((tables, queues.collect::<rusqlite::Result<BTreeMap<_, _>>>()?))
+        let (store, files) = Store::open(folder, &model.name, |connection, rollbacks| {
+            for table in &model.tables {
+                TableFile::create(connection, &table.name)?;
+            }
+            let mut suspects = BTreeMap::new();
+            for queue in &model.queues {
+                suspects.insert(&*queue.name, QueueFile::create(connection, queue, now)?);
+            }
+            Files::open(connection, rollbacks, model, suspects)
         })?;
+        Self::over(model, lock, store, files, (clock, random), LocalBucket::open)
+    }
+
+    /// Opens `folder` to look at what an engine left there for the choreography of `model`. No file or folder is created or
+    /// changed; what writes is refused with a permanent error. Blocks while it reads.
+    ///
+    /// # Errors
+    /// [`OpenError`]: there is no such data folder, another process has it, it is another choreography's or lacks a part of
+    /// it, or it can't be read.
+    pub fn open_existing(
+        folder: &Path,
+        model: &Model,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, OpenError> {
+        let lock = FolderLock::existing(folder)?.unwrap_or_else(|| FolderLock::without_file(folder));
+        folder::check_existing(folder, model)?;
+        let (store, files) = Store::open_existing(folder, |connection, rollbacks| {
+            Files::open(connection, rollbacks, model, BTreeMap::new())
+        })?;
+        Self::over(model, lock, store, files, (clock, random), LocalBucket::open_existing)
+    }
+
+    fn over(
+        model: &Model,
+        lock: FolderLock,
+        store: Store,
+        files: Files,
+        (clock, random): (Arc<dyn Clock>, Arc<dyn Random>),
+        open_bucket: fn(&Path) -> std::io::Result<LocalBucket>,
+    ) -> Result<Self, OpenError> {
         let store = Arc::new(store);
-        let tables: BTreeMap<String, Arc<LocalTable>> = table_files
+        let tables: BTreeMap<String, Arc<LocalTable>> = files
+            .tables
             .into_iter()
             .map(|(name, file)| (name, Arc::new(file.into_table(Arc::clone(&store), Arc::clone(&clock)))))
             .collect();
-        // Dead-letter queues first: their sources point at them.
-        let mut queues: BTreeMap<String, Arc<LocalQueue>> = BTreeMap::new();
-        let (sources, ends): (Vec<_>, Vec<_>) =
-            model.queues.iter().partition(|queue| queue.redrive.is_some());
-        for queue in ends.into_iter().chain(sources) {
-            let Some(file) = queue_files.remove(&queue.name) else {
-                continue;
-            };
-            let redrive = queue.redrive.as_ref();
-            let dead = redrive.and_then(|redrive| {
-                Some((Arc::clone(queues.get(&redrive.dead_letter_queue)?), redrive.receives_max))
-            });
-            let local = LocalQueue::new(Arc::clone(&store), Arc::clone(&clock), file, queue, dead);
-            queues.insert(queue.name.clone(), Arc::new(local));
-        }
+        let queues = queues(model, files.queues, &store, &clock);
         let mut ports = Ports {
             tables: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -157,8 +235,8 @@ impl Local {
             ports.queues.insert(name.clone(), Arc::clone(queue) as _);
         }
         for bucket in &model.buckets {
-            let folder = folder.join("bucket").join(&bucket.name);
-            let opened = LocalBucket::open(&folder).map_err(|source| OpenError::Folder { folder, source })?;
+            let folder = lock.folder().join("bucket").join(&bucket.name);
+            let opened = open_bucket(&folder).map_err(|source| OpenError::Folder { folder, source })?;
             ports.buckets.insert(bucket.name.clone(), Arc::new(opened));
         }
         for topic in &model.topics {
@@ -191,15 +269,8 @@ impl Local {
     }
 
     /// Runs the choreography of `pipeline` over the folder until the engine is stopped.
-    ///
-    /// From then on, an event whose queue is one of the folder's own, and stands in the pipeline's ports as it is, is put
-    /// there with its commit and does not appear in the change stream.
     pub fn start(&self, pipeline: &Pipeline, alarms: AlarmPolicy) -> Engine {
         let model = pipeline.choreography().model();
-        let fast_path = Arc::new(FastPath::new(Arc::clone(model), pipeline.ports(), &self.queues));
-        for table in &self.tables {
-            table.take_fast_path(Arc::clone(&fast_path));
-        }
         let mut engine = Engine::start(pipeline.clone());
         for watch in model.alarms.iter().filter_map(|alarm| alarm::Watch::new(self, model, alarm, alarms)) {
             let (name, watch) = (format!("alarm {}", watch.name()), Arc::new(watch));
@@ -211,6 +282,56 @@ impl Local {
         });
         engine
     }
+}
+
+/// What tables and queues need of the database before the store's thread starts.
+struct Files {
+    tables: Vec<(String, TableFile)>,
+    queues: BTreeMap<String, QueueFile>,
+}
+
+impl Files {
+    /// All of the model, which has to be there; `suspects` are those of each queue that has any.
+    fn open(
+        connection: &Connection,
+        rollbacks: &Rollbacks,
+        model: &Model,
+        mut suspects: BTreeMap<&str, BTreeSet<i64>>,
+    ) -> rusqlite::Result<Self> {
+        let table = |table: &TableModel| {
+            Ok((table.name.clone(), TableFile::open(connection, rollbacks, &table.name)?))
+        };
+        let queue = |queue: &QueueModel| {
+            let suspects = suspects.remove(&*queue.name).unwrap_or_default();
+            Ok((queue.name.clone(), QueueFile::open(connection, rollbacks, queue, suspects)?))
+        };
+        let tables = model.tables.iter().map(table).collect::<rusqlite::Result<_>>()?;
+        Ok(Self { tables, queues: model.queues.iter().map(queue).collect::<rusqlite::Result<_>>()? })
+    }
+}
+
+/// The queues of the model, each with its dead-letter queue.
+fn queues(
+    model: &Model,
+    mut files: BTreeMap<String, QueueFile>,
+    store: &Arc<Store>,
+    clock: &Arc<dyn Clock>,
+) -> BTreeMap<String, Arc<LocalQueue>> {
+    let mut queues: BTreeMap<String, Arc<LocalQueue>> = BTreeMap::new();
+    // Dead-letter queues first: their sources point at them.
+    let (sources, ends): (Vec<_>, Vec<_>) = model.queues.iter().partition(|queue| queue.redrive.is_some());
+    for queue in ends.into_iter().chain(sources) {
+        let Some(file) = files.remove(&queue.name) else {
+            continue;
+        };
+        let redrive = queue.redrive.as_ref();
+        let dead = redrive.and_then(|redrive| {
+            Some((Arc::clone(queues.get(&redrive.dead_letter_queue)?), redrive.receives_max))
+        });
+        let local = LocalQueue::new(Arc::clone(store), Arc::clone(clock), file, queue, dead);
+        queues.insert(queue.name.clone(), Arc::new(local));
+    }
+    queues
 }
 
 /// Deletes what has expired, a little at a time, until the engine stops.

@@ -149,12 +149,12 @@ fn number(value: usize) -> i64 {
 }
 
 impl QueueFile {
+    /// Makes the queue where it is missing, and recovers what was in hand when the process ended. Answers the suspects.
     pub(super) fn create(
         connection: &Connection,
-        rollbacks: &Rollbacks,
         model: &QueueModel,
         now: Timestamp,
-    ) -> rusqlite::Result<Self> {
+    ) -> rusqlite::Result<BTreeSet<i64>> {
         let name = &model.name;
         let (message, by_due) = (identifier("message", name), identifier("message_due", name));
         connection.execute_batch(&format!(
@@ -162,6 +162,19 @@ impl QueueFile {
                  sent_at INTEGER NOT NULL, attributes TEXT, body TEXT NOT NULL);
              CREATE INDEX IF NOT EXISTS {by_due} ON {message}(due) WHERE due IS NOT NULL;"
         ))?;
+        let receives_max = model.redrive.as_ref().map(|redrive| redrive.receives_max);
+        recover_leases(connection, name, &message, receives_max, now)
+    }
+
+    /// The queue, which has to be there, with its suspects.
+    pub(super) fn open(
+        connection: &Connection,
+        rollbacks: &Rollbacks,
+        model: &QueueModel,
+        suspects: BTreeSet<i64>,
+    ) -> rusqlite::Result<Self> {
+        let name = &model.name;
+        let message = identifier("message", name);
         let columns = "id, due, count, sent_at, attributes, body";
         let statements = Statements {
             send: format!("INSERT INTO {message} VALUES(?1, ?2, ?3, ?4, ?5, ?6)"),
@@ -179,8 +192,6 @@ impl QueueFile {
             ),
             count: format!("SELECT COUNT(*) FROM {message}"),
         };
-        let receives_max = model.redrive.as_ref().map(|redrive| redrive.receives_max);
-        let suspects = recover_leases(connection, name, &message, receives_max, now)?;
         let sequence = Sequence::open(connection, rollbacks, format!("message/{name}"))?;
         let total = counted(connection, &statements)?;
         let state = Mutex::new(State { total, suspects, ..State::default() });

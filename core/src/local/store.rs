@@ -6,8 +6,9 @@
 //! between two transactions, on what is committed, and are answered before the next one begins: a reader waits for no flush
 //! but the one that is under way.
 
+use super::sqlite::{DATABASE, LOG, LOG_PAGES, PAGE_BYTES, configure, reader};
 use crate::port::PortError;
-use rusqlite::{Connection, OptionalExtension as _, config::DbConfig};
+use rusqlite::{Connection, OptionalExtension as _};
 use std::{
     fs::File,
     io::{self, Write as _},
@@ -23,14 +24,11 @@ use tokio::sync::{mpsc, oneshot};
 /// Pieces of work that share one transaction at most: bounds how long the first of them waits for the last.
 const GROUP_MAX: usize = 256;
 
+/// Pieces of work that wait for the next write at most, until they make one of their own.
+const LATER_MAX: usize = 16;
+
 /// Pieces of work that wait at most; further callers wait to hand theirs over.
 const WAITING_MAX: usize = 1_024;
-
-/// Bytes of a page of the database.
-const PAGE_BYTES: u64 = 8_192;
-
-/// Pages of the log after which SQLite copies them back into the database and begins the log anew.
-const LOG_PAGES: u64 = 4_000;
 
 /// Bytes of the log that are there from the start: those pages and, as a transaction is logged whole, a tenth more, with 24
 /// bytes before each and 32 before the first.
@@ -58,6 +56,18 @@ pub enum StoreError {
         /// The newest this program knows.
         known: i64,
     },
+    /// SQLite does not do as it was asked.
+    #[error(
+        "SQLite does not keep to {setting}: asked for {wanted}, it has {found}; give a folder on a local disk, or build it with another SQLite"
+    )]
+    Setting {
+        /// What was asked for.
+        setting: &'static str,
+        /// As it was to be.
+        wanted: &'static str,
+        /// As it is.
+        found: String,
+    },
 }
 
 /// The version of what is stored. A change of a table's layout raises it and adds a migration.
@@ -67,6 +77,7 @@ const SCHEMA: i64 = 1;
 pub(super) struct Store {
     work: mpsc::Sender<Request>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    is_read_only: bool,
 }
 
 /// What a caller asks of the thread.
@@ -74,6 +85,8 @@ enum Request {
     /// Changes nothing.
     Read(Box<dyn Work>),
     Write(Box<dyn Work>),
+    /// Goes with the next write.
+    Later(Box<dyn Work>),
 }
 
 /// Work of one caller, with its answer.
@@ -113,28 +126,15 @@ where
 }
 
 impl Store {
-    /// Opens or creates the database in `folder`, lets `set_up` make its tables, and starts its thread.
+    /// Opens or creates the database in `folder` for the choreography `owner`, lets `set_up` make its tables, and starts its
+    /// thread.
     pub(super) fn open<T>(
         folder: &Path,
+        owner: &str,
         set_up: impl FnOnce(&Connection, &Rollbacks) -> rusqlite::Result<T>,
     ) -> Result<(Self, T), StoreError> {
-        let connection = Connection::open(folder.join("quadrille.db"))?;
-        connection.set_prepared_statement_cache_capacity(256);
-        // Without it, SQLite plans a prepared statement anew whenever a bound value could change the plan: a seventh of
-        // the processor time, for plans that are always the same.
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-        // One process, one connection: exclusive locking spares the shared-memory index and every lock call. The cache
-        // is bounded so that memory stays flat however large the tables grow.
-        connection.execute_batch(&format!(
-            "PRAGMA page_size={PAGE_BYTES};
-             PRAGMA locking_mode=EXCLUSIVE;
-             PRAGMA journal_mode=WAL;
-             PRAGMA synchronous=FULL;
-             PRAGMA fullfsync=ON;
-             PRAGMA cache_size=-16384;
-             PRAGMA wal_autocheckpoint={LOG_PAGES};
-             PRAGMA temp_store=MEMORY;"
-        ))?;
+        let connection = Connection::open(folder.join(DATABASE))?;
+        configure(&connection)?;
         let found: i64 = connection.query_row("PRAGMA user_version", (), |row| row.get(0))?;
         if found > SCHEMA {
             return Err(StoreError::LaterSchema { found, known: SCHEMA });
@@ -142,7 +142,8 @@ impl Store {
         // In one transaction: a process that ends in it has recovered nothing, and so nothing twice.
         let transaction = connection.unchecked_transaction()?;
         transaction.execute_batch(
-            "CREATE TABLE IF NOT EXISTS sequence(name TEXT PRIMARY KEY, reserved INTEGER NOT NULL) WITHOUT ROWID;
+            "CREATE TABLE IF NOT EXISTS owner(choreography TEXT NOT NULL);
+             CREATE TABLE IF NOT EXISTS sequence(name TEXT PRIMARY KEY, reserved INTEGER NOT NULL) WITHOUT ROWID;
              CREATE TABLE IF NOT EXISTS lease(queue TEXT NOT NULL, id INTEGER NOT NULL, messages TEXT NOT NULL,
                  PRIMARY KEY(queue, id)) WITHOUT ROWID;
              CREATE TABLE IF NOT EXISTS suspect(queue TEXT NOT NULL, id INTEGER NOT NULL, PRIMARY KEY(queue, id))
@@ -150,18 +151,49 @@ impl Store {
              CREATE TABLE IF NOT EXISTS alarm(queue TEXT PRIMARY KEY, told INTEGER NOT NULL, red INTEGER NOT NULL,
                  last INTEGER NOT NULL) WITHOUT ROWID;",
         )?;
+        transaction.execute(
+            "INSERT INTO owner(choreography) SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM owner)",
+            (owner,),
+        )?;
         transaction.execute_batch(&format!("PRAGMA user_version={SCHEMA}"))?;
         let rollbacks = Rollbacks::default();
         let made = set_up(&transaction, &rollbacks)?;
         transaction.commit()?;
-        if let Err(error) = reserve_log(&folder.join("quadrille.db-wal")) {
+        if let Err(error) = reserve_log(&folder.join(LOG)) {
             tracing::warn!(%error, "no room could be reserved for the store's log; it grows as it is written");
         }
+        Ok((Self::start(connection, rollbacks, false)?, made))
+    }
+
+    /// Opens the database in `folder` to be read, and changes no file: what is to be written is refused.
+    pub(super) fn open_existing<T>(
+        folder: &Path,
+        set_up: impl FnOnce(&Connection, &Rollbacks) -> rusqlite::Result<T>,
+    ) -> Result<(Self, T), StoreError> {
+        let connection = reader(folder)?;
+        let found: i64 = connection.query_row("PRAGMA user_version", (), |row| row.get(0))?;
+        if found > SCHEMA {
+            return Err(StoreError::LaterSchema { found, known: SCHEMA });
+        }
+        let rollbacks = Rollbacks::default();
+        let made = set_up(&connection, &rollbacks)?;
+        Ok((Self::start(connection, rollbacks, true)?, made))
+    }
+
+    fn start(connection: Connection, rollbacks: Rollbacks, is_read_only: bool) -> Result<Self, StoreError> {
+        connection.set_prepared_statement_cache_capacity(256);
         let (work, waiting) = mpsc::channel(WAITING_MAX);
         let thread = std::thread::Builder::new()
             .name("quadrille-store".into())
             .spawn(move || serve(&connection, &rollbacks, waiting))?;
-        Ok((Self { work, thread: Mutex::new(Some(thread)) }, made))
+        Ok(Self { work, thread: Mutex::new(Some(thread)), is_read_only })
+    }
+
+    fn check_writable(&self) -> Result<(), PortError> {
+        if self.is_read_only {
+            return Err(PortError::permanent("store", "the data folder is open to be read only"));
+        }
+        Ok(())
     }
 
     /// Runs `work` on the connection and answers once it is durable. If any work of its group fails in the database, the
@@ -171,7 +203,20 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
+        self.check_writable()?;
         self.ask(work, Request::Write).await
+    }
+
+    /// Runs `work` with the next write, without a flush of its own, or at the latest when the store is closed. It is not
+    /// durable before, and lost where that write fails.
+    pub(super) async fn run_later<F>(&self, work: F) -> Result<(), PortError>
+    where
+        F: FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static,
+    {
+        self.check_writable()?;
+        let (answer, _) = oneshot::channel();
+        let work = Closure { work: Some(work), done: None, answer };
+        self.work.send(Request::Later(Box::new(work))).await.map_err(|_| closed())
     }
 
     /// Runs `work`, which must change nothing, on what is committed: it sees all that was answered before. A failure in the
@@ -191,10 +236,13 @@ impl Store {
     {
         let (answer, answered) = oneshot::channel();
         let work = Closure { work: Some(work), done: None, answer };
-        let closed = || PortError::permanent("store", "the store is closed");
         self.work.send(request(Box::new(work))).await.map_err(|_| closed())?;
         answered.await.map_err(|_| closed())?
     }
+}
+
+fn closed() -> PortError {
+    PortError::permanent("store", "the store is closed")
 }
 
 /// Fills the log up to [`LOG_BYTES`] with zeros, which end it for SQLite wherever its own text ends. With each flush of a
@@ -240,61 +288,90 @@ impl Rollbacks {
     }
 }
 
+/// What the thread was given and has not done.
+#[derive(Default)]
+struct Pending {
+    reads: Vec<Box<dyn Work>>,
+    writes: Vec<Box<dyn Work>>,
+    later: Vec<Box<dyn Work>>,
+}
+
+impl Pending {
+    fn add(&mut self, request: Request) {
+        match request {
+            Request::Read(work) => self.reads.push(work),
+            Request::Write(work) => self.writes.push(work),
+            Request::Later(work) => self.later.push(work),
+        }
+    }
+}
+
 fn serve(connection: &Connection, rollbacks: &Rollbacks, mut waiting: mpsc::Receiver<Request>) {
-    let mut reads: Vec<Box<dyn Work>> = Vec::new();
-    let mut writes: Vec<Box<dyn Work>> = Vec::new();
-    loop {
+    let mut pending = Pending::default();
+    let mut closed = false;
+    while !closed {
         // Reads are left of the last round where they came during its transaction.
-        let mut next = if reads.is_empty() { waiting.blocking_recv() } else { waiting.try_recv().ok() };
-        while let Some(request) = next {
-            match request {
-                Request::Read(work) => reads.push(work),
-                Request::Write(work) => writes.push(work),
+        if pending.reads.is_empty() {
+            match waiting.blocking_recv() {
+                Some(request) => pending.add(request),
+                None => closed = true,
             }
-            next = if writes.len() < GROUP_MAX { waiting.try_recv().ok() } else { None };
         }
-        if reads.is_empty() && writes.is_empty() {
-            // The store is closed, and all it was given is done.
-            return;
+        while pending.writes.len() + pending.later.len() < GROUP_MAX
+            && let Ok(request) = waiting.try_recv()
+        {
+            pending.add(request);
         }
-        for mut work in reads.drain(..) {
+        for mut work in pending.reads.drain(..) {
             let failed = work.run(connection).err().map(|error| {
                 tracing::error!(%error, "a read failed; its caller is told");
                 error.to_string()
             });
             work.answer(failed.as_deref());
         }
-        if writes.is_empty() {
-            continue;
-        }
-        let outcome = transaction(connection, &mut writes, &mut reads, &mut waiting);
-        let failed = outcome.err().map(|error| {
-            rollbacks.0.fetch_add(1, Ordering::Relaxed);
-            if !connection.is_autocommit()
-                && let Err(error) = connection.execute_batch("ROLLBACK")
-            {
-                tracing::error!(%error, "a transaction could not be rolled back");
-            }
-            tracing::error!(%error, "a transaction failed; its callers are told");
-            error.to_string()
-        });
-        for work in writes.drain(..) {
-            work.answer(failed.as_deref());
+        if !pending.writes.is_empty() || pending.later.len() >= LATER_MAX || closed {
+            write(connection, rollbacks, &mut pending, &mut waiting);
         }
     }
 }
 
-/// Runs `writes`, and those that arrive meanwhile, in one transaction; reads that arrive are put off until it is committed.
+/// Runs what is to be written in one transaction, and answers it.
+fn write(
+    connection: &Connection,
+    rollbacks: &Rollbacks,
+    pending: &mut Pending,
+    waiting: &mut mpsc::Receiver<Request>,
+) {
+    pending.writes.append(&mut pending.later);
+    if pending.writes.is_empty() {
+        return;
+    }
+    let failed = transaction(connection, pending, waiting).err().map(|error| {
+        rollbacks.0.fetch_add(1, Ordering::Relaxed);
+        if !connection.is_autocommit()
+            && let Err(error) = connection.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%error, "a transaction could not be rolled back");
+        }
+        tracing::error!(%error, "a transaction failed; its callers are told");
+        error.to_string()
+    });
+    for work in pending.writes.drain(..) {
+        work.answer(failed.as_deref());
+    }
+}
+
+/// Runs the writes of `pending`, and those that arrive meanwhile, in one transaction; reads that arrive are put off until it is
+/// committed.
 fn transaction(
     connection: &Connection,
-    writes: &mut Vec<Box<dyn Work>>,
-    reads: &mut Vec<Box<dyn Work>>,
+    pending: &mut Pending,
     waiting: &mut mpsc::Receiver<Request>,
 ) -> rusqlite::Result<()> {
     connection.prepare_cached("BEGIN")?.execute(())?;
     let mut ran = 0;
     loop {
-        if let Some(work) = writes.get_mut(ran) {
+        if let Some(work) = pending.writes.get_mut(ran) {
             work.run(connection)?;
             ran += 1;
             continue;
@@ -303,8 +380,9 @@ fn transaction(
             break;
         }
         match waiting.try_recv() {
-            Ok(Request::Write(work)) => writes.push(work),
-            Ok(Request::Read(work)) => reads.push(work),
+            Ok(Request::Read(work)) => pending.reads.push(work),
+            // As it is a write that is under way.
+            Ok(Request::Write(work) | Request::Later(work)) => pending.writes.push(work),
             Err(_) => break,
         }
     }
@@ -359,12 +437,18 @@ impl Sequence {
 
 /// A name of the definition as part of an SQL identifier: definitions allow a-z, 0-9, '-' and '_' only.
 pub(super) fn identifier(prefix: &str, name: &str) -> String {
-    format!("\"{prefix}_{}\"", name.replace('"', ""))
+    format!("\"{}\"", table_name(prefix, name))
+}
+
+/// The same as SQLite lists it.
+pub(super) fn table_name(prefix: &str, name: &str) -> String {
+    format!("{prefix}_{}", name.replace('"', ""))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local::sqlite::verify;
     use std::fs;
 
     #[tokio::test]
@@ -374,7 +458,7 @@ mod tests {
             connection.execute_batch("CREATE TABLE IF NOT EXISTS note(text TEXT NOT NULL)")
         };
         let log = folder.path().join("quadrille.db-wal");
-        let (store, ()) = Store::open(folder.path(), set_up).unwrap();
+        let (store, ()) = Store::open(folder.path(), "notes", set_up).unwrap();
         assert_eq!(fs::metadata(&log).unwrap().len(), LOG_BYTES);
         store
             .run(|connection| connection.execute("INSERT INTO note(text) VALUES('kept')", ()))
@@ -385,10 +469,34 @@ mod tests {
         for file in ["quadrille.db", "quadrille.db-wal"] {
             fs::copy(folder.path().join(file), crashed.path().join(file)).unwrap();
         }
-        let (store, ()) = Store::open(crashed.path(), set_up).unwrap();
+        let (store, ()) = Store::open(crashed.path(), "notes", set_up).unwrap();
         let text = store.read(|connection| {
             connection.query_row("SELECT text FROM note", (), |row| row.get::<_, String>(0))
         });
         assert_eq!(text.await.unwrap(), "kept");
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_of_the_database_is_in_force() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, ()) = Store::open(folder.path(), "notes", |_, _| Ok(())).unwrap();
+        let read = store.read(|connection| {
+            verify(connection).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+            let number = |pragma: &str| {
+                connection.query_row(&format!("PRAGMA {pragma}"), (), |row| row.get::<_, i64>(0))
+            };
+            Ok((number("synchronous")?, number("wal_autocheckpoint")?, number("page_size")?))
+        });
+        assert_eq!(read.await.unwrap(), (2, LOG_PAGES.cast_signed(), PAGE_BYTES.cast_signed()));
+        // What is switched off does not work, however SQLite was compiled.
+        for (statement, answer) in [
+            ("SELECT load_extension('x')", ""),
+            ("SELECT \"a text\"", "no such column"),
+            ("PRAGMA writable_schema=ON; DELETE FROM sqlite_master", "may not be modified"),
+            ("CREATE VIEW v AS SELECT 1; SELECT * FROM v", "access to view"),
+        ] {
+            let failed = store.run(move |connection| connection.execute_batch(statement)).await.unwrap_err();
+            assert!(failed.to_string().contains(answer), "{statement}: {failed}");
+        }
     }
 }

@@ -3,10 +3,7 @@
 //! A stream row holds what one call committed, up to [`ROW_BYTES_MAX`]: what is written together is sent on together, and
 //! one row instead of hundreds is written, read and deleted.
 
-use super::{
-    fast_path::{Enqueued, Enqueuer, FastPath},
-    store::{Rollbacks, Sequence, Store, identifier},
-};
+use super::store::{Rollbacks, Sequence, Store, identifier};
 use crate::{
     Timestamp, limits,
     port::{
@@ -19,7 +16,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row};
 use serde_json::value::RawValue;
 use std::{
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -38,8 +35,6 @@ pub(super) struct LocalTable {
     written: Arc<Notify>,
     /// What is sent on, whether or not its checkpoint is durable yet: a read does not wait for that.
     sent_on: Arc<AtomicI64>,
-    /// Since an engine runs on the folder.
-    fast_path: RwLock<Option<Arc<FastPath>>>,
 }
 
 /// What a table needs of the database before the store's thread starts.
@@ -60,15 +55,11 @@ struct Statements {
     read: String,
     checkpoint: String,
     cut: String,
-    waits: String,
 }
 
 impl TableFile {
-    pub(super) fn create(
-        connection: &Connection,
-        rollbacks: &Rollbacks,
-        name: &str,
-    ) -> rusqlite::Result<Self> {
+    /// Makes the table where it is missing.
+    pub(super) fn create(connection: &Connection, name: &str) -> rusqlite::Result<()> {
         let (item, stream) = (identifier("item", name), identifier("stream", name));
         let (by_index, by_expiry) = (identifier("item_index", name), identifier("item_expiry", name));
         // Rows lie in the order of their creation, so that a flow's writes touch neighbouring pages whatever the keys
@@ -79,7 +70,12 @@ impl TableFile {
              CREATE INDEX IF NOT EXISTS {by_index} ON {item}(index_partition, index_sort) WHERE index_partition IS NOT NULL;
              CREATE INDEX IF NOT EXISTS {by_expiry} ON {item}(expires_at) WHERE expires_at IS NOT NULL;
              CREATE TABLE IF NOT EXISTS {stream}(last INTEGER PRIMARY KEY, first INTEGER NOT NULL, records TEXT NOT NULL);"
-        ))?;
+        ))
+    }
+
+    /// The table, which has to be there.
+    pub(super) fn open(connection: &Connection, rollbacks: &Rollbacks, name: &str) -> rusqlite::Result<Self> {
+        let (item, stream) = (identifier("item", name), identifier("stream", name));
         let update = |index: bool, expiry: bool| {
             let index = if index { ", index_partition = ?5, index_sort = ?6" } else { "" };
             let expiry = if expiry { ", expires_at = ?7" } else { "" };
@@ -108,7 +104,6 @@ impl TableFile {
             append: format!("INSERT INTO {stream}(last, first, records) VALUES(?1, ?2, ?3)"),
             read: format!("SELECT last, first, records FROM {stream} WHERE last > ?1 ORDER BY last"),
             checkpoint: format!("DELETE FROM {stream} WHERE last <= ?1"),
-            waits: format!("SELECT EXISTS(SELECT 1 FROM {stream})"),
             cut: format!("UPDATE {stream} SET first = ?2, records = ?3 WHERE last = ?1"),
         };
         let sequence = Sequence::open(connection, rollbacks, format!("stream/{name}"))?;
@@ -117,15 +112,7 @@ impl TableFile {
 
     pub(super) fn into_table(self, store: Arc<Store>, clock: Arc<dyn Clock>) -> LocalTable {
         let Self { statements, sequence } = self;
-        LocalTable {
-            store,
-            clock,
-            statements,
-            sequence,
-            written: Arc::default(),
-            sent_on: Arc::default(),
-            fast_path: RwLock::default(),
-        }
+        LocalTable { store, clock, statements, sequence, written: Arc::default(), sent_on: Arc::default() }
     }
 }
 
@@ -288,7 +275,6 @@ struct Applied {
     lost: Vec<usize>,
     /// The stream has something new.
     emitted: bool,
-    enqueued: Option<Enqueued>,
 }
 
 /// Applies writes, each with its place in the call, on the store's thread.
@@ -296,17 +282,11 @@ fn apply(
     connection: &Connection,
     statements: &Statements,
     sequence: &Sequence,
-    mut enqueuer: Option<Enqueuer<'_>>,
     writes: Vec<(usize, Write)>,
 ) -> rusqlite::Result<Applied> {
     let (mut lost, mut emitted) = (Vec::new(), false);
     let mut writer = Writer::new(connection, statements);
     let mut row: Option<StreamRow> = None;
-    // What waits in the stream goes first: what is committed meanwhile stands behind it.
-    let mut waits = match enqueuer {
-        Some(_) => connection.prepare_cached(&statements.waits)?.query_row((), |row| row.get(0))?,
-        None => true,
-    };
     for (at, write) in writes {
         if !writer.apply(&write)? {
             lost.push(at);
@@ -315,17 +295,11 @@ fn apply(
         if write.outbox.is_empty() {
             continue;
         }
-        if !waits
-            && let Some(enqueuer) = &mut enqueuer
-            && enqueuer.enqueue(&write)?
-        {
-            continue;
-        }
         let record = recorded(&write).map_err(unwritable)?;
         let place = sequence.next(connection)?;
         let filled = row.get_or_insert_with(|| StreamRow::starting(place));
         filled.push(place, &record);
-        (waits, emitted) = (true, true);
+        emitted = true;
         if filled.records.len() >= ROW_BYTES_MAX
             && let Some(mut full) = row.take()
         {
@@ -337,15 +311,10 @@ fn apply(
         row.close();
         writer.append(&row)?;
     }
-    Ok(Applied { lost, emitted, enqueued: enqueuer.map(Enqueuer::enqueued) })
+    Ok(Applied { lost, emitted })
 }
 
 impl LocalTable {
-    /// From now on, what is committed goes to its queues by `fast_path`, where it can.
-    pub(super) fn take_fast_path(&self, fast_path: Arc<FastPath>) {
-        *self.fast_path.write().unwrap_or_else(PoisonError::into_inner) = Some(fast_path);
-    }
-
     /// Deletes up to `max` items that expired by `now`; answers how many.
     pub(super) async fn expire(&self, now: Timestamp, max: usize) -> Result<usize, PortError> {
         let statements = Arc::clone(&self.statements);
@@ -369,8 +338,6 @@ impl Table for LocalTable {
     }
 
     async fn commit(&self, writes: Vec<Write>) -> Vec<Result<(), CommitError>> {
-        let fast_path = self.fast_path.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let now = self.clock.now();
         let mut answers: Vec<Result<(), CommitError>> = Vec::with_capacity(writes.len());
         let mut taken = Vec::with_capacity(writes.len());
         for (at, write) in writes.into_iter().enumerate() {
@@ -380,24 +347,15 @@ impl Table for LocalTable {
             }
         }
         let (statements, sequence) = (Arc::clone(&self.statements), Arc::clone(&self.sequence));
-        let way = fast_path.clone();
-        let applied = self
-            .store
-            .run(move |connection| {
-                let enqueuer = way.as_ref().map(|way| way.enqueuer(connection, now));
-                apply(connection, &statements, &sequence, enqueuer, taken)
-            })
-            .await;
+        let applied =
+            self.store.run(move |connection| apply(connection, &statements, &sequence, taken)).await;
         match applied {
-            Ok(Applied { lost, emitted, enqueued }) => {
+            Ok(Applied { lost, emitted }) => {
                 for at in lost {
                     answers[at] = Err(CommitError::Conflict);
                 }
                 if emitted {
                     self.written.notify_waiters();
-                }
-                if let Some((fast_path, enqueued)) = fast_path.zip(enqueued) {
-                    fast_path.wake(&enqueued);
                 }
             }
             Err(error) => {
@@ -502,7 +460,7 @@ impl ChangeStream for LocalTable {
         let done = number(sequence);
         self.sent_on.fetch_max(done, Ordering::AcqRel);
         self.store
-            .run(move |connection| {
+            .run_later(move |connection| {
                 connection.prepare_cached(&statements.checkpoint)?.execute((done,))?;
                 let mut read = connection.prepare_cached(&statements.read)?;
                 let first = read.query_row((0,), StreamRow::of).optional()?;

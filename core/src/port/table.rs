@@ -40,8 +40,7 @@ pub struct Write {
     pub expected: u64,
     /// The time of the write, against which an old item's expiry is held.
     pub now: Timestamp,
-    /// CloudEvents, structured JSON: they are sent on if and only if the item is written. They appear in the change stream,
-    /// unless the adapter puts them into their queues with the write itself, as a running local engine does.
+    /// CloudEvents, structured JSON: they appear in the change stream if and only if the item is written.
     pub outbox: Vec<Box<RawValue>>,
     /// Whether the index entry differs from the one at version `expected` (an adapter may save the index write).
     pub index_changed: bool,
@@ -132,8 +131,7 @@ pub struct StreamRecord {
 }
 
 /// The change stream of a table, for the one relay that reads it: every commit that emitted something, each
-/// entity's in the order of its versions. Removals by expiry do not appear, nor do events that the adapter itself has put
-/// into their queues with the commit.
+/// entity's in the order of its versions. Removals by expiry do not appear.
 #[async_trait]
 pub trait ChangeStream: Send + Sync {
     /// The oldest records not yet checkpointed, at most `max`; waits up to `wait` for one. Reading again without a
@@ -141,6 +139,7 @@ pub trait ChangeStream: Send + Sync {
     async fn read(&self, max: usize, wait: Duration) -> Result<Vec<StreamRecord>, PortError>;
 
     /// Everything up to and including `sequence` has been sent on and need not be read again. A read that begins after this
-    /// has begun does not give it, so that the relay can do both at once.
+    /// has begun does not give it, so that the relay can do both at once. After a crash it may be read again, as the answer
+    /// does not mean that it is durable.
     async fn checkpoint(&self, sequence: u64) -> Result<(), PortError>;
 }

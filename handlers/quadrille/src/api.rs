@@ -5,8 +5,8 @@ use quadrille::{
     domain::auction::{Order, OrderStatus},
     engine::trigger,
     http::{Problem, Request, Response},
-    local::Service,
     operator::{self, Act, Filter},
+    server::Service,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;

@@ -16,8 +16,9 @@ use quadrille::{
     decimal::Decimal,
     engine::trigger,
     http::{Method, Problem, Request, Response},
-    local::{AlarmPolicy, Local, Server, ServerConfig, Service},
+    local::{AlarmPolicy, Local},
     port::{Bucket, ObjectPage, PortError, SystemClock, SystemRandom},
+    server::{Server, ServerConfig, Service},
 };
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};

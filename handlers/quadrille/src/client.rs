@@ -10,12 +10,9 @@ use crate::{
     node::Node,
     token,
 };
-use quadrille::{
-    http::Request,
-    local::{LockError, Service as _},
-};
+use quadrille::{http::Request, server::Service as _};
 use serde::de::DeserializeOwned;
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 use systems::http_client::{HttpClient, Method};
 
 /// The longest a request may take.
@@ -117,7 +114,7 @@ impl Client {
         }
         match Node::open(&target.data, &AuctionOptions::at_rest(), Vec::new()) {
             Ok(node) => Ok(Self::Local { api: Api::new(node.pipeline()), _node: Box::new(node) }),
-            Err(error) => match held_at(&target.data) {
+            Err(error) => match quadrille::local::address(&target.data) {
                 Some(address) => Self::remote(&format!("http://{address}"), token),
                 None => Err(error),
             },
@@ -198,14 +195,6 @@ async fn in_process(
     };
     let response = api.respond(method.as_str(), path, request).await;
     Answer { status: response.status, body: response.body, by }
-}
-
-/// Where the engine that holds the folder listens, if one does.
-fn held_at(folder: &Path) -> Option<String> {
-    match quadrille::local::FolderLock::acquire(folder) {
-        Err(LockError::Held { address, .. }) => address,
-        _ => None,
-    }
 }
 
 /// A part of a path or query, percent-encoded.

@@ -3,8 +3,9 @@
 use quadrille::{
     Failure,
     choreography::DefinitionErrors,
-    local::{LockError, OpenError, ServerError},
+    local::{LockError, OpenError},
     port::PortError,
+    server::ServerError,
 };
 use std::io;
 use systems::http_client::HttpClientError;

@@ -3,7 +3,7 @@
 use crate::{args::AuctionOptions, error::CommandError};
 use quadrille::{
     Backoff, Choreography, Pipeline,
-    local::{AlarmPolicy, FolderLock, Local, OpenError},
+    local::{AlarmPolicy, Local},
     port::{SystemClock, SystemRandom},
 };
 use std::{path::Path, sync::Arc};
@@ -33,14 +33,13 @@ impl Node {
         options: &AuctionOptions,
         notifiers: Vec<(String, Arc<dyn Notifier>)>,
     ) -> Result<Self, CommandError> {
-        // The simulated platform's folder lies in this one: locked before it is touched, and again by `Local::open` for as
-        // long as the node lives.
-        let lock = (options.platform == SIMULATED).then(|| FolderLock::acquire(folder));
-        let lock = lock.transpose().map_err(OpenError::from)?;
-        let platform = platform(folder, options)?;
-        let choreography = auction(&settings(options), platform, notifiers)?;
-        drop(lock);
-        let local = Local::open(folder, choreography.model(), Arc::new(SystemClock), Arc::new(SystemRandom))?;
+        let remote = remote_platform(options)?;
+        let settings = settings(options);
+        let model = auction(&settings, Arc::new(Elsewhere), notifiers.clone())?;
+        let local = Local::open(folder, model.model(), Arc::new(SystemClock), Arc::new(SystemRandom))?;
+        // The simulated platform's folder lies in this one, which has to be ours before it is touched.
+        let platform = remote.map_or_else(|| simulated_platform(folder, options), Ok)?;
+        let choreography = auction(&settings, platform, notifiers)?;
         let alarms = AlarmPolicy { digest_every: options.digest, ..AlarmPolicy::default() };
         Ok(Self { choreography, local, alarms })
     }
@@ -66,14 +65,22 @@ pub fn settings(options: &AuctionOptions) -> Settings {
     }
 }
 
-fn platform(folder: &Path, options: &AuctionOptions) -> Result<Arc<dyn AuctionPlatform>, CommandError> {
+/// The platform over HTTP; none where it is simulated.
+fn remote_platform(options: &AuctionOptions) -> Result<Option<Arc<dyn AuctionPlatform>>, CommandError> {
     if options.platform == SIMULATED {
-        let bucket = quadrille::local::bucket(&folder.join(PLATFORM_FOLDER))
-            .map_err(CommandError::io(format!("the simulated platform's folder in {}", folder.display())))?;
-        return Ok(Arc::new(SimulatedPlatform::new(bucket, options.seed, options.not_ready)));
+        return Ok(None);
     }
     let platform = HttpPlatform::new(&options.platform, options.platform_timeout);
-    Ok(Arc::new(platform.map_err(|error| CommandError::Usage(format!("--platform: {error}")))?))
+    Ok(Some(Arc::new(platform.map_err(|error| CommandError::Usage(format!("--platform: {error}")))?)))
+}
+
+fn simulated_platform(
+    folder: &Path,
+    options: &AuctionOptions,
+) -> Result<Arc<dyn AuctionPlatform>, CommandError> {
+    let bucket = quadrille::local::bucket(&folder.join(PLATFORM_FOLDER))
+        .map_err(CommandError::io(format!("the simulated platform's folder in {}", folder.display())))?;
+    Ok(Arc::new(SimulatedPlatform::new(bucket, options.seed, options.not_ready)))
 }
 
 /// The auction as it is derived from: its diagram knows no folder and no platform.

@@ -2,7 +2,7 @@
 //! every process of the machine could read it.
 
 use crate::error::CommandError;
-use quadrille::local::Token;
+use quadrille::server::Token;
 use std::path::Path;
 
 /// The environment variable that may hold the token.

@@ -3,7 +3,7 @@
 use crate::{api::Api, args::Up, error::CommandError, node::Node, print::line, token};
 use quadrille::{
     engine::Engine,
-    local::{Server, ServerConfig},
+    server::{Server, ServerConfig},
 };
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},

@@ -11,7 +11,7 @@ use crate::auction::{
 };
 use quadrille::{
     Backoff, Change, Commit, Context, Failure, Outcome, Stored, Timestamp,
-    auction::{Order, OrderStatus},
+    domain::auction::{Order, OrderStatus},
 };
 use std::{borrow::Cow, collections::HashMap};
 

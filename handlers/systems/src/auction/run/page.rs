@@ -7,7 +7,7 @@ use super::{
 use crate::auction::platform::{AuctionPlatform, SubmittedOrder};
 use quadrille::{
     Change, Committed, Context, Entity, Failure, Stored, Timestamp,
-    auction::{Order, OrderStatus},
+    domain::auction::{Order, OrderStatus},
 };
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, time::Duration};

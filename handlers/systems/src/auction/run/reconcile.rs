@@ -4,7 +4,7 @@ use super::{Emits, RoundEvent, Run, RunPage, end, next_round};
 use crate::auction::{metrics::ORDERS_UNDECIDABLE, results::OrderDecided};
 use quadrille::{
     Change, Context, Outcome, Stored,
-    auction::{Order, OrderStatus},
+    domain::auction::{Order, OrderStatus},
 };
 use std::borrow::Cow;
 

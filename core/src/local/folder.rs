@@ -1,0 +1,104 @@
+//! Whose a data folder is: told from what lies in it, before anything is written to it.
+
+use super::{
+    OpenError,
+    lock::{ANNOUNCEMENT, LOCK, PARTIAL_ANNOUNCEMENT},
+    sqlite::{Contents, DATABASE, JOURNAL, LOG},
+    store::{StoreError, table_name},
+};
+use crate::choreography::Model;
+use rusqlite::ErrorCode;
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{self, ErrorKind},
+    path::Path,
+};
+
+/// What an opening leaves that ended before the database was made.
+const OF_AN_OPENING: [&str; 6] = [LOCK, ANNOUNCEMENT, PARTIAL_ANNOUNCEMENT, DATABASE, LOG, JOURNAL];
+
+/// What a folder holds.
+enum Found {
+    /// Nothing yet, or there is no folder.
+    Nothing,
+    /// Files, and no database of an engine's.
+    NoData,
+    /// A database of an engine's.
+    Data(Contents),
+}
+
+/// Whether `folder` may be opened for `model`: it is new, or the model's own.
+pub(super) fn check(folder: &Path, model: &Model) -> Result<(), OpenError> {
+    match look(folder)? {
+        Found::Nothing => Ok(()),
+        Found::NoData => Err(OpenError::NoData { folder: folder.to_owned() }),
+        Found::Data(contents) => check_owner(folder, model, &contents),
+    }
+}
+
+/// Whether `folder` is the model's own, and has all that the model has.
+pub(super) fn check_existing(folder: &Path, model: &Model) -> Result<(), OpenError> {
+    let Found::Data(contents) = look(folder)? else {
+        return Err(OpenError::Missing { folder: folder.to_owned() });
+    };
+    check_owner(folder, model, &contents)?;
+    let lacks = |prefix: &str, name: &str| !contents.tables.contains(&table_name(prefix, name));
+    let table = model.tables.iter().map(|table| &table.name).find(|name| lacks("item", name));
+    let queue = model.queues.iter().map(|queue| &queue.name).find(|name| lacks("message", name));
+    match table.or(queue) {
+        Some(name) => Err(OpenError::Incomplete { folder: folder.to_owned(), missing: name.clone() }),
+        None => Ok(()),
+    }
+}
+
+fn check_owner(folder: &Path, model: &Model, contents: &Contents) -> Result<(), OpenError> {
+    if let Some(owner) = &contents.owner {
+        return if *owner == model.name {
+            Ok(())
+        } else {
+            let (owner, wanted) = (owner.clone(), model.name.clone());
+            Err(OpenError::Owner { folder: folder.to_owned(), owner, wanted })
+        };
+    }
+    // An earlier version recorded no owner: the tables tell.
+    let item = table_name("item", "");
+    let found: BTreeSet<&str> =
+        contents.tables.iter().filter_map(|table| table.strip_prefix(item.as_str())).collect();
+    let wanted: BTreeSet<&str> = model.tables.iter().map(|table| table.name.as_str()).collect();
+    if found == wanted {
+        return Ok(());
+    }
+    let found = found.into_iter().map(str::to_owned).collect();
+    Err(OpenError::Tables { folder: folder.to_owned(), found, wanted: model.name.clone() })
+}
+
+fn look(folder: &Path) -> Result<Found, OpenError> {
+    let unreadable = |source: io::Error| OpenError::Folder { folder: folder.to_owned(), source };
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
+        entries => entries.map_err(unreadable)?,
+    };
+    let mut only_an_opening = true;
+    let mut has_database = false;
+    for entry in entries {
+        let name = entry.map_err(unreadable)?.file_name();
+        has_database |= name == DATABASE;
+        only_an_opening &= OF_AN_OPENING.iter().any(|one| name == *one);
+    }
+    if has_database {
+        match Contents::of(folder) {
+            Ok(contents) if contents.are_an_engines() => return Ok(Found::Data(contents)),
+            Ok(contents) if contents.tables.is_empty() => {}
+            Ok(_) => return Ok(Found::NoData),
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
+                return Ok(Found::NoData);
+            }
+            Err(error) => return Err(StoreError::from(error).into()),
+        }
+    }
+    // An opening makes the database before all else: beside anything else, one that is missing or empty has been lost.
+    let log = fs::metadata(folder.join(LOG)).map_or(0, |log| log.len());
+    let is_new = only_an_opening && log == 0;
+    Ok(if is_new { Found::Nothing } else { Found::NoData })
+}

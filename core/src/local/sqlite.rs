@@ -1,0 +1,175 @@
+//! How the database of a folder is opened: what is asked of SQLite, and made sure of; and a way to read that changes no file.
+
+use super::store::StoreError;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, config::DbConfig, types::Value};
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+
+/// The files of a store in its folder: the database, its log, and what SQLite keeps of a transaction before there is a log.
+pub(super) const DATABASE: &str = "quadrille.db";
+pub(super) const LOG: &str = "quadrille.db-wal";
+pub(super) const JOURNAL: &str = "quadrille.db-journal";
+
+/// Bytes of a page of the database.
+pub(super) const PAGE_BYTES: u64 = 8_192;
+
+/// Pages of the log after which SQLite copies them back into the database and begins the log anew.
+pub(super) const LOG_PAGES: u64 = 4_000;
+
+/// What is asked of SQLite with each opening, as it is set and as it then reads. Asked here and not when SQLite is compiled, so
+/// that whoever uses this crate gets the same.
+const SETTINGS: [(&str, &str, &str); 10] = [
+    // Keys are compared by their bytes in UTF-8.
+    ("encoding", "'UTF-8'", "UTF-8"),
+    // One process, one connection: exclusive locking spares the shared-memory index and every lock call.
+    ("locking_mode", "EXCLUSIVE", "exclusive"),
+    ("journal_mode", "WAL", "wal"),
+    // What is answered is on the disk.
+    ("synchronous", "FULL", "2"),
+    ("fullfsync", "ON", "1"),
+    // The log keeps its size (see `reserve_log`).
+    ("journal_size_limit", "-1", "-1"),
+    // A disk's error is an error, where a mapped file ends the process.
+    ("mmap_size", "0", "0"),
+    // Bounded, so that memory stays flat however large the tables grow.
+    ("cache_size", "-16384", "-16384"),
+    ("temp_store", "MEMORY", "2"),
+    // There are none, and whoever compiles SQLite decides what it does without being asked.
+    ("foreign_keys", "OFF", "0"),
+];
+
+/// Switches of the connection, likewise.
+const SWITCHES: [(&str, DbConfig, bool); 8] = [
+    // Without it, SQLite plans a prepared statement anew whenever a bound value could change the plan: a seventh of the
+    // processor time, for plans that are always the same.
+    ("stable query plans", DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true),
+    // A database that somebody has prepared runs nothing of its own.
+    ("the defensive mode", DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+    ("a trusted schema", DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+    ("triggers", DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
+    ("views", DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
+    ("a writable schema", DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, false),
+    // A name that is misspelt is an error, and no text.
+    ("texts in double quotes", DbConfig::SQLITE_DBCONFIG_DQS_DML, false),
+    ("texts in double quotes in a schema", DbConfig::SQLITE_DBCONFIG_DQS_DDL, false),
+];
+
+/// Asks for what [`SETTINGS`] and [`SWITCHES`] say, and makes sure of it.
+pub(super) fn configure(connection: &Connection) -> Result<(), StoreError> {
+    for (_, switch, on) in SWITCHES {
+        connection.set_db_config(switch, on)?;
+    }
+    // What an older database differs in without harm.
+    connection.execute_batch(&format!("PRAGMA page_size={PAGE_BYTES}"))?;
+    for (setting, value, _) in SETTINGS {
+        connection.execute_batch(&format!("PRAGMA {setting}={value}"))?;
+    }
+    connection.execute_batch(&format!("PRAGMA wal_autocheckpoint={LOG_PAGES}"))?;
+    verify(connection)
+}
+
+pub(super) fn verify(connection: &Connection) -> Result<(), StoreError> {
+    for (setting, switch, on) in SWITCHES {
+        if connection.db_config(switch)? != on {
+            let (wanted, found) = if on { ("on", "off") } else { ("off", "on") };
+            return Err(StoreError::Setting { setting, wanted, found: found.to_owned() });
+        }
+    }
+    for (setting, _, wanted) in SETTINGS {
+        let read = connection.query_row(&format!("PRAGMA {setting}"), (), |row| row.get(0)).optional()?;
+        let found = match read {
+            Some(Value::Integer(number)) => number.to_string(),
+            Some(Value::Text(text)) => text,
+            _ => "none".to_owned(),
+        };
+        if found != wanted {
+            return Err(StoreError::Setting { setting, wanted, found });
+        }
+    }
+    Ok(())
+}
+
+/// What stands in a path of a URI as it is.
+const IN_PATHS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.');
+
+/// A connection that reads the database of `folder` and changes no file there. It fails where another process has it.
+pub(super) fn reader(folder: &Path) -> rusqlite::Result<Connection> {
+    let has = |name: &str| fs::metadata(folder.join(name)).is_ok_and(|file| file.len() > 0);
+    let database = folder.join(DATABASE);
+    let connection = if has(DATABASE) && (has(LOG) || has(JOURNAL)) {
+        // As a crash leaves it: what was committed last stands in the log. It is read from there, and left there.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(database, flags)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        connection.execute_batch("PRAGMA locking_mode=EXCLUSIVE")?;
+        connection
+    } else {
+        let path = percent_encode(database.as_os_str().as_encoded_bytes(), IN_PATHS);
+        let flags =
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        Connection::open_with_flags(format!("file:{path}?immutable=1"), flags)?
+    };
+    connection.busy_timeout(Duration::ZERO)?;
+    for (_, switch, on) in SWITCHES {
+        connection.set_db_config(switch, on)?;
+    }
+    connection.execute_batch("PRAGMA query_only=ON; PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY")?;
+    Ok(connection)
+}
+
+/// What a database holds.
+pub(super) struct Contents {
+    /// The choreography that it belongs to, where it says so.
+    pub(super) owner: Option<String>,
+    pub(super) tables: BTreeSet<String>,
+}
+
+impl Contents {
+    /// The contents of the database in `folder`, which stays as it is.
+    pub(super) fn of(folder: &Path) -> rusqlite::Result<Self> {
+        let connection = reader(folder)?;
+        let tables = connection
+            .prepare("SELECT name FROM sqlite_master WHERE type = 'table'")?
+            .query_map((), |row| row.get(0))?
+            .collect::<rusqlite::Result<BTreeSet<String>>>()?;
+        let owner = if tables.contains("owner") {
+            connection.query_row("SELECT choreography FROM owner", (), |row| row.get(0)).optional()?
+        } else {
+            None
+        };
+        Ok(Self { owner, tables })
+    }
+
+    /// Whether an engine made them, of whatever version.
+    pub(super) fn are_an_engines(&self) -> bool {
+        self.tables.contains("sequence") && self.tables.contains("lease")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_that_is_not_in_force_is_an_error_that_names_it() {
+        let connection = Connection::open_in_memory().unwrap();
+        // A database in memory has no log.
+        let error = configure(&connection).unwrap_err();
+        let StoreError::Setting { setting, wanted, found } = &error else { panic!("{error}") };
+        assert_eq!((*setting, *wanted, found.as_str()), ("journal_mode", "wal", "memory"));
+        let folder = tempfile::tempdir().unwrap();
+        for setting in ["synchronous=NORMAL", "fullfsync=OFF", "foreign_keys=ON"] {
+            let connection = Connection::open(folder.path().join(DATABASE)).unwrap();
+            configure(&connection).unwrap();
+            connection.execute_batch(&format!("PRAGMA {setting}")).unwrap();
+            let error = verify(&connection).unwrap_err().to_string();
+            assert!(error.contains(setting.split('=').next().unwrap()), "{error}");
+        }
+        for (setting, switch, on) in SWITCHES {
+            let connection = Connection::open(folder.path().join(DATABASE)).unwrap();
+            configure(&connection).unwrap();
+            connection.set_db_config(switch, !on).unwrap();
+            assert!(verify(&connection).unwrap_err().to_string().contains(setting));
+        }
+    }
+}
