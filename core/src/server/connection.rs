@@ -58,6 +58,8 @@ pub(super) async fn serve<S: Service>(
     let mut told = false;
     let served = loop {
         tokio::select! {
+            biased;
+            // First: a connection that ended by itself is no longer to be told.
             served = poll_fn(|context| connection.poll_without_shutdown(context)) => break served,
             _ = stopping.changed(), if !told => {
                 told = true;

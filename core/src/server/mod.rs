@@ -114,6 +114,7 @@ impl<S: Service> Server<S> {
                 (seat, listener.accept().await)
             };
             tokio::select! {
+                biased;
                 () = &mut shutdown => break,
                 (seat, accepted) = accepted => match accepted {
                     Ok((stream, _)) => {

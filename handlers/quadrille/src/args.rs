@@ -100,7 +100,7 @@ pub enum Action {
     ///
     /// The command has to be built with the feature `package` for it.
     #[command(
-        after_help = "Examples:\n  cargo lambda build --profile dist --arm64 -p lambdas --features aws\n  quadrille package auction --binaries target/lambda"
+        after_help = "Examples:\n  cargo lambda build --release --arm64 -p lambdas --features aws\n  quadrille package auction --binaries target/lambda"
     )]
     Package(Package),
     /// Prints the flow as a Mermaid flowchart.

@@ -90,7 +90,7 @@ fn binary(folder: &Path, name: &str) -> Result<PathBuf, CommandError> {
     let found = [&of_cargo_lambda, &of_cargo].into_iter().find(|path| path.is_file());
     found.cloned().ok_or_else(|| {
         CommandError::NotFound(format!(
-            "neither {} nor {} is there: build the functions first, with `cargo lambda build --profile dist --arm64 -p lambdas \
+            "neither {} nor {} is there: build the functions first, with `cargo lambda build --release --arm64 -p lambdas \
              --features aws`",
             of_cargo_lambda.display(),
             of_cargo.display()
