@@ -219,6 +219,19 @@ impl Entity for Order {
             sort: self.index_sort(),
         })
     }
+
+    fn status(&self) -> Option<Cow<'_, str>> {
+        Some(Cow::Borrowed(self.status.as_str()))
+    }
+
+    fn is_ended(&self) -> bool {
+        !self.is_undecided()
+    }
+
+    /// The run that has it.
+    fn related(&self) -> Vec<(String, String)> {
+        self.run_id.iter().map(|run| ("run".to_owned(), run.clone())).collect()
+    }
 }
 
 /// What is filed of a decided order.

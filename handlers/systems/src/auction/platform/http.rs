@@ -1,7 +1,7 @@
 //! The platform behind a base URL.
 
 use super::{Answer, AuctionPlatform, PLATFORM_GARBAGE, SubmittedOrder, run_segment};
-use crate::http_client::{HttpClient, HttpClientError, Method, parse_url};
+use quadrille::http_client::{HttpClient, HttpClientError, Method, parse_url};
 use async_trait::async_trait;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use quadrille::{Failure, percent::ALL_BUT_UNRESERVED};
@@ -137,7 +137,7 @@ fn failure(error: &HttpClientError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http_client::tests::{response, serve};
+    use quadrille::http_client::tests::{response, serve};
     use bytes::Bytes;
     use hyper::Request;
     use quadrille::decimal::Decimal;

@@ -124,6 +124,27 @@ impl Entity for Run {
             sort: format!("{:015}/{}", self.deadline.as_millis(), self.run_id),
         })
     }
+
+    fn status(&self) -> Option<Cow<'_, str>> {
+        Some(Cow::Borrowed(self.phase.name()))
+    }
+
+    fn is_ended(&self) -> bool {
+        self.phase == Phase::Ended
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        Some(self.deadline)
+    }
+}
+
+/// What a run is held to.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Waits between two asks of a platform that is not ready.
+    pub backoff: Backoff,
+    /// The longest a run may take, from its kickoff on.
+    pub time: Duration,
 }
 
 impl Run {
@@ -137,13 +158,13 @@ impl Run {
     }
 
     /// A run as its kickoff begins it.
-    fn kicked_off(run_id: String, cx: &Context<Emits>) -> Result<Self, Failure> {
+    fn kicked_off(run_id: String, time: Duration, cx: &Context<Emits>) -> Result<Self, Failure> {
         let malformed = |error| Failure::permanent("malformed_run", format_args!("run_id: {error}"));
         let started_at = Timestamp::parse(&run_id).map_err(malformed)?;
         Ok(Self {
             run_id,
             started_at,
-            deadline: cx.deadline().unwrap_or(Timestamp::MAX),
+            deadline: cx.deadline().unwrap_or(Timestamp::MAX).min(started_at + time),
             round: 0,
             phase: Phase::Queued,
             polls: 0,
@@ -160,28 +181,32 @@ impl Run {
 /// Lambda A: one round of a run.
 ///
 /// # Errors
-/// Transient failures of table and platform; permanent: `malformed_run`, `entity_gone`, `illegal_transition`, and what the
-/// platform refuses.
+/// Transient failures of table and platform; permanent: `malformed_run`, `entity_gone`, `deadline_passed`,
+/// `illegal_transition`, and what the platform refuses.
 pub async fn poll_auction(
     platform: &dyn AuctionPlatform,
-    backoff: Backoff,
+    terms: Terms,
     run: Option<Stored<Run>>,
     event: PollAuction,
     cx: Context<Emits>,
 ) -> Outcome<Emits> {
     let run = match run {
-        None if event.round == 0 => Stored::new(Run::kicked_off(event.run_id, &cx)?),
+        None if event.round == 0 => Stored::new(Run::kicked_off(event.run_id, terms.time, &cx)?),
         None => {
             return Err(Failure::permanent("entity_gone", "the run of this round has expired"));
         }
         Some(run) if run.round != event.round => return Ok(Handled::already("this round is over")),
         Some(run) => run,
     };
+    if cx.now() > run.deadline && run.phase != Phase::Ended {
+        let detail = format_args!("the deadline was {}", run.deadline);
+        return Err(Failure::permanent("deadline_passed", detail));
+    }
     match run.phase.clone() {
         Phase::Queued => leave_queue(run, platform, &cx).await,
         Phase::TakingOver { from, page } => take_over(run, from, page, platform, &cx).await,
         Phase::Gathering(cursors) => gather(run, cursors, platform, &cx).await,
-        Phase::Waiting => poll(run, backoff, platform, &cx).await,
+        Phase::Waiting => poll(run, terms.backoff, platform, &cx).await,
         Phase::Deciding { after, offset } => go_on_deciding(run, after, offset, platform, &cx).await,
         Phase::Reconciling { page } => reconcile(run, page, &cx).await,
         Phase::Ended => Ok(Handled::already("the run has ended")),

@@ -122,7 +122,7 @@ impl Phase {
         })
     }
 
-    fn name(&self) -> &'static str {
+    pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Queued => "queued",
             Self::TakingOver { .. } => "taking_over",
