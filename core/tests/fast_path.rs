@@ -224,3 +224,16 @@ async fn of_one_call_too_what_goes_into_the_stream_goes_first() {
     assert_eq!(yard.places("scan").await, ["oslo", "rome"]);
     engine.stop().await;
 }
+
+#[tokio::test]
+async fn an_engine_on_a_folder_is_idle_when_only_what_is_for_later_is_left() {
+    let (yard, engine) = Yard::running();
+    let request = Request { query: "oslo!,rome".to_owned(), ..Request::default() };
+    let answer = yard.pipeline().respond(Method::Post, "/parcels/1", request).await.unwrap();
+    assert_eq!(answer.status, 202);
+    tokio::time::timeout(BOUND, engine.idle()).await.unwrap();
+    assert_eq!(yard.told.all(), ["oslo!"], "by the stream and a topic");
+    let depth = yard.local.ports().queues["scan"].depth().await.unwrap();
+    assert_eq!(depth, Depth { delayed: 2, ..Depth::default() });
+    engine.stop().await;
+}
