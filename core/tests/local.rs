@@ -234,3 +234,16 @@ async fn what_was_checkpointed_is_not_read_again_on_the_reopened_folder() {
     let left = yard.local.ports().streams[PARCELS].read(1_000, Duration::ZERO).await.unwrap();
     assert_eq!(left.iter().map(|record| record.sequence).collect::<Vec<_>>(), [records[1].sequence]);
 }
+
+#[tokio::test]
+async fn an_engine_on_a_folder_is_idle_when_only_what_is_for_later_is_left() {
+    let (yard, engine) = Yard::running();
+    let request = Request { query: "oslo!,rome".to_owned(), ..Request::default() };
+    let answer = yard.pipeline().respond(Method::Post, "/parcels/1", request).await.unwrap();
+    assert_eq!(answer.status, 202);
+    tokio::time::timeout(BOUND, engine.idle()).await.unwrap();
+    assert_eq!(yard.told.all(), ["oslo!"], "by the stream and a topic");
+    let depth = yard.local.ports().queues["scan"].depth().await.unwrap();
+    assert_eq!(depth, Depth { delayed: 2, ..Depth::default() });
+    engine.stop().await;
+}

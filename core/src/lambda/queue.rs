@@ -61,3 +61,62 @@ fn message(record: SqsMessage, now: Timestamp) -> Result<Message, Failure> {
         sent_at,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        choreography::{Choreography, Consumer},
+        commit::{Handled, Outcome},
+        context::Context,
+        event::{Envelope, Event},
+        memory::{Memory, VirtualClock},
+        port::SeededRandom,
+    };
+    use serde::{Deserialize, Serialize};
+    use serde_json::json;
+    use std::{borrow::Cow, sync::Arc, time::Duration};
+
+    #[derive(Serialize, Deserialize)]
+    struct Rung {
+        bell: String,
+    }
+
+    impl Event for Rung {
+        const TYPE: &'static str = "bell.rung";
+        type Entity = ();
+
+        fn subject(&self) -> Cow<'_, str> {
+            Cow::Borrowed(&self.bell)
+        }
+    }
+
+    async fn hear(event: Rung, _: Context<()>) -> Outcome<()> {
+        assert_ne!(event.bell, "cracked", "a sound that nobody can bear");
+        Ok(Handled::done())
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_panics_fails_its_message_and_not_its_batch() {
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        let choreography = Choreography::define("tower")
+            .schedule("hourly", Duration::from_secs(3_600), |at| Rung { bell: at.to_string() })
+            .on(Consumer::new("hear", hear))
+            .build()
+            .unwrap();
+        let (clock, random) = (Arc::new(VirtualClock::new(now)), Arc::new(SeededRandom::new(1)));
+        let ports = Memory::new(choreography.model(), clock, random).ports();
+        let pipeline = Pipeline::new(choreography, ports);
+        let records = ["great", "cracked", "small"].map(|bell| {
+            let event = Envelope::first(bell.into(), "/test".into(), now, Rung { bell: bell.into() });
+            json!({"messageId": bell, "receiptHandle": bell, "body": serde_json::to_string(&event).unwrap(),
+                "attributes": {"ApproximateReceiveCount": "1"}, "messageAttributes": {}})
+        });
+        let event: SqsEvent = serde_json::from_value(json!({"Records": records})).unwrap();
+        let deadlines = Deadlines::of(now + Duration::from_secs(60), now);
+        let response = deliver(&pipeline, "hear", event, deadlines).await.unwrap();
+        let failed: Vec<&str> =
+            response.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str()).collect();
+        assert_eq!(failed, ["cracked"]);
+    }
+}
