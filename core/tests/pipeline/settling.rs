@@ -221,7 +221,7 @@ async fn an_onlooker_is_told_of_every_message_and_the_verdicts_are_counted() {
         assert_eq!(seen.at, START);
     }
     assert!(observed.try_recv().is_err());
-    let counts = StepCounts { done: 2, later: 1, retried: 1, dead_lettered: 1 };
+    let counts = StepCounts { done: 2, later: 1, retried: 1, ended: 0, dead_lettered: 1 };
     assert_eq!(pipeline.counts()["scan"], counts);
     assert_eq!(pipeline.counts()["load"], StepCounts::default());
 }
