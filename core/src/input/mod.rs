@@ -33,7 +33,7 @@
 //! # Ok::<(), input::Faults>(())
 //! ```
 //!
-//! A [`Reader`] tells what is wanted: [`text`], [`decimal`], [`integer`], [`boolean`], [`array`], or a function that reads
+//! A [`Reader`] tells what is wanted: [`text`], [`decimal`], [`integer`], [`boolean`], [`array()`], or a function that reads
 //! an object. An object is given as a tuple of its fields. All are read before the value is made, and the value is
 //! made of sound ones only, so no fault hides another. In a handler, [`read_request`] makes a problem of the faults.
 //!
