@@ -394,7 +394,11 @@ mod tests {
             redrive,
         };
         Model {
-            tables: vec![TableModel { name: "things".into(), kinds: vec!["thing".into()] }],
+            tables: vec![TableModel {
+                name: "things".into(),
+                kinds: vec!["thing".into()],
+                ..TableModel::default()
+            }],
             queues: vec![queue("work", Some(redrive)), queue("work-dlq", None)],
             ..Model::default()
         }
