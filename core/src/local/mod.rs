@@ -392,6 +392,7 @@ mod tests {
             visibility_timeout: Duration::from_secs(60),
             retention: Duration::from_secs(14 * 86_400),
             redrive,
+            is_outside: false,
         };
         Model {
             tables: vec![TableModel {

@@ -6,8 +6,9 @@ use quadrille::{
     engine::Engine,
     local::{AlarmPolicy, Local},
     operator::Api,
-    port::{SystemClock, SystemRandom},
+    port::{Ports, SystemClock, SystemRandom},
     server::{Server, ServerConfig},
+    setting::Place,
 };
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -56,6 +57,18 @@ impl Node {
         Ok(Self { choreography: choreography.clone(), local, alarms: AlarmPolicy::default() })
     }
 
+    /// Opens `folder` for a command that has a handler of requests answer: with the services it uses, made of the settings that
+    /// the environment says.
+    ///
+    /// # Errors
+    /// The folder can't be opened, or a service can't be made.
+    pub fn to_answer(folder: &Path, choreography: &Choreography, step: &str) -> Result<Self, CommandError> {
+        let mut node = Self::at_rest(folder, choreography)?;
+        let ports = node.local.ports_mut();
+        *ports = equipped(choreography, ports.clone(), step)?;
+        Ok(node)
+    }
+
     /// Opens `folder` for a command that only looks: nothing in it is made or changed.
     ///
     /// # Errors
@@ -75,6 +88,14 @@ impl Node {
     pub fn pipeline(&self) -> Pipeline {
         self.local.pipeline(&self.choreography)
     }
+}
+
+/// Ports with the services that a handler of requests uses, made of the settings that the environment says.
+pub fn equipped(choreography: &Choreography, ports: Ports, step: &str) -> Result<Ports, CommandError> {
+    let needed = choreography.model().settings_of(step);
+    let settings = Settings::read(Place::Command, needed, |setting| std::env::var(setting.variable()).ok());
+    let settings = settings.map_err(|errors| CommandError::Usage(errors.to_string()))?;
+    choreography.equip_for(step, ports, settings).map_err(|error| CommandError::Usage(error.to_string()))
 }
 
 /// A node that runs and serves HTTP.
@@ -107,6 +128,11 @@ impl Running {
             let _ = stopping.wait_for(|stop| *stop).await;
         }));
         Ok(Self { node, engine, address, stop, serving })
+    }
+
+    /// Whether its engine has nothing to do within this time.
+    pub(crate) async fn is_idle(&self, within: std::time::Duration) -> bool {
+        tokio::time::timeout(within, self.engine.idle()).await.is_ok()
     }
 
     /// A client of it.

@@ -1,21 +1,15 @@
-//! Packages of the functions: the zips that Lambda is given.
+//! The package of a system's functions: the zip that Lambda is given for each of them.
 //!
 //! The same binary makes the same bytes: one entry, of a fixed date, mode and compression. An unchanged function is then
 //! not deployed anew, for Pulumi compares the bytes.
 
-use crate::{
-    args::{Package, System},
-    error::CommandError,
-    print::line,
-};
-use quadrille::infrastructure::Infrastructure;
+use crate::{args::Package, error::CommandError, print::line};
 use serde_json::json;
 use std::{
     fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
 };
-use systems::auction::infrastructure::deployed;
 use zip::{CompressionMethod, DateTime, ZipWriter, write::SimpleFileOptions};
 
 /// What Lambda starts in a custom runtime.
@@ -36,45 +30,36 @@ const ELF: &[u8] = b"\x7fELF";
 /// Where an executable's machine is told, and its word for arm64 (little-endian).
 const ELF_MACHINE: (usize, [u8; 2]) = (18, [183, 0]);
 
-/// Runs `package`. Blocks: it reads, compresses and writes.
-pub fn package(args: &Package) -> Result<(), CommandError> {
-    let functions = match args.system {
-        System::Auction => Infrastructure::functions(deployed()?.model()),
-    };
-    let folder = args.out.clone().unwrap_or_else(|| args.system.folder().join("packages"));
-    // All of them are looked for before one is written.
-    let binaries =
-        functions.iter().map(|name| binary(&args.binaries, name)).collect::<Result<Vec<_>, _>>()?;
-    fs::create_dir_all(&folder).map_err(CommandError::io(format!("making {}", folder.display())))?;
-    let mut sizes = serde_json::Map::new();
-    for (name, from) in functions.iter().zip(binaries) {
-        let executable = fs::read(&from).map_err(CommandError::io(format!("reading {}", from.display())))?;
-        let (at, arm64) = ELF_MACHINE;
-        let is_arm64 = executable.starts_with(ELF) && executable.get(at..at + 2) == Some(&arm64);
-        if !is_arm64 && !args.any_machine {
-            return Err(CommandError::Refused(format!(
-                "{} is no executable of Linux on arm64, which the functions run on: build it with `cargo lambda build --arm64`, \
-                 or say --any-machine",
-                from.display()
-            )));
-        }
-        let zipped = zip(&executable).map_err(|error| CommandError::Failed(format!("{name}: {error}")))?;
-        if zipped.len() > PACKAGE_BYTES_MAX {
-            return Err(CommandError::Refused(format!(
-                "{name} makes a package of {} bytes, and Lambda takes {PACKAGE_BYTES_MAX}",
-                zipped.len()
-            )));
-        }
-        let to = folder.join(format!("{name}.zip"));
-        write(&to, &zipped).map_err(CommandError::io(format!("writing {}", to.display())))?;
-        if !args.json {
-            let (whole, packed) = (megabytes(executable.len()), megabytes(zipped.len()));
-            line(format_args!("{:<14} {whole:>6.2} MB, zipped {packed:>6.2} MB  {}", name, to.display()));
-        }
-        sizes.insert(name.clone(), json!({ "bytes": executable.len(), "zipped": zipped.len() }));
+/// Runs `package` for a system. Blocks: it reads, compresses and writes.
+pub fn package(system: &str, args: &Package) -> Result<(), CommandError> {
+    let folder = args.out.clone().unwrap_or_else(|| crate::infra::folder(system).join("packages"));
+    let name = format!("{system}-functions");
+    let from = binary(&args.binaries, &name)?;
+    let executable = fs::read(&from).map_err(CommandError::io(format!("reading {}", from.display())))?;
+    let (at, arm64) = ELF_MACHINE;
+    let is_arm64 = executable.starts_with(ELF) && executable.get(at..at + 2) == Some(&arm64);
+    if !is_arm64 && !args.any_machine {
+        return Err(CommandError::Refused(format!(
+            "{} is no executable of Linux on arm64, which the functions run on: build it with `cargo lambda build --arm64`, or \
+             say --any-machine",
+            from.display()
+        )));
     }
+    let zipped = zip(&executable).map_err(|error| CommandError::Failed(format!("{name}: {error}")))?;
+    if zipped.len() > PACKAGE_BYTES_MAX {
+        return Err(CommandError::Refused(format!(
+            "{name} makes a package of {} bytes, and Lambda takes {PACKAGE_BYTES_MAX}",
+            zipped.len()
+        )));
+    }
+    fs::create_dir_all(&folder).map_err(CommandError::io(format!("making {}", folder.display())))?;
+    let to = folder.join(format!("{system}.zip"));
+    write(&to, &zipped).map_err(CommandError::io(format!("writing {}", to.display())))?;
     if args.json {
-        line(serde_json::Value::from(sizes));
+        line(json!({ (system): { "bytes": executable.len(), "zipped": zipped.len() } }));
+    } else {
+        let (whole, packed) = (megabytes(executable.len()), megabytes(zipped.len()));
+        line(format_args!("{name:<14} {whole:>6.2} MB, zipped {packed:>6.2} MB  {}", to.display()));
     }
     Ok(())
 }
@@ -84,14 +69,13 @@ fn megabytes(bytes: usize) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// The executable of a function: as `cargo lambda` leaves it, in a folder of its own, or as cargo does.
+/// The executable of the functions: as `cargo lambda` leaves it, in a folder of its own, or as cargo does.
 fn binary(folder: &Path, name: &str) -> Result<PathBuf, CommandError> {
     let (of_cargo_lambda, of_cargo) = (folder.join(name).join(BOOTSTRAP), folder.join(name));
     let found = [&of_cargo_lambda, &of_cargo].into_iter().find(|path| path.is_file());
     found.cloned().ok_or_else(|| {
         CommandError::NotFound(format!(
-            "neither {} nor {} is there: build the functions first, with `cargo lambda build --release --arm64 -p lambdas \
-             --features aws`",
+            "neither {} nor {} is there: build the functions first, with `cargo lambda build --release --arm64`",
             of_cargo_lambda.display(),
             of_cargo.display()
         ))
