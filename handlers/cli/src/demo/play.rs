@@ -150,6 +150,8 @@ async fn watch(
         if !steps.is_empty() && show.one_by_one() {
             continue;
         }
+        // First: what the relay has in hand is in no queue, and is in one once the engine is idle.
+        let is_idle = running.is_idle(LOOK_EVERY).await;
         let counts = pipeline.counts();
         let mut waiting = 0;
         for queue in operator::queues(pipeline).await? {
@@ -161,8 +163,7 @@ async fn watch(
         if state.as_ref() != Some(&(counts.clone(), waiting)) {
             (state, changed) = (Some((counts, waiting)), Instant::now());
         }
-        let is_idle = waiting == 0 && running.is_idle(LOOK_EVERY).await;
-        if is_idle || changed.elapsed() > STANDSTILL_MAX {
+        if (is_idle && waiting == 0) || changed.elapsed() > STANDSTILL_MAX {
             while let Ok(step) = steps.try_recv() {
                 if show.one_by_one() || show.number_of(&step.subject).is_none() {
                     show_step(show, &step);
