@@ -183,6 +183,7 @@ mod relay;
 #[cfg(feature = "server")]
 pub mod server;
 mod service;
+mod services;
 pub mod setting;
 mod stored;
 pub mod system;
@@ -201,7 +202,8 @@ pub use event::{Contains, Emits, Envelope, Event, Place, SPEC_VERSION};
 pub use failure::{Failure, FailureKind, OrFailure, excerpt};
 pub use handler::{Handler, Load, RouteHandler};
 pub use pipeline::{Delivered, Invocation, Observation, Pipeline, StepCounts, Verdict};
-pub use service::{Service, ServiceModel, Services, Surroundings, service_name};
+pub use service::{Service, Surroundings};
+pub use services::{Services, service_name};
 pub use setting::{Setting, Settings};
 pub use stored::Stored;
 pub use system::System;

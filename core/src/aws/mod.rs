@@ -45,7 +45,7 @@ pub use crate::needs::{Names, NamesError, Needs};
 use crate::{
     choreography::Model,
     port::{Bucket, Clock, Ports, Queue, Random, SystemClock, SystemRandom, Table, Topic},
-    service::Services,
+    services::Services,
 };
 use aws_config::{
     BehaviorVersion, ConfigLoader, SdkConfig, retry::RetryConfig,
