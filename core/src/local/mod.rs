@@ -392,9 +392,10 @@ mod tests {
             visibility_timeout: Duration::from_secs(60),
             retention: Duration::from_secs(14 * 86_400),
             redrive,
+            is_outside: false,
         };
         Model {
-            tables: vec![TableModel { name: "things".into(), kinds: vec!["thing".into()] }],
+            tables: vec![TableModel { name: "things".into(), kinds: vec!["thing".into()], ..TableModel::default() }],
             queues: vec![queue("work", Some(redrive)), queue("work-dlq", None)],
             ..Model::default()
         }

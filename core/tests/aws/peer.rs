@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::{
 };
 use aws_sdk_sqs::types::QueueAttributeName;
 use quadrille::{
-    aws::{self, Settings},
+    aws::{self, Names},
     choreography::{Model, QueueModel},
     layout,
     port::{Random as _, SystemRandom},
@@ -204,13 +204,13 @@ pub async fn configuration(url: &str) -> SdkConfig {
 }
 
 /// Makes all that `model` names, under names that nothing else uses.
-pub async fn provision(model: &Model, config: &SdkConfig) -> Settings {
+pub async fn provision(model: &Model, config: &SdkConfig) -> Names {
     let tag = format!("t{:016x}", SystemRandom.next_u64());
     let physical = |name: &str| format!("{tag}-{name}");
-    let mut settings = Settings::default();
+    let mut names = Names::default();
     for model in &model.tables {
         create_table(config, &physical(&model.name)).await;
-        settings.tables.insert(model.name.clone(), physical(&model.name));
+        names.tables.insert(model.name.clone(), physical(&model.name));
     }
     let sqs = aws_sdk_sqs::Client::new(config);
     let mut arns = BTreeMap::new();
@@ -234,24 +234,24 @@ pub async fn provision(model: &Model, config: &SdkConfig) -> Settings {
         let told = sqs.get_queue_attributes().queue_url(&url).attribute_names(QueueAttributeName::QueueArn);
         let told = told.send().await.unwrap().attributes.unwrap();
         arns.insert(queue.name.clone(), told[&QueueAttributeName::QueueArn].clone());
-        settings.queues.insert(queue.name.clone(), url);
+        names.queues.insert(queue.name.clone(), url);
     }
     for model in &model.buckets {
         let s3 = aws_sdk_s3::config::Builder::from(config).force_path_style(true).build();
         let s3 = aws_sdk_s3::Client::from_conf(s3);
         s3.create_bucket().bucket(physical(&model.name)).send().await.unwrap();
-        settings.buckets.insert(model.name.clone(), physical(&model.name));
+        names.buckets.insert(model.name.clone(), physical(&model.name));
     }
     let sns = aws_sdk_sns::Client::new(config);
     for topic in &model.topics {
         let arn = sns.create_topic().name(physical(&topic.name)).send().await.unwrap().topic_arn.unwrap();
-        for step in model.steps.iter().filter(|step| step.topic.as_ref() == Some(&topic.name)) {
+        for step in model.steps.iter().filter(|step| step.topic() == Some(&topic.name)) {
             let subscription = sns.subscribe().topic_arn(&arn).protocol("sqs").endpoint(&arns[&step.queue]);
             subscription.attributes("RawMessageDelivery", "true").send().await.unwrap();
         }
-        settings.topics.insert(topic.name.clone(), arn);
+        names.topics.insert(topic.name.clone(), arn);
     }
-    settings
+    names
 }
 
 async fn create_table(config: &SdkConfig, name: &str) {

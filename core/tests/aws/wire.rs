@@ -4,7 +4,7 @@ use crate::{one_of_each, peer, proxy::Proxy};
 use aws_sdk_dynamodb::types::AttributeValue;
 use quadrille::{
     Timestamp,
-    aws::{self, Settings, table},
+    aws::{self, Names, table},
     layout,
     port::{
         Attributes, Clock as _, CommitError, IndexEntry, IndexQuery, Item, NewMessage, PortError, Ports,
@@ -17,7 +17,7 @@ use std::{collections::HashMap, time::Duration};
 struct Scene {
     proxy: Proxy,
     ports: Ports,
-    settings: Settings,
+    names: Names,
     dynamodb: aws_sdk_dynamodb::Client,
 }
 
@@ -26,9 +26,9 @@ async fn scene(test: &str) -> Option<Scene> {
     let proxy = Proxy::start(url).await;
     let model = one_of_each();
     let config = peer::configuration(url).await;
-    let settings = peer::provision(&model, &config).await;
-    let ports = aws::ports(&model, &settings, &peer::configuration(&proxy.url).await);
-    Some(Scene { proxy, ports, settings, dynamodb: aws_sdk_dynamodb::Client::new(&config) })
+    let names = peer::provision(&model, &config).await;
+    let ports = aws::ports(&model, &names, &peer::configuration(&proxy.url).await);
+    Some(Scene { proxy, ports, names, dynamodb: aws_sdk_dynamodb::Client::new(&config) })
 }
 
 impl Scene {
@@ -38,7 +38,7 @@ impl Scene {
 
     /// The item as the table has it.
     async fn raw(&self, key: &str) -> HashMap<String, AttributeValue> {
-        let request = self.dynamodb.get_item().table_name(&self.settings.tables["table"]);
+        let request = self.dynamodb.get_item().table_name(&self.names.tables["table"]);
         let found = request.key(layout::KEY, AttributeValue::S(key.to_owned())).send().await.unwrap();
         found.item.unwrap()
     }
