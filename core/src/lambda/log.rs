@@ -38,7 +38,10 @@ fn filter(level: LevelFilter, targets: &[&'static str]) -> Targets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{choreography::{Choreography, Definition}, system::System};
+    use crate::{
+        choreography::{Choreography, Definition},
+        system::System,
+    };
     use tracing::Level;
 
     struct TeaShop;

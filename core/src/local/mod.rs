@@ -395,7 +395,11 @@ mod tests {
             is_outside: false,
         };
         Model {
-            tables: vec![TableModel { name: "things".into(), kinds: vec!["thing".into()], ..TableModel::default() }],
+            tables: vec![TableModel {
+                name: "things".into(),
+                kinds: vec!["thing".into()],
+                ..TableModel::default()
+            }],
             queues: vec![queue("work", Some(redrive)), queue("work-dlq", None)],
             ..Model::default()
         }

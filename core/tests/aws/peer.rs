@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::{
 use aws_sdk_sqs::types::QueueAttributeName;
 use quadrille::{
     aws::{self, Names},
-    choreography::{Model, QueueModel},
+    choreography::{Model, QueueModel, TableModel},
     layout,
     port::{Random as _, SystemRandom},
 };
@@ -209,7 +209,7 @@ pub async fn provision(model: &Model, config: &SdkConfig) -> Names {
     let physical = |name: &str| format!("{tag}-{name}");
     let mut names = Names::default();
     for model in &model.tables {
-        create_table(config, &physical(&model.name)).await;
+        create_table(config, model, &physical(&model.name)).await;
         names.tables.insert(model.name.clone(), physical(&model.name));
     }
     let sqs = aws_sdk_sqs::Client::new(config);
@@ -254,7 +254,8 @@ pub async fn provision(model: &Model, config: &SdkConfig) -> Names {
     names
 }
 
-async fn create_table(config: &SdkConfig, name: &str) {
+async fn create_table(config: &SdkConfig, model: &TableModel, name: &str) {
+    let partition = model.key_attribute.as_deref().unwrap_or(layout::KEY);
     let text = |name: &str| {
         let text = AttributeDefinition::builder().attribute_name(name);
         text.attribute_type(ScalarAttributeType::S).build().unwrap()
@@ -276,10 +277,10 @@ async fn create_table(config: &SdkConfig, name: &str) {
         .create_table()
         .table_name(name)
         .billing_mode(BillingMode::PayPerRequest)
-        .attribute_definitions(text(layout::KEY))
+        .attribute_definitions(text(partition))
         .attribute_definitions(text(layout::INDEX_PARTITION))
         .attribute_definitions(text(layout::INDEX_SORT))
-        .key_schema(key(layout::KEY, KeyType::Hash))
+        .key_schema(key(partition, KeyType::Hash))
         .global_secondary_indexes(index)
         .stream_specification(
             StreamSpecification::builder()
