@@ -303,7 +303,7 @@ impl Runtime {
         let began = clock.now();
         let is_cold = self.is_cold.swap(false, Ordering::Relaxed);
         let traceparent = context.xray_trace_id.as_deref().and_then(trace::traceparent);
-        let trace_id = traceparent.as_deref().and_then(crate::event::trace_id).unwrap_or_default();
+        let trace_id = traceparent.as_deref().and_then(crate::trace::trace_id).unwrap_or_default();
         let span = tracing::info_span!(
             "invocation",
             function = self.function.name(),

@@ -5,10 +5,10 @@ use crate::{
     choreography::RouteModel,
     commit::Carried,
     context::About,
-    event::trace_id,
     failure::Failure,
     http::{Method, Problem, Request, Response},
     panics::{PANICKED, caught},
+    trace::trace_id,
 };
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, sync::Arc};

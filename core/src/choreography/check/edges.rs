@@ -14,6 +14,7 @@ pub(super) fn check(model: &Model, errors: &mut Vec<DefinitionError>) {
         source(model, step, errors);
     }
     topics(model, errors);
+    queues_of_others(model, errors);
     for schedule in &model.schedules {
         if let Err(error) = schedule.when.to_aws() {
             errors.push(DefinitionError::ScheduleTimes { schedule: schedule.name.clone(), error });
@@ -45,12 +46,8 @@ fn events(model: &Model, errors: &mut Vec<DefinitionError>) {
     }
     for schedule in &model.schedules {
         produced.insert(&schedule.event_type);
-        // A schedule sends to queues, and to no topic.
-        let is_consumed = model
-            .steps
-            .iter()
-            .any(|step| step.source == Source::Events && step.event_type == schedule.event_type);
-        if !is_consumed {
+        // A schedule sends to queues of the choreography, and to nothing outside.
+        if !model.steps.iter().any(|step| step.is_told(&schedule.event_type)) {
             let (emitter, event_type) = (format!("schedule {}", schedule.name), schedule.event_type.clone());
             errors.push(DefinitionError::NoConsumer { emitter, event_type });
         }
@@ -90,7 +87,19 @@ fn source(model: &Model, step: &StepModel, errors: &mut Vec<DefinitionError>) {
             }
         }
     }
-    if model.queue(&step.queue).is_some_and(|queue| queue.is_outside) {
+}
+
+/// No queue is both one that a step consumes and one that others do.
+fn queues_of_others(model: &Model, errors: &mut Vec<DefinitionError>) {
+    let of_others: BTreeSet<&str> = model
+        .outlets
+        .iter()
+        .filter_map(|outlet| match &outlet.to {
+            OutletTarget::Queue(name) => Some(name.as_str()),
+            OutletTarget::Topic(_) => None,
+        })
+        .collect();
+    for step in model.steps.iter().filter(|step| of_others.contains(step.queue.as_str())) {
         let (queue, step) = (step.queue.clone(), step.name.clone());
         errors.push(DefinitionError::QueueOfOthers { queue, step });
     }
