@@ -4,10 +4,11 @@ use crate::{
     Failure, Timestamp,
     choreography::{Destination, Model},
     dead_letter::{DeadLetter, Told},
-    event::{Envelope, trace_id},
+    event::Envelope,
     limits::QUEUE_DELAY_MAX,
     metrics::{self, Meter},
     port::{Attributes, Message, NewMessage, PortError, Ports, Receipt, StreamRecord, is_sendable},
+    trace::trace_id,
 };
 use futures_util::future::join_all;
 use serde::Deserialize;

@@ -97,7 +97,7 @@ pub use clock::{VirtualClock, all_wait};
 use crate::{
     choreography::Model,
     port::{Bucket, ChangeStream, Clock, Ports, Queue, Random, Table, Topic},
-    service::Services,
+    services::Services,
 };
 use bucket::MemoryBucket;
 use queue::MemoryQueue;

@@ -2,8 +2,9 @@
 
 use crate::{
     App,
+    access::Access,
     args::{OwnSend, Send},
-    client::{Access, Answer, Client, encoded},
+    client::{Answer, Client, encoded},
     error::CommandError,
     print::{Shown, line, shown},
 };
