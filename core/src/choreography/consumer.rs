@@ -2,6 +2,7 @@
 
 use super::{
     model::{Budget, Source, StepModel},
+    rule::Rule,
     uses::{TableUse, Uses},
 };
 use crate::{
@@ -87,6 +88,14 @@ impl Consumer {
     #[must_use]
     pub fn from_topic(mut self, topic: impl Into<String>) -> Self {
         self.step.source = Source::Topic(topic.into());
+        self
+    }
+
+    /// Its messages come from this event bus: what matches `rule` the bus sends to the step's queue. [`Rule::new`] takes all
+    /// events of the step's type.
+    #[must_use]
+    pub fn from_bus(mut self, bus: impl Into<String>, rule: Rule) -> Self {
+        self.step.source = Source::Bus { bus: bus.into(), rule: rule.or_type(&self.step.event_type) };
         self
     }
 

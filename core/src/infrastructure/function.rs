@@ -196,6 +196,7 @@ fn add(program: &mut Program, model: &Model, function: Function<'_>) {
             ResourceKind::Queue => ("Queue", "url"),
             ResourceKind::Bucket => ("Bucket", "bucket"),
             ResourceKind::Topic => ("Topic", "arn"),
+            ResourceKind::Bus => ("Bus", "name"),
         };
         variables.put(variable.name, reference(&format!("{}.{property}", logical(&variable.of, what))));
     }

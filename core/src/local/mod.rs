@@ -15,6 +15,7 @@
 
 mod alarm;
 mod bucket;
+mod bus;
 mod folder;
 mod lock;
 mod queue;
@@ -35,6 +36,7 @@ use crate::{
     service::Services,
 };
 use bucket::LocalBucket;
+use bus::LocalBus;
 use queue::{LocalQueue, QueueFile};
 use rusqlite::Connection;
 use std::{
@@ -222,6 +224,7 @@ impl Local {
             queues: BTreeMap::new(),
             buckets: BTreeMap::new(),
             topics: BTreeMap::new(),
+            buses: BTreeMap::new(),
             clock: Arc::clone(&clock),
             random,
             services: Services::new(),
@@ -244,6 +247,14 @@ impl Local {
             let subscriptions = steps.filter_map(|step| queues.get(&step.queue).cloned()).collect();
             let local = LocalTopic { name: topic.name.clone(), subscriptions };
             ports.topics.insert(topic.name.clone(), Arc::new(local));
+        }
+        for bus in &model.buses {
+            let rules = model.steps.iter().filter_map(|step| {
+                let (_, rule) = step.bus().filter(|(name, _)| *name == bus.name)?;
+                Some((rule.clone(), Arc::clone(queues.get(&step.queue)?)))
+            });
+            let local = LocalBus { name: bus.name.clone(), targets: rules.collect() };
+            ports.buses.insert(bus.name.clone(), Arc::new(local));
         }
         Ok(Self { ports, store, tables: tables.into_values().collect(), queues, clock, lock })
     }
@@ -392,9 +403,14 @@ mod tests {
             visibility_timeout: Duration::from_secs(60),
             retention: Duration::from_secs(14 * 86_400),
             redrive,
+            is_outside: false,
         };
         Model {
-            tables: vec![TableModel { name: "things".into(), kinds: vec!["thing".into()] }],
+            tables: vec![TableModel {
+                name: "things".into(),
+                kinds: vec!["thing".into()],
+                ..TableModel::default()
+            }],
             queues: vec![queue("work", Some(redrive)), queue("work-dlq", None)],
             ..Model::default()
         }

@@ -14,6 +14,7 @@ pub(super) fn check(model: &Model, errors: &mut Vec<DefinitionError>) {
         source(model, step, errors);
     }
     topics(model, errors);
+    buses(model, errors);
     for schedule in &model.schedules {
         if let Err(error) = schedule.when.to_aws() {
             errors.push(DefinitionError::ScheduleTimes { schedule: schedule.name.clone(), error });
@@ -58,7 +59,10 @@ fn events(model: &Model, errors: &mut Vec<DefinitionError>) {
     if !model.alarms.is_empty() {
         produced.insert(Alert::TYPE);
     }
-    let fed_from_outside = |step: &&StepModel| matches!(step.source, Source::Outside(_));
+    let fed_from_outside = |step: &&StepModel| {
+        let bus = step.bus().and_then(|(bus, _)| model.bus(bus));
+        matches!(step.source, Source::Outside(_)) || bus.is_some_and(|bus| bus.is_outside)
+    };
     for step in model.steps.iter().filter(|step| !fed_from_outside(step)) {
         if !produced.contains(step.event_type.as_str()) {
             let (step, event_type) = (step.name.clone(), step.event_type.clone());
@@ -79,6 +83,15 @@ fn source(model: &Model, step: &StepModel, errors: &mut Vec<DefinitionError>) {
                 errors.push(undefined(&step.name, "topic", topic));
             }
         }
+        Source::Bus { bus, rule } => match model.bus(bus) {
+            None => errors.push(undefined(&step.name, "event bus", bus)),
+            Some(defined) => {
+                if let Some(problem) = rule.problem(&model.name, &step.event_type, defined.is_outside) {
+                    let (step, bus, event_type) = (step.name.clone(), bus.clone(), step.event_type.clone());
+                    errors.push(DefinitionError::UnfitRule { step, bus, event_type, problem });
+                }
+            }
+        },
         Source::Outside(decoded) => {
             if *decoded != step.event_type {
                 errors.push(DefinitionError::OtherEvent {
@@ -93,6 +106,28 @@ fn source(model: &Model, step: &StepModel, errors: &mut Vec<DefinitionError>) {
     if model.queue(&step.queue).is_some_and(|queue| queue.is_outside) {
         let (queue, step) = (step.queue.clone(), step.name.clone());
         errors.push(DefinitionError::QueueOfOthers { queue, step });
+    }
+}
+
+/// A bus that events go to is there, and no rule on a bus takes events that its step can't read.
+fn buses(model: &Model, errors: &mut Vec<DefinitionError>) {
+    for outlet in &model.outlets {
+        if let OutletTarget::Bus(bus) = &outlet.to
+            && model.bus(bus).is_none()
+        {
+            errors.push(undefined(&outlet.event_type, "event bus", bus));
+        }
+    }
+    for (step, (bus, rule)) in model.steps.iter().filter_map(|step| Some((step, step.bus()?))) {
+        let inside = model.steps.iter().filter(|other| other.bus().is_some_and(|(of, _)| of == bus));
+        let outside = model.outlets.iter().filter(|outlet| outlet.to == OutletTarget::Bus(bus.to_owned()));
+        let carried: BTreeSet<&String> =
+            inside.map(|other| &other.event_type).chain(outside.map(|outlet| &outlet.event_type)).collect();
+        let mut others = carried.into_iter().filter(|other| **other != step.event_type);
+        if let Some(other) = others.find(|other| rule.may_take(&model.name, other)) {
+            let (step, bus, other) = (step.name.clone(), bus.to_owned(), other.clone());
+            errors.push(DefinitionError::RuleTooWide { step, bus, other });
+        }
     }
 }
 

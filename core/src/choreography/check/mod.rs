@@ -32,7 +32,7 @@ pub enum DefinitionError {
     /// An event nobody consumes.
     #[error(
         "no_consumer: {emitter} emits {event_type:?}, which nobody consumes: add a consumer for it, say that it goes outside \
-         (`publish`, `send_outside`), or don't emit it"
+         (`publish`, `publish_to_bus`, `send_outside`), or don't emit it"
     )]
     NoConsumer {
         /// Who emits it.
@@ -152,6 +152,33 @@ pub enum DefinitionError {
         first: String,
         /// Another one.
         second: String,
+    },
+    /// A rule that never matches the event it is for, or that a bus refuses.
+    #[error(
+        "unfit_rule: by its rule on the event bus {bus:?}, {step} never gets {event_type:?}: {problem}: mend the rule"
+    )]
+    UnfitRule {
+        /// The consumer.
+        step: String,
+        /// The bus.
+        bus: String,
+        /// The event it consumes.
+        event_type: String,
+        /// What is wrong with the rule.
+        problem: String,
+    },
+    /// A rule that matches events of another type than the one its step consumes.
+    #[error(
+        "rule_too_wide: the rule of {step} on the event bus {bus:?} also takes {other:?}, which {step} can't read: leave the \
+         detail type out of the rule, or narrow it"
+    )]
+    RuleTooWide {
+        /// The consumer.
+        step: String,
+        /// The bus.
+        bus: String,
+        /// The other event.
+        other: String,
     },
     /// A visibility timeout under 6 times the handler's timeout and the batch's window.
     #[error(
