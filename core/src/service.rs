@@ -65,6 +65,10 @@ impl Surroundings<'_> {
         self.settings.get(name)
     }
 
+    pub(crate) fn settings(&self) -> &Settings {
+        self.settings
+    }
+
     /// The error of a setting's value that is well formed and still of no use.
     pub fn refuse(&self, name: &str, problem: impl fmt::Display, cure: impl fmt::Display) -> SettingError {
         self.settings.refuse(name, problem, cure)

@@ -54,6 +54,11 @@ pub trait System: Send + Sync {
         infrastructure
     }
 
+    /// The dead-letter queue that an operator means who names none; where there is none, the one that is alone.
+    fn dead_letter_queue(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Words of its own for the command, beside the general ones.
     fn words(&self) -> Vec<Word> {
         Vec::new()

@@ -74,7 +74,7 @@ impl Chart {
             self.used(model, &route.step);
         }
         for schedule in &model.schedules {
-            for step in model.steps.iter().filter(|step| is_scheduled(step, &schedule.event_type)) {
+            for step in model.steps.iter().filter(|step| step.is_told(&schedule.event_type)) {
                 self.line(format_args!("{} --> {}", node("schedule", &schedule.name), inbox(step)));
             }
         }
@@ -202,10 +202,6 @@ fn is_fed_from_outside(step: &StepModel) -> bool {
     matches!(step.source, Source::Outside(_))
 }
 
-fn is_scheduled(step: &StepModel, event_type: &str) -> bool {
-    step.source == Source::Events && step.event_type == event_type
-}
-
 /// The flow as lines of text, for a terminal.
 pub(super) fn text(model: &Model) -> String {
     let mut lines: Vec<String> = Vec::new();
@@ -216,7 +212,7 @@ pub(super) fn text(model: &Model) -> String {
         lines.push(format!("{} ─▶ {}{used}", route.address(), route.step));
     }
     for schedule in &model.schedules {
-        for step in model.steps.iter().filter(|step| is_scheduled(step, &schedule.event_type)) {
+        for step in model.steps.iter().filter(|step| step.is_told(&schedule.event_type)) {
             lines.push(format!("schedule {} ─▶ ({})", schedule.name, step.queue));
         }
     }

@@ -172,11 +172,7 @@ impl Choreography {
         let make = self.schedules.get(name).ok_or_else(unknown)?;
         let schedule =
             self.model.schedules.iter().find(|schedule| schedule.name == name).ok_or_else(unknown)?;
-        let consumers = self
-            .model
-            .steps
-            .iter()
-            .filter(|step| step.source == Source::Events && step.event_type == schedule.event_type);
+        let consumers = self.model.steps.iter().filter(|step| step.is_told(&schedule.event_type));
         let queues = consumers.map(|step| step.queue.clone()).collect();
         let body = make(scheduled).map_err(|error| Failure::permanent("unwritable", error))?;
         Ok((queues, body))

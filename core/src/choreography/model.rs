@@ -280,6 +280,11 @@ impl StepModel {
         }
     }
 
+    /// Whether it consumes events of this type that the choreography itself sends.
+    pub fn is_told(&self, event_type: &str) -> bool {
+        self.event_type == event_type && !matches!(self.source, Source::Outside(_))
+    }
+
     /// The events that may follow a message of it: what its handler emits, and what follows when it is given up.
     pub fn may_cause(&self) -> impl Iterator<Item = &String> {
         self.emits.iter().chain(&self.given_up)
@@ -398,6 +403,12 @@ impl Model {
         self.queues.iter().find(|queue| {
             queue.redrive.as_ref().is_some_and(|redrive| redrive.dead_letter_queue == dead_letter_queue)
         })
+    }
+
+    /// The queues that hold dead letters.
+    pub fn dead_letter_queues(&self) -> impl Iterator<Item = &str> {
+        let names = self.queues.iter().map(|queue| queue.name.as_str());
+        names.filter(|name| self.redrive_target(name).is_some())
     }
 
     /// Where a redrive sends the letters of `dead_letter_queue`: to the queue they came from, or to what refused them;

@@ -87,7 +87,11 @@ impl Cron {
         })?;
         let plain =
             |c: char| c.is_ascii_digit() || c.is_ascii_uppercase() || matches!(c, '*' | ',' | '-' | '/');
-        if let Some(field) = fields.iter().find(|field| !field.chars().all(plain)) {
+        // Names have three letters: `L` and `W` are words that each reader takes otherwise.
+        let named = |field: &str| {
+            field.split(|c: char| !c.is_ascii_uppercase()).all(|name| name.is_empty() || name.len() == 3)
+        };
+        if let Some(field) = fields.iter().find(|field| !field.chars().all(plain) || !named(field)) {
             return Err(WhenError(format!(
                 "{field:?} has more than digits, upper-case names, '*', ',', '-' and '/': EventBridge Scheduler and this machine \
                  read it differently"

@@ -11,7 +11,7 @@ use serde::{
 use serde_json::value::RawValue;
 use std::{fmt, ops::RangeInclusive};
 
-/// Reads an array: see [`array`].
+/// Reads an array: see [`array()`].
 #[derive(Debug, Clone)]
 pub struct Array<R> {
     lengths: RangeInclusive<usize>,

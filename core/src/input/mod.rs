@@ -24,16 +24,16 @@
 //!     )
 //! }
 //!
-//! let cart = input::read(br#"{"items": [{"sku": "tea-1", "quantity": 2, "price": 2.10}]}"#, 65_536, cart)?;
-//! assert_eq!((cart.items[0].price.as_str(), cart.coupon), ("2.10", None));
+//! let sent = input::read(br#"{"items": [{"sku": "tea-1", "quantity": 2, "price": 2.10}]}"#, 65_536, cart)?;
+//! assert_eq!((sent.items[0].price.as_str(), sent.coupon), ("2.10", None));
 //!
-//! let faults = input::read(br#"{"items": [{"sku": 5, "quantity": 0}], "x": 1}"#, 65_536, self::cart).err().unwrap();
+//! let faults = input::read(br#"{"items": [{"sku": 5, "quantity": 0}], "x": 1}"#, 65_536, cart).err().unwrap();
 //! let pointers: Vec<&str> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
 //! assert_eq!(pointers, ["/x", "/items/0/sku", "/items/0/quantity", "/items/0/price"]);
 //! # Ok::<(), input::Faults>(())
 //! ```
 //!
-//! A [`Reader`] tells what is wanted: [`text`], [`decimal`], [`integer`], [`boolean`], [`array`], or a function that reads
+//! A [`Reader`] tells what is wanted: [`text`], [`decimal`], [`integer`], [`boolean`], [`array()`], or a function that reads
 //! an object. An object is given as a tuple of its fields. All are read before the value is made, and the value is
 //! made of sound ones only, so no fault hides another. In a handler, [`read_request`] makes a problem of the faults.
 //!

@@ -11,7 +11,7 @@ mod webhook;
 
 pub use several::SeveralNotifiers;
 pub use slack::slack_message;
-pub use step::{NOTIFY, WEBHOOK};
+pub use step::{NOTIFY, WEBHOOK, by_webhook};
 pub(crate) use step::{consumer, service, setting};
 #[cfg(feature = "client")]
 pub use webhook::WebhookNotifier;

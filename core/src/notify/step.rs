@@ -8,7 +8,7 @@ use crate::{
     context::Context,
     failure::Failure,
     service::{Service, Surroundings},
-    setting::{Setting, SettingError},
+    setting::{Setting, SettingError, Settings},
 };
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(crate) fn setting() -> Setting {
 
 /// Whoever is told: by default the webhook.
 pub(crate) fn service() -> Service<dyn Notifier> {
-    Service::<dyn Notifier>::new(by_webhook).uses(Uses::new().setting(WEBHOOK))
+    Service::<dyn Notifier>::new(by_default).uses(Uses::new().setting(WEBHOOK))
 }
 
 /// The step: tells the service of what comes by `topic`, and commits nothing.
@@ -53,24 +53,34 @@ impl Notifier for NotSetUp {
     }
 }
 
-#[cfg(feature = "client")]
-fn by_webhook(around: &Surroundings<'_>) -> Result<Arc<dyn Notifier>, SettingError> {
-    /// How long the webhook may take to answer.
-    const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
-    let Some(url) = around.setting::<Option<String>>(WEBHOOK)? else { return Ok(Arc::new(NotSetUp)) };
-    let webhook = super::WebhookNotifier::new(&url, TIMEOUT);
-    let refused = |error| around.refuse(WEBHOOK, format_args!("is of no use: {error}"), "look at the URL");
-    Ok(Arc::new(webhook.map_err(refused)?))
+fn by_default(around: &Surroundings<'_>) -> Result<Arc<dyn Notifier>, SettingError> {
+    Ok(by_webhook(around.settings())?.unwrap_or_else(|| Arc::new(NotSetUp)))
 }
 
+/// The webhook that the settings name; `None` where they name none, or know no such setting.
+///
+/// # Errors
+/// [`SettingError`] for a URL that is of no use.
+#[cfg(feature = "client")]
+pub fn by_webhook(settings: &Settings) -> Result<Option<Arc<dyn Notifier>>, SettingError> {
+    /// How long the webhook may take to answer.
+    const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+    let Ok(Some(url)) = settings.get::<Option<String>>(WEBHOOK) else { return Ok(None) };
+    let webhook = super::WebhookNotifier::new(&url, TIMEOUT);
+    let refused = |error| settings.refuse(WEBHOOK, format_args!("is of no use: {error}"), "look at the URL");
+    Ok(Some(Arc::new(webhook.map_err(refused)?)))
+}
+
+/// The webhook that the settings name; `None` where they name none, or know no such setting.
+///
+/// # Errors
+/// [`SettingError`]: a webhook needs the feature `client`.
 #[cfg(not(feature = "client"))]
-fn by_webhook(around: &Surroundings<'_>) -> Result<Arc<dyn Notifier>, SettingError> {
-    match around.setting::<Option<String>>(WEBHOOK)? {
-        None => Ok(Arc::new(NotSetUp)),
-        Some(_) => Err(around.refuse(
-            WEBHOOK,
-            "needs an HTTP client",
-            "build with the feature `client` of quadrille",
-        )),
+pub fn by_webhook(settings: &Settings) -> Result<Option<Arc<dyn Notifier>>, SettingError> {
+    match settings.get::<Option<String>>(WEBHOOK) {
+        Ok(Some(_)) => {
+            Err(settings.refuse(WEBHOOK, "needs an HTTP client", "build with the feature `client` of quadrille"))
+        }
+        _ => Ok(None),
     }
 }

@@ -207,6 +207,12 @@ impl Settings {
         T::from_setting(value).ok_or_else(|| SettingError::Undeclared(name.to_owned()))
     }
 
+    /// A value as people are shown it; `None` of a secret, and where there is none.
+    pub fn shown(&self, name: &str) -> Option<String> {
+        let (model, value) = self.values.get(name)?;
+        value.as_ref().filter(|_| !model.is_secret).map(|value| excerpt(&value.to_string(), SHOWN_BYTES_MAX))
+    }
+
     /// The error of a value that is well formed and still of no use: `problem` says why, `cure` what to do.
     pub fn refuse(&self, name: &str, problem: impl fmt::Display, cure: impl fmt::Display) -> SettingError {
         let Some((model, value)) = self.values.get(name) else {

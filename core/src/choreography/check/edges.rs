@@ -46,12 +46,8 @@ fn events(model: &Model, errors: &mut Vec<DefinitionError>) {
     }
     for schedule in &model.schedules {
         produced.insert(&schedule.event_type);
-        // A schedule sends to queues, and to no topic.
-        let is_consumed = model
-            .steps
-            .iter()
-            .any(|step| step.source == Source::Events && step.event_type == schedule.event_type);
-        if !is_consumed {
+        // A schedule sends to queues of the choreography, and to nothing outside.
+        if !model.steps.iter().any(|step| step.is_told(&schedule.event_type)) {
             let (emitter, event_type) = (format!("schedule {}", schedule.name), schedule.event_type.clone());
             errors.push(DefinitionError::NoConsumer { emitter, event_type });
         }

@@ -61,6 +61,10 @@ impl System for Auction {
         infrastructure::infrastructure(infrastructure)
     }
 
+    fn dead_letter_queue(&self) -> Option<&'static str> {
+        Some("auction-results-dlq")
+    }
+
     fn words(&self) -> Vec<Word> {
         words()
     }

@@ -1,5 +1,6 @@
 //! What a command prints: lines to standard output, progress to standard error, colours only where a person looks.
 
+use quadrille::{TrailEntry, TrailEntryKind};
 use std::{
     fmt::Display,
     io::{IsTerminal as _, Write as _},
@@ -17,12 +18,13 @@ pub enum Shown {
 }
 
 impl Shown {
-    /// The colour of an order's status.
-    pub fn of_status(status: &str) -> Self {
-        match status {
-            "accepted" => Self::Good,
-            "rejected" => Self::Bad,
-            _ => Self::Waiting,
+    /// The colour of an entity's status: whether it has ended, and whether one of its messages was given up last.
+    pub fn of_end(is_ended: bool, trail: &[TrailEntry]) -> Self {
+        let is_dead = |entry: &TrailEntry| matches!(entry.kind, TrailEntryKind::DeadLettered { .. });
+        match (trail.last().is_some_and(is_dead), is_ended) {
+            (true, _) => Self::Bad,
+            (false, true) => Self::Good,
+            (false, false) => Self::Waiting,
         }
     }
 }

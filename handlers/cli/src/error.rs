@@ -3,30 +3,46 @@
 use quadrille::{
     Failure,
     choreography::DefinitionErrors,
+    http_client::HttpClientError,
     local::{LockError, OpenError},
     port::PortError,
     server::ServerError,
 };
 use std::io;
-use systems::http_client::HttpClientError;
 
 /// A command's error. Its text is for people, its [`exit_code`](Self::exit_code) for scripts.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CommandError {
+    /// The command line does not fit, or help was asked for: shown as clap shows it.
+    #[error("{0}")]
+    Shown(clap::Error),
+    /// Options or settings are wrong.
     #[error("{0}")]
     Usage(String),
+    /// What was asked for is not there.
     #[error("{0}")]
     NotFound(String),
+    /// Bad input, a conflict, a permission that is not granted, or another system's.
     #[error("{0}")]
     Refused(String),
+    /// Nobody answers, or another process has the folder.
     #[error("{0}")]
     OutOfReach(String),
+    /// A demonstration lost something, or something reached no end.
     #[error("{0}")]
     Incomplete(String),
+    /// Anything else.
     #[error("{0}")]
     Failed(String),
+    /// Reading or writing failed.
     #[error("{what}: {source}")]
-    Io { what: String, source: io::Error },
+    Io {
+        /// What was read or written.
+        what: String,
+        /// Why it failed.
+        source: io::Error,
+    },
 }
 
 impl CommandError {
@@ -39,7 +55,7 @@ impl CommandError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Failed(_) | Self::Io { .. } => 1,
-            Self::Usage(_) => 2,
+            Self::Shown(_) | Self::Usage(_) => 2,
             Self::NotFound(_) => 3,
             Self::Refused(_) => 4,
             Self::OutOfReach(_) => 5,
@@ -70,6 +86,10 @@ impl From<OpenError> for CommandError {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Lock(LockError::Held { .. }) => Self::OutOfReach(error.to_string()),
+            OpenError::Missing { .. } => Self::NotFound(error.to_string()),
+            OpenError::Owner { .. } | OpenError::Tables { .. } | OpenError::NoData { .. } => {
+                Self::Refused(error.to_string())
+            }
             other => Self::Failed(other.to_string()),
         }
     }

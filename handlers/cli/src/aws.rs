@@ -2,10 +2,11 @@
 //! the operator's own credentials. Physical names come from one parameter that the infrastructure leaves, or from a file.
 
 use crate::{
-    api::Api,
+    App,
     args::Target,
+    client::Access,
     error::CommandError,
-    node,
+    node::equipped,
     print::{Progress, line},
 };
 use aws_config::{
@@ -19,13 +20,13 @@ use aws_sdk_sqs::{
 };
 use quadrille::{
     Pipeline,
-    aws::{self, Settings},
+    aws::{self, Names},
     choreography::Model,
     excerpt,
+    operator::Api,
 };
 use serde_json::json;
 use std::{collections::BTreeMap, error::Error, path::Path, sync::Arc, time::Duration};
-use systems::auction::NOTIFY;
 
 /// How long a move of all dead letters is left alone between two looks at it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -51,26 +52,28 @@ impl Aws {
     /// # Errors
     /// [`CommandError::Usage`] without a region or credentials, [`CommandError::NotFound`] where there is no such stack,
     /// [`CommandError::Refused`] without a permission, or for settings that lack a name.
-    pub async fn open(target: &Target) -> Result<Self, CommandError> {
+    pub async fn open(app: &App<'_>, target: &Target, access: Access<'_>) -> Result<Self, CommandError> {
         let config = configuration().await?;
-        let system = node::standard()?.model().name.clone();
-        let (settings, of) = match (&target.settings, &target.stack) {
+        let choreography = app.choreography.clone();
+        let (names, of) = match (&target.settings, &target.stack) {
             (Some(file), _) => (read(file).await?, file.display().to_string()),
             (None, stack) => {
-                let name = parameter_name(&system, stack.as_deref().unwrap_or_default())?;
+                let name = parameter_name(app.system.name(), stack.as_deref().unwrap_or_default())?;
                 (fetch(&config, &name).await?, format!("the parameter {name}"))
             }
         };
-        let settings: Settings = serde_json::from_str(&settings)
+        let names: Names = serde_json::from_str(&names)
             .map_err(|error| CommandError::Refused(format!("{of} does not tell a stack's names: {error}")))?;
-        // A stack whose functions are subscribed without a queue has no queue to operate.
-        let is_subscribed = settings.queues.contains_key(NOTIFY);
-        let choreography = node::definition(if is_subscribed { &[NOTIFY] } else { &[] })?;
         let model = Arc::clone(choreography.model());
-        lacks_nothing(&model, &settings, &of)?;
-        let pipeline = Pipeline::new(choreography, aws::ports(&model, &settings, &config));
+        lacks_nothing(&model, &names, &of)?;
+        let ports = aws::ports(&model, &names, &config);
+        let ports = match access {
+            Access::Answers(step) => equipped(&choreography, ports, step)?,
+            Access::Looks | Access::Changes => ports,
+        };
+        let pipeline = Pipeline::new(choreography, ports);
         let sqs = aws_sdk_sqs::Client::new(&config);
-        Ok(Self { api: Api::new(pipeline), model, sqs, queues: settings.queues })
+        Ok(Self { api: Api::new(pipeline), model, sqs, queues: names.queues })
     }
 
     /// The API over the stack.
@@ -270,9 +273,9 @@ async fn fetch(config: &SdkConfig, name: &str) -> Result<String, CommandError> {
 }
 
 /// Fails where a name is missing that a command may need.
-fn lacks_nothing(model: &Model, settings: &Settings, of: &str) -> Result<(), CommandError> {
-    let tables = model.tables.iter().map(|table| ("table", &table.name, &settings.tables));
-    let queues = model.queues.iter().map(|queue| ("queue", &queue.name, &settings.queues));
+fn lacks_nothing(model: &Model, names: &Names, of: &str) -> Result<(), CommandError> {
+    let tables = model.tables.iter().map(|table| ("table", &table.name, &names.tables));
+    let queues = model.queues.iter().map(|queue| ("queue", &queue.name, &names.queues));
     let missing: Vec<String> = tables
         .chain(queues)
         .filter(|(_, name, physical)| physical.get(*name).is_none_or(String::is_empty))

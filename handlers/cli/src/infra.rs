@@ -1,15 +1,21 @@
 //! The infrastructure: rendered from the definition, and held to it.
 
 use crate::{
-    args::{Infra, InfraCheck, InfraRender, System},
+    App,
+    args::{Infra, InfraCheck, InfraRender},
     error::CommandError,
     print::line,
 };
-use quadrille::infrastructure::File;
+use quadrille::{
+    System,
+    infrastructure::{File, Infrastructure},
+};
 use serde_json::json;
 use similar::TextDiff;
-use std::{collections::BTreeSet, path::Path};
-use systems::auction::infrastructure::{deployed, infrastructure};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 use tokio::fs;
 
 /// The largest file that is compared, in bytes; a program is far smaller.
@@ -19,27 +25,31 @@ const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 const CONTEXT_LINES: usize = 3;
 
 /// Runs `infra`.
-pub async fn infra(args: Infra) -> Result<(), CommandError> {
+pub async fn infra(app: &App<'_>, args: Infra) -> Result<(), CommandError> {
     match args {
-        Infra::Render(args) => render(args).await,
-        Infra::Check(args) => check(args).await,
+        Infra::Render(args) => render(app, args).await,
+        Infra::Check(args) => check(app, args).await,
     }
 }
 
 /// The files of a system's program.
-pub fn files(system: System) -> Result<Vec<File>, CommandError> {
-    match system {
-        System::Auction => {
-            let choreography = deployed()?;
-            let rendered = infrastructure(&choreography).render();
-            rendered.map_err(|error| CommandError::Failed(error.to_string()))
-        }
+fn files(system: &dyn System) -> Result<Vec<File>, CommandError> {
+    let choreography = system.define().build()?;
+    for advice in choreography.advice() {
+        eprintln!("advice: {advice}");
     }
+    let rendered = system.infrastructure(Infrastructure::of(&choreography)).render();
+    rendered.map_err(|error| CommandError::Failed(error.to_string()))
 }
 
-async fn render(args: InfraRender) -> Result<(), CommandError> {
-    let folder = args.out.unwrap_or_else(|| args.system.folder());
-    let files = files(args.system)?;
+/// Where a system's program is kept.
+pub fn folder(system: &str) -> PathBuf {
+    PathBuf::from("infra").join(system)
+}
+
+async fn render(app: &App<'_>, args: InfraRender) -> Result<(), CommandError> {
+    let folder = args.out.unwrap_or_else(|| folder(app.system.name()));
+    let files = files(app.system)?;
     let io = |what: &str, path: &Path| CommandError::io(format!("{what} {}", path.display()));
     fs::create_dir_all(&folder).await.map_err(io("making", &folder))?;
     for file in &files {
@@ -50,6 +60,20 @@ async fn render(args: InfraRender) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// The systems of these names; all, where none is named.
+fn named<'a>(app: &App<'a>, names: &[String]) -> Result<Vec<&'a dyn System>, CommandError> {
+    if names.is_empty() {
+        return Ok(app.systems.to_vec());
+    }
+    let find = |name: &String| {
+        let found = app.systems.iter().find(|system| system.name() == name);
+        found.copied().ok_or_else(|| {
+            CommandError::Usage(format!("there is no system {name:?}: {} names them", app.typed("systems")))
+        })
+    };
+    names.iter().map(find).collect()
+}
+
 /// What differs between a file and what the definition derives.
 struct Difference {
     path: String,
@@ -57,12 +81,12 @@ struct Difference {
     diff: String,
 }
 
-async fn check(args: InfraCheck) -> Result<(), CommandError> {
+async fn check(app: &App<'_>, args: InfraCheck) -> Result<(), CommandError> {
     let mut differences = Vec::new();
-    let systems = if args.systems.is_empty() { System::all() } else { args.systems };
+    let systems = named(app, &args.systems)?;
     let mut checked = 0;
     for system in systems {
-        let folder = args.dir.as_ref().map_or_else(|| system.folder(), |dir| dir.join(system.name()));
+        let folder = args.dir.as_ref().map_or_else(|| self::folder(system.name()), |dir| dir.join(system.name()));
         if !fs::try_exists(&folder)
             .await
             .map_err(CommandError::io(format!("looking for {}", folder.display())))?
@@ -93,8 +117,9 @@ async fn check(args: InfraCheck) -> Result<(), CommandError> {
         return Ok(());
     }
     Err(CommandError::Failed(format!(
-        "{} differ from what the definition derives: `quadrille infra render SYSTEM` writes them anew",
-        paths.join(", ")
+        "{} differ from what the definition derives: {} writes them anew",
+        paths.join(", "),
+        app.typed("infra render")
     )))
 }
 

@@ -2,6 +2,12 @@
 //! Over the ports, so that it works alike on every adapter. Nothing is deleted before it has been sent on; every call is
 //! bounded, and safe to interrupt and to repeat.
 
+#[cfg(feature = "server")]
+mod api;
+
+#[cfg(feature = "server")]
+pub use api::{Api, EntityPage, GiveBack, Walk};
+
 use crate::{
     choreography::Destination,
     dead_letter::DeadLetter,

@@ -4,16 +4,32 @@
 #[cfg(feature = "aws")]
 use crate::aws::Aws;
 use crate::{
-    api::Api,
-    args::{AuctionOptions, Platform, Target},
+    App,
+    args::{Place, Target},
     error::CommandError,
     node::Node,
     token,
 };
-use quadrille::{http::Request, server::Service as _};
-use serde::de::DeserializeOwned;
+use quadrille::{
+    http::Request,
+    http_client::{HttpClient, Method, parse_url},
+    local,
+    operator::Api,
+    server::Service as _,
+};
+use serde::{Deserialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, time::Duration};
-use systems::http_client::{HttpClient, Method};
+
+/// What a command does with a data folder at rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access<'a> {
+    /// It only looks: nothing is made or changed.
+    Looks,
+    /// It sends, moves or deletes messages.
+    Changes,
+    /// This handler answers a request.
+    Answers(&'a str),
+}
 
 /// The longest a request may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -72,53 +88,88 @@ impl Client {
     ///
     /// # Errors
     /// [`CommandError::OutOfReach`] where nobody answers, [`CommandError::NotFound`] where there is no data folder or no
-    /// stack, [`CommandError::Usage`] for options that don't fit together.
-    pub async fn open(target: &Target) -> Result<Self, CommandError> {
+    /// stack, [`CommandError::Refused`] where it is another system's, [`CommandError::Usage`] for options that don't fit
+    /// together.
+    pub async fn open(app: &App<'_>, target: &Target, access: Access<'_>) -> Result<Self, CommandError> {
         let named = target.stack.is_some() || target.settings.is_some();
-        match (target.platform, named) {
-            (Platform::Local, false) => Self::local(target),
-            (Platform::Local, true) => {
+        match (target.place, named) {
+            (Place::Local, false) => Self::local(app, target, access).await,
+            (Place::Local, true) => {
                 let text = "--stack and --settings are for a stack on AWS: say --target aws as well";
                 Err(CommandError::Usage(text.to_owned()))
             }
-            (Platform::Aws, false) => {
+            (Place::Aws, false) => {
                 let text =
                     "--target aws needs --stack NAME, or --settings FILE with the names of its resources";
                 Err(CommandError::Usage(text.to_owned()))
             }
-            (Platform::Aws, true) => Self::aws(target).await,
+            (Place::Aws, true) => Self::aws(app, target, access).await,
         }
     }
 
     #[cfg(feature = "aws")]
-    async fn aws(target: &Target) -> Result<Self, CommandError> {
-        Ok(Self::Aws(Box::new(Aws::open(target).await?)))
+    async fn aws(app: &App<'_>, target: &Target, access: Access<'_>) -> Result<Self, CommandError> {
+        Ok(Self::Aws(Box::new(Aws::open(app, target, access).await?)))
     }
 
     #[cfg(not(feature = "aws"))]
-    async fn aws(_: &Target) -> Result<Self, CommandError> {
-        let text = "this command was built without AWS: build it with `cargo build --release --features aws`";
+    async fn aws(_: &App<'_>, _: &Target, _: Access<'_>) -> Result<Self, CommandError> {
+        let text = "this command was built without AWS: build it with the feature `aws`, `cargo build --release --features aws`";
         Err(CommandError::Usage(text.to_owned()))
     }
 
-    fn local(target: &Target) -> Result<Self, CommandError> {
+    async fn local(app: &App<'_>, target: &Target, access: Access<'_>) -> Result<Self, CommandError> {
         let token = token::text(target.token_file.as_deref())?;
         if let Some(url) = &target.url {
-            return Self::remote(url, token);
+            let client = Self::remote(url, token)?;
+            client.is_of(app).await?;
+            return Ok(client);
         }
         if !target.data.is_dir() {
             let folder = target.data.display();
             return Err(CommandError::NotFound(format!(
-                "there is no data folder {folder}: start an engine with `quadrille up`, or name one with --data or --url"
+                "there is no data folder {folder}: start an engine with {}, or name one with --data or --url",
+                app.typed("up")
             )));
         }
-        match Node::open(&target.data, &AuctionOptions::at_rest(), Vec::new()) {
+        let opened = match access {
+            Access::Looks => Node::to_look(&target.data, &app.choreography),
+            Access::Changes => Node::at_rest(&target.data, &app.choreography),
+            Access::Answers(step) => Node::to_answer(&target.data, &app.choreography, step),
+        };
+        match opened {
             Ok(node) => Ok(Self::Local { api: Api::new(node.pipeline()), _node: Box::new(node) }),
-            Err(error) => match quadrille::local::address(&target.data) {
-                Some(address) => Self::remote(&format!("http://{address}"), token),
+            Err(error) => match local::address(&target.data) {
+                Some(address) => {
+                    let client = Self::remote(&format!("http://{address}"), token)?;
+                    client.is_of(app).await?;
+                    Ok(client)
+                }
                 None => Err(error),
             },
         }
+    }
+
+    /// Whether the engine runs the system that is meant.
+    async fn is_of(&self, app: &App<'_>) -> Result<(), CommandError> {
+        #[derive(Deserialize)]
+        struct Named {
+            name: String,
+        }
+        let Named { name } = self.get("/_quadrille/system").await?;
+        let wanted = app.system.name();
+        if name == wanted {
+            return Ok(());
+        }
+        Err(CommandError::Refused(format!(
+            "the engine runs {:?} and not {wanted:?}: name another engine, or the other system",
+            quadrille::excerpt(&name, 100)
+        )))
+    }
+
+    /// Whether nobody runs what is sent: it is a folder that no engine holds.
+    pub fn is_at_rest(&self) -> bool {
+        matches!(self, Self::Local { .. })
     }
 
     /// A client of the engine at `url`.
@@ -127,7 +178,7 @@ impl Client {
     /// [`CommandError::Usage`] for a URL that is none.
     pub fn remote(url: &str, token: Option<String>) -> Result<Self, CommandError> {
         let base = url.trim_end_matches('/').to_owned();
-        systems::http_client::parse_url(&base)
+        parse_url(&base)
             .map_err(|error| CommandError::Usage(format!("--url: {error}")))?;
         Ok(Self::Remote { http: Box::new(HttpClient::new(TIMEOUT)?), base, token })
     }

@@ -1,0 +1,248 @@
+//! What an engine answers over HTTP: the choreography's own routes, `GET /healthz`, and under `/_quadrille/` what an operator's
+//! commands ask. The same in the process of a command that works on a folder at rest, or on a stack of AWS.
+
+use super::{Act, Filter};
+use crate::{
+    choreography::EntityView,
+    engine::trigger,
+    entity::Entity,
+    failure::Failure,
+    http::{Method, Problem, Request, Response},
+    pipeline::Pipeline,
+    port::Item,
+    server::Service,
+};
+use percent_encoding::percent_decode_str;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{borrow::Cow, collections::BTreeMap};
+
+/// What the paths of the operator's questions begin with.
+const OPERATOR: &str = "/_quadrille/";
+
+/// Most items that one question for entities looks at.
+const PAGE_ITEMS_MAX: usize = 1_000;
+
+/// A choreography's API.
+#[derive(Clone, Debug)]
+pub struct Api {
+    pipeline: Pipeline,
+}
+
+/// A page of entities: those of the items looked at that are asked for.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct EntityPage {
+    /// The entities.
+    pub entities: Vec<EntityView>,
+    /// Where the next page begins; `None` at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// What a redrive or purge is asked to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Walk {
+    /// The dead-letter queue.
+    pub queue: String,
+    /// Which letters.
+    #[serde(default)]
+    pub filter: Filter,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// What a walk passed over.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GiveBack {
+    /// The dead-letter queue.
+    pub queue: String,
+    /// The receipts.
+    pub receipts: Vec<String>,
+}
+
+impl Service for Api {
+    async fn respond(&self, method: &str, path: &str, request: Request) -> Response {
+        let answered = match (method, path) {
+            ("GET", "/healthz") => self.health().await,
+            (_, "/healthz") => return Problem::method_not_allowed(method, "GET, HEAD"),
+            (_, path) => match path.strip_prefix(OPERATOR) {
+                Some(asked) => self.operate(method, asked, &request).await,
+                None => return self.pipeline.answer(None, method, path, request).await,
+            },
+        };
+        answered.unwrap_or_else(|failure| problem(&failure).into())
+    }
+}
+
+fn problem(failure: &Failure) -> Problem {
+    let status = match failure.reason() {
+        "no_such_queue" | "no_kind" | "no_entity" | "no_schedule" | "no_step" => 404,
+        "invalid_request" => 400,
+        _ if failure.is_permanent() => 500,
+        _ => 503,
+    };
+    Problem::new(status, failure.reason(), failure.detail())
+}
+
+impl Api {
+    /// The API of `pipeline`'s choreography.
+    pub fn new(pipeline: Pipeline) -> Self {
+        Self { pipeline }
+    }
+
+    /// Healthy: the store answers, and what it answers would be durable.
+    async fn health(&self) -> Result<Response, Failure> {
+        self.pipeline.health().await?;
+        Ok(Response::json(200, &serde_json::json!({ "status": "ok" })))
+    }
+
+    /// Answers `asked`, the path behind the prefix.
+    async fn operate(&self, method: &str, asked: &str, request: &Request) -> Result<Response, Failure> {
+        let parts = parts(asked)?;
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        let reads = match parts[..] {
+            ["system" | "queues" | "counts" | "dead-letters"] | ["entities", _] | ["entities", _, _] => true,
+            ["schedules", _] | ["invoke", _] | ["redrive" | "purge" | "give-back"] => false,
+            _ => return Ok(Problem::new(404, "not_found", "no such operation").into()),
+        };
+        match (Method::parse(method), reads) {
+            (Some(Method::Get), true) => self.read(&parts, &query(&request.query)?).await,
+            // JSON is asked for so that no web page can make a browser send this without a preflight, which nobody answers.
+            (Some(Method::Post), false) if !request.is_json() => {
+                Ok(Problem::new(415, "unsupported_media_type", "send application/json").into())
+            }
+            (Some(Method::Post), false) => self.change(&parts, request).await,
+            _ => Ok(Problem::method_not_allowed(method, if reads { "GET, HEAD" } else { "POST" })),
+        }
+    }
+
+    async fn read(&self, parts: &[&str], query: &BTreeMap<String, String>) -> Result<Response, Failure> {
+        let model = self.pipeline.choreography().model();
+        match parts {
+            ["system"] => Ok(Response::json(200, &serde_json::json!({ "name": model.name }))),
+            ["queues"] => Ok(Response::json(200, &super::queues(&self.pipeline).await?)),
+            ["counts"] => Ok(Response::json(200, &self.pipeline.counts())),
+            ["dead-letters"] => {
+                let filter = Filter { reason: query.get("reason").cloned(), before: None };
+                let (after, limit) = (number(query, "after", 0)?, number(query, "limit", 100)?);
+                let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(super::PAGE_MAX);
+                let queue = required(query, "queue")?;
+                let page = super::dead_letters(&self.pipeline, queue, &filter, after, limit).await?;
+                Ok(Response::json(200, &page))
+            }
+            ["entities", kind] => self.entities(kind, query).await,
+            ["entities", kind, id] => Ok(Response::json(200, &self.entity(kind, id).await?)),
+            _ => Ok(Problem::new(404, "not_found", "no such operation").into()),
+        }
+    }
+
+    async fn change(&self, parts: &[&str], request: &Request) -> Result<Response, Failure> {
+        match parts {
+            ["schedules", name] => {
+                let now = self.pipeline.ports().clock.now();
+                trigger(&self.pipeline, name, now).await?;
+                Ok(Response::json(202, &serde_json::json!({ "schedule": name, "at": now })))
+            }
+            ["invoke", step] => self.pipeline.invoke(step, request.clone()).await,
+            ["redrive" | "purge"] => {
+                let walk: Walk = body(request)?;
+                let act = if parts == ["redrive"] { Act::Redrive } else { Act::Purge };
+                let moved = super::walk(&self.pipeline, &walk.queue, &walk.filter, act, walk.limit).await?;
+                Ok(Response::json(200, &moved))
+            }
+            ["give-back"] => {
+                let GiveBack { queue, receipts } = body(request)?;
+                super::give_back(&self.pipeline, &queue, receipts).await?;
+                Ok(Response::json(200, &serde_json::json!({})))
+            }
+            _ => Ok(Problem::new(404, "not_found", "no such operation").into()),
+        }
+    }
+
+    /// A page of the table that holds the kind, of which those entities are told that are of the kind, live and of the status
+    /// asked for.
+    async fn entities(&self, kind: &str, query: &BTreeMap<String, String>) -> Result<Response, Failure> {
+        let limit = usize::try_from(number(query, "limit", 100)?).unwrap_or(usize::MAX);
+        let limit = limit.clamp(1, PAGE_ITEMS_MAX);
+        let (status, after) = (query.get("status"), query.get("after"));
+        let table = self.pipeline.ports().table(self.table_of(kind)?)?;
+        let scanned = table.scan(after.map(String::as_str), limit).await?;
+        let prefix = [kind, "/"].concat();
+        let mut page = EntityPage { entities: Vec::new(), next: scanned.next };
+        for item in scanned.items.iter().filter(|item| item.key.starts_with(&prefix)) {
+            if let Some(entity) = self.live(item)? {
+                let is_wanted = status.is_none() || entity.status.as_ref() == status;
+                page.entities.extend(Some(entity).filter(|_| is_wanted));
+            }
+        }
+        Ok(Response::json(200, &page))
+    }
+
+    async fn entity(&self, kind: &str, id: &str) -> Result<EntityView, Failure> {
+        let key = [kind, "/", id].concat();
+        let found = self.pipeline.ports().table(self.table_of(kind)?)?.get(&[key]).await?.pop().flatten();
+        let missing = || {
+            Failure::permanent("no_entity", format_args!("no {kind} has this id, or it has expired"))
+        };
+        found.map(|item| self.live(&item)).transpose()?.flatten().ok_or_else(missing)
+    }
+
+    /// The entity of an item; `None` where it has expired.
+    fn live(&self, item: &Item) -> Result<Option<EntityView>, Failure> {
+        let now = self.pipeline.ports().clock.now();
+        if item.expires_at.is_some_and(|at| at <= now) {
+            return Ok(None);
+        }
+        self.pipeline.choreography().view(item).map(Some)
+    }
+
+    fn table_of(&self, kind: &str) -> Result<&str, Failure> {
+        let model = self.pipeline.choreography().model();
+        let kinds = || model.tables.iter().flat_map(|table| &table.kinds).cloned().collect::<Vec<_>>();
+        model.table_of(kind).filter(|_| kind != <() as Entity>::KIND).ok_or_else(|| {
+            let detail = format_args!("no table holds the kind {kind:?}; there are {}", kinds().join(", "));
+            Failure::permanent("no_kind", detail)
+        })
+    }
+}
+
+fn invalid(detail: impl std::fmt::Display) -> Failure {
+    Failure::permanent("invalid_request", detail)
+}
+
+/// The segments of a path, decoded.
+fn parts(path: &str) -> Result<Vec<String>, Failure> {
+    path.split('/').map(decoded).collect()
+}
+
+fn decoded(part: &str) -> Result<String, Failure> {
+    let decoded = percent_decode_str(part).decode_utf8();
+    decoded.map(Cow::into_owned).map_err(|_| invalid("the path or the query is not UTF-8"))
+}
+
+fn body<T: DeserializeOwned>(request: &Request) -> Result<T, Failure> {
+    serde_json::from_slice(&request.body).map_err(invalid)
+}
+
+fn query(text: &str) -> Result<BTreeMap<String, String>, Failure> {
+    let pairs = text.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Ok((decoded(name)?, decoded(value)?))
+        })
+        .collect()
+}
+
+fn required<'a>(query: &'a BTreeMap<String, String>, name: &str) -> Result<&'a str, Failure> {
+    let missing = || invalid(format_args!("the query parameter {name} is missing"));
+    query.get(name).map(String::as_str).ok_or_else(missing)
+}
+
+fn number(query: &BTreeMap<String, String>, name: &str, default: u64) -> Result<u64, Failure> {
+    let Some(text) = query.get(name) else {
+        return Ok(default);
+    };
+    text.parse().map_err(|_| invalid(format_args!("the query parameter {name} is not a number")))
+}

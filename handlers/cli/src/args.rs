@@ -1,0 +1,437 @@
+//! The command line: the general words, the options of the system's settings, and the system's own words.
+
+use crate::{App, error::CommandError, settings};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum};
+use quadrille::{
+    setting::parse_duration,
+    system::{Meaning, Word},
+};
+use std::{ffi::OsString, net::IpAddr, path::PathBuf, time::Duration};
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  failed
+  2  wrong usage, or an environment that lacks an AWS region or credentials
+  3  not found
+  4  refused: bad input, a conflict, or a permission that AWS does not grant
+  5  out of reach: nobody answers, or the data folder is held by another process
+  6  incomplete: the demo lost one of those it posted, or one reached no end";
+
+/// The arguments of a word that runs something of its own.
+pub const REST: &str = "rest";
+
+/// The general words: those that every system has.
+#[derive(Debug, Subcommand)]
+enum General {
+    /// Runs the whole flow once, before your eyes.
+    Demo(Demo),
+    /// Runs the service: HTTP API, schedules, handlers, on a durable data folder.
+    Up(Up),
+    /// Sends the JSON of a file, or of standard input (`-`), to a handler of requests.
+    ///
+    /// On AWS this command runs the handler itself, under the same conditions as its function, with your own AWS
+    /// credentials (docs/operating.md lists the permissions).
+    Send(Send),
+    /// Sends the message of a schedule now, with the present time.
+    Trigger(Trigger),
+    /// Lists entities of a kind.
+    List(List),
+    /// Tells the story of an entity: what, when, which handler, which attempt, waiting for what until when.
+    Trace(Trace),
+    /// Tells how many messages each queue holds.
+    Queues(Plain),
+    /// Dead letters: list, show, redrive, purge.
+    #[command(subcommand)]
+    Dlq(Dlq),
+    /// The infrastructure on AWS: a Pulumi YAML program for each system, derived from its definition.
+    #[command(subcommand)]
+    Infra(Infra),
+    /// Packages the functions for Lambda: one zip for all of a system's, the same bytes for the same binary.
+    ///
+    /// The command has to be built with the feature `package` for it.
+    Package(Package),
+    /// Prints the flow as a Mermaid flowchart.
+    Diagram(Nothing),
+    /// Lists the systems that there are.
+    Systems(Systems),
+    /// Writes a crate with a choreography of your own: two steps, a service, a test, a README.
+    New(New),
+}
+
+/// Examples, by the words they are for, without the name of the command.
+const EXAMPLES: [(&str, &[&str]); 13] = [
+    ("demo", &["demo", "demo --orders 100000 --json"]),
+    ("up", &["up", "up --port 8080"]),
+    ("send", &["send STEP body.json", "send STEP - --target aws --stack dev"]),
+    ("trigger", &["trigger SCHEDULE", "trigger SCHEDULE --target aws --stack dev"]),
+    ("list", &["list KIND --limit 20", "list KIND --status open --json"]),
+    ("trace", &["trace KIND ID", "trace KIND ID --target aws --stack dev"]),
+    ("queues", &["queues --json", "queues --target aws --stack dev"]),
+    ("dlq", &["dlq list --reason timeout", "dlq redrive --reason timeout --rate 50", "dlq list --target aws --stack dev"]),
+    ("infra", &["infra render", "infra check --json"]),
+    ("package", &["package --binaries target/lambda"]),
+    ("diagram", &["diagram > flow.mmd"]),
+    ("systems", &["systems --json"]),
+    ("new", &["new tea-shop", "new tea-shop --dir .. --library ."]),
+];
+
+/// What every command has.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// How log lines are written to standard error.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// Which log lines are written: by default `warn`, for the demo `error`; `debug` tells of every message.
+    #[arg(long, global = true, value_enum, env = "QUADRILLE_LOG")]
+    pub log_level: Option<LogLevel>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// The whole command line, for the system that is meant.
+///
+/// # Errors
+/// [`CommandError::Usage`] where a setting of the system has the name of an option.
+pub fn command(app: &App<'_>) -> Result<Command, CommandError> {
+    let about = match app.systems {
+        [alone] => alone.about().to_owned(),
+        _ => "Event-driven choreographies for AWS Lambda, on one machine, and their operation on AWS.".to_owned(),
+    };
+    let root = Command::new(app.name.clone())
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(about)
+        .after_help(after_help(app))
+        .max_term_width(110)
+        .subcommand_required(true)
+        .arg_required_else_help(true);
+    let mut root = General::augment_subcommands(Global::augment_args(root));
+    for word in ["demo", "up"] {
+        let found = root.find_subcommand(word).cloned();
+        if let Some(found) = found {
+            let found = settings::options(found, app)?;
+            root = root.mut_subcommand(word, |_| found);
+        }
+    }
+    for (word, examples) in EXAMPLES {
+        let lines: Vec<String> = examples.iter().map(|example| format!("  {} {example}", app.name)).collect();
+        root = root.mut_subcommand(word, |it| it.after_help(format!("Examples:\n{}", lines.join("\n"))));
+    }
+    for word in app.system.words() {
+        let own = own(app, &word);
+        root = match root.find_subcommand(word.name).is_some() {
+            true => root.mut_subcommand(word.name, |_| own),
+            false => root.subcommand(own),
+        };
+    }
+    Ok(root)
+}
+
+/// The systems, where there are several, and the exit codes.
+fn after_help(app: &App<'_>) -> String {
+    if app.systems.len() < 2 {
+        return EXIT_CODES.to_owned();
+    }
+    let rows = app.systems.iter().map(|system| format!("\n  {:<12} {}", system.name(), system.about()));
+    format!(
+        "Systems, named behind the word ({} up {}); without a name {} is meant:{}\n\n{EXIT_CODES}",
+        app.name,
+        app.system.name(),
+        app.systems[0].name(),
+        rows.collect::<String>()
+    )
+}
+
+/// A word of the system's own.
+fn own(app: &App<'_>, word: &Word) -> Command {
+    let command = Command::new(word.name).about(word.about);
+    let command = command.after_help(format!("Example:\n  {} {}", app.name, word.example));
+    match &word.means {
+        Meaning::Send { .. } => OwnSend::augment_args(command),
+        Meaning::Trigger { .. } => Plain::augment_args(command),
+        Meaning::List { .. } => OwnList::augment_args(command),
+        Meaning::Trace { .. } => Trace::augment_args(command),
+        Meaning::Call(_) => command.disable_help_flag(true).arg(
+            Arg::new(REST)
+                .value_parser(clap::value_parser!(OsString))
+                .action(ArgAction::Append)
+                .num_args(0..)
+                .trailing_var_arg(true)
+                .allow_hyphen_values(true),
+        ),
+    }
+}
+
+/// What a word was given.
+///
+/// # Errors
+/// [`CommandError::Shown`] where it does not fit, which clap has seen to already.
+pub fn read<T: FromArgMatches>(matches: &ArgMatches) -> Result<T, CommandError> {
+    T::from_arg_matches(matches).map_err(CommandError::Shown)
+}
+
+/// No argument.
+#[derive(Debug, Args)]
+struct Nothing {}
+
+#[derive(Debug, Args)]
+pub struct Systems {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct New {
+    /// The name of the crate and of its choreography: a-z, 0-9 and '-', a letter first.
+    pub name: String,
+    /// The folder to make its folder in.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub dir: PathBuf,
+    /// A clone of the library's repository, to depend on by path.
+    #[arg(long, value_name = "CLONE")]
+    pub library: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// How many to post.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub orders: u64,
+    /// Keep the engine's data in this folder; without, it is temporary.
+    #[arg(long)]
+    pub data: Option<PathBuf>,
+    /// The last line of standard output is one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Up {
+    /// The data folder.
+    #[arg(long, default_value = ".quadrille", env = "QUADRILLE_DATA")]
+    pub data: PathBuf,
+    /// The port to listen on; 0 takes a free one.
+    #[arg(long, default_value_t = 8080)]
+    pub port: u16,
+    /// The address to listen on. Beyond loopback a token is needed.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    /// A further Host name that requests may be sent to, e.g. that of a proxy; can be given again.
+    #[arg(long = "allowed-host", value_name = "NAME")]
+    pub allowed_hosts: Vec<String>,
+    /// A file that holds the bearer token requests must carry.
+    #[arg(long, env = "QUADRILLE_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// The time between two notifications of dead letters that arrive while the alarm is red.
+    #[arg(long, default_value = "60s", value_parser = parse_duration)]
+    pub digest: Duration,
+}
+
+/// What a system runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Place {
+    /// An engine on this machine, or the data folder of one.
+    Local,
+    /// A stack that is deployed to AWS.
+    Aws,
+}
+
+/// Where a command finds the system.
+#[derive(Clone, Debug, Args)]
+pub struct Target {
+    /// What the system runs on. For `aws` the command has to be built with the feature `aws`; it goes by the AWS SDK's
+    /// environment: AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL.
+    #[arg(long = "target", value_enum, value_name = "TARGET", default_value_t = Place::Local)]
+    pub place: Place,
+    /// The stack on AWS, `dev` for example. Its names are read from the Parameter Store: `/quadrille/SYSTEM/STACK`.
+    #[arg(long)]
+    pub stack: Option<String>,
+    /// A file with the JSON of that parameter, instead of a stack.
+    #[arg(long, value_name = "FILE", conflicts_with = "stack")]
+    pub settings: Option<PathBuf>,
+    /// A data folder. One that a running engine holds is reached through that engine.
+    #[arg(long, default_value = ".quadrille", env = "QUADRILLE_DATA")]
+    pub data: PathBuf,
+    /// The address of a running engine, instead of a data folder.
+    #[arg(long, env = "QUADRILLE_URL")]
+    pub url: Option<String>,
+    /// A file that holds the bearer token of a running engine that asks for one.
+    #[arg(long, env = "QUADRILLE_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Plain {
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct Send {
+    /// The handler of requests.
+    pub step: String,
+    #[command(flatten)]
+    pub own: OwnSend,
+}
+
+#[derive(Debug, Args)]
+pub struct OwnSend {
+    /// The file, or `-`.
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct Trigger {
+    /// The schedule.
+    pub schedule: String,
+    #[command(flatten)]
+    pub plain: Plain,
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    /// The kind of entities.
+    pub kind: String,
+    #[command(flatten)]
+    pub own: OwnList,
+}
+
+#[derive(Debug, Args)]
+pub struct OwnList {
+    /// Only those of this status.
+    #[arg(long)]
+    pub status: Option<String>,
+    /// At most so many.
+    #[arg(long, default_value_t = 100)]
+    pub limit: usize,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct Trace {
+    /// The entity: its kind and its id, or the id alone where the kind is plain.
+    #[arg(value_name = "[KIND] ID", num_args = 1..=2, required = true)]
+    pub entity: Vec<String>,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Parser)]
+pub enum Dlq {
+    /// Lists dead letters with their reasons.
+    ///
+    /// SQS shows a message only to who receives it: on AWS the letters looked at are hidden from everybody else until the
+    /// listing ends, some seconds, or for a minute where it is killed. At most 10,000 are looked at.
+    List(DlqOptions),
+    /// Shows one dead letter whole.
+    ///
+    /// On AWS it is looked for as `dlq list` does, and with the same effect on the others.
+    Show(DlqShow),
+    /// Sends dead letters back to the queue they came from.
+    ///
+    /// On AWS a redrive without --reason and --limit is a move task of SQS's own, whose progress is shown until it ends
+    /// (ctrl-C leaves it running; the same command follows it again). Otherwise letters are moved one by one, each deleted
+    /// only after it was sent on; those looked at and left are hidden until the end, or for 10 minutes where it is killed.
+    Redrive(DlqMove),
+    /// Deletes dead letters for good.
+    Purge(DlqMove),
+}
+
+#[derive(Debug, Args)]
+pub struct DlqOptions {
+    /// The dead-letter queue; without, the system's first.
+    #[arg(long)]
+    pub queue: Option<String>,
+    /// Only those of this reason.
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// At most so many.
+    #[arg(long)]
+    pub limit: Option<u64>,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct DlqShow {
+    /// The message's id, as `dlq list` prints it.
+    pub id: String,
+    #[command(flatten)]
+    pub options: DlqOptions,
+}
+
+#[derive(Debug, Args)]
+pub struct DlqMove {
+    #[command(flatten)]
+    pub options: DlqOptions,
+    /// Only tell what would be done.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// At most so many a second.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rate: Option<u32>,
+}
+
+#[derive(Debug, Parser)]
+pub enum Infra {
+    /// Writes a system's program: Pulumi.yaml, and Pulumi.STACK.yaml for each stack.
+    Render(InfraRender),
+    /// Tells whether the programs that are there are the ones that the definitions derive; shows what differs.
+    Check(InfraCheck),
+}
+
+#[derive(Debug, Args)]
+pub struct InfraRender {
+    /// The folder to write to; without, infra/SYSTEM.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct InfraCheck {
+    /// The systems; without, all.
+    pub systems: Vec<String>,
+    /// The folder that holds a folder for each system.
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg_attr(not(feature = "package"), allow(dead_code))]
+#[derive(Debug, Args)]
+pub struct Package {
+    /// Where the binary of the functions was built to: DIR/SYSTEM-functions/bootstrap, as `cargo lambda` has it, or
+    /// DIR/SYSTEM-functions.
+    #[arg(long, value_name = "DIR", default_value = "target/lambda")]
+    pub binaries: PathBuf,
+    /// The folder to write to; without, infra/SYSTEM/packages.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Take a binary of any machine, for tests; Lambda is told that it is for arm64.
+    #[arg(long)]
+    pub any_machine: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}

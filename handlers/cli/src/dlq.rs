@@ -1,0 +1,289 @@
+//! `dlq`: dead letters are listed, shown, sent back, deleted.
+
+use crate::{
+    App,
+    args::{Dlq, DlqMove, DlqOptions, DlqShow},
+    client::{Access, Client, encoded},
+    error::CommandError,
+    print::{Array, Progress, Shown, line, shown},
+};
+use quadrille::{
+    excerpt,
+    operator::{DeadLetterPage, Filter, GiveBack, Listed, Moved, Walk},
+};
+use serde_json::{Value, json};
+use std::{collections::HashSet, time::Duration};
+use tokio::sync::watch;
+
+/// Dead letters moved by one request.
+const WALK_PAGE: u64 = 100;
+
+/// Dead letters that one request shows again.
+const GIVEN_BACK_AT_ONCE: usize = 1_000;
+
+/// Dead letters that a listing hides at most, where it has to receive them.
+const HELD_MAX: usize = 10_000;
+
+pub async fn dlq(app: &App<'_>, args: Dlq) -> Result<(), CommandError> {
+    match args {
+        Dlq::List(options) => list(app, options).await,
+        Dlq::Show(show) => self::show(app, show).await,
+        Dlq::Redrive(walk) => self::walk(app, walk, "redrive").await,
+        Dlq::Purge(walk) => self::walk(app, walk, "purge").await,
+    }
+}
+
+/// The dead-letter queue that is meant.
+fn queue(app: &App<'_>, options: &DlqOptions) -> Result<String, CommandError> {
+    if let Some(queue) = &options.queue {
+        return Ok(queue.clone());
+    }
+    if let Some(standard) = app.system.dead_letter_queue() {
+        return Ok(standard.to_owned());
+    }
+    let all: Vec<&str> = app.choreography.model().dead_letter_queues().collect();
+    match all[..] {
+        [alone] => Ok(alone.to_owned()),
+        _ => Err(CommandError::Usage(format!("say which with --queue: {}", all.join(", ")))),
+    }
+}
+
+/// Calls `each` with every dead letter that the options mean, until it says stop. What had to be received to be looked at
+/// is given back at the end, however that comes.
+async fn letters(
+    client: &Client,
+    queue: &str,
+    options: &DlqOptions,
+    each: impl FnMut(Listed) -> bool,
+) -> Result<u64, CommandError> {
+    let mut held = Vec::new();
+    let looked = look(client, queue, options, &mut held, each).await;
+    let given_back = give_back(client, queue, &held).await;
+    let count = looked?;
+    given_back?;
+    Ok(count)
+}
+
+async fn look(
+    client: &Client,
+    queue: &str,
+    options: &DlqOptions,
+    held: &mut Vec<String>,
+    mut each: impl FnMut(Listed) -> bool,
+) -> Result<u64, CommandError> {
+    let interrupted = interrupted()?;
+    let (mut after, mut count) = (0, 0);
+    // Where letters are received, one whose time is up is met again.
+    let mut met: HashSet<String> = HashSet::new();
+    let reason =
+        options.reason.as_deref().map(|reason| format!("&reason={}", encoded(reason))).unwrap_or_default();
+    loop {
+        let left = options.limit.map_or(500, |limit| limit.saturating_sub(count).min(500));
+        if left == 0 {
+            return Ok(count);
+        }
+        if *interrupted.borrow() {
+            return Err(CommandError::Failed("interrupted".to_owned()));
+        }
+        let of = encoded(queue);
+        let path = format!("/_quadrille/dead-letters?queue={of}&after={after}&limit={left}{reason}");
+        let page: DeadLetterPage = client.get(&path).await?;
+        let is_received = !page.held.is_empty();
+        held.extend(page.held);
+        for letter in page.letters {
+            if is_received && !met.insert(letter.id.clone()) {
+                continue;
+            }
+            count += 1;
+            if !each(letter) {
+                return Ok(count);
+            }
+        }
+        match page.next {
+            Some(_) if held.len() >= HELD_MAX => {
+                eprintln!("{} dead letters were looked at: there may be more", held.len());
+                return Ok(count);
+            }
+            Some(next) => after = next,
+            None => return Ok(count),
+        }
+    }
+}
+
+/// Shows dead letters again that were hidden to look at others.
+async fn give_back(client: &Client, queue: &str, receipts: &[String]) -> Result<(), CommandError> {
+    for receipts in receipts.chunks(GIVEN_BACK_AT_ONCE) {
+        let ask = GiveBack { queue: queue.to_owned(), receipts: receipts.to_vec() };
+        let _: Value = client.post("/_quadrille/give-back", &ask).await?;
+    }
+    Ok(())
+}
+
+/// Becomes true with ctrl-C or SIGTERM, so that a command can end in good order.
+fn interrupted() -> Result<watch::Receiver<bool>, CommandError> {
+    let ended = crate::up::signal()?;
+    let (tell, told) = watch::channel(false);
+    tokio::spawn(async move {
+        ended.await;
+        tell.send_replace(true);
+    });
+    Ok(told)
+}
+
+async fn list(app: &App<'_>, options: DlqOptions) -> Result<(), CommandError> {
+    let queue = queue(app, &options)?;
+    let client = Client::open(app, &options.target, Access::Looks).await?;
+    let json = options.target.json;
+    let (mut array, mut failed) = (Array::new(), None);
+    let count = letters(&client, &queue, &options, |listed| {
+        if !json {
+            print_letter(&listed);
+            return true;
+        }
+        match serde_json::to_value(listed) {
+            Ok(listed) => array.item(&listed),
+            Err(error) => failed = Some(error),
+        }
+        failed.is_none()
+    });
+    let count = count.await?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    if json {
+        array.end();
+    } else {
+        line(format_args!("{count} dead letter(s) in {queue}"));
+    }
+    Ok(())
+}
+
+/// One line about a dead letter.
+pub fn print_letter(listed: &Listed) {
+    let letter = &listed.letter;
+    let subject = excerpt(letter.subject.as_deref().unwrap_or("-"), 300);
+    let why = format!("{}: {}", letter.reason, excerpt(&letter.detail, 300));
+    let about =
+        format!("by {}, attempt {}, first seen {}", letter.handler, letter.attempts, letter.first_seen);
+    line(format_args!(
+        "{:>6}  {subject}  {}  {}",
+        listed.id,
+        shown(&why, Shown::Bad),
+        shown(&about, Shown::Dim)
+    ));
+}
+
+async fn show(app: &App<'_>, show: DlqShow) -> Result<(), CommandError> {
+    let queue = queue(app, &show.options)?;
+    let client = Client::open(app, &show.options.target, Access::Looks).await?;
+    let mut found = None;
+    letters(&client, &queue, &show.options, |listed| {
+        if listed.id == show.id {
+            found = Some(listed);
+        }
+        found.is_none()
+    })
+    .await?;
+    let listed = found.ok_or_else(|| {
+        CommandError::NotFound(format!(
+            "{queue} holds no dead letter {}: {} names them",
+            excerpt(&show.id, 100),
+            app.typed("dlq list")
+        ))
+    })?;
+    if show.options.target.json {
+        line(&serde_json::to_value(&listed)?);
+        return Ok(());
+    }
+    print_letter(&listed);
+    // What can't be indented is no JSON, and shown as it is, its control characters escaped.
+    let body: Result<Value, _> = serde_json::from_str(&listed.body);
+    line(match body {
+        Ok(body) => serde_json::to_string_pretty(&body)?,
+        Err(_) => excerpt(&listed.body, 100_000),
+    });
+    Ok(())
+}
+
+async fn walk(app: &App<'_>, args: DlqMove, act: &str) -> Result<(), CommandError> {
+    let DlqMove { options, dry_run, rate } = args;
+    let queue = queue(app, &options)?;
+    let access = if dry_run { Access::Looks } else { Access::Changes };
+    let client = Client::open(app, &options.target, access).await?;
+    let done = if act == "redrive" { "redriven" } else { "purged" };
+    if dry_run {
+        let json = options.target.json;
+        let count = letters(&client, &queue, &options, |listed| {
+            if !json {
+                print_letter(&listed);
+            }
+            true
+        });
+        let count = count.await?;
+        if json {
+            line(json!({ "dry_run": true, done: count }));
+        } else {
+            line(format_args!("{count} dead letter(s) would be {done}; nothing was changed"));
+        }
+        return Ok(());
+    }
+    #[cfg(feature = "aws")]
+    if let Client::Aws(aws) = &client
+        && act == "redrive"
+        && options.reason.is_none()
+        && options.limit.is_none()
+    {
+        return aws.redrive_all(&queue, rate, options.target.json).await;
+    }
+    let mut interrupted = interrupted()?;
+    let mut filter = Filter { reason: options.reason.clone(), before: None };
+    let limit = options.limit.unwrap_or(u64::MAX);
+    // At most a fifth of a second's worth at once, so that the rate is even.
+    let page = rate.map_or(WALK_PAGE, |rate| (u64::from(rate) / 5).clamp(1, WALK_PAGE));
+    let (mut moved, mut examined) = (0, 0);
+    let mut passed_over: Vec<String> = Vec::new();
+    let progress = Progress::new();
+    let walked: Result<(), CommandError> = async {
+        while moved < limit && !*interrupted.borrow() {
+            let began = std::time::Instant::now();
+            let ask = Walk {
+                queue: queue.clone(),
+                filter: filter.clone(),
+                limit: usize::try_from(page.min(limit - moved)).unwrap_or(1),
+            };
+            let step: Moved = client.post(&format!("/_quadrille/{act}"), &ask).await?;
+            // What fails again meanwhile is left for the next time: a redrive ends.
+            filter.before = filter.before.or(step.at);
+            moved += step.moved;
+            examined += step.examined;
+            passed_over.extend(step.passed_over);
+            if step.done {
+                break;
+            }
+            progress.show(format_args!("{moved} {done}, {examined} looked at"));
+            if let Some(rate) = rate {
+                let due = Duration::from_secs_f64(
+                    f64::from(u32::try_from(step.moved).unwrap_or(u32::MAX)) / f64::from(rate),
+                );
+                tokio::select! {
+                    () = tokio::time::sleep(due.saturating_sub(began.elapsed())) => {}
+                    _ = interrupted.wait_for(|is| *is) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+    .await;
+    progress.clear();
+    let given_back = give_back(&client, &queue, &passed_over).await;
+    walked.and(given_back)?;
+    if options.target.json {
+        line(json!({ "dry_run": false, done: moved, "examined": examined }));
+    } else {
+        line(format_args!("{moved} dead letter(s) {done}, {examined} looked at"));
+    }
+    if *interrupted.borrow() {
+        return Err(CommandError::Failed("interrupted: the others are left for the next time".to_owned()));
+    }
+    Ok(())
+}

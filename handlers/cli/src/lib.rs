@@ -1,0 +1,181 @@
+//! The command of a system, or of several: the local engine, its demonstration, and what an operator needs.
+//!
+//! ```no_run
+//! # use quadrille::{Choreography, Definition, System};
+//! # struct TeaShop;
+//! # impl System for TeaShop {
+//! #     fn name(&self) -> &'static str { "tea-shop" }
+//! #     fn about(&self) -> &'static str { "" }
+//! #     fn define(&self) -> Definition { Choreography::define(self.name()) }
+//! # }
+//! fn main() -> std::process::ExitCode {
+//!     quadrille_cli::main(&[&TeaShop])
+//! }
+//! ```
+//!
+//! Every word works for every system. Where there are several, one is named behind the word (`up snacks`); the first one is
+//! meant where none is named. What a system adds, its own words among them, it declares itself
+//! ([`System`]).
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod args;
+#[cfg(feature = "aws")]
+mod aws;
+mod client;
+mod demo;
+mod dlq;
+mod error;
+mod infra;
+mod list;
+mod new;
+mod node;
+#[cfg(feature = "package")]
+mod package;
+mod print;
+mod queues;
+mod select;
+mod send;
+mod settings;
+mod systems;
+mod token;
+mod trace;
+mod trigger;
+mod up;
+
+pub use error::CommandError;
+pub use node::{Node, Running, loopback};
+
+use args::{Global, LogFormat, LogLevel};
+use clap::FromArgMatches as _;
+use quadrille::{Choreography, System, system::Meaning};
+use select::Selected;
+use std::{ffi::OsString, io::IsTerminal as _, process::ExitCode};
+
+/// What a command is about: one system of those that there are.
+pub(crate) struct App<'a> {
+    /// All of them, the standard one first.
+    systems: &'a [&'a dyn System],
+    /// The one that is meant.
+    system: &'a dyn System,
+    choreography: Choreography,
+    /// What the command is called.
+    name: String,
+}
+
+impl App<'_> {
+    /// A command as it is typed, for a message.
+    fn typed(&self, rest: &str) -> String {
+        format!("`{} {rest}`", self.name)
+    }
+}
+
+/// Runs the command on `systems`, the standard one first: the one line of `main`.
+pub fn main(systems: &[&dyn System]) -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    match run(systems, arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(CommandError::Shown(error)) => error.exit(),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(systems: &[&dyn System], arguments: Vec<OsString>) -> Result<(), CommandError> {
+    let Selected { system, arguments, name } = select::select(systems, arguments)?;
+    let choreography = system.define().build()?;
+    let app = App { systems, system, choreography, name };
+    let matches = args::command(&app)?.try_get_matches_from(arguments).map_err(CommandError::Shown)?;
+    let global = Global::from_arg_matches(&matches).map_err(CommandError::Shown)?;
+    let Some((word, matches)) = matches.subcommand() else {
+        return Err(CommandError::Usage("no command was given".into()));
+    };
+    // A demonstration gives messages up on purpose: they are no news in its log.
+    let shown = if word == "demo" || is_call(&app, word) { LogLevel::Error } else { LogLevel::Warn };
+    log_to_stderr(global.log_format, global.log_level.unwrap_or(shown));
+    // The store's thread has a processor's worth to do: a worker more than there are processors left costs switches.
+    let workers = std::thread::available_parallelism().map_or(1, |processors| processors.get() - 1).max(1);
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(workers).enable_all().build();
+    runtime.map_err(CommandError::io("the asynchronous runtime"))?.block_on(dispatch(&app, word, matches))
+}
+
+/// Whether a word is one of the system's that runs something of its own.
+fn is_call(app: &App<'_>, word: &str) -> bool {
+    let words = app.system.words();
+    words.iter().any(|known| known.name == word && matches!(known.means, Meaning::Call(_)))
+}
+
+async fn dispatch(app: &App<'_>, word: &str, matches: &clap::ArgMatches) -> Result<(), CommandError> {
+    if let Some(own) = app.system.words().into_iter().find(|own| own.name == word) {
+        return match own.means {
+            Meaning::Send { step, elements_max, outcomes, refused } => {
+                let way = send::Way { step, elements_max, outcomes, refused };
+                send::send(app, args::read(matches)?, way).await
+            }
+            Meaning::Trigger { schedule, field } => {
+                trigger::trigger(app, args::read(matches)?, schedule, Some(field)).await
+            }
+            Meaning::List { kind, fields } => list::list(app, args::read(matches)?, kind, Some(fields)).await,
+            Meaning::Trace { kind, fields } => {
+                trace::trace(app, args::read(matches)?, Some(kind), Some(fields)).await
+            }
+            Meaning::Call(call) => {
+                let rest = matches.get_many::<OsString>(args::REST).into_iter().flatten().cloned().collect();
+                call(rest).await.map_err(|error| CommandError::Failed(error.to_string()))
+            }
+        };
+    }
+    match word {
+        "systems" => systems::systems(app, &args::read(matches)?),
+        "new" => new::new(app, &args::read(matches)?),
+        "demo" => demo::demo(app, args::read(matches)?, matches).await,
+        "up" => up::up(app, args::read(matches)?, matches).await,
+        "send" => send::named(app, args::read(matches)?).await,
+        "trigger" => trigger::named(app, args::read(matches)?).await,
+        "list" => list::named(app, args::read(matches)?).await,
+        "trace" => trace::trace(app, args::read(matches)?, None, None).await,
+        "queues" => queues::queues(app, args::read(matches)?).await,
+        "dlq" => dlq::dlq(app, args::read(matches)?).await,
+        "infra" => infra::infra(app, args::read(matches)?).await,
+        "package" => package(app, args::read(matches)?).await,
+        "diagram" => {
+            print::line(app.choreography.to_mermaid().trim_end());
+            Ok(())
+        }
+        _ => Err(CommandError::Usage(format!("there is no command {word:?}"))),
+    }
+}
+
+#[cfg(feature = "package")]
+async fn package(app: &App<'_>, args: args::Package) -> Result<(), CommandError> {
+    let system = app.system.name();
+    tokio::task::spawn_blocking(move || package::package(system, &args))
+        .await
+        .map_err(|error| CommandError::Failed(format!("packaging broke off: {error}")))?
+}
+
+#[cfg(not(feature = "package"))]
+async fn package(_: &App<'_>, _: args::Package) -> Result<(), CommandError> {
+    Err(CommandError::Usage(
+        "this build has no `package`: build it with the feature `package`, `cargo run --features package -- package`"
+            .into(),
+    ))
+}
+
+fn log_to_stderr(format: LogFormat, level: LogLevel) {
+    let level = match level {
+        LogLevel::Error => tracing::Level::ERROR,
+        LogLevel::Warn => tracing::Level::WARN,
+        LogLevel::Info => tracing::Level::INFO,
+        LogLevel::Debug => tracing::Level::DEBUG,
+        LogLevel::Trace => tracing::Level::TRACE,
+    };
+    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level);
+    match format {
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
+    }
+}

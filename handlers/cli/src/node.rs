@@ -1,0 +1,156 @@
+//! A node: a system on an open data folder, running or at rest.
+
+use crate::{client::Client, error::CommandError};
+use quadrille::{
+    Choreography, Pipeline, Services, Settings,
+    engine::Engine,
+    local::{AlarmPolicy, Local},
+    operator::Api,
+    port::{Ports, SystemClock, SystemRandom},
+    server::{Server, ServerConfig},
+    setting::Place,
+};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+};
+use tokio::{sync::watch, task::JoinHandle};
+
+/// A choreography with its open folder.
+pub struct Node {
+    /// The choreography.
+    pub choreography: Choreography,
+    local: Local,
+    alarms: AlarmPolicy,
+}
+
+impl Node {
+    /// Opens `folder` to run `choreography` on it, with these settings. `services` stand in place of those that the definition
+    /// would make.
+    ///
+    /// # Errors
+    /// The folder can't be opened, or a service can't be made.
+    pub fn open(
+        folder: &Path,
+        choreography: &Choreography,
+        settings: Settings,
+        services: Services,
+        alarms: AlarmPolicy,
+    ) -> Result<Self, CommandError> {
+        let mut node = Self::at_rest(folder, choreography)?;
+        let ports = node.local.ports_mut();
+        ports.services = services;
+        let equipped = choreography.equip(ports.clone(), settings);
+        *ports = equipped.map_err(|error| CommandError::Usage(error.to_string()))?;
+        node.alarms = alarms;
+        Ok(node)
+    }
+
+    /// Opens `folder` for a command that sends and moves messages, without running a handler of events.
+    ///
+    /// # Errors
+    /// The folder can't be opened.
+    pub fn at_rest(folder: &Path, choreography: &Choreography) -> Result<Self, CommandError> {
+        let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+        let local = Local::open(folder, choreography.model(), clock, random)?;
+        Ok(Self { choreography: choreography.clone(), local, alarms: AlarmPolicy::default() })
+    }
+
+    /// Opens `folder` for a command that has a handler of requests answer: with the services it uses, made of the settings that
+    /// the environment says.
+    ///
+    /// # Errors
+    /// The folder can't be opened, or a service can't be made.
+    pub fn to_answer(folder: &Path, choreography: &Choreography, step: &str) -> Result<Self, CommandError> {
+        let mut node = Self::at_rest(folder, choreography)?;
+        let ports = node.local.ports_mut();
+        *ports = equipped(choreography, ports.clone(), step)?;
+        Ok(node)
+    }
+
+    /// Opens `folder` for a command that only looks: nothing in it is made or changed.
+    ///
+    /// # Errors
+    /// The folder can't be opened.
+    pub fn to_look(folder: &Path, choreography: &Choreography) -> Result<Self, CommandError> {
+        let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+        let local = Local::open_existing(folder, choreography.model(), clock, random)?;
+        Ok(Self { choreography: choreography.clone(), local, alarms: AlarmPolicy::default() })
+    }
+
+    /// The data folder.
+    pub fn folder(&self) -> &Path {
+        self.local.lock().folder()
+    }
+
+    /// A pipeline over the folder.
+    pub fn pipeline(&self) -> Pipeline {
+        self.local.pipeline(&self.choreography)
+    }
+}
+
+/// Ports with the services that a handler of requests uses, made of the settings that the environment says.
+pub fn equipped(choreography: &Choreography, ports: Ports, step: &str) -> Result<Ports, CommandError> {
+    let needed = choreography.model().settings_of(step);
+    let settings = Settings::read(Place::Command, needed, |setting| std::env::var(setting.variable()).ok());
+    let settings = settings.map_err(|errors| CommandError::Usage(errors.to_string()))?;
+    choreography.equip_for(step, ports, settings).map_err(|error| CommandError::Usage(error.to_string()))
+}
+
+/// A node that runs and serves HTTP.
+pub struct Running {
+    /// The node.
+    pub node: Node,
+    /// Its engine.
+    pub engine: Engine,
+    /// Where it listens.
+    pub address: SocketAddr,
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<()>,
+}
+
+impl Running {
+    /// Starts the engine of `node` and serves its API.
+    ///
+    /// # Errors
+    /// The address can't be listened on, or the folder can't be written.
+    pub async fn start(node: Node, config: ServerConfig) -> Result<Self, CommandError> {
+        // Bound before anything runs: an address in use changes nothing.
+        let pipeline = node.pipeline();
+        let server = Server::bind(config, Api::new(pipeline.clone())).await?;
+        let engine = node.local.start(&pipeline, node.alarms);
+        let address = server.local_addr();
+        node.local.lock().announce(address).map_err(CommandError::io("the data folder"))?;
+        let (stop, mut stopping) = watch::channel(false);
+        let serving = tokio::spawn(server.run(async move {
+            // The sender is gone only with the process.
+            let _ = stopping.wait_for(|stop| *stop).await;
+        }));
+        Ok(Self { node, engine, address, stop, serving })
+    }
+
+    /// Whether its engine has nothing to do within this time.
+    pub(crate) async fn is_idle(&self, within: std::time::Duration) -> bool {
+        tokio::time::timeout(within, self.engine.idle()).await.is_ok()
+    }
+
+    /// A client of it.
+    pub(crate) fn client(&self) -> Result<Client, CommandError> {
+        Client::remote(&format!("http://{}", self.address), None)
+    }
+
+    /// Takes no more requests, finishes what is in hand.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        if let Err(error) = self.serving.await {
+            tracing::error!(%error, "the server ended badly");
+        }
+        self.engine.stop().await;
+    }
+}
+
+/// A server on a free port of the loopback address.
+pub fn loopback() -> ServerConfig {
+    ServerConfig::new(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0))
+}

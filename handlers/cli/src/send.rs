@@ -1,0 +1,171 @@
+//! `send`: hands the JSON of a file to a handler of requests.
+
+use crate::{
+    App,
+    args::{OwnSend, Send},
+    client::{Access, Answer, Client, encoded},
+    error::CommandError,
+    print::{Shown, line, shown},
+};
+use quadrille::{
+    choreography::RouteModel,
+    excerpt,
+    http::Method as RouteMethod,
+    http_client::Method,
+    limits::HTTP_BODY_BYTES_MAX,
+};
+use serde_json::{Map, Value, value::RawValue};
+use std::{io::Read as _, path::Path};
+
+/// How a body is sent, and what its answers tell.
+pub struct Way {
+    pub step: &'static str,
+    pub elements_max: Option<usize>,
+    pub outcomes: &'static [&'static str],
+    pub refused: Option<&'static str>,
+}
+
+/// `send STEP FILE`: prints the answer.
+pub async fn named(app: &App<'_>, args: Send) -> Result<(), CommandError> {
+    let Send { step, own } = args;
+    let route = route(app, &step)?;
+    let body = read(&own.file).await?;
+    let client = Client::open(app, &own.target, Access::Answers(&step)).await?;
+    let answer = client.ask(method(route), &address(route), Some(body.into_bytes())).await?;
+    if !(200..300).contains(&answer.status) {
+        print_faults(&answer);
+        return Err(answer.refused());
+    }
+    if !answer.body.is_empty() {
+        let value: Value = serde_json::from_slice(&answer.body)?;
+        line(if own.target.json { value.to_string() } else { serde_json::to_string_pretty(&value)? });
+    }
+    Ok(())
+}
+
+/// A word of the system's own: sends a body of any length, and counts the outcomes that its answers tell.
+pub async fn send(app: &App<'_>, args: OwnSend, way: Way) -> Result<(), CommandError> {
+    let route = route(app, way.step)?;
+    let text = read(&args.file).await?;
+    let client = Client::open(app, &args.target, Access::Answers(way.step)).await?;
+    let mut counts: Vec<(&str, u64)> = way.outcomes.iter().map(|outcome| (*outcome, 0)).collect();
+    for body in bodies(text, way.elements_max) {
+        let answer = client.ask(method(route), &address(route), Some(body)).await?;
+        let told: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        // A conflict tells the outcomes of all elements.
+        if !(200..300).contains(&answer.status) && (answer.status != 409 || !told["results"].is_array()) {
+            print_faults(&answer);
+            return Err(answer.refused());
+        }
+        for row in told["results"].as_array().into_iter().flatten() {
+            let outcome = row["outcome"].as_str().unwrap_or_default();
+            counts.iter_mut().filter(|(name, _)| *name == outcome).for_each(|(_, count)| *count += 1);
+            if way.refused == Some(outcome) && !args.target.json {
+                eprintln!("{outcome}: {}", excerpt(&without_outcome(row).to_string(), 300));
+            }
+        }
+    }
+    if args.target.json {
+        let counts = counts.iter().map(|(name, count)| ((*name).to_owned(), Value::from(*count)));
+        line(Value::from(counts.collect::<Map<String, Value>>()));
+    } else {
+        let counts: Vec<String> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
+        line(counts.join(", "));
+    }
+    let refused = counts.iter().find(|(name, count)| way.refused == Some(*name) && *count > 0);
+    refused.map_or(Ok(()), |(name, count)| Err(CommandError::Refused(format!("{count} in {name}"))))
+}
+
+/// The row of an element without its outcome: what tells which one it is.
+fn without_outcome(row: &Value) -> Value {
+    let mut row = row.clone();
+    if let Some(fields) = row.as_object_mut() {
+        fields.remove("outcome");
+    }
+    row
+}
+
+fn route<'a>(app: &'a App<'_>, step: &str) -> Result<&'a RouteModel, CommandError> {
+    let routes = &app.choreography.model().routes;
+    routes.iter().find(|route| route.step == step).ok_or_else(|| {
+        let known: Vec<&str> = routes.iter().map(|route| route.step.as_str()).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        CommandError::NotFound(format!(
+            "{} has no handler of requests {:?}; its handlers: {known}",
+            app.system.name(),
+            excerpt(step, 100)
+        ))
+    })
+}
+
+fn method(route: &RouteModel) -> Method {
+    match route.method {
+        RouteMethod::Get => Method::GET,
+        RouteMethod::Post => Method::POST,
+        RouteMethod::Put => Method::PUT,
+        RouteMethod::Patch => Method::PATCH,
+        RouteMethod::Delete => Method::DELETE,
+        RouteMethod::Options => Method::OPTIONS,
+    }
+}
+
+/// The path of a route; of one with parameters, or without a path, the one by which its function is invoked directly.
+fn address(route: &RouteModel) -> String {
+    match route.path.as_ref().filter(|path| !path.contains('{')) {
+        Some(path) => path.clone(),
+        None => format!("/_quadrille/invoke/{}", encoded(&route.step)),
+    }
+}
+
+fn print_faults(answer: &Answer) {
+    let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    for fault in body["errors"].as_array().into_iter().flatten() {
+        let text = |name: &str| fault[name].as_str().map(|text| excerpt(text, 300)).unwrap_or_default();
+        eprintln!("{}  {}", shown(&text("pointer"), Shown::Dim), text("detail"));
+    }
+}
+
+/// The body, or several where it is an array longer than one request takes.
+fn bodies(text: String, elements_max: Option<usize>) -> Vec<Vec<u8>> {
+    // What is no array is sent as it is: the handler says what is wrong, and where.
+    let elements: Vec<Box<RawValue>> = serde_json::from_str(&text).unwrap_or_default();
+    match elements_max {
+        Some(max) if !elements.is_empty() && (elements.len() > max || text.len() > HTTP_BODY_BYTES_MAX) => {
+            requests(&elements, max)
+        }
+        _ => vec![text.into_bytes()],
+    }
+}
+
+/// Bodies of as many elements as one request takes.
+fn requests(elements: &[Box<RawValue>], max: usize) -> Vec<Vec<u8>> {
+    let mut bodies: Vec<(usize, Vec<u8>)> = Vec::new();
+    for element in elements {
+        let element = element.get().as_bytes();
+        // The comma before it, the bracket behind it.
+        let fits = |(count, body): &&mut (usize, Vec<u8>)| {
+            *count < max && body.len() + element.len() + 2 <= HTTP_BODY_BYTES_MAX
+        };
+        match bodies.last_mut().filter(fits) {
+            Some((count, body)) => {
+                *count += 1;
+                body.push(b',');
+                body.extend_from_slice(element);
+            }
+            None => bodies.push((1, [b"[", element].concat())),
+        }
+    }
+    bodies.into_iter().map(|(_, body)| [body.as_slice(), b"]"].concat()).collect()
+}
+
+async fn read(file: &Path) -> Result<String, CommandError> {
+    if file.as_os_str() == "-" {
+        let read = tokio::task::spawn_blocking(|| {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).map(|_| text)
+        });
+        let read = read.await.map_err(|error| CommandError::Failed(error.to_string()))?;
+        return read.map_err(CommandError::io("standard input"));
+    }
+    tokio::fs::read_to_string(file).await.map_err(CommandError::io(file.display().to_string()))
+}

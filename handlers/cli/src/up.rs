@@ -1,0 +1,72 @@
+//! `up`: the service.
+
+use crate::{
+    App, args,
+    error::CommandError,
+    node::{Node, Running},
+    print::line,
+    settings, token,
+};
+use clap::ArgMatches;
+use quadrille::{
+    Services,
+    local::AlarmPolicy,
+    notify::{FileNotifier, Notifier, SeveralNotifiers, TerminalNotifier, by_webhook},
+    server::ServerConfig,
+};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc};
+
+/// The file in the data folder that alarms are written to.
+const NOTIFICATIONS: &str = "notifications.jsonl";
+
+pub async fn up(app: &App<'_>, args: args::Up, matches: &ArgMatches) -> Result<(), CommandError> {
+    let token = token::read(args.token_file.as_deref())?;
+    let mut config = ServerConfig::new(SocketAddr::new(args.host, args.port));
+    config.hosts.clone_from(&args.allowed_hosts);
+    config.token = token;
+    let values = settings::values(app.choreography.model(), matches, &BTreeMap::new())?;
+    let mut notifiers = notifiers(&args.data, Arc::new(TerminalNotifier::new()));
+    let webhook = by_webhook(&values).map_err(|error| CommandError::Usage(error.to_string()))?;
+    notifiers.extend(webhook);
+    let alarms = AlarmPolicy { digest_every: args.digest, ..AlarmPolicy::default() };
+    let shown = shown(app, &values);
+    for advice in app.choreography.advice() {
+        tracing::info!("{advice}");
+    }
+    let services = Services::new().with::<dyn Notifier>(Arc::new(SeveralNotifiers::new(notifiers)));
+    let node = Node::open(&args.data, &app.choreography, values, services, alarms)?;
+    let mut ended = std::pin::pin!(signal()?);
+    let running = Running::start(node, config).await?;
+    line(format_args!("listening on http://{}", running.address));
+    line(format_args!("{}: data in {}{shown}", app.system.name(), args.data.display()));
+    ended.as_mut().await;
+    line("stopping: no more requests are taken, what is in hand is finished");
+    running.stop().await;
+    Ok(())
+}
+
+/// The settings that are no secret, as they are in force.
+fn shown(app: &App<'_>, values: &quadrille::Settings) -> String {
+    let open = app.choreography.model().settings.iter().filter(|setting| !setting.is_secret);
+    let shown = open.filter_map(|setting| Some(format!(", {} {}", setting.option(), values.shown(&setting.name)?)));
+    shown.collect()
+}
+
+/// Whoever is told of alarms on this machine: `first`, and a file in the data folder.
+pub fn notifiers(folder: &Path, first: Arc<dyn Notifier>) -> Vec<Arc<dyn Notifier>> {
+    vec![first, Arc::new(FileNotifier::new(folder.join(NOTIFICATIONS)))]
+}
+
+/// Resolves with ctrl-C or SIGTERM. The handlers are set before it is first polled.
+pub fn signal() -> Result<impl Future<Output = ()>, CommandError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let set = |kind| signal(kind).map_err(CommandError::io("signal handlers"));
+    let (mut interrupt, mut terminate) = (set(SignalKind::interrupt())?, set(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            biased;
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
