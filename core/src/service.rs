@@ -245,9 +245,7 @@ mod tests {
         }
     }
 
-    trait Of<T>: Send + Sync {
-        fn it(&self) -> T;
-    }
+    trait Of<T>: Send + Sync + AsRef<T> {}
 
     #[test]
     fn a_service_has_the_name_of_its_trait() {

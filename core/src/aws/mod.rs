@@ -44,7 +44,7 @@ mod topic;
 pub use crate::needs::{Names, NamesError, Needs};
 
 use crate::{
-    choreography::Model,
+    choreography::{Model, TableModel},
     port::{Bucket, Bus, Clock, Ports, Queue, Random, SystemClock, SystemRandom, Table, Topic},
     service::Services,
 };
@@ -111,9 +111,13 @@ pub fn ports(model: &Model, names: &Names, config: &SdkConfig) -> Ports {
     let pace = Pace::new(Arc::clone(&clock), Arc::clone(&random));
     // A client that no port needs is not built: a function's cold start would pay for it.
     let dynamodb = LazyCell::new(|| aws_sdk_dynamodb::Client::new(config));
-    let table = |name: &String, physical: &String| -> Arc<dyn Table> {
-        Arc::new(DynamoTable::new((*dynamodb).clone(), name.clone(), physical.clone(), pace.clone()))
+    let table = |model: &TableModel, physical: &String| -> Arc<dyn Table> {
+        Arc::new(DynamoTable::new((*dynamodb).clone(), model, physical.clone(), pace.clone()))
     };
+    let tables = model.tables.iter().filter_map(|model| {
+        let physical = names.tables.get(&model.name)?;
+        Some((model.name.clone(), table(model, physical)))
+    });
     let sqs = LazyCell::new(|| aws_sdk_sqs::Client::new(config));
     let queue = |name: &String, url: &String| -> Arc<dyn Queue> {
         Arc::new(SqsQueue::new((*sqs).clone(), name.clone(), url.clone(), pace.clone()))
@@ -140,7 +144,7 @@ pub fn ports(model: &Model, names: &Names, config: &SdkConfig) -> Ports {
         Arc::new(EventBridgeBus::new((*eventbridge).clone(), name.clone(), physical.clone(), pace.clone()))
     };
     Ports {
-        tables: open(model.tables.iter().map(|model| &model.name), &names.tables, table),
+        tables: tables.collect(),
         streams: BTreeMap::new(),
         queues: open(model.queues.iter().map(|model| &model.name), &names.queues, queue),
         buckets: open(model.buckets.iter().map(|model| &model.name), &names.buckets, bucket),

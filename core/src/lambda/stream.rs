@@ -66,8 +66,9 @@ pub(super) async fn forward(
 fn unreadable(pipeline: &Pipeline, record: &EventRecord, why: &str) {
     pipeline.invocation().meter.add(metrics::PASSED_OVER, 1.0);
     let sequence_number = record.change.sequence_number.as_deref().unwrap_or_default();
+    let key = key_attribute(record);
     let key =
-        text(&record.change.keys, KEY).or_else(|| text(&record.change.new_image, KEY)).unwrap_or_default();
+        text(&record.change.keys, key).or_else(|| text(&record.change.new_image, key)).unwrap_or_default();
     tracing::error!(
         reason = "unreadable_record",
         event_id = record.event_id,
@@ -78,6 +79,11 @@ fn unreadable(pipeline: &Pipeline, record: &EventRecord, why: &str) {
     );
 }
 
+/// The attribute of the partition key: a table has no other key, and its own name for it.
+fn key_attribute(record: &EventRecord) -> &str {
+    record.change.keys.keys().next().map_or(KEY, String::as_str)
+}
+
 /// What a record carries; `None` where there is nothing to send on: a removal, or a commit that emitted nothing.
 fn read(record: &EventRecord) -> Result<Option<StreamRecord>, PortError> {
     let image = &record.change.new_image;
@@ -85,7 +91,7 @@ fn read(record: &EventRecord) -> Result<Option<StreamRecord>, PortError> {
         return Ok(None);
     }
     // Its place in the batch says it all: Lambda keeps the sequence.
-    stream_record(0, |name| text(image, name)).map(Some)
+    stream_record(0, key_attribute(record), |name| text(image, name)).map(Some)
 }
 
 fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {

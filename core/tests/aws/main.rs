@@ -26,7 +26,11 @@ fn one_of_each() -> Model {
         is_outside: false,
     };
     Model {
-        tables: vec![TableModel { name: "table".to_owned(), kinds: vec!["thing".to_owned()] }],
+        tables: vec![TableModel {
+            name: "table".to_owned(),
+            kinds: vec!["thing".to_owned()],
+            ..TableModel::default()
+        }],
         queues: vec![queue],
         buckets: vec![BucketModel { name: "bucket".to_owned() }],
         topics: vec![TopicModel { name: "topic".to_owned() }],

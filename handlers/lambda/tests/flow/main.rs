@@ -73,12 +73,12 @@ async fn the_auction_runs_from_post_to_file_and_dead_letter_and_a_redrive() {
     let Some(url) = peer::require("the whole flow on AWS") else { return };
     let choreography = definition();
     let config = peer::configuration(url).await;
-    let settings = peer::provision(choreography.model(), &config).await;
-    let ports = quadrille::aws::ports(choreography.model(), &settings, &config);
+    let names = peer::provision(choreography.model(), &config).await;
+    let ports = quadrille::aws::ports(choreography.model(), &names, &config);
     let cloud = Cloud::deploy(
         url,
         choreography.model(),
-        &settings,
+        &names,
         &[
             ("QUADRILLE_PLATFORM", "simulated"),
             ("QUADRILLE_SEED", &SEED.to_string()),
@@ -144,7 +144,7 @@ async fn the_auction_runs_from_post_to_file_and_dead_letter_and_a_redrive() {
     let reasons: BTreeSet<&str> = letters.iter().map(|letter| letter.attributes["reason"].as_str()).collect();
     assert_eq!(reasons, BTreeSet::from(["rejected"]));
 
-    redrive(url, &settings, rejected.len());
+    redrive(url, &names, rejected.len());
     eventually("what was redriven is rejected again, and nothing else happened", async || {
         (dead(&ports).await == rejected.len() as u64).then_some(())
     })
@@ -153,7 +153,7 @@ async fn the_auction_runs_from_post_to_file_and_dead_letter_and_a_redrive() {
 }
 
 /// By the command, as an operator would.
-fn redrive(url: &str, settings: &quadrille::aws::Settings, letters: usize) {
+fn redrive(url: &str, names: &quadrille::aws::Names, letters: usize) {
     let Some(command) = command() else {
         let text =
             "LEFT OUT: the redrive: build the command first, `cargo build -p quadrille-cli --features aws`";
@@ -162,8 +162,8 @@ fn redrive(url: &str, settings: &quadrille::aws::Settings, letters: usize) {
         return;
     };
     let file = std::env::temp_dir().join(format!("quadrille-flow-{}.json", std::process::id()));
-    let told = json!({ "tables": settings.tables, "queues": settings.queues, "buckets": settings.buckets, "topics": settings.topics });
-    std::fs::write(&file, told.to_string()).unwrap();
+    let told = serde_json::to_string(names).unwrap();
+    std::fs::write(&file, told).unwrap();
     let done = Command::new(command)
         .args(["dlq", "redrive", "--reason", "rejected", "--json", "--target", "aws", "--settings"])
         .arg(&file)
