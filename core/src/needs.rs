@@ -66,7 +66,8 @@ impl Needs {
         let mut needs = Self::default();
         for event_type in model.emitted() {
             needs.sends(model, event_type);
-            for destination in model.destinations(event_type) {
+            let sent = |destination: &Destination<'_>| !matches!(destination, Destination::Stream { .. });
+            for destination in model.destinations(event_type).into_iter().filter(sent) {
                 let refused = model.refused_to(destination).into_iter();
                 refused.for_each(|queue| needs.may_send(queue));
             }
@@ -82,6 +83,8 @@ impl Needs {
                 Destination::Topic(topic) => {
                     self.topics.insert(topic.to_owned(), [TopicUse::Publish].into());
                 }
+                // Lambda hands it the stream.
+                Destination::Stream { .. } => {}
                 Destination::Bus(bus) => {
                     self.buses.insert(bus.to_owned(), [BusUse::Publish].into());
                 }

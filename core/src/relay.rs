@@ -52,7 +52,8 @@ impl<'a> Routes<'a> {
     }
 }
 
-/// Sends the events of `records` on to their queues, topics and event buses. Returns how many of the records, from the first on,
+/// Sends the events of `records` on to their queues, topics and event buses. What a step takes from the stream of a table
+/// itself is sent to its queue where `hands_on` says so of the table. Returns how many of the records, from the first on,
 /// were sent whole: what comes behind them has to be read again, so that each entity's order is kept.
 ///
 /// # Errors
@@ -62,6 +63,7 @@ pub(crate) async fn forward(
     ports: &Ports,
     records: &[StreamRecord],
     meter: &Meter,
+    hands_on: impl Fn(&str) -> bool,
 ) -> Result<(), (usize, Failure)> {
     let now = ports.clock.now();
     let mut by_destination: BTreeMap<Destination<'_>, Vec<Sending<'_>>> = BTreeMap::new();
@@ -87,7 +89,8 @@ pub(crate) async fn forward(
             }
             for destination in destinations {
                 let delay = match destination {
-                    Destination::Queue(_) => first_hop(head.notbefore, now),
+                    Destination::Stream { table, .. } if !hands_on(table) => continue,
+                    Destination::Queue(_) | Destination::Stream { .. } => first_hop(head.notbefore, now),
                     Destination::Topic(_) | Destination::Bus(_) => Duration::ZERO,
                 };
                 let event = sendable(event);
@@ -151,7 +154,7 @@ pub(crate) async fn send(
     let count = messages.len();
     let none = |error: PortError| vec![Err(error); count];
     match destination {
-        Destination::Queue(name) => match ports.queue(name) {
+        Destination::Queue(name) | Destination::Stream { queue: name, .. } => match ports.queue(name) {
             Ok(queue) => queue.send(messages).await,
             Err(error) => none(error),
         },

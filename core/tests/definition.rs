@@ -260,6 +260,7 @@ fn a_name_that_is_used_but_not_defined() {
     breaks(good().alarm_to("notes"), "the alarm", "topic", "notes");
     breaks(post_office().on(sorting().from_bus("town", Rule::new())), "sort", "event bus", "town");
     breaks(good().publish_to_bus::<Posted>("town"), "posted", "event bus", "town");
+    breaks(post_office().on(sorting().from_stream("town")), "sort", "table", "town");
 }
 
 #[test]
@@ -311,6 +312,70 @@ fn a_topic_whose_subscribers_would_get_each_others_events() {
         ),
         []
     );
+}
+
+/// A post office whose only consumer reads the stream of the letters.
+fn in_stream(change: impl FnOnce(Consumer) -> Consumer) -> Definition {
+    Choreography::define("post-office")
+        .table(Table::new("letters").holds::<Letter>())
+        .table(Table::new("stamps").holds::<Stamp>())
+        .route(Route::post("/letters/{id}", "take", take::<(Posted,)>).uses(Uses::new().commits::<Letter>()))
+        .on(change(sorting().from_stream("letters")))
+}
+
+#[test]
+fn an_event_that_is_not_in_the_stream_it_is_taken_from() {
+    let breaks = |definition, table: &str, emitter: &str| {
+        let missing = Broken::NotInStream {
+            step: "sort".into(),
+            event_type: "posted".into(),
+            table: table.to_owned(),
+            emitter: emitter.to_owned(),
+        };
+        assert_breaks(definition, missing, "not_in_stream", "leave `from_stream` out");
+    };
+    assert_eq!(mistakes(in_stream(|sort| sort)), []);
+    breaks(in_stream(|sort| sort.from_stream("stamps")), "stamps", "take");
+    let emits = |uses| Route::get("/", "other", take::<(Posted,)>).uses(uses);
+    breaks(in_stream(|sort| sort).route(emits(Uses::new())), "letters", "other");
+    let both = || Uses::new().commits::<Letter>().commits::<Stamp>();
+    breaks(in_stream(|sort| sort).route(emits(both())), "letters", "other");
+    assert_eq!(mistakes(in_stream(|sort| sort).route(emits(Uses::new().commits::<Letter>()))), []);
+    let gives_up = Consumer::new("carry", load::<Sorted, ()>).on_given_up(|_: &Sorted, _| Posted);
+    let sorted = || Route::get("/s", "s", take::<(Sorted,)>).uses(Uses::new().commits::<Letter>());
+    breaks(in_stream(|sort| sort).route(sorted()).on(gives_up), "letters", "carry");
+}
+
+#[test]
+fn a_stream_with_more_readers_than_dynamodb_feeds() {
+    let shared =
+        Broken::StreamShared { table: "letters".into(), first: "sort".into(), second: "count".into() };
+    let count = Consumer::new("count", idle::<Posted, ()>);
+    assert_eq!(mistakes(in_stream(|sort| sort).on(Consumer::new("count", idle::<Posted, ()>))), []);
+    let both = in_stream(|sort| sort).on(count.from_stream("letters"));
+    assert_breaks(both, shared, "stream_shared", "leave `from_stream` out of one of them");
+}
+
+#[test]
+fn an_event_that_would_not_follow_what_lambda_gives_up() {
+    let given_up = Broken::GivenUpFromStream {
+        step: "sort".into(),
+        table: "letters".into(),
+        event_type: "sorted".into(),
+    };
+    let carry = Consumer::new("carry", idle::<Sorted, ()>);
+    let definition = in_stream(|sort| sort.on_given_up(|_: &Posted, _| Sorted)).on(carry);
+    assert_breaks(definition, given_up, "given_up_from_stream", "leave `from_stream` or `on_given_up` out");
+}
+
+#[test]
+fn a_stream_stands_in_the_pictures_of_a_flow() {
+    let choreography = in_stream(|sort| sort).build().unwrap();
+    let chart = choreography.to_mermaid();
+    assert!(chart.contains("    table_letters == posted ==> step_sort\n"), "{chart}");
+    assert!(!chart.contains("relay"), "nothing is left for it:\n{chart}");
+    let text = choreography.to_text();
+    assert!(text.contains("[table letters] ─ stream ─ posted ─▶ (sort) ─▶ sort"), "{text}");
 }
 
 /// A post office whose only consumer is on a bus, behind `rule`.

@@ -239,6 +239,55 @@ fn a_bus_has_the_name_that_has_to_stay_and_one_of_others_is_not_made() {
 }
 
 #[test]
+fn a_step_on_a_stream_is_handed_its_records_and_lambda_tells_its_dead_letter_queue_what_it_gave_up() {
+    let sort = |sort: Consumer| {
+        Choreography::define("post-office")
+            .table(Table::new("parcels").holds::<Parcel>())
+            .route(Route::post("/parcels", "take", take::<(Arrived,)>).uses(Uses::new().commits::<Parcel>()))
+            .on(sort)
+    };
+    let consumer = || {
+        let consumer = Consumer::new("sort", load::<Arrived, ()>).attempts(4, Backoff::default());
+        consumer.batch(50, secs(5)).from_stream("parcels")
+    };
+    let program = rendered(sort(consumer()));
+    has(
+        &program,
+        "sortSourceMapping",
+        &[
+            "eventSourceArn: ${parcelsTable.streamArn}",
+            "functionName: ${sortFunction.arn}",
+            "startingPosition: TRIM_HORIZON",
+            r#"pattern: '{"dynamodb":{"NewImage":{"relay":{"S":["1"]}}}}'"#,
+            "batchSize: 50",
+            "maximumBatchingWindowInSeconds: 5",
+            "functionResponseTypes: [ReportBatchItemFailures]",
+            "bisectBatchOnFunctionError: true",
+            "maximumRetryAttempts: 3",
+            "destinationArn: ${sortDlqQueue.arn}",
+        ],
+    );
+    has(
+        &program,
+        "sortPolicy",
+        &["dynamodb:GetRecords", "Resource: ${parcelsTable.streamArn}", "kms:Decrypt"],
+    );
+    has(&program, "parcelsTable", &["streamEnabled: true", "streamViewType: NEW_IMAGE"]);
+    // A redrive, and what has to wait, go by the queue.
+    has(&program, "sortMapping", &["eventSourceArn: ${sortQueue.arn}"]);
+    // Whoever commits is updated after whoever reads.
+    has(&program, "takeFunction", &["dependsOn:", "${sortFunction}"]);
+    assert!(!program.contains("relayFunction"), "nothing is left for it to send: {program}");
+    // Where there is something to send on, the relay is there, and leaves this event to the step.
+    let moved = Consumer::new("move-on", idle::<Moved, ()>);
+    let more = Route::get("/more", "more", take::<(Moved,)>).uses(Uses::new().commits::<Parcel>());
+    let program = rendered(sort(consumer()).on(moved).route(more));
+    has(&program, "relayPolicy", &["${moveOnQueue.arn}"]);
+    assert!(!resource(&program, "relayPolicy").contains("sort"), "{program}");
+    has(&program, "parcelsStreamMapping", &["functionName: ${relayFunction.arn}"]);
+}
+
+#[test]
 fn just_the_functions_of_a_cycle_may_recur_and_its_budget_stands_beside_it() {
     let program = rendered(post_office());
     let count = program.matches("aws:lambda:FunctionRecursionConfig").count();

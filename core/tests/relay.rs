@@ -279,6 +279,24 @@ async fn an_event_that_a_bus_refuses_is_dead_lettered_where_the_definition_says(
     engine.stop().await;
 }
 
+#[tokio::test]
+async fn a_step_on_a_stream_gets_what_is_committed_to_its_table_by_its_queue() {
+    let reached = Reached::default();
+    let definition = travelling()
+        .on(scanned("scan", &reached))
+        .on(loaded("load", &reached).from_stream(PARCELS))
+        .on(loaded("count", &reached));
+    let world = World::new(definition);
+    let engine = Engine::start(world.pipeline());
+    post(&world, "1", "oslo,rome+60").await;
+    world.pass(secs(120)).await;
+    let expected = ["count", "load", "scan"]
+        .into_iter()
+        .flat_map(|name| ["oslo", "rome"].map(|place| (name, place.to_owned())));
+    assert_eq!(sorted(&reached), expected.collect::<Vec<_>>());
+    engine.stop().await;
+}
+
 /// What EventBridge could not deliver it dead-letters with what it puts around it, and a redrive sends that to the queue.
 #[tokio::test]
 async fn a_step_on_a_bus_reads_what_comes_whole_from_the_dead_letter_queue() {

@@ -99,6 +99,19 @@ impl Consumer {
         self
     }
 
+    /// Its messages come straight from the change stream of this table: what commits to it emit for the step. On AWS neither
+    /// relay nor queue is on the way: Lambda hands the step the stream's records in batches, and hands a batch in again from
+    /// the first event that failed. After the step's attempts it tells the dead-letter queue which records were given up. On
+    /// one machine and in memory there is no such reader, and the relay hands the event to the step's queue.
+    ///
+    /// The queue is there on AWS as well, for what does not come from the stream: a dead letter that is redriven, and an event
+    /// that has to wait for its time.
+    #[must_use]
+    pub fn from_stream(mut self, table: impl Into<String>) -> Self {
+        self.step.source = Source::Stream(table.into());
+        self
+    }
+
     /// Others write to its queue, in a form of their own. `decode` turns a body into the event.
     ///
     /// The event's id is derived from the body: the same body twice is the same event. A body that `decode` refuses is

@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 /// Boxes are handlers, with the route of those that answer requests; flags are queues and dead-letter queues, the
 /// cylinder is a table, the hexagon a topic, the trapezoid an event bus, the parallelogram a bucket. A queue that has its handler's name is not drawn:
-/// the handler stands for both. What leaves a table goes through the relay. Dotted lines are for what failed, and for
+/// the handler stands for both. What leaves a table goes through the relay, or straight
+/// to a step that reads its stream. Dotted lines are for what failed, and for
 /// reading.
 pub(super) fn mermaid(model: &Model) -> String {
     let mut chart = Chart(String::from("flowchart TD\n"));
@@ -107,6 +108,9 @@ impl Chart {
         if let Some((bus, _)) = step.bus() {
             self.line(format_args!("{} --> {}", node("bus", bus), inbox(step)));
         }
+        if let Some(table) = step.stream() {
+            self.line(format_args!("{} == {} ==> {}", node("table", table), step.event_type, inbox(step)));
+        }
         if is_fed_from_outside(step) {
             self.line(format_args!("others --> {}", inbox(step)));
         }
@@ -173,6 +177,7 @@ fn consumers(model: &Model, event_type: &str) -> BTreeSet<String> {
         Source::Events => Some(inbox(step)),
         Source::Topic(topic) => Some(node("topic", topic)),
         Source::Bus { bus, .. } => Some(node("bus", bus)),
+        Source::Stream(_) => None,
         Source::Outside(_) => None,
     });
     let outlets = model.outlets.iter().filter(|outlet| outlet.event_type == event_type);
@@ -221,6 +226,7 @@ pub(super) fn text(model: &Model) -> String {
             Source::Events => String::new(),
             Source::Topic(topic) => format!("{{topic {topic}}} ─▶ "),
             Source::Bus { bus, .. } => format!("{{bus {bus}}} ─▶ "),
+            Source::Stream(table) => format!("[table {table}] ─ stream ─ {} ─▶ ", step.event_type),
             Source::Outside(_) => "others ─▶ ".to_owned(),
         };
         let used = used(model, &step.name);

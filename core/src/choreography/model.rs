@@ -201,6 +201,8 @@ pub enum Source {
         /// The rule.
         rule: Rule,
     },
+    /// The change stream of a table, of which the step takes the events of its type.
+    Stream(String),
     /// Others write to the queue, in a form of their own that is decoded to events of this type.
     Outside(String),
 }
@@ -280,6 +282,14 @@ impl StepModel {
         }
     }
 
+    /// The table whose change stream feeds it, where one does.
+    pub fn stream(&self) -> Option<&str> {
+        match &self.source {
+            Source::Stream(table) => Some(table),
+            _ => None,
+        }
+    }
+
     /// Whether it consumes events of this type that the choreography itself sends.
     pub fn is_told(&self, event_type: &str) -> bool {
         self.event_type == event_type && !matches!(self.source, Source::Outside(_))
@@ -306,13 +316,20 @@ pub(crate) enum Destination<'a> {
     Queue(&'a str),
     Topic(&'a str),
     Bus(&'a str),
+    /// A step that takes the event from the stream of this table; where nobody hands it the stream, its queue.
+    Stream {
+        table: &'a str,
+        queue: &'a str,
+    },
 }
 
 impl<'a> Destination<'a> {
     /// Its name in the definition.
     pub(crate) fn name(self) -> &'a str {
         match self {
-            Self::Queue(name) | Self::Topic(name) | Self::Bus(name) => name,
+            Self::Queue(name) | Self::Topic(name) | Self::Bus(name) | Self::Stream { queue: name, .. } => {
+                name
+            }
         }
     }
 }
@@ -427,6 +444,7 @@ impl Model {
             Source::Events => Some(Destination::Queue(&step.queue)),
             Source::Topic(topic) => Some(Destination::Topic(topic)),
             Source::Bus { bus, .. } => Some(Destination::Bus(bus)),
+            Source::Stream(table) => Some(Destination::Stream { table, queue: &step.queue }),
             Source::Outside(_) => None,
         });
         let outlets = self.outlets.iter().filter(|outlet| outlet.event_type == event_type);
@@ -444,6 +462,7 @@ impl Model {
         let steps = self.steps.iter().filter(|step| match destination {
             Destination::Queue(name) => step.source == Source::Events && step.queue == name,
             Destination::Topic(name) => step.topic() == Some(name),
+            Destination::Stream { queue, .. } => step.stream().is_some() && step.queue == queue,
             Destination::Bus(name) => step.bus().is_some_and(|(bus, _)| bus == name),
         });
         let of_steps = steps.filter_map(|step| {

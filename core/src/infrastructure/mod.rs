@@ -32,7 +32,9 @@ mod yaml;
 pub use settings::ConfigValue;
 
 use crate::{
-    choreography::{Choreography, Model, OutletTarget, RouteModel, Source, StepModel, TableUse},
+    choreography::{
+        Choreography, Destination, Model, OutletTarget, RouteModel, Source, StepModel, TableModel, TableUse,
+    },
     metrics::Metric,
     needs::Needs,
 };
@@ -277,12 +279,9 @@ impl<'a> Infrastructure<'a> {
             state::secret(program, secret);
         }
         for table in &model.tables {
-            let kinds = table.kinds.join(", ");
-            program.section(&format!(
-                "Table {}: {kinds}. What its stream tells, the relay sends on.",
-                table.name
-            ));
-            state::table(program, table, tables.contains(&&table.name));
+            let is_read = model.steps.iter().any(|step| step.stream() == Some(&table.name));
+            program.section(&table_heading(model, table));
+            state::table(program, table, tables.contains(&&table.name) || is_read);
         }
         let has_api = model.routes.iter().any(|route| route.path.is_some());
         if has_api {
@@ -418,12 +417,14 @@ fn names_fit(model: &Model) -> Result<(), InfrastructureError> {
     }
 }
 
-/// The tables whose stream has something to relay: those that hold entities whose handlers emit. Which handler commits
-/// what it emits with which entity is not declared, so that it is all tables or none.
+/// The tables whose stream has something to relay: those that hold entities whose handlers emit, unless steps take all of it
+/// from streams themselves. Which handler commits what it emits with which entity is not declared, so that it is all tables
+/// or none.
 fn relayed_tables(model: &Model) -> Vec<&String> {
-    let mut emits =
+    let emits =
         model.steps.iter().map(|step| &step.emits).chain(model.routes.iter().map(|route| &route.emits));
-    if emits.any(|emits| !emits.is_empty()) {
+    let mut destinations = emits.flatten().flat_map(|event_type| model.destinations(event_type));
+    if destinations.any(|destination| !matches!(destination, Destination::Stream { .. })) {
         model.tables.iter().map(|table| &table.name).collect()
     } else {
         Vec::new()
@@ -464,6 +465,19 @@ fn relay_heading(model: &Model) -> String {
     format!("Change stream: relay sends committed events on, to {}.", targets.join(", "))
 }
 
+fn table_heading(model: &Model, table: &TableModel) -> String {
+    let readers = model.steps.iter().filter(|step| step.stream() == Some(&table.name));
+    let readers: Vec<&str> = readers.map(|step| step.name.as_str()).collect();
+    let told = match (readers.is_empty(), relayed_tables(model).is_empty()) {
+        (true, _) => "What its stream tells, the relay sends on.".to_owned(),
+        (false, true) => format!("What its stream tells, {} consumes.", readers.join(", ")),
+        (false, false) => {
+            format!("What its stream tells, {} consumes, or the relay sends on.", readers.join(", "))
+        }
+    };
+    format!("Table {}: {}. {told}", table.name, table.kinds.join(", "))
+}
+
 fn topic_heading(model: &Model, topic: &str) -> String {
     format!("Topic {topic}.{}", told(model, |step| step.topic() == Some(topic)))
 }
@@ -494,6 +508,9 @@ fn step_heading(model: &Model, step: &StepModel) -> String {
     match &step.source {
         Source::Topic(topic) => sources.push(format!("the topic {topic}")),
         Source::Bus { bus, .. } => sources.push(format!("the event bus {bus}")),
+        Source::Stream(table) => {
+            sources.push(format!("the stream of {table}, which does not go by the queue"))
+        }
         Source::Outside(_) => sources.push("others".into()),
         Source::Events if model.emitted().contains(step.event_type.as_str()) => {
             sources.push("the relay".into());

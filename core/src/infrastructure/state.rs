@@ -71,7 +71,7 @@ pub(super) fn key(program: &mut Program, system: &str) {
 }
 
 /// A table as the adapter expects it.
-pub(super) fn table(program: &mut Program, table: &TableModel, is_relayed: bool) {
+pub(super) fn table(program: &mut Program, table: &TableModel, is_read: bool) {
     let name = &table.name;
     let key = table.key_attribute.as_deref().unwrap_or(layout::KEY);
     let physical = table.physical.clone().unwrap_or_else(|| physical(name));
@@ -93,7 +93,7 @@ pub(super) fn table(program: &mut Program, table: &TableModel, is_relayed: bool)
             vec![attribute(key), attribute(layout::INDEX_PARTITION), attribute(layout::INDEX_SORT)],
         )
         .with("globalSecondaryIndexes", vec![index]);
-    if is_relayed {
+    if is_read {
         table = table.with("streamEnabled", true).with("streamViewType", "NEW_IMAGE");
     }
     let table = table
@@ -133,7 +133,7 @@ impl Feeder {
                 let arn = reference(&format!("{}.arn", rule(&step.name)));
                 Some(Self { service: "events.amazonaws.com", arn })
             }
-            Source::Events | Source::Outside(_) => None,
+            Source::Events | Source::Stream(_) | Source::Outside(_) => None,
         }
     }
 }

@@ -3,7 +3,10 @@
 use super::{DefinitionError, undefined};
 use crate::{
     alarm::Alert,
-    choreography::model::{Model, OutletTarget, Source, StepModel},
+    choreography::{
+        model::{Model, OutletTarget, Source, StepModel},
+        uses::TableUse,
+    },
     event::Event as _,
 };
 use std::collections::BTreeSet;
@@ -15,6 +18,7 @@ pub(super) fn check(model: &Model, errors: &mut Vec<DefinitionError>) {
     }
     topics(model, errors);
     buses(model, errors);
+    streams(model, errors);
     for schedule in &model.schedules {
         if let Err(error) = schedule.when.to_aws() {
             errors.push(DefinitionError::ScheduleTimes { schedule: schedule.name.clone(), error });
@@ -88,6 +92,13 @@ fn source(model: &Model, step: &StepModel, errors: &mut Vec<DefinitionError>) {
                 }
             }
         },
+        Source::Stream(table) => {
+            if model.tables.iter().any(|defined| defined.name == *table) {
+                in_stream(model, step, table, errors);
+            } else {
+                errors.push(undefined(&step.name, "table", table));
+            }
+        }
         Source::Outside(decoded) => {
             if *decoded != step.event_type {
                 errors.push(DefinitionError::OtherEvent {
@@ -102,6 +113,42 @@ fn source(model: &Model, step: &StepModel, errors: &mut Vec<DefinitionError>) {
     if model.queue(&step.queue).is_some_and(|queue| queue.is_outside) {
         let (queue, step) = (step.queue.clone(), step.name.clone());
         errors.push(DefinitionError::QueueOfOthers { queue, step });
+    }
+}
+
+/// What a step takes from the stream of a table is in it: whoever emits it commits to that table, and to no other. And what
+/// Lambda gives up by itself needs no event to follow.
+fn in_stream(model: &Model, step: &StepModel, table: &String, errors: &mut Vec<DefinitionError>) {
+    if let Some(event_type) = &step.given_up {
+        let (step, table, event_type) = (step.name.clone(), table.clone(), event_type.clone());
+        errors.push(DefinitionError::GivenUpFromStream { step, table, event_type });
+    }
+    let by_steps = model.steps.iter().map(|other| (&other.name, &other.emits));
+    let by_routes = model.routes.iter().map(|route| (&route.step, &route.emits));
+    let emitters = by_steps.chain(by_routes).filter(|(_, emits)| emits.contains(&step.event_type));
+    let commits_elsewhere = |emitter: &&String| {
+        let tables = model.tables_of(emitter).into_iter();
+        let committed = tables.filter(|(_, uses)| uses.contains(&TableUse::Commit)).map(|(table, _)| table);
+        committed.collect::<Vec<_>>() != [table.as_str()]
+    };
+    let givers_up = model.steps.iter().filter(|other| other.given_up.as_ref() == Some(&step.event_type));
+    let without = emitters.map(|(name, _)| name).filter(commits_elsewhere);
+    let without: BTreeSet<&String> = without.chain(givers_up.map(|other| &other.name)).collect();
+    for emitter in without {
+        let (step, event_type) = (step.name.clone(), step.event_type.clone());
+        let (table, emitter) = (table.clone(), emitter.clone());
+        errors.push(DefinitionError::NotInStream { step, event_type, table, emitter });
+    }
+}
+
+/// No stream has more readers than DynamoDB feeds: the relay, and one step.
+fn streams(model: &Model, errors: &mut Vec<DefinitionError>) {
+    for table in &model.tables {
+        let mut readers = model.steps.iter().filter(|step| step.stream() == Some(&table.name));
+        if let (Some(first), Some(second)) = (readers.next(), readers.next()) {
+            let (first, second) = (first.name.clone(), second.name.clone());
+            errors.push(DefinitionError::StreamShared { table: table.name.clone(), first, second });
+        }
     }
 }
 
