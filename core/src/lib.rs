@@ -157,6 +157,7 @@ mod entity;
 mod event;
 mod failure;
 mod handler;
+mod history;
 pub mod http;
 #[cfg(feature = "client")]
 pub mod http_client;
@@ -182,9 +183,12 @@ mod relay;
 #[cfg(feature = "server")]
 pub mod server;
 mod service;
+mod services;
 pub mod setting;
+mod stored;
 pub mod system;
 mod timestamp;
+mod trace;
 mod trail;
 
 pub use alarm::{ALERT_SUBJECTS_MAX, Alert, AlertState};
@@ -193,13 +197,15 @@ pub use choreography::{Budget, Choreography, Consumer, Cron, Definition, Route, 
 pub use commit::{Commit, Handled, Outcome};
 pub use context::{Change, Committed, Context};
 pub use dead_letter::{DeadLetter, RECEIVES_EXHAUSTED};
-pub use entity::{Entity, Stored};
+pub use entity::Entity;
 pub use event::{Contains, Emits, Envelope, Event, Place, SPEC_VERSION};
 pub use failure::{Failure, FailureKind, OrFailure, excerpt};
 pub use handler::{Handler, Load, RouteHandler};
 pub use pipeline::{Delivered, Invocation, Observation, Pipeline, StepCounts, Verdict};
-pub use service::{Service, ServiceModel, Services, Surroundings, service_name};
+pub use service::{Service, Surroundings};
+pub use services::{Services, service_name};
 pub use setting::{Setting, Settings};
+pub use stored::Stored;
 pub use system::System;
 pub use timestamp::{Timestamp, TimestampError};
 pub use trail::{Trail, TrailEntry, TrailEntryKind};

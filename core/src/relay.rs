@@ -4,12 +4,13 @@ use crate::{
     Failure, Timestamp,
     choreography::{Destination, Model},
     dead_letter::{DeadLetter, Told},
-    event::{Envelope, trace_id},
+    event::Envelope,
     limits::QUEUE_DELAY_MAX,
     metrics::{self, Meter},
     port::{
         Attributes, Bus, BusEntry, Message, NewMessage, PortError, Ports, Receipt, StreamRecord, is_sendable,
     },
+    trace::trace_id,
 };
 use futures_util::future::join_all;
 use serde::Deserialize;
@@ -212,7 +213,9 @@ async fn give_up(
     // Nowhere to go: it stays where it is, and is tried again.
     let mut all = !dead_letter_queues.is_empty();
     for queue in dead_letter_queues {
-        let letter = DeadLetter::message(&message, failure, "relay", destination.name(), told, now);
+        // Where a redrive would send it.
+        let source = model.redrive_target(queue).map_or(destination.name(), Destination::name);
+        let letter = DeadLetter::message(&message, failure, "relay", source, told, now);
         let sent = match ports.queue(queue) {
             Ok(queue) => queue.send(vec![letter]).await.into_iter().all(|sent| sent.is_ok()),
             Err(_) => false,

@@ -46,7 +46,7 @@ pub use crate::needs::{Names, NamesError, Needs};
 use crate::{
     choreography::{Model, TableModel},
     port::{Bucket, Bus, Clock, Ports, Queue, Random, SystemClock, SystemRandom, Table, Topic},
-    service::Services,
+    services::Services,
 };
 use aws_config::{
     BehaviorVersion, ConfigLoader, SdkConfig, retry::RetryConfig,

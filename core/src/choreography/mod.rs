@@ -27,7 +27,7 @@ pub use definition::Definition;
 pub(crate) use model::Destination;
 pub use model::{
     AlarmModel, BucketModel, Budget, BusModel, Model, OutletModel, OutletTarget, QueueModel, RedrivePolicy,
-    RouteModel, ScheduleModel, Source, StepModel, TableModel, TopicModel,
+    RouteModel, ScheduleModel, ServiceModel, Source, StepModel, TableModel, TopicModel,
 };
 pub use route::Route;
 pub use rule::{Comparison, Match, Rule};
@@ -41,7 +41,7 @@ use crate::{
     failure::Failure,
     handler::{ErasedHandler, ErasedRoute},
     port::{Item, Ports},
-    service::Maker,
+    service::{self, Maker},
     setting::{SettingError, Settings},
     timestamp::Timestamp,
 };
@@ -140,7 +140,7 @@ impl Choreography {
         wanted: impl Fn(&str) -> bool,
     ) -> Result<Ports, SettingError> {
         let mut services = std::mem::take(&mut ports.services);
-        services.complete(&self.model, &self.makers, wanted, &settings, &ports)?;
+        service::complete(&mut services, &self.model, &self.makers, wanted, &settings, &ports)?;
         ports.services = services;
         ports.settings = Arc::new(settings);
         Ok(ports)

@@ -5,10 +5,7 @@ use super::{
     uses::{BucketUse, TableUse, Uses},
     when::When,
 };
-use crate::{
-    backoff::Waits, commit::Carried, http::Method, service::ServiceModel, setting::SettingModel,
-    timestamp::Timestamp,
-};
+use crate::{backoff::Waits, commit::Carried, http::Method, setting::SettingModel, timestamp::Timestamp};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -108,6 +105,15 @@ pub struct BusModel {
 pub struct BucketModel {
     /// Its name.
     pub name: String,
+}
+
+/// A service, as plain data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceModel {
+    /// The name of its trait.
+    pub name: String,
+    /// What it uses itself.
+    pub uses: Uses,
 }
 
 /// A schedule.

@@ -2,7 +2,7 @@
 //! settings. What each function may do is derived from it, and the [`Context`](crate::Context) holds a handler to it
 //! everywhere.
 
-use crate::{entity::Entity, service::service_name};
+use crate::{entity::Entity, services::service_name};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a handler uses besides the entity that is loaded for it, which it may read and commit without saying so.

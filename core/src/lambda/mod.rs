@@ -1,7 +1,18 @@
 //! The runtime of Lambda functions: one event in, the pipeline, one answer out.
 //!
 //! A function is a [`Function`] of a choreography: a step, a route, or the relay. One binary serves all of a system's
-//! ([`main`]); which one a process is, the variable `QUADRILLE_FUNCTION` says, which the infrastructure sets.
+//! ([`main`]). It is named `<system>-functions`, so that it is found where the functions are packaged.
+//!
+//! # Environment
+//!
+//! The infrastructure sets all of it. What is missing or wrong is reported by name as an error of the init phase.
+//!
+//! | variable | what |
+//! | --- | --- |
+//! | `QUADRILLE_FUNCTION` | which function a process is: the name of a handler, or `relay` |
+//! | `QUADRILLE_TABLE_<NAME>`, and `QUEUE`, `BUCKET`, `TOPIC` in place of `TABLE` | the physical names of what it [needs](Needs) |
+//! | `QUADRILLE_<SETTING>` | a [setting](crate::setting) that its handler reads, itself or by a service |
+//! | `QUADRILLE_<SETTING>_SECRET` | of a setting that is a secret: the ARN or name of the secret in Secrets Manager |
 //!
 //! [`connect`](Runtime::connect) belongs to the init phase, which Lambda gives a whole processor: it checks the environment
 //! and builds the SDK's clients, once.
@@ -298,7 +309,7 @@ impl Runtime {
         let began = clock.now();
         let is_cold = self.is_cold.swap(false, Ordering::Relaxed);
         let traceparent = context.xray_trace_id.as_deref().and_then(trace::traceparent);
-        let trace_id = traceparent.as_deref().and_then(crate::event::trace_id).unwrap_or_default();
+        let trace_id = traceparent.as_deref().and_then(crate::trace::trace_id).unwrap_or_default();
         let span = tracing::info_span!(
             "invocation",
             function = self.function.name(),

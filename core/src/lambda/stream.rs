@@ -170,11 +170,12 @@ mod tests {
         commit::{Handled, Outcome},
         context::Context,
         dead_letter::DeadLetter,
-        entity::{Entity, Stored},
+        entity::Entity,
         event::{Envelope, Event as _},
         http::{Request, Response},
         memory::{Memory, VirtualClock},
         port::{Ports, SeededRandom},
+        stored::Stored,
     };
     use serde::Serialize;
     use serde_json::{Value, json};

@@ -21,19 +21,20 @@ mod lock;
 mod queue;
 mod sqlite;
 mod store;
+mod store_error;
 mod table;
 mod topic;
 
 pub use alarm::AlarmPolicy;
 pub use lock::{FolderLock, LockError, address};
-pub use store::StoreError;
+pub use store_error::StoreError;
 
 use crate::{
     Choreography, Pipeline,
     choreography::{Model, QueueModel, TableModel},
     engine::{Engine, Stopping},
     port::{Bucket, Clock, PortError, Ports, Random},
-    service::Services,
+    services::Services,
 };
 use bucket::LocalBucket;
 use bus::LocalBus;

@@ -98,7 +98,7 @@ pub use clock::{VirtualClock, all_wait};
 use crate::{
     choreography::Model,
     port::{Bucket, Bus, ChangeStream, Clock, Ports, Queue, Random, Table, Topic},
-    service::Services,
+    services::Services,
 };
 use bucket::MemoryBucket;
 use bus::MemoryBus;

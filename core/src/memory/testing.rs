@@ -4,12 +4,13 @@ use super::Memory;
 use crate::{
     commit::{Carried, Stamp},
     dead_letter::DeadLetter,
-    entity::{Entity, Stored, key_of},
+    entity::{Entity, key_of},
     event::{Envelope, Event},
     failure::Failure,
     metrics::Meter,
     port::{Queue as _, StreamRecord, Table},
     relay,
+    stored::Stored,
 };
 use serde_json::value::to_raw_value;
 use std::sync::{Arc, atomic::Ordering};

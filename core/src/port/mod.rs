@@ -27,7 +27,7 @@ pub use topic::Topic;
 
 use crate::{
     failure::{Failure, excerpt},
-    service::Services,
+    services::Services,
     setting::Settings,
 };
 use std::{collections::BTreeMap, fmt, sync::Arc};

@@ -83,7 +83,8 @@ fn sentence(about: &str) -> String {
 }
 
 fn shown(value: Option<&str>) -> String {
-    value.map(|value| format!("={value:?}")).unwrap_or_default()
+    // It is escaped already, but for quotes.
+    value.map(|value| format!("=\"{}\"", value.replace('"', "\\\""))).unwrap_or_default()
 }
 
 impl From<SettingError> for Failure {
@@ -397,6 +398,8 @@ mod tests {
             let error = read(&url, text).unwrap_err();
             assert!(error.starts_with("--base-url=") && error.contains(told), "{error}");
         }
+        let error = read(&url, "\"a\"\n").unwrap_err();
+        assert!(error.starts_with("--base-url=\"\\\"a\\\"\\n\" ends with"), "{error}");
         let error = read(&Setting::integer("x").within(1..=3), "4").unwrap_err();
         assert_eq!(
             error,

@@ -170,6 +170,16 @@ fn an_environment_that_lacks_something_is_told_all_that_it_lacks() {
 }
 
 #[test]
+fn a_table_may_be_told_by_a_variable_of_its_own() {
+    let mut model = tea_shop().model().as_ref().clone();
+    model.tables[0].variable = Some("POTS".to_owned());
+    let needs = Needs::of_step(&model, "look").unwrap();
+    assert_eq!(variables(&model, &needs), ["POTS"]);
+    let names = Names::from_variables(&model, &needs, |name| Some(name.to_lowercase())).unwrap();
+    assert_eq!(names.tables["tea-pots"], "pots");
+}
+
+#[test]
 fn two_names_that_share_a_variable_are_refused() {
     let needs = Needs {
         queues: ["tea_pots", "tea-pots"].map(|name| (name.to_owned(), [QueueUse::Send].into())).into(),

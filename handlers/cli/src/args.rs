@@ -67,7 +67,14 @@ const EXAMPLES: [(&str, &[&str]); 13] = [
     ("list", &["list KIND --limit 20", "list KIND --status open --json"]),
     ("trace", &["trace KIND ID", "trace KIND ID --target aws --stack dev"]),
     ("queues", &["queues --json", "queues --target aws --stack dev"]),
-    ("dlq", &["dlq list --reason timeout", "dlq redrive --reason timeout --rate 50", "dlq list --target aws --stack dev"]),
+    (
+        "dlq",
+        &[
+            "dlq list --reason timeout",
+            "dlq redrive --reason timeout --rate 50",
+            "dlq list --target aws --stack dev",
+        ],
+    ),
     ("infra", &["infra render", "infra check --json"]),
     ("package", &["package --binaries target/lambda"]),
     ("diagram", &["diagram > flow.mmd"]),
@@ -108,16 +115,17 @@ pub enum LogLevel {
 pub fn command(app: &App<'_>) -> Result<Command, CommandError> {
     let about = match app.systems {
         [alone] => alone.about().to_owned(),
-        _ => "Event-driven choreographies for AWS Lambda, on one machine, and their operation on AWS.".to_owned(),
+        _ => "Event-driven choreographies for AWS Lambda, on one machine, and their operation on AWS."
+            .to_owned(),
     };
     let root = Command::new(app.name.clone())
         .version(env!("CARGO_PKG_VERSION"))
-        .about(about)
         .after_help(after_help(app))
         .max_term_width(110)
         .subcommand_required(true)
         .arg_required_else_help(true);
-    let mut root = General::augment_subcommands(Global::augment_args(root));
+    // What the derived parts say of themselves is no word about the whole.
+    let mut root = General::augment_subcommands(Global::augment_args(root)).about(about).long_about(None);
     for word in ["demo", "up"] {
         let found = root.find_subcommand(word).cloned();
         if let Some(found) = found {
@@ -156,9 +164,8 @@ fn after_help(app: &App<'_>) -> String {
 
 /// A word of the system's own.
 fn own(app: &App<'_>, word: &Word) -> Command {
-    let command = Command::new(word.name).about(word.about);
-    let command = command.after_help(format!("Example:\n  {} {}", app.name, word.example));
-    match &word.means {
+    let command = Command::new(word.name);
+    let command = match &word.means {
         Meaning::Send { .. } => OwnSend::augment_args(command),
         Meaning::Trigger { .. } => Plain::augment_args(command),
         Meaning::List { .. } => OwnList::augment_args(command),
@@ -171,7 +178,9 @@ fn own(app: &App<'_>, word: &Word) -> Command {
                 .trailing_var_arg(true)
                 .allow_hyphen_values(true),
         ),
-    }
+    };
+    let example = format!("Example:\n  {} {}", app.name, word.example);
+    command.about(word.about).long_about(None).after_help(example)
 }
 
 /// What a word was given.

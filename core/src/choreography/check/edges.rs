@@ -19,6 +19,7 @@ pub(super) fn check(model: &Model, errors: &mut Vec<DefinitionError>) {
     topics(model, errors);
     buses(model, errors);
     streams(model, errors);
+    queues_of_others(model, errors);
     for schedule in &model.schedules {
         if let Err(error) = schedule.when.to_aws() {
             errors.push(DefinitionError::ScheduleTimes { schedule: schedule.name.clone(), error });
@@ -110,7 +111,19 @@ fn source(model: &Model, step: &StepModel, errors: &mut Vec<DefinitionError>) {
             }
         }
     }
-    if model.queue(&step.queue).is_some_and(|queue| queue.is_outside) {
+}
+
+/// No queue is both one that a step consumes and one that others do.
+fn queues_of_others(model: &Model, errors: &mut Vec<DefinitionError>) {
+    let of_others: BTreeSet<&str> = model
+        .outlets
+        .iter()
+        .filter_map(|outlet| match &outlet.to {
+            OutletTarget::Queue(name) => Some(name.as_str()),
+            OutletTarget::Topic(_) | OutletTarget::Bus(_) => None,
+        })
+        .collect();
+    for step in model.steps.iter().filter(|step| of_others.contains(step.queue.as_str())) {
         let (queue, step) = (step.queue.clone(), step.name.clone());
         errors.push(DefinitionError::QueueOfOthers { queue, step });
     }

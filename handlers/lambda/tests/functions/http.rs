@@ -181,6 +181,20 @@ async fn a_program_that_invokes_the_function_with_bare_json_gets_the_body_and_of
     assert!(function.invoke(&json!([order("c", 1)])).await.is_ok());
 }
 
+/// A program that invokes a function sends no path.
+#[tokio::test]
+async fn the_parameters_of_a_path_are_fields_of_bare_json() {
+    let aws = Aws::start().await;
+    let mut posting = Function::start("post_orders", &aws.variables()).await;
+    posting.invoke(&json!([order("a/b", 4)])).await.unwrap();
+    let mut function = Function::start("get_order", &aws.variables()).await;
+    let told = function.invoke(&json!({"record_id": "a/b"})).await.unwrap();
+    assert_eq!((&told["record_id"], &told["parameter_2"]), (&json!("a/b"), &json!(4)));
+    for none in [json!({"record_id": "c"}), json!({}), json!("a/b"), json!(null)] {
+        assert_eq!(function.invoke(&none).await.unwrap_err()["errorType"], "status_404", "{none}");
+    }
+}
+
 #[tokio::test]
 async fn an_event_of_another_source_is_an_error_with_a_name() {
     let aws = Aws::start().await;

@@ -44,7 +44,7 @@ fn each_system_has_a_binary_of_its_functions() {
 async fn a_function_that_is_not_named_or_not_known_is_an_error_that_lists_those_there_are() {
     let aws = Aws::start().await;
     let functions = functions(&Auction).join(", ");
-    let of = format!("of the choreography \"auction\"");
+    let of = r#"of the choreography "auction""#;
     for (name, error_type, expected) in [
         (
             "",
