@@ -193,6 +193,8 @@ pub use choreography::{Budget, Choreography, Consumer, Cron, Definition, Route, 
 pub use commit::{Commit, Handled, Outcome};
 pub use context::{Change, Committed, Context};
 pub use dead_letter::{DeadLetter, RECEIVES_EXHAUSTED};
+#[doc(hidden)]
+pub use entity::in_one_word;
 pub use entity::{Entity, Stored};
 pub use event::{Contains, Emits, Envelope, Event, Place, SPEC_VERSION};
 pub use failure::{Failure, FailureKind, OrFailure, excerpt};

@@ -134,6 +134,9 @@ pub enum Meaning {
 pub type Call =
     fn(Vec<OsString>) -> Pin<Box<dyn Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>>>>;
 
+/// What a demonstration counts dead letters by: one of its [`ends`](Demo::ends).
+pub const DEAD_LETTERED: &str = "dead_lettered";
+
 /// A demonstration: what is posted, what begins the flow, and the ends that what was posted can have.
 #[async_trait]
 pub trait Demo: Send + Sync {
@@ -176,8 +179,17 @@ pub trait Demo: Send + Sync {
         self.ends()
     }
 
-    /// The names that one of those that were posted counts for, by what lies in tables, buckets and dead-letter queues.
-    fn counted(&self, evidence: &Evidence<'_>) -> Vec<&'static str>;
+    /// The names that one of those that were posted counts for, by what lies in tables, buckets and dead-letter queues. By
+    /// default the status of its entity, where that is among [`counts`](Self::counts), and [`DEAD_LETTERED`] where there is
+    /// a dead letter of it.
+    fn counted(&self, evidence: &Evidence<'_>) -> Vec<&'static str> {
+        let status = evidence.entity.and_then(|entity| entity.status.as_deref());
+        let counts = |name: &&str| match *name {
+            DEAD_LETTERED => !evidence.dead_letters.is_empty(),
+            name => status == Some(name),
+        };
+        self.counts().iter().copied().filter(counts).collect()
+    }
 
     /// The id of what an object in a bucket was filed for; `None` for other objects.
     fn filed(&self, bucket: &str, key: &str) -> Option<String> {

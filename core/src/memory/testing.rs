@@ -2,14 +2,18 @@
 
 use super::Memory;
 use crate::{
+    choreography::Choreography,
     commit::{Carried, Stamp},
     dead_letter::DeadLetter,
+    engine::Engine,
     entity::{Entity, Stored, key_of},
     event::{Envelope, Event},
     failure::Failure,
     metrics::Meter,
+    pipeline::Pipeline,
     port::{Queue as _, StreamRecord, Table},
     relay,
+    setting::{Place, SettingError, SettingErrors, SettingModel, Settings},
 };
 use serde_json::value::to_raw_value;
 use std::sync::{Arc, atomic::Ordering};
@@ -21,6 +25,26 @@ const STEP: &str = "test";
 const PAGE: usize = 1_000;
 
 impl Memory {
+    /// Runs `choreography` on it: with the services that its definition makes and the settings' defaults, as on AWS. `said` are
+    /// the settings that are to differ, by name.
+    ///
+    /// # Errors
+    /// [`SettingErrors`]: a setting that has no default and is not said, one that is said and not there, or a service that
+    /// can't be made.
+    pub fn start(&self, choreography: Choreography, said: &[(&str, &str)]) -> Result<Engine, SettingErrors> {
+        let is_declared = |name: &str| self.model.settings.iter().any(|setting| setting.name == name);
+        if let Some((name, _)) = said.iter().find(|(name, _)| !is_declared(name)) {
+            return Err(SettingError::Undeclared((*name).to_owned()).into());
+        }
+        let value = |setting: &SettingModel| {
+            let found = said.iter().find(|(name, _)| *name == setting.name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        let settings = Settings::read(Place::Function, &self.model.settings, value)?;
+        let ports = choreography.equip(self.ports(), settings)?;
+        Ok(Engine::start(Pipeline::new(choreography, ports)))
+    }
+
     /// The entity of this id, `None` where there is none or it has expired.
     ///
     /// # Errors

@@ -67,7 +67,14 @@ const EXAMPLES: [(&str, &[&str]); 13] = [
     ("list", &["list KIND --limit 20", "list KIND --status open --json"]),
     ("trace", &["trace KIND ID", "trace KIND ID --target aws --stack dev"]),
     ("queues", &["queues --json", "queues --target aws --stack dev"]),
-    ("dlq", &["dlq list --reason timeout", "dlq redrive --reason timeout --rate 50", "dlq list --target aws --stack dev"]),
+    (
+        "dlq",
+        &[
+            "dlq list --reason timeout",
+            "dlq redrive --reason timeout --rate 50",
+            "dlq list --target aws --stack dev",
+        ],
+    ),
     ("infra", &["infra render", "infra check --json"]),
     ("package", &["package --binaries target/lambda"]),
     ("diagram", &["diagram > flow.mmd"]),
@@ -108,7 +115,8 @@ pub enum LogLevel {
 pub fn command(app: &App<'_>) -> Result<Command, CommandError> {
     let about = match app.systems {
         [alone] => alone.about().to_owned(),
-        _ => "Event-driven choreographies for AWS Lambda, on one machine, and their operation on AWS.".to_owned(),
+        _ => "Event-driven choreographies for AWS Lambda, on one machine, and their operation on AWS."
+            .to_owned(),
     };
     let root = Command::new(app.name.clone())
         .version(env!("CARGO_PKG_VERSION"))

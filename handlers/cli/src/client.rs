@@ -178,8 +178,7 @@ impl Client {
     /// [`CommandError::Usage`] for a URL that is none.
     pub fn remote(url: &str, token: Option<String>) -> Result<Self, CommandError> {
         let base = url.trim_end_matches('/').to_owned();
-        parse_url(&base)
-            .map_err(|error| CommandError::Usage(format!("--url: {error}")))?;
+        parse_url(&base).map_err(|error| CommandError::Usage(format!("--url: {error}")))?;
         Ok(Self::Remote { http: Box::new(HttpClient::new(TIMEOUT)?), base, token })
     }
 

@@ -8,10 +8,7 @@ use crate::{
     print::{Shown, line, shown},
 };
 use quadrille::{
-    choreography::RouteModel,
-    excerpt,
-    http::Method as RouteMethod,
-    http_client::Method,
+    choreography::RouteModel, excerpt, http::Method as RouteMethod, http_client::Method,
     limits::HTTP_BODY_BYTES_MAX,
 };
 use serde_json::{Map, Value, value::RawValue};

@@ -48,7 +48,8 @@ pub async fn up(app: &App<'_>, args: args::Up, matches: &ArgMatches) -> Result<(
 /// The settings that are no secret, as they are in force.
 fn shown(app: &App<'_>, values: &quadrille::Settings) -> String {
     let open = app.choreography.model().settings.iter().filter(|setting| !setting.is_secret);
-    let shown = open.filter_map(|setting| Some(format!(", {} {}", setting.option(), values.shown(&setting.name)?)));
+    let shown =
+        open.filter_map(|setting| Some(format!(", {} {}", setting.option(), values.shown(&setting.name)?)));
     shown.collect()
 }
 

@@ -93,7 +93,11 @@ pub async fn play(
             ends.collect::<Vec<_>>().join(", "),
             account.lost
         ));
-        line(format_args!("Next: {} runs it as a service; {} names the rest.", app.typed("up"), app.typed("--help")));
+        line(format_args!(
+            "Next: {} runs it as a service; {} names the rest.",
+            app.typed("up"),
+            app.typed("--help")
+        ));
     }
     Ok(summary.into())
 }
