@@ -4,11 +4,14 @@
 //! library.
 
 use crate::{App, args, error::CommandError, print::line};
-use quadrille::limits::NAME_BYTES_MAX;
 use std::{
     fs,
     path::{Component, Path, PathBuf},
 };
+
+/// The longest name: 32 bytes. Ours: beside it, the stack's and the longest function's, `notify`, fit in the 64 bytes of a Lambda
+/// function's name.
+const NAME_BYTES_MAX: usize = 32;
 
 /// What the templates are called.
 const TEMPLATE: &str = "tea-shop";

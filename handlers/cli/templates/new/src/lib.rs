@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use quadrille::{
-    Choreography, Committed, Consumer, Context, Definition, Failure, Handled, Outcome, Route, Service, Setting,
-    Stored, System, Table, Uses,
+    Choreography, Committed, Consumer, Context, Definition, Failure, Handled, Outcome, Route,
+    Service, Setting, Stored, System, Table, Uses,
     http::{Problem, Request, Response},
     input::{Input, field, read_request, text},
     system::{DEAD_LETTERED, Demo},
@@ -36,15 +36,15 @@ quadrille::entity!(Order: "order", by id, status: state);
 
 #[derive(Serialize, Deserialize)]
 pub struct OrderTaken {
-    pub order: String,
+    pub id: String,
 }
-quadrille::event!(OrderTaken: "order.taken", to Order by order);
+quadrille::event!(OrderTaken: "order.taken", to Order by id);
 
 #[derive(Serialize, Deserialize)]
 pub struct OrderBrewed {
-    pub order: String,
+    pub id: String,
 }
-quadrille::event!(OrderBrewed: "order.brewed", to Order by order);
+quadrille::event!(OrderBrewed: "order.brewed", to Order by id);
 
 // What is outside: a service stands behind a trait.
 
@@ -64,7 +64,7 @@ impl Kitchen for SimulatedKitchen {
     async fn brew(&self, _: &str, tea: &str) -> Result<(), Failure> {
         if tea == self.sold_out {
             // Permanent: no retry mends it. The message becomes a dead letter with this reason.
-            return Err(Failure::permanent("sold_out", "the kitchen has no more of this tea"));
+            return Err(Failure::permanent("sold_out", "the kitchen is out of it"));
         }
         Ok(())
     }
@@ -72,23 +72,22 @@ impl Kitchen for SimulatedKitchen {
 
 // The handlers. One commit writes the entity and the events that it emits, all or nothing.
 
-fn order(input: &Input<'_>) -> Option<Order> {
-    input.object((field("id", text(1..=64)), field("tea", text(1..=64))), |(id, tea)| Order {
-        id,
-        tea,
-        state: State::Taken,
-    })
+fn new_order(input: &Input<'_>) -> Option<Order> {
+    let fields = (field("id", text(1..=64)), field("tea", text(1..=64)));
+    let state = State::Taken;
+    input.object(fields, |(id, tea)| Order { id, tea, state })
 }
 
 async fn take(request: Request, cx: Context<(OrderTaken,)>) -> Result<Response, Failure> {
-    let order = match read_request(&request, "order", BODY_BYTES_MAX, order) {
+    let order = match read_request(&request, "order", BODY_BYTES_MAX, new_order) {
         Ok(order) => order,
         Err(problem) => return Ok(problem.into()),
     };
-    let taken = OrderTaken { order: order.id.clone() };
-    Ok(match cx.commit(Stored::new(order).commit("taken").emit(taken)).await? {
+    let id = order.id.clone();
+    let commit = Stored::new(order).commit("taken");
+    Ok(match cx.commit(commit.emit(OrderTaken { id })).await? {
         Committed::Applied => Response::json(202, &json!({ "outcome": "taken" })),
-        Committed::Conflict => Problem::new(409, "order_exists", "an order with this id is there already").into(),
+        Committed::Conflict => Problem::new(409, "order_exists", "its id is taken").into(),
     })
 }
 
@@ -100,9 +99,11 @@ async fn brew(
     if order.state != State::Taken {
         return Ok(Handled::already("brewed")); // a duplicate ends here
     }
-    cx.service::<dyn Kitchen>()?.brew(&order.id, &order.tea).await?;
+    let kitchen = cx.service::<dyn Kitchen>()?;
+    kitchen.brew(&order.id, &order.tea).await?;
     order.state = State::Brewed;
-    Ok(order.commit("brewed").emit(OrderBrewed { order: event.order }).into())
+    let brewed = OrderBrewed { id: event.id };
+    Ok(order.commit("brewed").emit(brewed).into())
 }
 
 async fn serve(mut order: Stored<Order>, _: OrderBrewed, _: Context<()>) -> Outcome<()> {
@@ -126,12 +127,14 @@ impl System for Shop {
     }
 
     fn define(&self) -> Definition {
+        let sold_out = Setting::text("sold_out").help("The tea that the kitchen is out of.");
         let kitchen = Service::<dyn Kitchen>::new(|around| {
-            Ok(Arc::new(SimulatedKitchen { sold_out: around.setting("sold_out")? }))
+            let sold_out = around.setting("sold_out")?;
+            Ok(Arc::new(SimulatedKitchen { sold_out }))
         });
         Choreography::define(self.name())
             .table(Table::new("orders").holds::<Order>())
-            .setting(Setting::text("sold_out").default("mate").help("The tea that the kitchen has no more of."))
+            .setting(sold_out.default("mate"))
             .service(kitchen.uses(Uses::new().setting("sold_out")))
             .route(Route::post("/orders", "take", take).uses(Uses::new().commits::<Order>()))
             .on(Consumer::new("brew", brew).uses(Uses::new().service::<dyn Kitchen>()))
@@ -139,12 +142,16 @@ impl System for Shop {
             .notify_by("alerts")
     }
 
+    fn dead_letter_queue(&self) -> Option<&'static str> {
+        Some("brew-dlq")
+    }
+
     fn demo(&self) -> Option<Box<dyn Demo>> {
         Some(Box::new(ShopDemo))
     }
 }
 
-/// What `demo` plays: orders for four teas in turn, the last of which is sold out.
+/// What `demo` plays: orders, some of them for a tea that is sold out.
 struct ShopDemo;
 
 impl Demo for ShopDemo {
@@ -165,10 +172,9 @@ impl Demo for ShopDemo {
     }
 
     fn body(&self, ids: &[String]) -> Value {
-        let id = ids.first().cloned().unwrap_or_default();
-        let number: usize = id.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or_default();
-        let teas = ["mate", "assam", "oolong", "sencha"];
-        json!({ "id": id, "tea": teas[number % teas.len()] })
+        let id = ids.concat(); // one order a request
+        let is_mate = id.ends_with(['4', '8']);
+        json!({ "id": id, "tea": if is_mate { "mate" } else { "assam" } })
     }
 
     fn ends(&self) -> &'static [&'static str] {
