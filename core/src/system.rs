@@ -219,3 +219,58 @@ pub struct Evidence<'a> {
     /// The objects that were filed for it: bucket and key.
     pub objects: &'a [(String, String)],
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Orders;
+
+    impl Demo for Orders {
+        fn subjects(&self) -> &'static str {
+            "orders"
+        }
+
+        fn title(&self) -> &'static str {
+            "A test's"
+        }
+
+        fn kind(&self) -> &'static str {
+            "order"
+        }
+
+        fn step(&self) -> &'static str {
+            "take"
+        }
+
+        fn body(&self, _: &[String]) -> Value {
+            Value::Null
+        }
+
+        fn ends(&self) -> &'static [&'static str] {
+            &["served", DEAD_LETTERED]
+        }
+    }
+
+    #[test]
+    fn by_default_one_counts_by_its_status_and_its_dead_letters() {
+        let view = |status: &str| -> EntityView {
+            let text = format!(
+                r#"{{"kind": "order", "id": "1", "status": "{status}", "version": 1, "state": {{}}, "trail": []}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        let dead = [("brew-dlq".to_owned(), "sold_out".to_owned())];
+        let (served, taken) = (view("served"), view("taken"));
+        for (entity, dead_letters, counted) in [
+            (Some(&served), &[][..], &["served"][..]),
+            (Some(&served), &dead, &["served", DEAD_LETTERED]),
+            (Some(&taken), &dead, &[DEAD_LETTERED]),
+            (Some(&taken), &[], &[]),
+            (None, &[], &[]),
+        ] {
+            let evidence = Evidence { id: "1", entity, dead_letters, objects: &[] };
+            assert_eq!(Orders.counted(&evidence), counted);
+        }
+    }
+}

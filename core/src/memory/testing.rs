@@ -153,13 +153,14 @@ impl Memory {
 mod tests {
     use super::*;
     use crate::{
-        choreography::{Choreography, Consumer, Table},
+        choreography::{Choreography, Consumer, Table, Uses},
         commit::Outcome,
         context::Context,
         engine::Engine,
         memory::VirtualClock,
         pipeline::Pipeline,
         port::{Clock as _, SeededRandom},
+        setting::Setting,
         timestamp::Timestamp,
     };
     use serde::{Deserialize, Serialize};
@@ -257,6 +258,36 @@ mod tests {
             assert_eq!(memory.get::<Cup>("anna").await.unwrap().unwrap().sips, sips);
             engine.stop().await;
         }
+    }
+
+    #[tokio::test]
+    async fn a_choreography_starts_with_its_settings_defaults_and_those_that_are_said() {
+        async fn pour(mut cup: Stored<Cup>, _: Sip, cx: Context<()>) -> Outcome<()> {
+            cup.sips = u32::try_from(cx.setting::<u64>("sips")?).unwrap();
+            Ok(cup.commit("poured").into())
+        }
+        let bar = || {
+            let sips = Setting::integer("sips").default("4").default_locally("1");
+            Choreography::define("bar")
+                .table(Table::new("cups").holds::<Cup>())
+                .setting(sips)
+                .schedule("hour", Duration::from_secs(3_600), |_| Sip { guest: "anna".into() })
+                .on(Consumer::new("pour", pour).uses(Uses::new().setting("sips")))
+                .build()
+                .unwrap()
+        };
+        for (said, sips) in [(&[][..], 4), (&[("sips", "9")], 9)] {
+            let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(1_000)));
+            let memory = Memory::new(bar().model(), clock.clone(), Arc::new(SeededRandom::new(1)));
+            memory.put(cup("anna")).await.unwrap();
+            let engine = memory.start(bar(), said).unwrap();
+            memory.send(Sip { guest: "anna".into() }).await.unwrap();
+            clock.pass(Duration::from_secs(1)).await;
+            assert_eq!(memory.get::<Cup>("anna").await.unwrap().unwrap().sips, sips);
+            engine.stop().await;
+        }
+        let (memory, ..) = memory();
+        assert!(memory.start(bar(), &[("sipps", "9")]).is_err());
     }
 
     #[tokio::test]

@@ -51,7 +51,8 @@ impl Pipeline {
     pub async fn invoke(&self, step: &str, request: Request) -> Result<Response, Failure> {
         let route = self.choreography.model().routes.iter().find(|route| route.step == step);
         let answering = async { Some(self.ask(route?, request).await?) };
-        let unknown = || Failure::permanent("no_step", format_args!("no handler of requests is named {step:?}"));
+        let unknown =
+            || Failure::permanent("no_step", format_args!("no handler of requests is named {step:?}"));
         answering.await.ok_or_else(unknown)
     }
 
