@@ -200,6 +200,8 @@ pub use commit::{Commit, Handled, Outcome};
 pub use context::{Change, Committed, Context};
 pub use dead_letter::{DeadLetter, RECEIVES_EXHAUSTED};
 pub use entity::Entity;
+#[doc(hidden)]
+pub use entity::in_one_word;
 pub use event::{Contains, Emits, Envelope, Event, Place, SPEC_VERSION};
 pub use failure::{Failure, FailureKind, OrFailure, excerpt};
 pub use handler::{Handler, Load, RouteHandler};
