@@ -33,7 +33,8 @@ pub fn select<'a>(
     let named = arguments.get(at).and_then(|argument| argument.to_str());
     let found = named.and_then(|named| systems.iter().find(|system| system.name() == named));
     // `infra check` takes several by itself.
-    let takes_several = at >= 2 && arguments[at - 2..at] == ["infra", "check"];
+    let behind = arguments.get(at.saturating_sub(2)..at).unwrap_or_default();
+    let takes_several = behind == ["infra", "check"];
     match found {
         Some(system) if !takes_several => {
             arguments.remove(at);
@@ -90,6 +91,9 @@ mod tests {
             ("q infra check second", "first", "q infra check second"),
             ("q trace second", "second", "q trace"),
             ("q trace -- second", "first", "q trace -- second"),
+            ("q --help", "first", "q --help"),
+            ("q dlq", "first", "q dlq"),
+            ("q --log-level", "first", "q --log-level"),
             ("q", "first", "q"),
         ] {
             let arguments = line.split(' ').map(OsString::from).collect();
