@@ -4,11 +4,10 @@
 
 pub mod server;
 
-use quadrille::{decimal::Decimal, domain::auction::OrderStatus};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, value::RawValue};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs,
     io::{self, BufRead as _, BufReader, ErrorKind, Read, Write as _},
     net::TcpStream,
@@ -25,11 +24,6 @@ pub const BOUND: Duration = Duration::from_secs(60);
 /// How long a condition that nothing announces is left alone between two looks at it.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
-pub const POLL: &str = "auction-poll";
-pub const POLL_DEAD: &str = "auction-poll-dlq";
-pub const RESULTS: &str = "auction-results";
-pub const RESULTS_DEAD: &str = "auction-results-dlq";
-
 /// Looks until there is something to see, and returns it.
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
@@ -42,9 +36,9 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// The `quadrille` command, with none of the variables that the caller's environment may set.
+/// The command, with none of the variables that the caller's environment may set.
 pub fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_quadrille"));
+    let mut command = Command::new(super::COMMAND);
     command.args(args);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("QUADRILLE_") {
@@ -187,7 +181,7 @@ impl Lines {
     }
 }
 
-/// `quadrille up` in a process of its own, which is killed when this is dropped.
+/// `up` in a process of its own, which is killed when this is dropped.
 pub struct Engine {
     child: Child,
     pub folder: PathBuf,
@@ -198,21 +192,6 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts the service on `folder` and a free port; its schedule does nothing of itself unless `args` say so.
-    pub fn up(folder: &Path, args: &[&str]) -> Self {
-        Self::start(Self::command(folder, args), folder)
-    }
-
-    /// The command that [`up`](Self::up) starts.
-    pub fn command(folder: &Path, args: &[&str]) -> Command {
-        let mut command = command(&["up", "--port", "0", "--data"]);
-        command.arg(folder).args(args);
-        if !args.contains(&"--every") {
-            command.args(["--every", "336h"]);
-        }
-        command
-    }
-
     /// Starts a command that is expected to say where it listens.
     pub fn start(mut command: Command, folder: &Path) -> Self {
         let mut child =
@@ -233,71 +212,16 @@ impl Engine {
         self.ask("GET", path, None)
     }
 
-    pub fn post(&self, body: &str) -> Answer {
-        self.ask("POST", "/orders", Some(body.as_bytes()))
-    }
-
-    /// Posts orders that have to be taken as new ones.
-    pub fn take(&self, orders: &[Order]) {
-        for orders in orders.chunks(1_000) {
-            let answer = self.post(&body(orders));
-            assert_eq!(answer.status, 202, "{}", answer.text());
-            let rows = answer.json();
-            let outcomes: Vec<&str> = rows["results"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|row| row["outcome"].as_str().unwrap())
-                .collect();
-            assert_eq!(outcomes, vec!["stored"; orders.len()]);
-        }
-    }
-
-    /// An order as the API tells of it.
-    pub fn order(&self, record_id: &str) -> Value {
-        let answer = self.get(&format!("/orders/{}", encoded(record_id)));
-        assert_eq!(answer.status, 200, "{record_id}: {}", answer.text());
-        answer.json()
-    }
-
-    /// Starts a run; returns its id.
-    pub fn kickoff(&self) -> String {
-        let started = on(&self.folder, &["kickoff", "--json"]).json();
-        started["run_id"].as_str().unwrap().to_owned()
-    }
-
-    /// The queues by name, as `quadrille queues` tells of them.
+    /// The queues by name, as `queues` tells of them.
     pub fn queues(&self) -> BTreeMap<String, Value> {
         let queues = self.get("/_quadrille/queues").json();
         let named = |queue: &Value| (queue["name"].as_str().unwrap().to_owned(), queue.clone());
         queues.as_array().unwrap().iter().map(named).collect()
     }
 
-    /// A run as it is kept, with its trail.
-    pub fn run(&self, run_id: &str) -> Option<Value> {
-        let answer = self.get(&format!("/_quadrille/run?run_id={}", encoded(run_id)));
-        (answer.status == 200).then(|| answer.json())
-    }
-
     /// Dead letters of a queue.
     pub fn dead_letters(&self, queue: &str) -> Vec<Value> {
         dead_letters(&self.folder, queue)
-    }
-
-    /// Waits until `orders` orders in all have reached an end and no message of theirs is under way.
-    pub fn settled(&self, orders: usize) {
-        eventually(&format!("{orders} orders at their ends"), || {
-            let queues = self.queues();
-            let is_empty =
-                |name: &str| ["visible", "in_flight", "delayed"].iter().all(|kind| queues[name][kind] == 0);
-            if !is_empty(POLL) || !is_empty(RESULTS) {
-                return None;
-            }
-            let dead = queues[RESULTS]["dead"].as_u64().unwrap();
-            let ends = filed(&self.folder).len() + usize::try_from(dead).unwrap();
-            assert!(ends <= orders, "{ends} ends of {orders} orders");
-            (ends == orders).then_some(())
-        });
     }
 
     /// Asks the process to end, and does not wait for it.
@@ -434,110 +358,10 @@ pub fn encoded(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
-/// An order to post.
-#[derive(Clone, Debug)]
-pub struct Order {
-    pub record_id: String,
-    pub parameter_1: String,
-    /// A number as it is written.
-    pub parameter_2: String,
-}
-
-impl Order {
-    pub fn new(
-        record_id: impl Into<String>,
-        parameter_1: impl Into<String>,
-        parameter_2: impl Into<String>,
-    ) -> Self {
-        Self { record_id: record_id.into(), parameter_1: parameter_1.into(), parameter_2: parameter_2.into() }
-    }
-
-    pub fn json(&self) -> String {
-        let text = |text: &str| serde_json::to_string(text).unwrap();
-        let (id, one) = (text(&self.record_id), text(&self.parameter_1));
-        format!(r#"{{"record_id":{id},"parameter_1":{one},"parameter_2":{}}}"#, self.parameter_2)
-    }
-}
-
-/// `count` orders with ids that begin with `prefix`.
-pub fn orders(prefix: &str, count: usize) -> Vec<Order> {
-    (1..=count)
-        .map(|number| Order::new(format!("{prefix}{number}"), format!("plant {number}"), number.to_string()))
-        .collect()
-}
-
-/// The body that posts orders.
-pub fn body(orders: &[Order]) -> String {
-    let orders: Vec<String> = orders.iter().map(Order::json).collect();
-    format!("[{}]", orders.join(","))
-}
-
-/// What the simulated platform decides of an order, and the power it gives.
-pub fn decision(seed: u64, record_id: &str) -> (OrderStatus, Option<Decimal>) {
-    let decision = systems::auction::platform::decide(seed, record_id);
-    let status = match decision.status.as_deref() {
-        Some("accepted") => OrderStatus::Accepted,
-        Some("rejected") => OrderStatus::Rejected,
-        other => panic!("the simulated platform knows no status {other:?}"),
-    };
-    (status, decision.power)
-}
-
-/// The ids that the simulated platform accepts, and those that it rejects.
-pub fn expected(seed: u64, orders: &[Order]) -> (BTreeSet<String>, BTreeSet<String>) {
-    let ids = orders.iter().map(|order| order.record_id.clone());
-    ids.partition(|id| decision(seed, id).0 == OrderStatus::Accepted)
-}
-
 /// A JSON object's members, each value in the text it is written in.
 pub fn members(object: &[u8]) -> BTreeMap<String, String> {
     let members: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(object).unwrap();
     members.into_iter().map(|(name, value)| (name, value.get().to_owned())).collect()
-}
-
-/// What is filed: the result bucket's objects by key, read from its folder.
-pub fn filed(folder: &Path) -> BTreeMap<String, PathBuf> {
-    let bucket = folder.join("bucket/order-results");
-    files(&bucket)
-        .into_iter()
-        .map(|path| (path.strip_prefix(&bucket).unwrap().to_owned(), path))
-        .filter(|(place, _)| !place.starts_with(".partial"))
-        .map(|(place, path)| (key_of(place.to_str().unwrap()), path))
-        .collect()
-}
-
-/// The filed objects by the `record_id` inside them; there must be one of each.
-pub fn filed_by_id(folder: &Path) -> BTreeMap<String, (String, Vec<u8>)> {
-    let mut by_id = BTreeMap::new();
-    for (key, path) in filed(folder) {
-        let body = fs::read(path).unwrap();
-        let id: String = serde_json::from_str(&members(&body)["record_id"]).unwrap();
-        let earlier = by_id.insert(id.clone(), (key.clone(), body));
-        assert!(earlier.is_none(), "{id:?} is filed twice: {key} and {:?}", earlier.map(|(key, _)| key));
-    }
-    by_id
-}
-
-/// The key of an object by where its file lies: `==` at a directory's end says that the name goes on, `=XX` stands for a
-/// byte.
-fn key_of(place: &str) -> String {
-    let place = place.replace("==/", "");
-    let mut key = Vec::new();
-    let mut rest = place.as_bytes();
-    while let Some((byte, after)) = rest.split_first() {
-        match (byte, after) {
-            (b'=', [high, low, after @ ..]) => {
-                let hex = [*high, *low];
-                key.push(u8::from_str_radix(std::str::from_utf8(&hex).unwrap(), 16).unwrap());
-                rest = after;
-            }
-            _ => {
-                key.push(*byte);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8(key).unwrap()
 }
 
 /// Every file below a folder. One that vanishes meanwhile is passed over.
@@ -561,13 +385,13 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Dead letters of a queue, as `quadrille dlq list` tells of them.
+/// Dead letters of a queue, as `dlq list` tells of them.
 pub fn dead_letters(folder: &Path, queue: &str) -> Vec<Value> {
     let letters = on(folder, &["dlq", "list", "--queue", queue, "--json"]).json();
     letters.as_array().unwrap().clone()
 }
 
-/// The orders of dead letters, sorted, each as often as it is there.
+/// The subjects of dead letters, sorted, each as often as it is there.
 pub fn subjects(letters: &[Value]) -> Vec<String> {
     let mut subjects: Vec<String> =
         letters.iter().map(|letter| letter["subject"].as_str().unwrap_or("-").to_owned()).collect();
