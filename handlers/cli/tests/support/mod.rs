@@ -205,7 +205,8 @@ impl Engine {
 
     /// Sends a request with a JSON body, or none; the answer has to come.
     pub fn ask(&self, method: &str, path: &str, body: Option<&[u8]>) -> Answer {
-        ask(&self.address, method, path, &[], body).unwrap()
+        ask(&self.address, method, path, &[], body)
+            .unwrap_or_else(|error| panic!("{error}: {method} {path}: {:?}", self.err.so_far()))
     }
 
     pub fn get(&self, path: &str) -> Answer {

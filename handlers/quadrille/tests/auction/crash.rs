@@ -237,7 +237,7 @@ fn every_order_taken_reaches_exactly_one_end_whatever_is_killed() {
                     poster.wait(|state| (state.answered + 2 >= state.released).then_some(()));
                     let started =
                         ask(&engine.address, "POST", "/_quadrille/schedules/kickoff", &[], Some(b"{}")).unwrap();
-                    Some(started.json()["run_id"].as_str().unwrap().to_owned())
+                    Some(started.json()["at"].as_str().unwrap().to_owned())
                 };
                 reached(&engine, moment, run.as_deref(), &poster, before)
             };
