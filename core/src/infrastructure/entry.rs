@@ -219,7 +219,8 @@ fn template(
 
 /// The schedules whose message goes to `queue`.
 pub(super) fn of_queue<'a>(model: &'a Model, queue: &str) -> impl Iterator<Item = &'a ScheduleModel> {
-    let step = model.steps.iter().find(|step| step.queue == queue && !matches!(step.source, Source::Outside(_)));
+    let step =
+        model.steps.iter().find(|step| step.queue == queue && !matches!(step.source, Source::Outside(_)));
     let consumed = step.map(|step| step.event_type.clone());
     model.schedules.iter().filter(move |schedule| consumed.as_ref() == Some(&schedule.event_type))
 }

@@ -78,9 +78,11 @@ pub fn by_webhook(settings: &Settings) -> Result<Option<Arc<dyn Notifier>>, Sett
 #[cfg(not(feature = "client"))]
 pub fn by_webhook(settings: &Settings) -> Result<Option<Arc<dyn Notifier>>, SettingError> {
     match settings.get::<Option<String>>(WEBHOOK) {
-        Ok(Some(_)) => {
-            Err(settings.refuse(WEBHOOK, "needs an HTTP client", "build with the feature `client` of quadrille"))
-        }
+        Ok(Some(_)) => Err(settings.refuse(
+            WEBHOOK,
+            "needs an HTTP client",
+            "build with the feature `client` of quadrille",
+        )),
         _ => Ok(None),
     }
 }

@@ -182,9 +182,8 @@ impl Api {
     async fn entity(&self, kind: &str, id: &str) -> Result<EntityView, Failure> {
         let key = [kind, "/", id].concat();
         let found = self.pipeline.ports().table(self.table_of(kind)?)?.get(&[key]).await?.pop().flatten();
-        let missing = || {
-            Failure::permanent("no_entity", format_args!("no {kind} has this id, or it has expired"))
-        };
+        let missing =
+            || Failure::permanent("no_entity", format_args!("no {kind} has this id, or it has expired"));
         found.map(|item| self.live(&item)).transpose()?.flatten().ok_or_else(missing)
     }
 

@@ -102,16 +102,23 @@ impl Pipeline {
             match caught_now(|| self.choreography.follow_up(&step.name, envelope, failure, now)) {
                 Ok(Some(Ok(body))) => following.push((at, body)),
                 Ok(None) => {}
-                Ok(Some(Err(why))) => tracing::error!(step = %step.name, %why, "no event follows a message that is given up"),
-                Err(why) => tracing::error!(step = %step.name, why, "no event follows a message that is given up"),
+                Ok(Some(Err(why))) => {
+                    tracing::error!(step = %step.name, %why, "no event follows a message that is given up")
+                }
+                Err(why) => {
+                    tracing::error!(step = %step.name, why, "no event follows a message that is given up")
+                }
             }
         }
         if following.is_empty() {
             return unfollowed;
         }
-        for destination in self.choreography.model().destinations(event_type) {
-            let message = |(_, body): &(usize, String)| NewMessage { body: body.clone(), ..NewMessage::default() };
-            let sent = relay::send(&self.ports, destination, following.iter().map(message).collect()).await;
+        let model = self.choreography.model();
+        for destination in model.destinations(event_type) {
+            let message =
+                |(_, body): &(usize, String)| NewMessage { body: body.clone(), ..NewMessage::default() };
+            let sent =
+                relay::send(model, &self.ports, destination, following.iter().map(message).collect()).await;
             for ((at, _), sent) in following.iter().zip(sent) {
                 if let Err(error) = sent {
                     tracing::error!(step = %step.name, to = destination.name(), %error, "what follows a message that is given up could not be sent; it stays where it is");

@@ -114,7 +114,8 @@ pub enum LogLevel {
 pub fn command(app: &App<'_>) -> Result<Command, CommandError> {
     let about = match app.systems {
         [alone] => alone.about().to_owned(),
-        _ => "Event-driven choreographies for AWS Lambda, on one machine, and their operation on AWS.".to_owned(),
+        _ => "Event-driven choreographies for AWS Lambda, on one machine, and their operation on AWS."
+            .to_owned(),
     };
     let root = Command::new(app.name.clone())
         .version(env!("CARGO_PKG_VERSION"))
@@ -122,7 +123,7 @@ pub fn command(app: &App<'_>) -> Result<Command, CommandError> {
         .max_term_width(110)
         .subcommand_required(true)
         .arg_required_else_help(true);
-    // The text is set last: what is derived sets that of its own type.
+    // What the derived parts say of themselves is no word about the whole.
     let mut root = General::augment_subcommands(Global::augment_args(root)).about(about).long_about(None);
     for word in ["demo", "up"] {
         let found = root.find_subcommand(word).cloned();
@@ -169,7 +170,6 @@ fn after_help(app: &App<'_>) -> String {
 /// A word of the system's own.
 fn own(app: &App<'_>, word: &Word) -> Command {
     let command = Command::new(word.name);
-    let command = command.after_help(format!("Example:\n  {} {}", app.name, word.example));
     let command = match &word.means {
         Meaning::Send { .. } => OwnSend::augment_args(command),
         Meaning::Trigger { .. } => Plain::augment_args(command),
@@ -184,8 +184,8 @@ fn own(app: &App<'_>, word: &Word) -> Command {
                 .allow_hyphen_values(true),
         ),
     };
-    // Last: what is derived sets the text of its own type.
-    command.about(word.about).long_about(None)
+    let example = format!("Example:\n  {} {}", app.name, word.example);
+    command.about(word.about).long_about(None).after_help(example)
 }
 
 /// What a word was given.
@@ -209,12 +209,12 @@ pub struct Systems {
 
 #[derive(Debug, Args)]
 pub struct New {
-    /// The name of the crate and of its choreography: a-z, 0-9 and '-', a letter first.
+    /// The name of the crate and of its choreography: a-z, 0-9 and '-', a letter first, at most 32.
     pub name: String,
     /// The folder to make its folder in.
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub dir: PathBuf,
-    /// A clone of the library's repository, to depend on by path.
+    /// A clone of the library's repository, to depend on by path; without, the one that this is run in.
     #[arg(long, value_name = "CLONE")]
     pub library: Option<PathBuf>,
 }

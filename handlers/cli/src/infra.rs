@@ -86,7 +86,8 @@ async fn check(app: &App<'_>, args: InfraCheck) -> Result<(), CommandError> {
     let systems = named(app, &args.systems)?;
     let mut checked = 0;
     for system in systems {
-        let folder = args.dir.as_ref().map_or_else(|| self::folder(system.name()), |dir| dir.join(system.name()));
+        let folder =
+            args.dir.as_ref().map_or_else(|| self::folder(system.name()), |dir| dir.join(system.name()));
         if !fs::try_exists(&folder)
             .await
             .map_err(CommandError::io(format!("looking for {}", folder.display())))?

@@ -1,8 +1,10 @@
 //! `trace`: the story of an entity, told with that of the entities it is related to.
 
 use crate::{
-    App, args,
-    client::{Access, Client, encoded},
+    App,
+    access::Access,
+    args,
+    client::{Client, encoded},
     error::CommandError,
     list::picked,
     print::{Shown, line, shown},
@@ -100,9 +102,9 @@ impl Story {
             json!({ "at": entry.at, "of": of, "what": entry.what, "handler": entry.handler, "attempt": entry.attempt,
                 "until": entry.until })
         });
-        let waiting = self.waiting().map(|(entry, one)| {
-            json!({ "for": entry.what, "until": entry.until, "deadline": one.deadline })
-        });
+        let waiting = self
+            .waiting()
+            .map(|(entry, one)| json!({ "for": entry.what, "until": entry.until, "deadline": one.deadline }));
         let mut story = match fields {
             Some(fields) => {
                 let mut picked = picked(&entity.state, fields);
@@ -164,7 +166,8 @@ impl Story {
             let said = |value: &str| {
                 value == entity.id || *field == "status" || entity.related.iter().any(|(_, id)| id == value)
             };
-            if let Some(value) = entity.state.get(*field).and_then(Value::as_str).filter(|value| !said(value)) {
+            if let Some(value) = entity.state.get(*field).and_then(Value::as_str).filter(|value| !said(value))
+            {
                 line(format_args!("  {} {}", field.replace('_', " "), excerpt(value, 1_024)));
             }
         }

@@ -66,7 +66,8 @@ pub async fn demo(app: &App<'_>, args: args::Demo, matches: &ArgMatches) -> Resu
     let running = start(app, demo.as_ref(), matches, folder, tell).await?;
     // On a folder that is kept, each demonstration has entities of its own.
     let tag = running.engine.pipeline().ports().clock.now().as_millis();
-    let prefix = if args.data.is_some() { format!("{}-{tag}-", demo.kind()) } else { format!("{}-", demo.kind()) };
+    let prefix =
+        if args.data.is_some() { format!("{}-{tag}-", demo.kind()) } else { format!("{}-", demo.kind()) };
     let show = Show { count: args.orders, prefix, began: Instant::now(), quiet: args.json };
     let outcome = play::play(app, demo.as_ref(), &running, &show, &mut told).await;
     running.stop().await;

@@ -43,7 +43,7 @@ pub async fn play(
     show: &Show,
     told: &mut mpsc::Receiver<Alert>,
 ) -> Result<Value, CommandError> {
-    let client = running.client()?;
+    let client = Client::remote(&format!("http://{}", running.address), None)?;
     if !show.quiet {
         line(format_args!(
             "{}: {} {}, an engine at http://{}, data in {}.",
@@ -93,7 +93,11 @@ pub async fn play(
             ends.collect::<Vec<_>>().join(", "),
             account.lost
         ));
-        line(format_args!("Next: {} runs it as a service; {} names the rest.", app.typed("up"), app.typed("--help")));
+        line(format_args!(
+            "Next: {} runs it as a service; {} names the rest.",
+            app.typed("up"),
+            app.typed("--help")
+        ));
     }
     Ok(summary.into())
 }

@@ -1,9 +1,9 @@
 //! The platform behind a base URL.
 
 use super::{Answer, AuctionPlatform, PLATFORM_GARBAGE, SubmittedOrder, run_segment};
-use quadrille::http_client::{HttpClient, HttpClientError, Method, parse_url};
 use async_trait::async_trait;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use quadrille::http_client::{HttpClient, HttpClientError, Method, parse_url};
 use quadrille::{Failure, percent::ALL_BUT_UNRESERVED};
 use serde::Serialize;
 use std::time::Duration;
@@ -137,10 +137,10 @@ fn failure(error: &HttpClientError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quadrille::http_client::tests::{response, serve};
     use bytes::Bytes;
     use hyper::Request;
     use quadrille::decimal::Decimal;
+    use quadrille::http_client::tests::{response, serve};
     use std::{
         net::SocketAddr,
         sync::{Arc, Mutex},

@@ -11,7 +11,8 @@ use crate::{
     entity::key_of,
     metrics::{Meter, Metric},
     port::{Bucket, CommitError, IndexQuery, ObjectPage, PortError, Ports, Random, Table, Write},
-    service::{self, service_name},
+    service,
+    services::service_name,
     setting::FromSetting,
 };
 use async_trait::async_trait;
@@ -207,6 +208,15 @@ impl<Em> Context<Em> {
                 Err(NotCommitted::Failed(failure)) => Err(failure),
             })
             .collect()
+    }
+
+    /// Commits one entity, for a handler that answers by whether that was applied.
+    ///
+    /// # Errors
+    /// As [`commit_all`](Self::commit_all).
+    pub async fn commit(&self, commit: Commit<Em>) -> Result<Committed, Failure> {
+        let committed = self.commit_all(vec![commit]).await?;
+        Ok(committed.into_iter().next().unwrap_or(Committed::Conflict))
     }
 
     /// The service behind the trait `S`, which the handler declares to use: `cx.service::<dyn Kitchen>()?`.
