@@ -3,10 +3,12 @@
 
 use crate::{
     Entity, Event, Failure, Timestamp,
-    entity::{DOCUMENT_ENDS, History, key_of},
-    event::{Contains, Envelope, SPEC_VERSION, continue_trace, event_id},
+    entity::key_of,
+    event::{Contains, Envelope, SPEC_VERSION, event_id},
+    history::{DOCUMENT_ENDS, History},
     metrics::Metric,
     port::{IndexEntry, Item, Write},
+    trace::continue_trace,
     trail::{TrailEntry, TrailEntryKind, dead_lettered},
 };
 use serde::Serialize;

@@ -1,6 +1,6 @@
 //! Events: their types, and the CloudEvents 1.0 envelope they travel in.
 
-use crate::{Entity, Failure, Timestamp, port::stable_hash};
+use crate::{Entity, Failure, Timestamp, trace::continue_trace};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::{RawValue, to_raw_value};
 use std::{borrow::Cow, collections::BTreeSet};
@@ -189,26 +189,6 @@ pub fn event_id(key: &str, created: Timestamp, version: u64, position: usize) ->
     [key, "@", &created, ".", &version, ".", &position.to_string()].concat()
 }
 
-/// The trace id within a W3C `traceparent`, 32 hex digits.
-pub fn trace_id(traceparent: &str) -> Option<&str> {
-    let bytes = traceparent.as_bytes();
-    let hex = |range: &[u8]| range.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let shaped = bytes.len() == 55
-        && [2, 35, 52].iter().all(|at| bytes[*at] == b'-')
-        && [&bytes[..2], &bytes[3..35], &bytes[36..52], &bytes[53..]].into_iter().all(hex);
-    traceparent.get(3..35).filter(|id| shaped && id.bytes().any(|byte| byte != b'0'))
-}
-
-/// The `traceparent` of what happens next: the same trace, a span derived from `id`; a new trace, derived from `id`
-/// too, where there is none to continue.
-pub fn continue_trace(traceparent: Option<&str>, id: &str) -> String {
-    let span = stable_hash(id.as_bytes()) | 1;
-    match traceparent.and_then(trace_id) {
-        Some(trace) => format!("00-{trace}-{span:016x}-01"),
-        None => format!("00-{:016x}{span:016x}-{span:016x}-01", stable_hash(&span.to_le_bytes())),
-    }
-}
-
 /// The types of the events a handler may emit: a tuple of [`Event`]s, `()` for none.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a tuple of at most six events",
@@ -264,23 +244,6 @@ emits!(A 0, B 1, C 2, D 3, E 4, F 5);
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_trace_is_continued_and_a_broken_one_is_not() {
-        let given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        let next = continue_trace(Some(given), "order/1@0.1.0");
-        assert_eq!(trace_id(&next), trace_id(given));
-        assert_ne!(next, given);
-        for broken in [
-            "",
-            "00-0af7",
-            &given.to_uppercase(),
-            &given.replace("0af7651916cd43dd8448eb211c80319c", &"0".repeat(32)),
-        ] {
-            assert_eq!(trace_id(broken), None, "{broken}");
-            assert!(trace_id(&continue_trace(Some(broken), "x")).is_some());
-        }
-    }
 
     #[test]
     fn an_envelope_of_another_specification_is_refused() {

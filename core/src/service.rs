@@ -18,26 +18,18 @@
 //! ```
 
 use crate::{
-    choreography::{Model, Uses},
+    choreography::{Model, ServiceModel, Uses},
     failure::Failure,
     port::{Bucket, Clock, Ports, Random},
+    services::{Services, service_name},
     setting::{FromSetting, SettingError, Settings},
 };
 use std::{
-    any::{Any, TypeId, type_name},
+    any::{Any, TypeId},
     collections::BTreeMap,
     fmt,
     sync::Arc,
 };
-
-/// The name of a service in the model: that of its trait, without its path.
-pub fn service_name<S: ?Sized + 'static>() -> &'static str {
-    let name = type_name::<S>();
-    let name = name.strip_prefix("dyn ").unwrap_or(name);
-    // Of `a::B<c::D>` the path before `B` goes, and not what stands in the angle brackets.
-    let (path, _) = name.split_once('<').unwrap_or((name, ""));
-    path.rsplit("::").next().unwrap_or(path)
-}
 
 /// What a service is made of.
 pub struct Surroundings<'a> {
@@ -135,15 +127,6 @@ impl<S: ?Sized + Send + Sync + 'static> Service<S> {
     }
 }
 
-/// A service, as plain data.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServiceModel {
-    /// The name of its trait.
-    pub name: String,
-    /// What it uses itself.
-    pub uses: Uses,
-}
-
 /// Makes a service whose type is erased.
 pub(crate) trait Maker: Send + Sync {
     fn of_trait(&self) -> TypeId;
@@ -159,57 +142,6 @@ impl<S: ?Sized + Send + Sync + 'static> Maker for MakerOf<S> {
 
     fn make(&self, around: &Surroundings<'_>) -> Result<Arc<dyn Any + Send + Sync>, SettingError> {
         Ok(Arc::new((self.0)(around)?))
-    }
-}
-
-/// The services of a running choreography, by their traits.
-#[derive(Clone, Default)]
-pub struct Services {
-    by_trait: BTreeMap<TypeId, Arc<dyn Any + Send + Sync>>,
-}
-
-impl fmt::Debug for Services {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Services").field("count", &self.by_trait.len()).finish_non_exhaustive()
-    }
-}
-
-impl Services {
-    /// None.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Puts `service` there, also in place of the one that the definition would make.
-    #[must_use]
-    pub fn with<S: ?Sized + Send + Sync + 'static>(mut self, service: Arc<S>) -> Self {
-        self.by_trait.insert(TypeId::of::<S>(), Arc::new(service));
-        self
-    }
-
-    /// The service behind the trait `S`.
-    pub fn get<S: ?Sized + Send + Sync + 'static>(&self) -> Option<Arc<S>> {
-        self.by_trait.get(&TypeId::of::<S>())?.downcast_ref::<Arc<S>>().cloned()
-    }
-
-    /// Makes those that are missing of the ones that `wanted` names.
-    pub(crate) fn complete(
-        &mut self,
-        model: &Model,
-        makers: &BTreeMap<String, Arc<dyn Maker>>,
-        wanted: impl Fn(&str) -> bool,
-        settings: &Settings,
-        ports: &Ports,
-    ) -> Result<(), SettingError> {
-        for service in model.services.iter().filter(|service| wanted(&service.name)) {
-            let Some(maker) = makers.get(&service.name) else { continue };
-            if self.by_trait.contains_key(&maker.of_trait()) {
-                continue;
-            }
-            let around = Surroundings { name: &service.name, uses: &service.uses, settings, ports };
-            self.by_trait.insert(maker.of_trait(), maker.make(&around)?);
-        }
-        Ok(())
     }
 }
 
@@ -229,37 +161,22 @@ pub(crate) fn missing(service: &str) -> Failure {
     Failure::permanent("no_service", detail)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    trait Kitchen: Send + Sync {
-        fn cooks(&self) -> u32;
-    }
-
-    struct Three;
-
-    impl Kitchen for Three {
-        fn cooks(&self) -> u32 {
-            3
+/// Makes those services that are missing of the ones that `wanted` names.
+pub(crate) fn complete(
+    services: &mut Services,
+    model: &Model,
+    makers: &BTreeMap<String, Arc<dyn Maker>>,
+    wanted: impl Fn(&str) -> bool,
+    settings: &Settings,
+    ports: &Ports,
+) -> Result<(), SettingError> {
+    for service in model.services.iter().filter(|service| wanted(&service.name)) {
+        let Some(maker) = makers.get(&service.name) else { continue };
+        if services.has(maker.of_trait()) {
+            continue;
         }
+        let around = Surroundings { name: &service.name, uses: &service.uses, settings, ports };
+        services.put(maker.of_trait(), maker.make(&around)?);
     }
-
-    trait Of<T>: Send + Sync {
-        fn it(&self) -> T;
-    }
-
-    #[test]
-    fn a_service_has_the_name_of_its_trait() {
-        assert_eq!(service_name::<dyn Kitchen>(), "Kitchen");
-        assert_eq!(service_name::<dyn Of<std::time::Duration>>(), "Of");
-        assert_eq!(service_name::<Three>(), "Three");
-    }
-
-    #[test]
-    fn a_service_is_found_by_its_trait_and_the_last_one_counts() {
-        let services = Services::new().with::<dyn Kitchen>(Arc::new(Three));
-        assert_eq!(services.get::<dyn Kitchen>().map(|kitchen| kitchen.cooks()), Some(3));
-        assert!(services.get::<Three>().is_none());
-    }
+    Ok(())
 }

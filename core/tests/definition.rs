@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used)] // In a test a panic is the assertion.
 
 use quadrille::{
-    Backoff, Budget, Choreography, Consumer, Context, Definition, Emits, Entity, Event, Failure, Handled,
-    Outcome, Route, Stored, Table, Uses,
-    choreography::DefinitionError as Broken,
+    Backoff, Budget, Choreography, Consumer, Context, Cron, Definition, Emits, Entity, Event, Failure,
+    Handled, Outcome, Route, Setting, Stored, Table, Uses, Waits,
+    choreography::{Advice, Bus, Comparison, DefinitionError as Broken, Match, Rule, When},
     http::{Request, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -148,6 +148,7 @@ fn a_name_that_aws_would_not_take_everywhere() {
         breaks(post_office().on(sorting()).table(Table::new(name)), "table");
         breaks(with(|sort| sort.uses(Uses::new().puts(name))).bucket(name), "bucket");
         breaks(good().topic(name), "topic");
+        breaks(good().bus(name), "event bus");
         breaks(good().schedule(name, DAY, |_| Posted), "schedule");
         breaks(good().route(Route::get("/", name, take::<()>)), "step");
         breaks(with(|sort| sort.queue(name).dead_letter_queue("dead")), "queue");
@@ -257,6 +258,9 @@ fn a_name_that_is_used_but_not_defined() {
     let show = Route::get("/", "show", take::<()>);
     breaks(good().route(show.uses(reading())), "show", "bucket", "photo");
     breaks(good().alarm_to("notes"), "the alarm", "topic", "notes");
+    breaks(post_office().on(sorting().from_bus("town", Rule::new())), "sort", "event bus", "town");
+    breaks(good().publish_to_bus::<Posted>("town"), "posted", "event bus", "town");
+    breaks(post_office().on(sorting().from_stream("town")), "sort", "table", "town");
 }
 
 #[test]
@@ -308,6 +312,134 @@ fn a_topic_whose_subscribers_would_get_each_others_events() {
         ),
         []
     );
+}
+
+/// A post office whose only consumer reads the stream of the letters.
+fn in_stream(change: impl FnOnce(Consumer) -> Consumer) -> Definition {
+    Choreography::define("post-office")
+        .table(Table::new("letters").holds::<Letter>())
+        .table(Table::new("stamps").holds::<Stamp>())
+        .route(Route::post("/letters/{id}", "take", take::<(Posted,)>).uses(Uses::new().commits::<Letter>()))
+        .on(change(sorting().from_stream("letters")))
+}
+
+#[test]
+fn an_event_that_is_not_in_the_stream_it_is_taken_from() {
+    let breaks = |definition, table: &str, emitter: &str| {
+        let missing = Broken::NotInStream {
+            step: "sort".into(),
+            event_type: "posted".into(),
+            table: table.to_owned(),
+            emitter: emitter.to_owned(),
+        };
+        assert_breaks(definition, missing, "not_in_stream", "leave `from_stream` out");
+    };
+    assert_eq!(mistakes(in_stream(|sort| sort)), []);
+    breaks(in_stream(|sort| sort.from_stream("stamps")), "stamps", "take");
+    let emits = |uses| Route::get("/", "other", take::<(Posted,)>).uses(uses);
+    breaks(in_stream(|sort| sort).route(emits(Uses::new())), "letters", "other");
+    let both = || Uses::new().commits::<Letter>().commits::<Stamp>();
+    breaks(in_stream(|sort| sort).route(emits(both())), "letters", "other");
+    assert_eq!(mistakes(in_stream(|sort| sort).route(emits(Uses::new().commits::<Letter>()))), []);
+    let gives_up = Consumer::new("carry", load::<Sorted, ()>).on_given_up(|_: &Sorted, _| Posted);
+    let sorted = || Route::get("/s", "s", take::<(Sorted,)>).uses(Uses::new().commits::<Letter>());
+    breaks(in_stream(|sort| sort).route(sorted()).on(gives_up), "letters", "carry");
+}
+
+#[test]
+fn a_stream_with_more_readers_than_dynamodb_feeds() {
+    let shared =
+        Broken::StreamShared { table: "letters".into(), first: "sort".into(), second: "count".into() };
+    let count = Consumer::new("count", idle::<Posted, ()>);
+    assert_eq!(mistakes(in_stream(|sort| sort).on(Consumer::new("count", idle::<Posted, ()>))), []);
+    let both = in_stream(|sort| sort).on(count.from_stream("letters"));
+    assert_breaks(both, shared, "stream_shared", "leave `from_stream` out of one of them");
+}
+
+#[test]
+fn an_event_that_would_not_follow_what_lambda_gives_up() {
+    let given_up = Broken::GivenUpFromStream {
+        step: "sort".into(),
+        table: "letters".into(),
+        event_type: "sorted".into(),
+    };
+    let carry = Consumer::new("carry", idle::<Sorted, ()>);
+    let definition = in_stream(|sort| sort.on_given_up(|_: &Posted, _| Sorted)).on(carry);
+    assert_breaks(definition, given_up, "given_up_from_stream", "leave `from_stream` or `on_given_up` out");
+}
+
+#[test]
+fn a_stream_stands_in_the_pictures_of_a_flow() {
+    let choreography = in_stream(|sort| sort).build().unwrap();
+    let chart = choreography.to_mermaid();
+    assert!(chart.contains("    table_letters == posted ==> step_sort\n"), "{chart}");
+    assert!(!chart.contains("relay"), "nothing is left for it:\n{chart}");
+    let text = choreography.to_text();
+    assert!(text.contains("[table letters] ─ stream ─ posted ─▶ (sort) ─▶ sort"), "{text}");
+}
+
+/// A post office whose only consumer is on a bus, behind `rule`.
+fn on_bus(rule: Rule) -> Definition {
+    post_office().bus("town").on(sorting().from_bus("town", rule))
+}
+
+#[test]
+fn a_rule_that_never_matches_the_event_it_is_for() {
+    let breaks = |rule, problem: &str| {
+        let unfit = Broken::UnfitRule {
+            step: "sort".into(),
+            bus: "town".into(),
+            event_type: "posted".into(),
+            problem: problem.to_owned(),
+        };
+        assert_breaks(on_bus(rule), unfit, "unfit_rule", "mend the rule");
+    };
+    let other = "it asks for another source or another type";
+    breaks(Rule::new().detail_type("sorted"), other);
+    breaks(Rule::new().source("harbour"), other);
+    breaks(Rule::new().detail("type", Match::AnythingBut(vec!["posted".into()])), other);
+    breaks(
+        Rule::new().detail("size.x", "L"),
+        "an envelope has no \"size.x\": what an event says of itself is in `data`, as in \"data.size.x\"",
+    );
+    breaks(
+        Rule::new().detail("data.size", "L").detail("data.size.x", "L"),
+        "\"data.size\" is to be a value, and an object with fields",
+    );
+    let bounds = "a number has one bound, or a lower one and then an upper one that is above it";
+    breaks(Rule::new().detail("data.size", Match::number(Comparison::Above, f64::NAN)), bounds);
+    let (above, below) = ((Comparison::Above, 3.0), (Comparison::Below, 3.0));
+    for range in [vec![], vec![above, below], vec![below, above], vec![above, below, below]] {
+        breaks(Rule::new().detail("data.size", Match::Number(range)), bounds);
+    }
+    breaks(Rule::new().detail("subject", Match::Prefix(String::new())), "a prefix is empty");
+    breaks(Rule::new().detail("subject", Match::AnythingBut(Vec::new())), "`AnythingBut` of nothing");
+    // What stands around the text are 52 characters.
+    let long = |text: usize| Rule::new().detail("subject", "x".repeat(text));
+    breaks(long(1_997), "its pattern has 2049 characters, a bus takes 2048");
+    assert_eq!(mistakes(on_bus(long(1_996))), []);
+    let good = Rule::new().source("post-office").detail_type(Match::Prefix("post".into()));
+    assert_eq!(mistakes(on_bus(good.detail("extra", Match::Exists(false)).detail("data.size", true))), []);
+}
+
+#[test]
+fn a_rule_that_takes_events_which_its_step_can_not_read() {
+    let sorted = |rule| Consumer::new("carry", idle::<Sorted, ()>).from_bus("town", rule);
+    let posted = || Consumer::new("sort", idle::<Posted, (Sorted,)>).from_bus("town", Rule::new());
+    let both = |rule| post_office().bus("town").on(posted()).on(sorted(rule));
+    let wide = Broken::RuleTooWide { step: "carry".into(), bus: "town".into(), other: "posted".into() };
+    let mend = "leave the detail type out of the rule";
+    assert_breaks(both(Rule::new().detail_type(Match::Exists(true))), wide, "rule_too_wide", mend);
+    assert_eq!(mistakes(both(Rule::new())), []);
+    assert_eq!(mistakes(both(Rule::new().detail_type(Match::Exists(true)).detail("type", "sorted"))), []);
+}
+
+#[test]
+fn a_bus_of_others_may_feed_a_step_that_nothing_of_ours_feeds() {
+    let carry = || Consumer::new("carry", idle::<Carried, ()>).from_bus("town", Rule::new());
+    let none = Broken::NoProducer { step: "carry".into(), event_type: "carried".into() };
+    assert_eq!(mistakes(good().bus("town").on(carry())), [none]);
+    assert_eq!(mistakes(good().bus(Bus::of_others("town", "the-town")).on(carry())), []);
 }
 
 #[test]
@@ -365,7 +497,7 @@ fn a_number_that_aws_would_not_take() {
     let attempts = "1 to 997 (SQS: 1,000, of which 3 are kept to give a message up)";
     let short = Backoff { initial: secs(1), max: secs(1), ..Backoff::default() };
     breaks(with(|sort| sort.attempts(0, short)), "sort", "the attempts", "0", attempts);
-    breaks(with(|sort| sort.attempts(1_001, short)), "sort", "the attempts", "1001", attempts);
+    breaks(with(|sort| sort.attempts(998, short)), "sort", "the attempts", "998", attempts);
     let hours_12 = secs(43_200);
     let visible_for = |time: Duration| with(move |sort| sort.visibility_timeout(time));
     let longer = visible_for(hours_12 + secs(1));
@@ -373,8 +505,6 @@ fn a_number_that_aws_would_not_take() {
     assert_eq!(mistakes(visible_for(hours_12)), []);
     let short = with(|sort| sort.attempts(1, short).retention(secs(59)));
     breaks(short, "sort", "the retention", "59s", "60 s to 14 days (SQS)");
-    let every = good().schedule("always", Duration::ZERO, |_| Posted);
-    breaks(every, "schedule always", "the time between two messages", "0", "more than 0");
     let answering = |time| good().route(Route::get("/", "show", take::<()>).timeout(time));
     let timeouts = "1 s to 29 s (API Gateway answers after 30 s)";
     breaks(answering(Duration::from_millis(999)), "show", "the timeout", "999ms", timeouts);
@@ -568,6 +698,31 @@ fn every_mistake_is_reported_at_once() {
 }
 
 #[test]
+fn a_bus_stands_in_the_pictures_of_a_flow() {
+    let choreography = post_office()
+        .bus("town")
+        .on(Consumer::new("sort", idle::<Posted, (Sorted,)>).from_bus("town", Rule::new()))
+        .publish_to_bus::<Sorted>("town")
+        .build()
+        .unwrap();
+    let chart = choreography.to_mermaid();
+    for line in [
+        r#"bus_town[/"town"\]"#,
+        "relay -- posted --> bus_town",
+        "relay -- sorted --> bus_town",
+        "bus_town --> step_sort",
+        "bus_town --> subscribers",
+    ] {
+        assert!(chart.lines().any(|drawn| drawn.trim() == line), "{line} is not in:\n{chart}");
+    }
+    let text = choreography.to_text();
+    for part in ["{bus town} ─▶ (sort) ─▶ sort", "relay ─ sorted ─▶ {bus town} ─▶ subscribers outside"]
+    {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
+}
+
+#[test]
 fn the_flowchart_of_a_small_definition() {
     let reading = Uses::new().gets::<Letter>().queries::<Stamp>();
     let sort = Consumer::new("sort", load::<Posted, (Sorted,)>);
@@ -616,4 +771,176 @@ fn the_flowchart_of_a_small_definition() {
     queue_sort_dlq & queue_carriers_dlq -. alarm .-> topic_alarms
 "#;
     assert_eq!(choreography.to_mermaid(), expected);
+}
+
+#[test]
+fn a_visibility_timeout_that_forgets_the_window() {
+    let windowed = |visibility: u64| {
+        with(move |sort| sort.timeout(secs(30)).batch(100, secs(20)).visibility_timeout(secs(visibility)))
+    };
+    let short = Broken::VisibilityTooShort {
+        queue: "sort".into(),
+        visibility: secs(199),
+        step: "sort".into(),
+        timeout: secs(30),
+        window: secs(20),
+    };
+    assert_breaks(windowed(199), short, "visibility_too_short", "raise the visibility timeout to 200 s");
+    assert_eq!(mistakes(windowed(200)), []);
+    let unsaid = with(|sort| sort.timeout(secs(30)).batch(100, secs(20)));
+    assert_eq!(unsaid.build().unwrap().model().queue("sort").unwrap().visibility_timeout, secs(200));
+}
+
+#[test]
+fn waits_that_make_no_sense() {
+    let breaks = |waits: Waits, mend: &str| {
+        let found = mistakes(with(move |sort| sort.attempts(3, waits.clone())));
+        assert!(matches!(&found[..], [Broken::SenselessWaits { step, .. }] if step == "sort"), "{found:?}");
+        assert!(found[0].to_string().contains(mend), "{}", found[0]);
+    };
+    let standard = Backoff::default();
+    breaks(Backoff { multiplier: f64::NAN, ..standard }.into(), "2.0 doubles");
+    breaks(Backoff { multiplier: -1.0, ..standard }.into(), "2.0 doubles");
+    breaks(Backoff { jitter: 2.0, ..standard }.into(), "0.5 makes half");
+    breaks(Backoff { initial: secs(600), max: secs(300), ..standard }.into(), "raise `max`");
+    breaks(Waits::Listed(Vec::new()), "list one wait");
+}
+
+#[test]
+fn a_schedule_that_aws_does_not_have() {
+    for (when, told) in [
+        (When::Every(Duration::from_millis(1_500)), "take minutes that divide an hour"),
+        (When::Every(Duration::ZERO), "take minutes that divide an hour"),
+        (When::Every(secs(90)), "take minutes that divide an hour"),
+        (Cron::new("0 18 1 * MON", "UTC").into(), "make one `*`"),
+        (Cron::new("0 18 * * *", "Europe/Atlantis").into(), "Europe/Atlantis"),
+    ] {
+        let found =
+            mistakes(
+                good().on(Consumer::new("other", idle::<Sorted, ()>)).schedule("others", when, |_| Sorted),
+            );
+        assert!(
+            matches!(&found[..], [Broken::ScheduleTimes { schedule, .. }] if schedule == "others"),
+            "{found:?}"
+        );
+        assert!(found[0].to_string().contains(told), "{}", found[0]);
+    }
+    let evening = Cron::new("0 18 * * MON-FRI", "Europe/Berlin");
+    assert_eq!(
+        mistakes(
+            good().on(Consumer::new("other", idle::<Sorted, ()>)).schedule("others", evening, |_| Sorted)
+        ),
+        []
+    );
+}
+
+#[test]
+fn what_is_told_to_others_needs_somebody_who_tells_it() {
+    let orphan = Broken::NoProducer { step: "\"billing\" outside".into(), event_type: "sorted".into() };
+    assert_breaks(good().send_outside::<Sorted>("billing"), orphan, "no_producer", "emit it");
+    assert_eq!(mistakes(with_emitting().send_outside::<Sorted>("billing")), []);
+    assert_eq!(mistakes(with_emitting().topic("news").publish::<Sorted>("news")), []);
+    let undefined = mistakes(with_emitting().publish::<Sorted>("news"));
+    assert!(
+        matches!(&undefined[..], [Broken::Undefined { what: "topic", name, .. }] if name == "news"),
+        "{undefined:?}"
+    );
+}
+
+/// A post office with this consumer.
+fn with_sort(consumer: Consumer) -> Definition {
+    post_office().on(consumer)
+}
+
+/// A post office whose step emits `Sorted`.
+fn with_emitting() -> Definition {
+    with_sort(Consumer::new("sort", idle::<Posted, (Sorted,)>))
+}
+
+#[test]
+fn a_queue_that_is_ours_and_that_of_others() {
+    let definition = with_sort(Consumer::new("sort", idle::<Posted, (Sorted,)>).queue("billing"));
+    let both = Broken::QueueOfOthers { queue: "billing".into(), step: "sort".into() };
+    assert_breaks(
+        definition.send_outside::<Sorted>("billing"),
+        both,
+        "queue_of_others",
+        "give one of them another name",
+    );
+}
+
+#[test]
+fn a_decoder_for_another_event() {
+    let decode = |_: &str| Ok::<_, quadrille::Failure>(Sorted);
+    let consumer = Consumer::new("other", idle::<Posted, ()>).from_outside(decode);
+    let mismatch = Broken::OtherEvent {
+        step: "other".into(),
+        consumed: "posted".into(),
+        what: "its decoder",
+        given: "sorted".into(),
+    };
+    assert_breaks(good().on(consumer), mismatch, "other_event", "both have to be for one event");
+}
+
+#[test]
+fn what_follows_a_message_that_is_given_up_needs_a_consumer_and_counts_as_emitted() {
+    let followed =
+        || Consumer::new("sort", idle::<Posted, ()>).on_given_up(|_: &Posted, _: &quadrille::Failure| Sorted);
+    let nobody = Broken::NoConsumer { emitter: "sort".into(), event_type: "sorted".into() };
+    assert_breaks(with_sort(followed()), nobody, "no_consumer", "add a consumer");
+    assert_eq!(mistakes(with_sort(followed()).on(Consumer::new("mend", idle::<Sorted, ()>))), []);
+    // One that follows itself is a cycle.
+    let endless =
+        Consumer::new("sort", idle::<Posted, ()>).on_given_up(|_: &Posted, _: &quadrille::Failure| Posted);
+    let unbounded = Broken::CycleWithoutBudget { step: "sort".into() };
+    assert_breaks(with_sort(endless), unbounded, "cycle_without_budget", "Budget");
+}
+
+#[test]
+fn settings_and_services_are_declared_used_and_sensible() {
+    trait Scale: Send + Sync {}
+    struct Exact;
+    impl Scale for Exact {}
+    let scale = || quadrille::Service::<dyn Scale>::new(|_| Ok(std::sync::Arc::new(Exact)));
+    let user = |uses: Uses| Consumer::new("weigh", idle::<Posted, ()>).uses(uses);
+    let unused = Broken::UnusedSetting { setting: "pace".into() };
+    assert_breaks(
+        good().setting(Setting::duration("pace").default("1s")),
+        unused,
+        "unused_setting",
+        "remove it",
+    );
+    assert_breaks(
+        good().service(scale()),
+        Broken::UnusedService { service: "Scale".into() },
+        "unused_service",
+        "remove it",
+    );
+    let undefined = |what, name: &str| Broken::Undefined { user: "weigh".into(), what, name: name.into() };
+    assert_eq!(mistakes(good().on(user(Uses::new().setting("pace")))), [undefined("setting", "pace")]);
+    assert_eq!(
+        mistakes(good().on(user(Uses::new().service::<dyn Scale>()))),
+        [undefined("service", "Scale")]
+    );
+    let wrong =
+        good().setting(Setting::duration("pace").default("soon")).on(user(Uses::new().setting("pace")));
+    let found = mistakes(wrong);
+    assert!(matches!(&found[..], [Broken::WrongDefault { .. }]), "{found:?}");
+    let secret =
+        good().setting(Setting::text("key").secret().default("sesame")).on(user(Uses::new().setting("key")));
+    let told = mistakes(secret)[0].to_string();
+    assert!(told.contains("a secret in a program's text is none") && !told.contains("sesame"), "{told}");
+    let dashed = good().setting(Setting::text("a-b").default("x")).on(user(Uses::new().setting("a-b")));
+    assert!(matches!(&mistakes(dashed)[..], [Broken::InvalidName { what: "setting", .. }]));
+    let memory = mistakes(good().on(user(Uses::new()).memory(64)));
+    assert!(matches!(&memory[..], [Broken::OutOfRange { what: "the memory", .. }]), "{memory:?}");
+}
+
+#[test]
+fn advice_tells_of_what_is_no_mistake() {
+    let silent = good().build().unwrap().advice();
+    assert!(matches!(silent[..], [Advice::NoAlarm { dead_letter_queues: 1.. }]), "{silent:?}");
+    assert!(silent[0].to_string().contains(".alarm_to"));
+    let told = good().topic("alarms").alarm_to("alarms").build().unwrap().advice();
+    assert_eq!(told, []);
 }

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     Timestamp,
+    choreography::TableModel,
     layout::{
         DOCUMENT, EXPIRES_AT, EXPIRES_AT_MILLIS, INDEX, INDEX_PARTITION, INDEX_SORT, KEY, OUTBOX, RELAY,
         VERSION,
@@ -46,17 +47,19 @@ const STATEMENTS_BYTES_MAX: usize = 2 * 1_024 * 1_024;
 
 type Attributes = HashMap<String, AttributeValue>;
 
-/// What the change stream shows of a commit with events, read from a record's new image. `text` tells the text of its
-/// attributes, of numbers too; `sequence` is the record's place among those it was delivered with.
+/// What the change stream shows of a commit with events, read from a record's new image. `key` is the attribute of the
+/// partition key. `text` tells the text of its attributes, of numbers too; `sequence` is the record's place among those it
+/// was delivered with.
 ///
 /// # Errors
 /// A permanent [`PortError`] where the image is not that of such a commit.
 pub fn stream_record<'a>(
     sequence: u64,
+    key: &str,
     text: impl Fn(&str) -> Option<&'a str>,
 ) -> Result<StreamRecord, PortError> {
     let lacks = |name: &str| PortError::permanent("stream", format_args!("a record without {name:?}"));
-    let key = text(KEY).ok_or_else(|| lacks(KEY))?.to_owned();
+    let key = text(key).ok_or_else(|| lacks(key))?.to_owned();
     let version = text(VERSION).and_then(|version| version.parse().ok()).ok_or_else(|| lacks(VERSION))?;
     let unreadable = |why: &dyn std::fmt::Display| {
         PortError::permanent("stream", format_args!("an unreadable outbox: {why}"))
@@ -76,6 +79,8 @@ pub(super) struct DynamoTable {
     name: String,
     /// Its name in the account.
     table: String,
+    /// The attribute of its partition key.
+    key: String,
     pace: Pace,
 }
 
@@ -150,11 +155,11 @@ impl Pending {
     }
 
     /// The write as one statement of a batch.
-    fn statement(&self, table: &str) -> Statement<'_> {
+    fn statement(&self, table: &str, key: &str) -> Statement<'_> {
         let mut statement = String::with_capacity(256);
         let mut parameters = Vec::with_capacity(10);
         if self.write.expected == 0 {
-            statement.extend(["INSERT INTO \"", table, "\" VALUE {'", KEY, "':?"]);
+            statement.extend(["INSERT INTO \"", table, "\" VALUE {'", key, "':?"]);
             parameters.push(self.key());
             for (name, value) in self.attributes() {
                 statement.extend([",'", name, "':?"]);
@@ -180,7 +185,7 @@ impl Pending {
             for name in gone.into_iter().filter(|name| !left(name)) {
                 statement.extend([" REMOVE \"", name, "\""]);
             }
-            statement.extend([" WHERE \"", KEY, "\"=? AND \"", VERSION, "\"=?"]);
+            statement.extend([" WHERE \"", key, "\"=? AND \"", VERSION, "\"=?"]);
             parameters.extend([self.key(), Value::N(self.write.expected)]);
         }
         Statement {
@@ -191,9 +196,9 @@ impl Pending {
     }
 
     /// Whether `stored` is what this write makes: then it was applied, though its answer was lost.
-    fn made(&self, stored: &Attributes) -> bool {
+    fn made(&self, stored: &Attributes, key: &str) -> bool {
         let mut count = 1;
-        stored.get(KEY).and_then(|key| key.as_s().ok()) == Some(&self.write.item.key)
+        stored.get(key).and_then(|key| key.as_s().ok()) == Some(&self.write.item.key)
             && self.attributes().all(|(name, value)| {
                 count += 1;
                 stored.get(name) == Some(&value.into())
@@ -217,8 +222,9 @@ enum Refused {
 type Answer = (usize, Result<(), CommitError>);
 
 impl DynamoTable {
-    pub(super) fn new(client: Client, name: String, table: String, pace: Pace) -> Self {
-        Self { client, name, table, pace }
+    pub(super) fn new(client: Client, model: &TableModel, table: String, pace: Pace) -> Self {
+        let key = model.key_attribute.clone().unwrap_or_else(|| KEY.to_owned());
+        Self { client, name: model.name.clone(), table, key, pace }
     }
 
     fn permanent(&self, detail: impl std::fmt::Display) -> PortError {
@@ -257,8 +263,8 @@ impl DynamoTable {
     async fn put(&self, pending: &Pending) -> Result<(), CommitError> {
         let mut attempt = 1;
         let stored = loop {
-            let key = (KEY, pending.key());
-            let item = pending.attributes().chain([key]).map(|(name, value)| (name.to_owned(), value.into()));
+            let key = (self.key.clone(), pending.key().into());
+            let item = pending.attributes().map(|(name, value)| (name.to_owned(), value.into())).chain([key]);
             let request = self
                 .client
                 .put_item()
@@ -272,7 +278,7 @@ impl DynamoTable {
                         "attribute_not_exists(#key) OR (attribute_exists(#millis) AND #millis <= :millis) \
                          OR (attribute_not_exists(#millis) AND #seconds <= :seconds)",
                     )
-                    .expression_attribute_names("#key", KEY)
+                    .expression_attribute_names("#key", &self.key)
                     .expression_attribute_names("#millis", EXPIRES_AT_MILLIS)
                     .expression_attribute_names("#seconds", EXPIRES_AT)
                     .expression_attribute_values(":millis", AttributeValue::N(now.as_millis().to_string()))
@@ -300,7 +306,11 @@ impl DynamoTable {
             Some(stored) => Some(stored),
             None => self.stored(&pending.write.item.key).await?,
         };
-        if stored.is_some_and(|stored| pending.made(&stored)) { Ok(()) } else { Err(CommitError::Conflict) }
+        if stored.is_some_and(|stored| pending.made(&stored, &self.key)) {
+            Ok(())
+        } else {
+            Err(CommitError::Conflict)
+        }
     }
 
     async fn stored(&self, key: &str) -> Result<Option<Attributes>, PortError> {
@@ -308,7 +318,7 @@ impl DynamoTable {
             .client
             .get_item()
             .table_name(&self.table)
-            .key(KEY, AttributeValue::S(key.to_owned()))
+            .key(&self.key, AttributeValue::S(key.to_owned()))
             .consistent_read(true)
             .send()
             .await
@@ -330,7 +340,7 @@ impl DynamoTable {
             stream::iter(chunks).map(|chunk| self.stored_chunk(chunk)).buffer_unordered(CONCURRENCY);
         while let Some(items) = reads.next().await {
             for item in items? {
-                if let Some(AttributeValue::S(key)) = item.get(KEY) {
+                if let Some(AttributeValue::S(key)) = item.get(&self.key) {
                     found.insert(key.clone(), item);
                 }
             }
@@ -339,7 +349,7 @@ impl DynamoTable {
     }
 
     async fn stored_chunk(&self, keys: Vec<AttributeValue>) -> Result<Vec<Attributes>, PortError> {
-        let keys = keys.into_iter().map(|key| HashMap::from([(KEY.to_owned(), key)])).collect();
+        let keys = keys.into_iter().map(|key| HashMap::from([(self.key.clone(), key)])).collect();
         let mut left = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
         let mut found = Vec::new();
         let mut attempt = 1;
@@ -412,7 +422,7 @@ impl DynamoTable {
     }
 
     async fn execute(&self, left: &[Pending]) -> Result<Vec<BatchStatementResponse>, PortError> {
-        let statements = left.iter().map(|pending| pending.statement(&self.table)).collect();
+        let statements = left.iter().map(|pending| pending.statement(&self.table, &self.key)).collect();
         // Statement, names and escapes beside what the item has.
         let bytes: usize = left.iter().map(|pending| pending.bytes + pending.bytes / 4 + 400).sum();
         let mut body = Vec::with_capacity(bytes);
@@ -472,7 +482,7 @@ impl DynamoTable {
         let mut answers = Vec::with_capacity(contested.len());
         for (pending, stored) in contested {
             let answer = match (stored, &unread) {
-                (Some(stored), _) if pending.made(&stored) => Ok(()),
+                (Some(stored), _) if pending.made(&stored, &self.key) => Ok(()),
                 (Some(stored), _) if pending.may_replace(&stored) => self.put(&pending).await,
                 (None, Some(error)) => Err(error.clone().into()),
                 _ => Err(CommitError::Conflict),
@@ -489,7 +499,7 @@ impl DynamoTable {
             Some(AttributeValue::S(text) | AttributeValue::N(text)) => Some(text),
             _ => None,
         };
-        let (key, version, document) = (text(KEY), text(VERSION), text(DOCUMENT));
+        let (key, version, document) = (text(&self.key), text(VERSION), text(DOCUMENT));
         let index = text(INDEX_PARTITION).zip(text(INDEX_SORT));
         let version = version.and_then(|version| version.parse().ok());
         match (key, version, document) {
@@ -519,7 +529,7 @@ fn expiry(attributes: &Attributes) -> Option<Timestamp> {
 }
 
 /// Bytes of an item as DynamoDB counts them: names and values, text in UTF-8, two digits of a number a byte and one more.
-fn size(write: &Write, outbox: Option<&str>) -> usize {
+fn size(write: &Write, outbox: Option<&str>, key_attribute: &str) -> usize {
     let Item { key, version, document, expires_at, index } = &write.item;
     let number = |number: u64| number.checked_ilog10().unwrap_or(0) as usize / 2 + 2;
     let millis = |at: Timestamp| number(at.as_millis().unsigned_abs());
@@ -528,7 +538,8 @@ fn size(write: &Write, outbox: Option<&str>) -> usize {
         INDEX_PARTITION.len() + entry.partition.len() + INDEX_SORT.len() + entry.sort.len()
     });
     let outbox = outbox.map_or(0, |outbox| OUTBOX.len() + outbox.len() + RELAY.len() + 1);
-    let always = KEY.len() + key.len() + VERSION.len() + number(*version) + DOCUMENT.len() + document.len();
+    let always =
+        key_attribute.len() + key.len() + VERSION.len() + number(*version) + DOCUMENT.len() + document.len();
     always + expiry + index + outbox
 }
 
@@ -596,7 +607,7 @@ impl Table for DynamoTable {
         for (at, write) in writes.into_iter().enumerate() {
             let outbox = array(&write.outbox);
             // Whether it is too large must not depend on how well it can be shortened.
-            let bytes = size(&write, outbox.as_deref());
+            let bytes = size(&write, outbox.as_deref(), &self.key);
             answers.push(self.check(&write, bytes));
             let outbox =
                 outbox.map(|outbox| outbox::shortened(outbox, bytes, &write.item.key, &write.item.document));
@@ -686,7 +697,8 @@ impl Table for DynamoTable {
 
     async fn scan(&self, after: Option<&str>, limit: usize) -> Result<ScanPage, PortError> {
         self.check_limit(limit)?;
-        let from = after.map(|after| HashMap::from([(KEY.to_owned(), AttributeValue::S(after.to_owned()))]));
+        let from =
+            after.map(|after| HashMap::from([(self.key.clone(), AttributeValue::S(after.to_owned()))]));
         let answer = self
             .client
             .scan()
@@ -697,7 +709,7 @@ impl Table for DynamoTable {
             .send()
             .await
             .map_err(|error| fault(&self.name, &error))?;
-        let next = match answer.last_evaluated_key.and_then(|mut key| key.remove(KEY)) {
+        let next = match answer.last_evaluated_key.and_then(|mut key| key.remove(&self.key)) {
             Some(AttributeValue::S(key)) => Some(key),
             _ => None,
         };

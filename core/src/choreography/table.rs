@@ -2,11 +2,7 @@
 
 use super::model::TableModel;
 use crate::{
-    entity::{Entity, Stored},
-    failure::Failure,
-    port::Item,
-    timestamp::Timestamp,
-    trail::TrailEntry,
+    entity::Entity, failure::Failure, port::Item, stored::Stored, timestamp::Timestamp, trail::TrailEntry,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@
 //! settings. What each function may do is derived from it, and the [`Context`](crate::Context) holds a handler to it
 //! everywhere.
 
-use crate::{entity::Entity, service::service_name};
+use crate::{entity::Entity, services::service_name};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a handler uses besides the entity that is loaded for it, which it may read and commit without saying so.
@@ -169,6 +169,18 @@ pub enum QueueUse {
 impl QueueUse {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::Send, Self::Consume];
+}
+
+/// How an event bus is used. Nobody declares it: it follows from the definition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BusUse {
+    /// Events are published by the relay; by a step, what follows as it gives a message up.
+    Publish,
+}
+
+impl BusUse {
+    /// All of them.
+    pub const ALL: [Self; 1] = [Self::Publish];
 }
 
 /// How a topic is used. Nobody declares it: it follows from the definition.

@@ -165,10 +165,10 @@ impl When {
                     MINUTE => "* * * * ? *".to_owned(),
                     HOUR => "0 * * * ? *".to_owned(),
                     DAY => "0 0 * * ? *".to_owned(),
-                    _ if millis > 0 && millis % MINUTE == 0 && HOUR % millis == 0 => {
+                    _ if millis > 0 && millis.is_multiple_of(MINUTE) && HOUR.is_multiple_of(millis) => {
                         format!("0/{} * * * ? *", millis / MINUTE)
                     }
-                    _ if millis > 0 && millis % HOUR == 0 && DAY % millis == 0 => {
+                    _ if millis > 0 && millis.is_multiple_of(HOUR) && DAY.is_multiple_of(millis) => {
                         format!("0 0/{} * * ? *", millis / HOUR)
                     }
                     _ => {

@@ -1,7 +1,7 @@
 //! The engine: runs a choreography in one process over any ports. Consumers wait on their queues, the relay on the change
 //! streams, schedules on the clock; nothing polls. Stopping lets what is in hand finish.
 //!
-//! Each of them is a loop of turns ([`task`]), watched over: a turn that panics, by a fault of a port, say, is logged and
+//! Each of them is a loop of turns (`task`), watched over: a turn that panics, by a fault of a port, say, is logged and
 //! the loop goes on after a pause. A handler's own panic is its message's failure and never comes so far.
 
 mod activity;
@@ -56,7 +56,7 @@ impl Engine {
             }
         }
         for (name, stream) in &pipeline.ports().streams {
-            let relay = Relay::new(&pipeline, stream, &engine.activity, engine.stopping());
+            let relay = Relay::new(&pipeline, name, stream, &engine.activity, engine.stopping());
             engine.run(format!("relay {name}"), relay);
         }
         for schedule in &model.schedules {

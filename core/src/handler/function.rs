@@ -4,12 +4,12 @@
 use crate::{
     commit::Outcome,
     context::Context,
-    entity::Stored,
     event::{Emits, Event},
     failure::Failure,
     handler::{BoxFuture, Load},
     http::Response,
     port::Item,
+    stored::Stored,
 };
 use std::future::Future;
 

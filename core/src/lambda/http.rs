@@ -57,7 +57,10 @@ pub(super) fn event(payload: &str) -> Result<Option<ApiGatewayV2httpRequest>, Fa
         #[serde(rename = "requestContext")]
         context: Option<IgnoredAny>,
     }
-    let is_wrapped = serde_json::from_str::<Shape>(payload).is_ok_and(|shape| shape.context.is_some());
+    // serde reads a struct from an array as well.
+    let is_object = payload.trim_start().starts_with('{');
+    let is_wrapped =
+        is_object && serde_json::from_str::<Shape>(payload).is_ok_and(|shape| shape.context.is_some());
     if is_wrapped { super::read(payload).map(Some) } else { Ok(None) }
 }
 

@@ -1,7 +1,18 @@
 //! The runtime of Lambda functions: one event in, the pipeline, one answer out.
 //!
 //! A function is a [`Function`] of a choreography: a step, a route, or the relay. One binary serves all of a system's
-//! ([`main`]); which one a process is, the variable `QUADRILLE_FUNCTION` says, which the infrastructure sets.
+//! ([`main`]). It is named `<system>-functions`, so that it is found where the functions are packaged.
+//!
+//! # Environment
+//!
+//! The infrastructure sets all of it. What is missing or wrong is reported by name as an error of the init phase.
+//!
+//! | variable | what |
+//! | --- | --- |
+//! | `QUADRILLE_FUNCTION` | which function a process is: the name of a handler, or `relay` |
+//! | `QUADRILLE_TABLE_<NAME>`, and `QUEUE`, `BUCKET`, `TOPIC` in place of `TABLE` | the physical names of what it [needs](Needs) |
+//! | `QUADRILLE_<SETTING>` | a [setting](crate::setting) that its handler reads, itself or by a service |
+//! | `QUADRILLE_<SETTING>_SECRET` | of a setting that is a secret: the ARN or name of the secret in Secrets Manager |
 //!
 //! [`connect`](Runtime::connect) belongs to the init phase, which Lambda gives a whole processor: it checks the environment
 //! and builds the SDK's clients, once.
@@ -11,6 +22,7 @@
 //! | function | event | answer |
 //! | --- | --- | --- |
 //! | step | SQS batch | `batchItemFailures`: what is not to be deleted |
+//! | step of a stream | DynamoDB stream batch, or SQS batch | `batchItemFailures`: the first record that has to come again |
 //! | step of a topic | SNS notification, or the same by SQS | none; an error has Lambda try again |
 //! | route | API Gateway HTTP API, payload 2.0, or a function URL | status, headers, body |
 //! | route | bare JSON, of a program that invokes the function itself | the body of the answer; an error where that is none of 2xx |
@@ -45,11 +57,11 @@ use crate::{
     choreography::{Choreography, DefinitionErrors, Model},
     failure::Failure,
     http::Problem,
-    infrastructure,
+    infrastructure::{self, Infrastructure},
     metrics::Meter,
     pipeline::{Invocation, Pipeline},
     port::Ports,
-    setting::{Place, SettingErrors, Settings},
+    setting::{Place, SettingError, SettingErrors, SettingModel, Settings},
     system::System,
     timestamp::Timestamp,
 };
@@ -63,6 +75,7 @@ use lambda_runtime_api_client::{Client, body::Body};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use std::{
+    collections::BTreeMap,
     fmt,
     io::Write as _,
     process::ExitCode,
@@ -113,12 +126,22 @@ impl Function {
 pub enum StartError {
     /// The environment does not say which function the process is.
     #[error(
-        "the environment lacks {}: the infrastructure sets it to the name of a handler, or to `relay`",
-        infrastructure::FUNCTION
+        "the environment lacks {}: set it to a function of the choreography {choreography:?}, one of {}",
+        infrastructure::FUNCTION,
+        .known.join(", ")
     )]
-    NoFunction,
-    /// The choreography has no handler of that name.
-    #[error("the choreography {choreography:?} has no handler {name:?}; it has {}", .known.join(", "))]
+    NoFunction {
+        /// The choreography.
+        choreography: String,
+        /// The functions that it has.
+        known: Vec<String>,
+    },
+    /// The choreography has no function of that name.
+    #[error(
+        "{}={name:?} is no function of the choreography {choreography:?}: set it to one of {}",
+        infrastructure::FUNCTION,
+        .known.join(", ")
+    )]
     NoSuchFunction {
         /// The choreography.
         choreography: String,
@@ -148,7 +171,7 @@ impl StartError {
     /// Its name, as Lambda is told it.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::NoFunction => "NoFunction",
+            Self::NoFunction { .. } => "NoFunction",
             Self::NoSuchFunction { .. } => "NoSuchFunction",
             Self::Definition(_) => "Definition",
             Self::Names(_) => "Names",
@@ -207,6 +230,9 @@ enum Answer {
     Nothing(()),
 }
 
+/// What the records of a stream say of where they come from.
+const DYNAMODB: &str = "aws:dynamodb";
+
 /// An event of a step, as far as is needed to tell where it comes from.
 #[derive(Deserialize)]
 struct Source {
@@ -218,6 +244,8 @@ struct Source {
 struct SourceRecord {
     #[serde(rename = "EventSource")]
     sns: Option<String>,
+    #[serde(rename = "eventSource")]
+    other: Option<String>,
 }
 
 impl Runtime {
@@ -231,7 +259,7 @@ impl Runtime {
         let no_such = || StartError::NoSuchFunction {
             choreography: model.name.clone(),
             name: function.name().to_owned(),
-            known: infrastructure::Infrastructure::functions(&model),
+            known: Infrastructure::functions(&model),
         };
         let needs = match &function {
             Function::Step(name) | Function::Route(name) => {
@@ -281,7 +309,7 @@ impl Runtime {
         let began = clock.now();
         let is_cold = self.is_cold.swap(false, Ordering::Relaxed);
         let traceparent = context.xray_trace_id.as_deref().and_then(trace::traceparent);
-        let trace_id = traceparent.as_deref().and_then(crate::event::trace_id).unwrap_or_default();
+        let trace_id = traceparent.as_deref().and_then(crate::trace::trace_id).unwrap_or_default();
         let span = tracing::info_span!(
             "invocation",
             function = self.function.name(),
@@ -343,6 +371,10 @@ impl Runtime {
                     return topic::deliver(pipeline, step, event, deadlines)
                         .await
                         .map(|()| Answer::Nothing(()));
+                }
+                if source.records.iter().any(|record| record.other.as_deref() == Some(DYNAMODB)) {
+                    let event: dynamodb::Event = read(payload)?;
+                    return stream::deliver(pipeline, step, event, deadlines).await.map(Answer::Stream);
                 }
                 let event: SqsEvent = read(payload)?;
                 queue::deliver(pipeline, step, event, deadlines).await.map(Answer::Queue)
@@ -434,18 +466,33 @@ async fn settings(
     function: &str,
     config: &aws_config::SdkConfig,
 ) -> Result<Settings, StartError> {
-    let needed = model.settings_of(function);
-    let mut secrets = std::collections::BTreeMap::new();
+    let variable = |setting: &SettingModel| {
+        std::env::var(setting.function_variable()).ok().filter(|value| !value.is_empty())
+    };
+    let mut secrets = BTreeMap::new();
+    let mut missing = Vec::new();
+    let mut needed = model.settings_of(function);
+    for setting in needed.extract_if(.., |setting| setting.is_secret && variable(setting).is_none()) {
+        // Also of one that may be left out: the infrastructure makes the secret, whose value may be left out.
+        missing.push(SettingError::Missing {
+            name: setting.function_variable(),
+            expected: "the name or ARN of a secret in Secrets Manager".to_owned(),
+            about: setting.about.clone(),
+        });
+    }
     for setting in needed.iter().filter(|setting| setting.is_secret) {
-        if let Ok(id) = std::env::var(setting.function_variable()) {
-            secrets.extend(secret::read(config, &id).await?.map(|value| (setting.name.clone(), value)));
+        if let Some(id) = variable(setting) {
+            secrets.extend(secret::read(config, &id).await?.map(|value| (&setting.name, value)));
         }
     }
-    let read = |setting: &crate::setting::SettingModel| match setting.is_secret {
-        true => secrets.get(&setting.name).cloned(),
-        false => std::env::var(setting.function_variable()).ok(),
+    let read = |setting: &SettingModel| {
+        if setting.is_secret { secrets.get(&setting.name).cloned() } else { variable(setting) }
     };
-    Ok(Settings::read(Place::Function, needed, read)?)
+    match Settings::read(Place::Function, needed.iter().copied(), read) {
+        Ok(settings) if missing.is_empty() => Ok(settings),
+        Ok(_) => Err(SettingErrors(missing).into()),
+        Err(SettingErrors(wrong)) => Err(SettingErrors(missing.into_iter().chain(wrong).collect()).into()),
+    }
 }
 
 /// Runs the function of `system` that the environment names, until its process ends: the one line of `main` of a binary that
@@ -480,18 +527,18 @@ pub fn main(system: &dyn System) -> ExitCode {
 pub async fn run(system: &dyn System) -> ExitCode {
     let ended = async {
         let choreography = system.define().build()?;
-        let name = std::env::var(infrastructure::FUNCTION).ok().filter(|name| !name.is_empty());
-        let name = name.ok_or(StartError::NoFunction)?;
-        let known = || infrastructure::Infrastructure::functions(choreography.model());
-        let found = Function::find(choreography.model(), &name);
-        let function = found.ok_or_else(|| StartError::NoSuchFunction {
-            choreography: choreography.model().name.clone(),
-            name: name.clone(),
-            known: known(),
-        })?;
+        let function = named(choreography.model())?;
         Runtime::connect(choreography, function).await?.serve().await
     };
     ended_as(ended.await).await
+}
+
+/// The function that the environment names.
+fn named(model: &Model) -> Result<Function, StartError> {
+    let (choreography, known) = (model.name.clone(), Infrastructure::functions(model));
+    let name = std::env::var(infrastructure::FUNCTION).ok().filter(|name| !name.is_empty());
+    let Some(name) = name else { return Err(StartError::NoFunction { choreography, known }) };
+    Function::find(model, &name).ok_or(StartError::NoSuchFunction { choreography, name, known })
 }
 
 /// The exit code of a function that ended so; an error is reported as one of the init phase.

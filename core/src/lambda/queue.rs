@@ -93,7 +93,7 @@ mod tests {
 
     async fn hear(event: Rung, _: Context<()>) -> Outcome<()> {
         assert_ne!(event.bell, "cracked", "a sound that nobody can bear");
-        Ok(Handled::done())
+        Ok(Handled::Done)
     }
 
     #[tokio::test]

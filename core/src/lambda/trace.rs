@@ -11,7 +11,7 @@ pub(super) fn traceparent(header: &str) -> Option<String> {
     let parent = field("Parent").unwrap_or(random.get(8..)?);
     let sampled = if field("Sampled") == Some("1") { "01" } else { "00" };
     let traceparent = format!("00-{root}-{parent}-{sampled}");
-    crate::event::trace_id(&traceparent)?;
+    crate::trace::trace_id(&traceparent)?;
     Some(traceparent)
 }
 

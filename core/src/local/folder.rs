@@ -4,7 +4,8 @@ use super::{
     OpenError,
     lock::{ANNOUNCEMENT, LOCK, PARTIAL_ANNOUNCEMENT},
     sqlite::{Contents, DATABASE, JOURNAL, LOG},
-    store::{StoreError, table_name},
+    store::table_name,
+    store_error::StoreError,
 };
 use crate::choreography::Model;
 use rusqlite::ErrorCode;

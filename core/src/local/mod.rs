@@ -15,26 +15,29 @@
 
 mod alarm;
 mod bucket;
+mod bus;
 mod folder;
 mod lock;
 mod queue;
 mod sqlite;
 mod store;
+mod store_error;
 mod table;
 mod topic;
 
 pub use alarm::AlarmPolicy;
 pub use lock::{FolderLock, LockError, address};
-pub use store::StoreError;
+pub use store_error::StoreError;
 
 use crate::{
     Choreography, Pipeline,
     choreography::{Model, QueueModel, TableModel},
     engine::{Engine, Stopping},
     port::{Bucket, Clock, PortError, Ports, Random},
-    service::Services,
+    services::Services,
 };
 use bucket::LocalBucket;
+use bus::LocalBus;
 use queue::{LocalQueue, QueueFile};
 use rusqlite::Connection;
 use std::{
@@ -222,6 +225,7 @@ impl Local {
             queues: BTreeMap::new(),
             buckets: BTreeMap::new(),
             topics: BTreeMap::new(),
+            buses: BTreeMap::new(),
             clock: Arc::clone(&clock),
             random,
             services: Services::new(),
@@ -244,6 +248,14 @@ impl Local {
             let subscriptions = steps.filter_map(|step| queues.get(&step.queue).cloned()).collect();
             let local = LocalTopic { name: topic.name.clone(), subscriptions };
             ports.topics.insert(topic.name.clone(), Arc::new(local));
+        }
+        for bus in &model.buses {
+            let rules = model.steps.iter().filter_map(|step| {
+                let (_, rule) = step.bus().filter(|(name, _)| *name == bus.name)?;
+                Some((rule.clone(), Arc::clone(queues.get(&step.queue)?)))
+            });
+            let local = LocalBus { name: bus.name.clone(), targets: rules.collect() };
+            ports.buses.insert(bus.name.clone(), Arc::new(local));
         }
         Ok(Self { ports, store, tables: tables.into_values().collect(), queues, clock, lock })
     }

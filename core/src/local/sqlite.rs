@@ -1,6 +1,6 @@
 //! How the database of a folder is opened: what is asked of SQLite, and made sure of; and a way to read that changes no file.
 
-use super::store::StoreError;
+use super::store_error::StoreError;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, config::DbConfig, types::Value};
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};

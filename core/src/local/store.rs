@@ -6,7 +6,10 @@
 //! between two transactions, on what is committed, and are answered before the next one begins: a reader waits for no flush
 //! but the one that is under way.
 
-use super::sqlite::{DATABASE, LOG, LOG_PAGES, PAGE_BYTES, configure, reader};
+use super::{
+    sqlite::{DATABASE, LOG, LOG_PAGES, PAGE_BYTES, configure, reader},
+    store_error::StoreError,
+};
 use crate::port::PortError;
 use rusqlite::{Connection, OptionalExtension as _};
 use std::{
@@ -36,39 +39,6 @@ const LOG_BYTES: u64 = 32 + (LOG_PAGES + LOG_PAGES / 10) * (24 + PAGE_BYTES);
 
 /// Ids reserved at once in a [`Sequence`]: a restart skips at most so many.
 const RESERVED_AT_ONCE: i64 = 1 << 20;
-
-/// An error of the store's thread or its database.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// SQLite refused.
-    #[error("the database: {0}")]
-    Database(#[from] rusqlite::Error),
-    /// The folder or the thread could not be had.
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    /// The database was written by a later version of this program.
-    #[error(
-        "the data folder was written by a later version (schema {found}, this program knows {known}): use that version"
-    )]
-    LaterSchema {
-        /// What stands in the database.
-        found: i64,
-        /// The newest this program knows.
-        known: i64,
-    },
-    /// SQLite does not do as it was asked.
-    #[error(
-        "SQLite does not keep to {setting}: asked for {wanted}, it has {found}; give a folder on a local disk, or build it with another SQLite"
-    )]
-    Setting {
-        /// What was asked for.
-        setting: &'static str,
-        /// As it was to be.
-        wanted: &'static str,
-        /// As it is.
-        found: String,
-    },
-}
 
 /// The version of what is stored. A change of a table's layout raises it and adds a migration.
 const SCHEMA: i64 = 1;

@@ -6,7 +6,7 @@ use crate::{
     commit::{Carried, Stamp},
     dead_letter::DeadLetter,
     engine::Engine,
-    entity::{Entity, Stored, key_of},
+    entity::{Entity, key_of},
     event::{Envelope, Event},
     failure::Failure,
     metrics::Meter,
@@ -14,6 +14,7 @@ use crate::{
     port::{Queue as _, StreamRecord, Table},
     relay,
     setting::{Place, SettingError, SettingErrors, SettingModel, Settings},
+    stored::Stored,
 };
 use serde_json::value::to_raw_value;
 use std::sync::{Arc, atomic::Ordering};
@@ -98,7 +99,7 @@ impl Memory {
         (envelope.deadline, envelope.hops) = (carried.deadline, carried.hops);
         let outbox = vec![to_raw_value(&envelope).map_err(|error| Failure::permanent("unwritable", error))?];
         let record = StreamRecord { sequence, key, version: 1, outbox };
-        let sent = relay::forward(&self.model, &self.ports, &[record], &Meter::default()).await;
+        let sent = relay::forward(&self.model, &self.ports, &[record], &Meter::default(), |_| true).await;
         sent.map_err(|(_, failure)| failure)
     }
 

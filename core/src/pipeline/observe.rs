@@ -5,12 +5,7 @@ use super::{
     batch::{Work, Worked},
     verdict::Verdict,
 };
-use crate::{
-    choreography::StepModel,
-    event::{Envelope, trace_id},
-    metrics,
-    timestamp::Timestamp,
-};
+use crate::{choreography::StepModel, event::Envelope, metrics, timestamp::Timestamp, trace::trace_id};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::{

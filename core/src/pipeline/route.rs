@@ -5,11 +5,12 @@ use crate::{
     choreography::RouteModel,
     commit::Carried,
     context::About,
-    event::trace_id,
     failure::Failure,
     http::{Method, Problem, Request, Response},
     panics::{PANICKED, caught},
+    trace::trace_id,
 };
+use serde_json::{Map, Value};
 use std::{collections::BTreeMap, sync::Arc};
 
 impl Pipeline {
@@ -44,13 +45,17 @@ impl Pipeline {
         self.route(None, method, path, request).await
     }
 
-    /// Answers a request to the handler `step`, as who invokes its function directly asks it.
+    /// Answers a request to the handler `step`, as who invokes its function directly asks it. The parameters of its path are
+    /// the fields of that name in the body, an object.
     ///
     /// # Errors
     /// A permanent [`Failure`] `no_step` where no handler of requests has this name.
-    pub async fn invoke(&self, step: &str, request: Request) -> Result<Response, Failure> {
+    pub async fn invoke(&self, step: &str, mut request: Request) -> Result<Response, Failure> {
         let route = self.choreography.model().routes.iter().find(|route| route.step == step);
-        let answering = async { Some(self.ask(route?, request).await?) };
+        if let Some(path) = route.and_then(|route| route.path.as_deref()) {
+            request.parameters.extend(named(path, &request.body));
+        }
+        let answering = async { self.ask(route?, request).await };
         let unknown =
             || Failure::permanent("no_step", format_args!("no handler of requests is named {step:?}"));
         answering.await.ok_or_else(unknown)
@@ -141,6 +146,21 @@ fn matched(pattern: &str, path: &str) -> Option<BTreeMap<String, String>> {
             _ => return None,
         }
     }
+}
+
+/// The parameters of a route's path, by the fields of an object in JSON.
+fn named(pattern: &str, body: &[u8]) -> BTreeMap<String, String> {
+    let names = pattern.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let mut names = names.peekable();
+    let is_fixed = names.peek().is_none();
+    let fields = if is_fixed { None } else { serde_json::from_slice::<Map<String, Value>>(body).ok() };
+    let text = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
+    let fields = fields.unwrap_or_default();
+    names.filter_map(|name| Some((name.to_owned(), text(fields.get(name)?)?))).collect()
 }
 
 /// Whether a path has the segments of a route's, whatever its parameters are.

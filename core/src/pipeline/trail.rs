@@ -97,6 +97,6 @@ pub(super) fn same_entity(item: &Item, envelope: Option<&Envelope<Box<RawValue>>
     let Some(created) = envelope.and_then(|envelope| envelope.entitycreated) else {
         return !expired;
     };
-    let same = crate::entity::created_at(item).is_none_or(|at| at == created);
+    let same = crate::history::created_at(item).is_none_or(|at| at == created);
     !expired && same
 }

@@ -1,6 +1,6 @@
 //! One connection: its requests one after the other, how long each may take, and an end that loses no answer.
 
-use super::{Service, door::Door};
+use super::{Service, door::Door, progress::Progress};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
@@ -8,10 +8,7 @@ use std::{
     future::poll_fn,
     io,
     pin::Pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::Duration,
 };
@@ -19,7 +16,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     sync::watch,
-    time::{Instant, Sleep, sleep, timeout},
+    time::{Sleep, sleep, timeout},
 };
 
 /// Request line and headers at most. Ours; API Gateway takes 10 KB of headers.
@@ -101,34 +98,6 @@ async fn linger(mut stream: TcpStream, refused: bool) {
     };
     // The connection ends here in any case.
     let _: Result<io::Result<()>, _> = timeout(LINGER_MAX, drained).await;
-}
-
-/// What is known of the request a connection is at.
-#[derive(Default)]
-pub(super) struct Progress {
-    /// When its first byte arrived.
-    since: Mutex<Option<Instant>>,
-    /// Anything arrived at all.
-    begun: AtomicBool,
-    /// It was answered before it was read to its end.
-    unread: AtomicBool,
-}
-
-impl Progress {
-    /// Notes that the request is answered before it was read to its end.
-    pub(super) fn left_unread(&self) {
-        self.unread.store(true, Ordering::Relaxed);
-    }
-
-    fn arrived(&self) {
-        self.begun.store(true, Ordering::Relaxed);
-        self.since.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
-    }
-
-    /// Takes the time at which the request began.
-    pub(super) fn take_since(&self) -> Option<Instant> {
-        self.since.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
 }
 
 /// A stream that notes when a request begins, and fails where the peer takes nothing for too long.

@@ -1,6 +1,6 @@
 //! What every request passes before the service sees it: its host, its site, the token, the body's size and time.
 
-use super::{ServerConfig, Service, connection::Progress};
+use super::{ServerConfig, Service, progress::Progress};
 use crate::http::{Problem, Request, Response};
 use bytes::Bytes;
 use futures_util::FutureExt as _;

@@ -12,6 +12,7 @@
 mod config;
 mod connection;
 mod door;
+mod progress;
 mod token;
 
 pub use config::ServerConfig;

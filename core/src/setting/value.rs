@@ -83,7 +83,8 @@ fn sentence(about: &str) -> String {
 }
 
 fn shown(value: Option<&str>) -> String {
-    value.map(|value| format!("={value:?}")).unwrap_or_default()
+    // It is escaped already, but for quotes.
+    value.map(|value| format!("=\"{}\"", value.replace('"', "\\\""))).unwrap_or_default()
 }
 
 impl From<SettingError> for Failure {
@@ -179,8 +180,7 @@ impl Settings {
                 },
                 None if setting.is_optional => None,
                 None => {
-                    let (expected, about) = (expected(setting), setting.about.clone());
-                    errors.push(SettingError::Missing { name: place.name_of(setting), expected, about });
+                    errors.push(missing(setting, place));
                     continue;
                 }
             };
@@ -198,11 +198,7 @@ impl Settings {
         let (model, value) =
             self.values.get(name).ok_or_else(|| SettingError::Undeclared(name.to_owned()))?;
         let Some(value) = value else {
-            return T::left_out().ok_or_else(|| SettingError::Missing {
-                name: self.place.name_of(model),
-                expected: expected(model),
-                about: model.about.clone(),
-            });
+            return T::left_out().ok_or_else(|| missing(model, self.place));
         };
         T::from_setting(value).ok_or_else(|| SettingError::Undeclared(name.to_owned()))
     }
@@ -221,6 +217,17 @@ impl Settings {
         let text = value.as_ref().map(ToString::to_string).unwrap_or_default();
         wrong(model, self.place, &text, problem.to_string(), cure.to_string())
     }
+}
+
+/// What an error calls a value in a place. A function is not told the value of a secret but where that lies.
+fn value_in(place: Place, setting: &SettingModel) -> String {
+    let name = place.name_of(setting);
+    if place == Place::Function && setting.is_secret { format!("the secret behind {name}") } else { name }
+}
+
+fn missing(setting: &SettingModel, place: Place) -> SettingError {
+    let (name, expected) = (value_in(place, setting), expected(setting));
+    SettingError::Missing { name, expected, about: setting.about.clone() }
 }
 
 /// What a value is turned into.
@@ -347,7 +354,7 @@ fn wrong(setting: &SettingModel, place: Place, text: &str, problem: String, cure
     // A URL may have a user's name and password in it.
     let is_hidden = setting.is_secret || (setting.kind == SettingKind::Url && text.contains('@'));
     let value = (!is_hidden).then(|| excerpt(text, SHOWN_BYTES_MAX));
-    SettingError::Wrong { name: place.name_of(setting), value, problem, cure }
+    SettingError::Wrong { name: value_in(place, setting), value, problem, cure }
 }
 
 #[cfg(test)]
@@ -391,6 +398,8 @@ mod tests {
             let error = read(&url, text).unwrap_err();
             assert!(error.starts_with("--base-url=") && error.contains(told), "{error}");
         }
+        let error = read(&url, "\"a\"\n").unwrap_err();
+        assert!(error.starts_with("--base-url=\"\\\"a\\\"\\n\" ends with"), "{error}");
         let error = read(&Setting::integer("x").within(1..=3), "4").unwrap_err();
         assert_eq!(
             error,
@@ -409,6 +418,18 @@ mod tests {
         assert!(!format!("{settings:?}").contains("sesame"));
         assert!(!settings.refuse("hook", "answers nothing", "look at it").to_string().contains("sesame"));
         assert!(!format!("{:?}", SettingValue::Text("sesame".into())).contains("sesame"));
+    }
+
+    #[test]
+    fn a_function_is_told_that_the_secret_is_wrong_and_not_the_variable_that_names_it() {
+        let secret = Setting::text("key").secret();
+        let read = |value: Option<&str>| {
+            let told = Settings::read(Place::Function, [secret.model()], |_| value.map(str::to_owned));
+            told.unwrap_err().to_string()
+        };
+        assert_eq!(read(None), "the secret behind QUADRILLE_KEY_SECRET is missing: set it to a text");
+        let told = "the secret behind QUADRILLE_KEY_SECRET ends with a line break: remove it";
+        assert!(read(Some("sesame\n")).starts_with(told));
     }
 
     #[test]

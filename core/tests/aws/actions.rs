@@ -26,8 +26,8 @@ async fn scene(test: &str) -> Option<Scene> {
     let url = peer::require(test)?;
     let proxy = Proxy::start(url).await;
     let model = one_of_each();
-    let settings = peer::provision(&model, &peer::configuration(url).await).await;
-    let ports = aws::ports(&model, &settings, &peer::configuration(&proxy.url).await);
+    let names = peer::provision(&model, &peer::configuration(url).await).await;
+    let ports = aws::ports(&model, &names, &peer::configuration(&proxy.url).await);
     Some(Scene { proxy, ports })
 }
 
@@ -232,11 +232,11 @@ async fn a_function_calls_no_more_than_its_needs_allow() {
         .unwrap();
     let model = choreography.model().as_ref().clone();
     let config = peer::configuration(url).await;
-    let settings = peer::provision(&model, &config).await;
-    let theirs = aws::ports(&model, &settings, &config);
+    let names = peer::provision(&model, &config).await;
+    let theirs = aws::ports(&model, &names, &config);
     let queue = theirs.queue("obey").unwrap();
     let proxy = Proxy::start(url).await;
-    let ours = aws::ports(&model, &settings, &peer::configuration(&proxy.url).await);
+    let ours = aws::ports(&model, &names, &peer::configuration(&proxy.url).await);
     let pipeline = Pipeline::new(choreography, ours);
 
     // One message alone, then many with every end among them.
@@ -270,7 +270,7 @@ async fn a_function_calls_no_more_than_its_needs_allow() {
         queue.delete(&receipts).await.unwrap();
     }
     let needs = Needs::of_step(&model, "obey").unwrap();
-    let on = |queue: &str| proxy.actions(&format!("{}\"", settings.queues[queue]));
+    let on = |queue: &str| proxy.actions(&format!("{}\"", names.queues[queue]));
     assert_eq!(on("obey"), set(&["sqs:ChangeMessageVisibility", "sqs:SendMessage"]));
     assert_eq!(on("obey-dlq"), set(&["sqs:SendMessage"]));
     for queue in ["obey", "obey-dlq"] {

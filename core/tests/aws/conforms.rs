@@ -37,8 +37,8 @@ async fn the_adapters_of_aws_conform() {
     let Some(url) = peer::require("the_adapters_of_aws_conform") else { return };
     let model = conformance::model();
     let config = peer::configuration(url).await;
-    let settings = peer::provision(&model, &config).await;
-    let world = OnThePeer(aws::ports(&model, &settings, &config));
+    let names = peer::provision(&model, &config).await;
+    let world = OnThePeer(aws::ports(&model, &names, &config));
     let report = conformance::run(&world).await;
     println!("aws on ministack:\n{report}\n");
     assert!(report.failures().is_empty(), "aws on ministack:\n{report}");

@@ -3,7 +3,7 @@
 use crate::peer;
 use quadrille::{
     Choreography, Consumer, Context, Entity, Event, Failure, Handled, Outcome, Route, Stored, Table, Uses,
-    aws::{self, Needs, Settings, SettingsError},
+    aws::{self, Names, NamesError, Needs},
     choreography::{BucketUse, Model, QueueUse, TableUse, TopicUse},
     conformance,
     http::{Request, Response},
@@ -74,12 +74,12 @@ fn tea_shop() -> Choreography {
         .unwrap()
 }
 
-fn variables(needs: &Needs) -> Vec<String> {
-    needs.variables().into_iter().map(|variable| variable.name).collect()
+fn variables(model: &Model, needs: &Needs) -> Vec<String> {
+    needs.variables(model).into_iter().map(|variable| variable.name).collect()
 }
 
 fn of_step(model: &Model, step: &str) -> Vec<String> {
-    variables(&Needs::of_step(model, step).unwrap())
+    variables(model, &Needs::of_step(model, step).unwrap())
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn a_process_is_told_what_it_touches_and_no_more() {
     // What starts the flow comes from the schedule, not from the relay. What a topic does not take goes to the
     // dead-letter queue of who would have got it.
     assert_eq!(
-        variables(&Needs::of_relay(model)),
+        variables(model, &Needs::of_relay(model)),
         [
             "QUADRILLE_QUEUE_SERVE",
             "QUADRILLE_QUEUE_SERVE_DLQ",
@@ -111,13 +111,13 @@ fn a_process_is_told_what_it_touches_and_no_more() {
     );
     let everything = Needs::everything(model);
     assert_eq!(everything.queues.len(), 6);
-    assert_eq!(everything.variables().len(), 1 + 6 + 2 + 1);
+    assert_eq!(everything.variables(model).len(), 1 + 6 + 2 + 1);
     let bills = Variable {
         name: "QUADRILLE_BUCKET_BILLS".to_owned(),
         kind: ResourceKind::Bucket,
         of: "bills".to_owned(),
     };
-    assert_eq!(everything.variables()[7], bills);
+    assert_eq!(everything.variables(model)[7], bills);
 }
 
 #[test]
@@ -135,6 +135,7 @@ fn a_need_says_how_it_is_used() {
         .into(),
         buckets: [(name("bills"), [BucketUse::Put].into())].into(),
         topics: BTreeMap::new(),
+        buses: BTreeMap::new(),
     };
     assert_eq!(Needs::of_step(model, "serve"), Some(serve));
     let brew = Needs::of_step(model, "brew").unwrap();
@@ -148,23 +149,34 @@ fn a_need_says_how_it_is_used() {
 #[test]
 fn an_environment_that_lacks_something_is_told_all_that_it_lacks() {
     let tea_shop = tea_shop();
-    let needs = Needs::of_step(tea_shop.model(), "serve").unwrap();
+    let model = tea_shop.model();
+    let needs = Needs::of_step(model, "serve").unwrap();
     let told = BTreeMap::from([
         ("QUADRILLE_TABLE_TEA_POTS", "stack-tea-pots"),
         ("QUADRILLE_QUEUE_SERVE", "https://sqs.eu-central-1.amazonaws.com/123456789012/stack-serve"),
         ("QUADRILLE_BUCKET_BILLS", " "),
     ]);
     let read = |name: &str| told.get(name).map(|value| (*value).to_owned());
-    let error = Settings::from_variables(&needs, read).unwrap_err();
+    let error = Names::from_variables(model, &needs, read).unwrap_err();
     assert_eq!(
         error.to_string(),
         "the environment lacks QUADRILLE_QUEUE_SERVE_DLQ, QUADRILLE_BUCKET_BILLS: the infrastructure has to set them"
     );
-    let settings = Settings::from_variables(&needs, |name| Some(name.to_lowercase())).unwrap();
-    assert_eq!(settings.tables["tea-pots"], "quadrille_table_tea_pots");
-    assert_eq!(settings.queues["serve-dlq"], "quadrille_queue_serve_dlq");
-    assert_eq!(settings.buckets["bills"], "quadrille_bucket_bills");
-    assert_eq!(settings.topics.len(), 0);
+    let names = Names::from_variables(model, &needs, |name| Some(name.to_lowercase())).unwrap();
+    assert_eq!(names.tables["tea-pots"], "quadrille_table_tea_pots");
+    assert_eq!(names.queues["serve-dlq"], "quadrille_queue_serve_dlq");
+    assert_eq!(names.buckets["bills"], "quadrille_bucket_bills");
+    assert_eq!(names.topics.len(), 0);
+}
+
+#[test]
+fn a_table_may_be_told_by_a_variable_of_its_own() {
+    let mut model = tea_shop().model().as_ref().clone();
+    model.tables[0].variable = Some("POTS".to_owned());
+    let needs = Needs::of_step(&model, "look").unwrap();
+    assert_eq!(variables(&model, &needs), ["POTS"]);
+    let names = Names::from_variables(&model, &needs, |name| Some(name.to_lowercase())).unwrap();
+    assert_eq!(names.tables["tea-pots"], "pots");
 }
 
 #[test]
@@ -173,8 +185,8 @@ fn two_names_that_share_a_variable_are_refused() {
         queues: ["tea_pots", "tea-pots"].map(|name| (name.to_owned(), [QueueUse::Send].into())).into(),
         ..Needs::default()
     };
-    let error = Settings::from_variables(&needs, |_| Some("x".to_owned())).unwrap_err();
-    assert_eq!(error, SettingsError::Shared("QUADRILLE_QUEUE_TEA_POTS".to_owned()));
+    let error = Names::from_variables(&Model::default(), &needs, |_| Some("x".to_owned())).unwrap_err();
+    assert_eq!(error, NamesError::Shared("QUADRILLE_QUEUE_TEA_POTS".to_owned()));
 }
 
 /// A process of its own, for a process's environment is not changed while it runs.
@@ -182,16 +194,17 @@ fn two_names_that_share_a_variable_are_refused() {
 async fn a_process_connects_by_its_environment() {
     let Some(url) = peer::require("a_process_connects_by_its_environment") else { return };
     let model = conformance::model();
-    let settings = peer::provision(&model, &peer::configuration(url).await).await;
+    let names = peer::provision(&model, &peer::configuration(url).await).await;
     let mut process = Command::new(env::current_exe().unwrap());
     process.args(["--exact", "environment::connects", "--ignored", "--nocapture"]).env_clear();
     process.envs([("AWS_ENDPOINT_URL", url), ("AWS_REGION", "us-east-1"), ("AWS_ACCESS_KEY_ID", "test")]);
     process.envs([("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_EC2_METADATA_DISABLED", "true")]);
     let told = [
-        ("TABLE", &settings.tables),
-        ("QUEUE", &settings.queues),
-        ("BUCKET", &settings.buckets),
-        ("TOPIC", &settings.topics),
+        ("TABLE", &names.tables),
+        ("QUEUE", &names.queues),
+        ("BUCKET", &names.buckets),
+        ("TOPIC", &names.topics),
+        ("BUS", &names.buses),
     ];
     for (kind, names) in told {
         for (name, physical) in names {
@@ -208,8 +221,8 @@ async fn a_process_connects_by_its_environment() {
 #[ignore = "the process that a_process_connects_by_its_environment starts"]
 async fn connects() {
     let model = conformance::model();
-    let settings = Settings::from_environment(&Needs::everything(&model)).unwrap();
-    let ports = aws::connect(&model, &settings).await;
+    let names = Names::from_environment(&model, &Needs::everything(&model)).unwrap();
+    let ports = aws::connect(&model, &names).await;
     assert_eq!(ports.tables.keys().collect::<Vec<_>>(), ["flows", "things"]);
     assert_eq!(ports.streams.len(), 0);
     assert_eq!(ports.table("things").unwrap().get(&["thing/1".to_owned()]).await, Ok(vec![None]));

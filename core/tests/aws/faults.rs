@@ -26,8 +26,8 @@ async fn scene(test: &str) -> Option<Scene> {
     let url = peer::require(test)?;
     let proxy = Proxy::start(url).await;
     let model = one_of_each();
-    let settings = peer::provision(&model, &peer::configuration(url).await).await;
-    let ports = aws::ports(&model, &settings, &peer::configuration(&proxy.url).await);
+    let names = peer::provision(&model, &peer::configuration(url).await).await;
+    let ports = aws::ports(&model, &names, &peer::configuration(&proxy.url).await);
     Some(Scene { proxy, ports })
 }
 
@@ -252,9 +252,9 @@ async fn an_answer_that_stands_still_in_its_middle_is_given_up() {
     let timeouts = config.timeout_config().unwrap().to_builder();
     let timeouts = timeouts.operation_attempt_timeout(Duration::from_millis(200)).build();
     let config = config.into_builder().timeout_config(timeouts).build();
-    let mut settings = aws::Settings::default();
-    settings.tables.insert("table".to_owned(), "table".to_owned());
-    let ports = aws::ports(&one_of_each(), &settings, &config);
+    let mut names = aws::Names::default();
+    names.tables.insert("table".to_owned(), "table".to_owned());
+    let ports = aws::ports(&one_of_each(), &names, &config);
     let answers = ports.table("table").unwrap().commit(vec![write("still", 1, "1")]).await;
     assert!(answers.iter().all(is_transient), "{answers:?}");
     assert!(format!("{answers:?}").contains("timeout"), "{answers:?}");

@@ -9,10 +9,11 @@ use aws_sdk_dynamodb::{
         ProjectionType, ScalarAttributeType, StreamSpecification, StreamViewType,
     },
 };
+use aws_sdk_eventbridge::types::Target;
 use aws_sdk_sqs::types::QueueAttributeName;
 use quadrille::{
-    aws::{self, Settings},
-    choreography::{Model, QueueModel},
+    aws::{self, Names},
+    choreography::{Model, QueueModel, TableModel},
     layout,
     port::{Random as _, SystemRandom},
 };
@@ -204,13 +205,13 @@ pub async fn configuration(url: &str) -> SdkConfig {
 }
 
 /// Makes all that `model` names, under names that nothing else uses.
-pub async fn provision(model: &Model, config: &SdkConfig) -> Settings {
+pub async fn provision(model: &Model, config: &SdkConfig) -> Names {
     let tag = format!("t{:016x}", SystemRandom.next_u64());
     let physical = |name: &str| format!("{tag}-{name}");
-    let mut settings = Settings::default();
+    let mut names = Names::default();
     for model in &model.tables {
-        create_table(config, &physical(&model.name)).await;
-        settings.tables.insert(model.name.clone(), physical(&model.name));
+        create_table(config, model, &physical(&model.name)).await;
+        names.tables.insert(model.name.clone(), physical(&model.name));
     }
     let sqs = aws_sdk_sqs::Client::new(config);
     let mut arns = BTreeMap::new();
@@ -234,27 +235,42 @@ pub async fn provision(model: &Model, config: &SdkConfig) -> Settings {
         let told = sqs.get_queue_attributes().queue_url(&url).attribute_names(QueueAttributeName::QueueArn);
         let told = told.send().await.unwrap().attributes.unwrap();
         arns.insert(queue.name.clone(), told[&QueueAttributeName::QueueArn].clone());
-        settings.queues.insert(queue.name.clone(), url);
+        names.queues.insert(queue.name.clone(), url);
     }
     for model in &model.buckets {
         let s3 = aws_sdk_s3::config::Builder::from(config).force_path_style(true).build();
         let s3 = aws_sdk_s3::Client::from_conf(s3);
         s3.create_bucket().bucket(physical(&model.name)).send().await.unwrap();
-        settings.buckets.insert(model.name.clone(), physical(&model.name));
+        names.buckets.insert(model.name.clone(), physical(&model.name));
     }
     let sns = aws_sdk_sns::Client::new(config);
     for topic in &model.topics {
         let arn = sns.create_topic().name(physical(&topic.name)).send().await.unwrap().topic_arn.unwrap();
-        for step in model.steps.iter().filter(|step| step.topic.as_ref() == Some(&topic.name)) {
+        for step in model.steps.iter().filter(|step| step.topic() == Some(&topic.name)) {
             let subscription = sns.subscribe().topic_arn(&arn).protocol("sqs").endpoint(&arns[&step.queue]);
             subscription.attributes("RawMessageDelivery", "true").send().await.unwrap();
         }
-        settings.topics.insert(topic.name.clone(), arn);
+        names.topics.insert(topic.name.clone(), arn);
     }
-    settings
+    let eventbridge = aws_sdk_eventbridge::Client::new(config);
+    for bus in &model.buses {
+        let name = physical(&bus.name);
+        eventbridge.create_event_bus().name(&name).send().await.unwrap();
+        for step in &model.steps {
+            let Some((_, rule)) = step.bus().filter(|(of, _)| *of == bus.name) else { continue };
+            let put = eventbridge.put_rule().name(&step.name).event_bus_name(&name);
+            put.event_pattern(rule.pattern()).send().await.unwrap();
+            let target = Target::builder().id("queue").arn(&arns[&step.queue]).input_path("$.detail");
+            let put = eventbridge.put_targets().rule(&step.name).event_bus_name(&name);
+            put.targets(target.build().unwrap()).send().await.unwrap();
+        }
+        names.buses.insert(bus.name.clone(), name);
+    }
+    names
 }
 
-async fn create_table(config: &SdkConfig, name: &str) {
+async fn create_table(config: &SdkConfig, model: &TableModel, name: &str) {
+    let partition = model.key_attribute.as_deref().unwrap_or(layout::KEY);
     let text = |name: &str| {
         let text = AttributeDefinition::builder().attribute_name(name);
         text.attribute_type(ScalarAttributeType::S).build().unwrap()
@@ -276,10 +292,10 @@ async fn create_table(config: &SdkConfig, name: &str) {
         .create_table()
         .table_name(name)
         .billing_mode(BillingMode::PayPerRequest)
-        .attribute_definitions(text(layout::KEY))
+        .attribute_definitions(text(partition))
         .attribute_definitions(text(layout::INDEX_PARTITION))
         .attribute_definitions(text(layout::INDEX_SORT))
-        .key_schema(key(layout::KEY, KeyType::Hash))
+        .key_schema(key(partition, KeyType::Hash))
         .global_secondary_indexes(index)
         .stream_specification(
             StreamSpecification::builder()

@@ -4,7 +4,8 @@ use crate::{one_of_each, peer, proxy::Proxy};
 use aws_sdk_dynamodb::types::AttributeValue;
 use quadrille::{
     Timestamp,
-    aws::{self, Settings, table},
+    aws::{self, Names, table},
+    choreography::Model,
     layout,
     port::{
         Attributes, Clock as _, CommitError, IndexEntry, IndexQuery, Item, NewMessage, PortError, Ports,
@@ -17,18 +18,21 @@ use std::{collections::HashMap, time::Duration};
 struct Scene {
     proxy: Proxy,
     ports: Ports,
-    settings: Settings,
+    names: Names,
     dynamodb: aws_sdk_dynamodb::Client,
 }
 
 async fn scene(test: &str) -> Option<Scene> {
+    scene_of(test, &one_of_each()).await
+}
+
+async fn scene_of(test: &str, model: &Model) -> Option<Scene> {
     let url = peer::require(test)?;
     let proxy = Proxy::start(url).await;
-    let model = one_of_each();
     let config = peer::configuration(url).await;
-    let settings = peer::provision(&model, &config).await;
-    let ports = aws::ports(&model, &settings, &peer::configuration(&proxy.url).await);
-    Some(Scene { proxy, ports, settings, dynamodb: aws_sdk_dynamodb::Client::new(&config) })
+    let names = peer::provision(model, &config).await;
+    let ports = aws::ports(model, &names, &peer::configuration(&proxy.url).await);
+    Some(Scene { proxy, ports, names, dynamodb: aws_sdk_dynamodb::Client::new(&config) })
 }
 
 impl Scene {
@@ -38,7 +42,7 @@ impl Scene {
 
     /// The item as the table has it.
     async fn raw(&self, key: &str) -> HashMap<String, AttributeValue> {
-        let request = self.dynamodb.get_item().table_name(&self.settings.tables["table"]);
+        let request = self.dynamodb.get_item().table_name(&self.names.tables["table"]);
         let found = request.key(layout::KEY, AttributeValue::S(key.to_owned())).send().await.unwrap();
         found.item.unwrap()
     }
@@ -112,6 +116,40 @@ async fn an_item_has_just_the_attributes_that_it_needs() {
     }
 }
 
+/// By a commit alone, by one of many, by a read, a scan, and after an answer that was lost.
+#[tokio::test]
+async fn a_table_may_have_a_name_of_its_own_for_the_partition_key() {
+    let mut model = one_of_each();
+    model.tables[0].key_attribute = Some("order_id".to_owned());
+    let test = "a_table_may_have_a_name_of_its_own_for_the_partition_key";
+    let Some(scene) = scene_of(test, &model).await else { return };
+    let keys = ["a", "b", "c"].map(str::to_owned);
+    let writes = |version| keys.iter().map(|key| write(key, version)).collect::<Vec<_>>();
+    for version in [1, 2] {
+        assert_eq!(scene.commit(writes(version)).await, [Ok(()), Ok(()), Ok(())]);
+        // The same again, as by an answer that was lost; and another, which is in nobody's place.
+        assert_eq!(scene.commit(writes(version)).await, [Ok(()), Ok(()), Ok(())]);
+    }
+    let alone = |version| scene.commit(vec![write("alone", version)]);
+    assert_eq!([alone(1).await, alone(1).await, alone(2).await].concat(), [Ok(()), Ok(()), Ok(())]);
+    assert_eq!(scene.commit(vec![write("alone", 2), write("a", 1)]).await[1], Err(CommitError::Conflict));
+    let table = scene.ports.table("table").unwrap();
+    let found = table.get(&keys).await.unwrap();
+    assert!(found.iter().flatten().all(|item| item.version == 2) && found.len() == 3, "{found:?}");
+    let mut scanned = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let page = table.scan(after.as_deref(), 2).await.unwrap();
+        scanned.extend(page.items.into_iter().map(|item| item.key));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    scanned.sort();
+    assert_eq!(scanned, ["a", "alone", "b", "c"]);
+}
+
 #[tokio::test]
 async fn the_relay_reads_a_commit_from_the_item() {
     let Some(scene) = scene("the_relay_reads_a_commit_from_the_item").await else { return };
@@ -123,13 +161,16 @@ async fn the_relay_reads_a_commit_from_the_item() {
         AttributeValue::S(text) | AttributeValue::N(text) => Some(text.as_str()),
         _ => None,
     };
-    let record = table::stream_record(7, text).unwrap();
+    let record = table::stream_record(7, layout::KEY, text).unwrap();
     assert_eq!((record.sequence, record.key.as_str(), record.version), (7, "thing/told", 1));
     let events: Vec<&str> = record.outbox.iter().map(|event| event.get()).collect();
     assert_eq!(events, [emitting.outbox[0].get()]);
     let without = |lacking: &'static str| move |name: &str| if name == lacking { None } else { text(name) };
     for name in [layout::KEY, layout::VERSION, layout::OUTBOX] {
-        assert!(table::stream_record(7, without(name)).is_err_and(|error| !error.is_transient()), "{name}");
+        assert!(
+            table::stream_record(7, layout::KEY, without(name)).is_err_and(|error| !error.is_transient()),
+            "{name}"
+        );
     }
 }
 
@@ -156,11 +197,11 @@ async fn an_outbox_takes_no_more_than_it_has_to() {
             _ => None,
         };
         assert!(text(layout::OUTBOX).unwrap().len() < event.len() / 2, "{image:?}");
-        let record = table::stream_record(1, text).unwrap();
+        let record = table::stream_record(1, layout::KEY, text).unwrap();
         let events: Vec<&str> = record.outbox.iter().map(|event| event.get()).collect();
         assert_eq!(events, [event.as_str(); 2], "with {many} others");
         let other = |name: &str| if name == layout::DOCUMENT { Some("{}") } else { text(name) };
-        assert!(table::stream_record(1, other).is_err_and(|error| !error.is_transient()));
+        assert!(table::stream_record(1, layout::KEY, other).is_err_and(|error| !error.is_transient()));
     }
 }
 

@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
 
 mod budget;
+mod given_up;
 mod gone;
 mod http;
 mod invocation;
 mod many;
+mod outside;
 mod panics;
 mod reading;
+mod services;
 mod settling;
 #[path = "../support/mod.rs"]
 mod support;

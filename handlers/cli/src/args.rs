@@ -120,12 +120,12 @@ pub fn command(app: &App<'_>) -> Result<Command, CommandError> {
     };
     let root = Command::new(app.name.clone())
         .version(env!("CARGO_PKG_VERSION"))
-        .about(about)
         .after_help(after_help(app))
         .max_term_width(110)
         .subcommand_required(true)
         .arg_required_else_help(true);
-    let mut root = General::augment_subcommands(Global::augment_args(root));
+    // What the derived parts say of themselves is no word about the whole.
+    let mut root = General::augment_subcommands(Global::augment_args(root)).about(about).long_about(None);
     for word in ["demo", "up"] {
         let found = root.find_subcommand(word).cloned();
         if let Some(found) = found {
@@ -164,9 +164,8 @@ fn after_help(app: &App<'_>) -> String {
 
 /// A word of the system's own.
 fn own(app: &App<'_>, word: &Word) -> Command {
-    let command = Command::new(word.name).about(word.about);
-    let command = command.after_help(format!("Example:\n  {} {}", app.name, word.example));
-    match &word.means {
+    let command = Command::new(word.name);
+    let command = match &word.means {
         Meaning::Send { .. } => OwnSend::augment_args(command),
         Meaning::Trigger { .. } => Plain::augment_args(command),
         Meaning::List { .. } => OwnList::augment_args(command),
@@ -179,7 +178,9 @@ fn own(app: &App<'_>, word: &Word) -> Command {
                 .trailing_var_arg(true)
                 .allow_hyphen_values(true),
         ),
-    }
+    };
+    let example = format!("Example:\n  {} {}", app.name, word.example);
+    command.about(word.about).long_about(None).after_help(example)
 }
 
 /// What a word was given.

@@ -3,8 +3,8 @@
 
 use crate::{
     App,
+    access::Access,
     args::Target,
-    client::Access,
     error::CommandError,
     node::equipped,
     print::{Progress, line},
@@ -92,7 +92,7 @@ impl Aws {
         })?;
         let from = self.arn(queue).await?;
         let to = self.arn(&source.name).await?;
-        let mut ended = std::pin::pin!(crate::up::signal()?);
+        let mut ended = std::pin::pin!(crate::signal::signal()?);
         let last = self.newest(queue, &from).await?;
         let running = last.as_ref().filter(|task| is_running(task));
         if let Some(task) = running {

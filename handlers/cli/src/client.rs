@@ -5,6 +5,7 @@
 use crate::aws::Aws;
 use crate::{
     App,
+    access::Access,
     args::{Place, Target},
     error::CommandError,
     node::Node,
@@ -19,17 +20,6 @@ use quadrille::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, time::Duration};
-
-/// What a command does with a data folder at rest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access<'a> {
-    /// It only looks: nothing is made or changed.
-    Looks,
-    /// It sends, moves or deletes messages.
-    Changes,
-    /// This handler answers a request.
-    Answers(&'a str),
-}
 
 /// The longest a request may take.
 const TIMEOUT: Duration = Duration::from_secs(60);

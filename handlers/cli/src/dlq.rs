@@ -2,8 +2,9 @@
 
 use crate::{
     App,
+    access::Access,
     args::{Dlq, DlqMove, DlqOptions, DlqShow},
-    client::{Access, Client, encoded},
+    client::{Client, encoded},
     error::CommandError,
     print::{Array, Progress, Shown, line, shown},
 };
@@ -121,7 +122,7 @@ async fn give_back(client: &Client, queue: &str, receipts: &[String]) -> Result<
 
 /// Becomes true with ctrl-C or SIGTERM, so that a command can end in good order.
 fn interrupted() -> Result<watch::Receiver<bool>, CommandError> {
-    let ended = crate::up::signal()?;
+    let ended = crate::signal::signal()?;
     let (tell, told) = watch::channel(false);
     tokio::spawn(async move {
         ended.await;

@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod access;
 mod args;
 #[cfg(feature = "aws")]
 mod aws;
@@ -37,6 +38,7 @@ mod queues;
 mod select;
 mod send;
 mod settings;
+mod signal;
 mod systems;
 mod token;
 mod trace;

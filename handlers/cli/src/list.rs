@@ -2,8 +2,9 @@
 
 use crate::{
     App,
+    access::Access,
     args::{List, OwnList},
-    client::{Access, Client, encoded},
+    client::{Client, encoded},
     error::CommandError,
     print::line,
 };

@@ -1,6 +1,6 @@
 //! A node: a system on an open data folder, running or at rest.
 
-use crate::{client::Client, error::CommandError};
+use crate::error::CommandError;
 use quadrille::{
     Choreography, Pipeline, Services, Settings,
     engine::Engine,
@@ -133,11 +133,6 @@ impl Running {
     /// Whether its engine has nothing to do within this time.
     pub(crate) async fn is_idle(&self, within: std::time::Duration) -> bool {
         tokio::time::timeout(within, self.engine.idle()).await.is_ok()
-    }
-
-    /// A client of it.
-    pub(crate) fn client(&self) -> Result<Client, CommandError> {
-        Client::remote(&format!("http://{}", self.address), None)
     }
 
     /// Takes no more requests, finishes what is in hand.

@@ -1,8 +1,10 @@
 //! `queues`: how many messages each queue holds.
 
 use crate::{
-    App, args,
-    client::{Access, Client},
+    App,
+    access::Access,
+    args,
+    client::Client,
     error::CommandError,
     print::{Shown, line, shown},
 };

@@ -33,7 +33,8 @@ pub fn select<'a>(
     let named = arguments.get(at).and_then(|argument| argument.to_str());
     let found = named.and_then(|named| systems.iter().find(|system| system.name() == named));
     // `infra check` takes several by itself.
-    let takes_several = at >= 2 && arguments[at - 2..at] == ["infra", "check"];
+    let before = at.checked_sub(2).and_then(|from| arguments.get(from..at));
+    let takes_several = before.is_some_and(|words| words == ["infra", "check"]);
     match found {
         Some(system) if !takes_several => {
             arguments.remove(at);

@@ -2,8 +2,9 @@
 
 use crate::{
     App,
+    access::Access,
     args::{OwnSend, Send},
-    client::{Access, Answer, Client, encoded},
+    client::{Answer, Client, encoded},
     error::CommandError,
     print::{Shown, line, shown},
 };
@@ -28,7 +29,8 @@ pub async fn named(app: &App<'_>, args: Send) -> Result<(), CommandError> {
     let route = route(app, &step)?;
     let body = read(&own.file).await?;
     let client = Client::open(app, &own.target, Access::Answers(&step)).await?;
-    let answer = client.ask(method(route), &address(route), Some(body.into_bytes())).await?;
+    let (method, address) = address(route);
+    let answer = client.ask(method, &address, Some(body.into_bytes())).await?;
     if !(200..300).contains(&answer.status) {
         print_faults(&answer);
         return Err(answer.refused());
@@ -46,8 +48,9 @@ pub async fn send(app: &App<'_>, args: OwnSend, way: Way) -> Result<(), CommandE
     let text = read(&args.file).await?;
     let client = Client::open(app, &args.target, Access::Answers(way.step)).await?;
     let mut counts: Vec<(&str, u64)> = way.outcomes.iter().map(|outcome| (*outcome, 0)).collect();
+    let (method, address) = address(route);
     for body in bodies(text, way.elements_max) {
-        let answer = client.ask(method(route), &address(route), Some(body)).await?;
+        let answer = client.ask(method.clone(), &address, Some(body)).await?;
         let told: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         // A conflict tells the outcomes of all elements.
         if !(200..300).contains(&answer.status) && (answer.status != 409 || !told["results"].is_array()) {
@@ -106,11 +109,11 @@ fn method(route: &RouteModel) -> Method {
     }
 }
 
-/// The path of a route; of one with parameters, or without a path, the one by which its function is invoked directly.
-fn address(route: &RouteModel) -> String {
+/// How a route is reached; one with parameters, or without a path, as its function is invoked directly.
+fn address(route: &RouteModel) -> (Method, String) {
     match route.path.as_ref().filter(|path| !path.contains('{')) {
-        Some(path) => path.clone(),
-        None => format!("/_quadrille/invoke/{}", encoded(&route.step)),
+        Some(path) => (method(route), path.clone()),
+        None => (Method::POST, format!("/_quadrille/invoke/{}", encoded(&route.step))),
     }
 }
 

@@ -1,8 +1,10 @@
 //! `trace`: the story of an entity, told with that of the entities it is related to.
 
 use crate::{
-    App, args,
-    client::{Access, Client, encoded},
+    App,
+    access::Access,
+    args,
+    client::{Client, encoded},
     error::CommandError,
     list::picked,
     print::{Shown, line, shown},

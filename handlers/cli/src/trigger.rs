@@ -1,8 +1,10 @@
 //! `trigger`: sends the message of a schedule now.
 
 use crate::{
-    App, args,
-    client::{Access, Client, encoded},
+    App,
+    access::Access,
+    args,
+    client::{Client, encoded},
     error::CommandError,
     print::line,
 };

@@ -5,7 +5,9 @@ use crate::{
     error::CommandError,
     node::{Node, Running},
     print::line,
-    settings, token,
+    settings,
+    signal::signal,
+    token,
 };
 use clap::ArgMatches;
 use quadrille::{
@@ -56,18 +58,4 @@ fn shown(app: &App<'_>, values: &quadrille::Settings) -> String {
 /// Whoever is told of alarms on this machine: `first`, and a file in the data folder.
 pub fn notifiers(folder: &Path, first: Arc<dyn Notifier>) -> Vec<Arc<dyn Notifier>> {
     vec![first, Arc::new(FileNotifier::new(folder.join(NOTIFICATIONS)))]
-}
-
-/// Resolves with ctrl-C or SIGTERM. The handlers are set before it is first polled.
-pub fn signal() -> Result<impl Future<Output = ()>, CommandError> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let set = |kind| signal(kind).map_err(CommandError::io("signal handlers"));
-    let (mut interrupt, mut terminate) = (set(SignalKind::interrupt())?, set(SignalKind::terminate())?);
-    Ok(async move {
-        tokio::select! {
-            biased;
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }

@@ -43,7 +43,7 @@ pub async fn play(
     show: &Show,
     told: &mut mpsc::Receiver<Alert>,
 ) -> Result<Value, CommandError> {
-    let client = running.client()?;
+    let client = Client::remote(&format!("http://{}", running.address), None)?;
     if !show.quiet {
         line(format_args!(
             "{}: {} {}, an engine at http://{}, data in {}.",

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use hyper::Request;
 use quadrille::{
     Choreography, Timestamp,
-    aws::Settings,
+    aws::Names,
     layout,
     port::{Clock as _, Message, Ports, Receipt, SystemClock},
 };
@@ -31,7 +31,7 @@ const WAIT_MAX: Duration = Duration::from_secs(20);
 pub struct Stack {
     choreography: Choreography,
     peer: String,
-    settings: Settings,
+    names: Names,
     meter: Meter,
     functions: BTreeMap<&'static str, Function>,
     /// The ports of Lambda's poller and of the scheduler, whose calls are charged.
@@ -53,8 +53,8 @@ impl Stack {
     ) -> Self {
         let model = choreography.model();
         let config = peer::configuration(url).await;
-        let settings = peer::provision(model, &config).await;
-        let meter = Meter::new(url, &settings.buckets[platform_bucket]);
+        let names = peer::provision(model, &config).await;
+        let meter = Meter::new(url, &names.buckets[platform_bucket]);
         let variables = BTreeMap::from(
             [
                 ("QUADRILLE_PLATFORM", "simulated".to_owned()),
@@ -68,7 +68,7 @@ impl Stack {
         for name in ["post_orders", "poll_auction", "relay", "store_result"] {
             let endpoint = meter.endpoint(name).await;
             let mut variables = variables.clone();
-            variables.extend(told(model, name, &settings));
+            variables.extend(told(model, name, &names));
             variables.insert("AWS_ENDPOINT_URL".to_owned(), format!("http://{}", endpoint.address));
             functions.insert(name, Function::start(name, &variables).await);
             endpoints.push(endpoint);
@@ -78,9 +78,9 @@ impl Stack {
         endpoints.push(endpoint);
         let mut stack = Self {
             peer: url.strip_prefix("http://").unwrap().to_owned(),
-            charged: quadrille::aws::ports(model, &settings, &charged),
-            looking: quadrille::aws::ports(model, &settings, &config),
-            settings,
+            charged: quadrille::aws::ports(model, &names, &charged),
+            looking: quadrille::aws::ports(model, &names, &config),
+            names,
             meter,
             functions,
             iterator: String::new(),
@@ -98,8 +98,8 @@ impl Stack {
 
     /// What each function did.
     pub fn done(&self) -> BTreeMap<String, Done> {
-        let Settings { tables, queues, buckets, topics } = &self.settings;
-        let names: BTreeMap<&String, &String> = [tables, queues, buckets, topics]
+        let Names { tables, queues, buckets, topics } = &self.names;
+        let logical: BTreeMap<&String, &String> = [tables, queues, buckets, topics]
             .into_iter()
             .flatten()
             .map(|(name, physical)| (physical, name))
@@ -107,7 +107,7 @@ impl Stack {
         let mut done: BTreeMap<String, Done> = BTreeMap::new();
         for (caller, action, on) in self.meter.calls() {
             if self.functions.contains_key(caller) {
-                let name = names.get(&on).unwrap_or_else(|| panic!("{caller} did {action} on {on:?}"));
+                let name = logical.get(&on).unwrap_or_else(|| panic!("{caller} did {action} on {on:?}"));
                 done.entry(caller.to_owned()).or_default().insert((action, (*name).clone()));
             }
         }
@@ -203,7 +203,7 @@ impl Stack {
         let streams = self
             .dynamodb(
                 "DynamoDBStreams_20120810.ListStreams",
-                &json!({ "TableName": self.settings.tables["orders"] }),
+                &json!({ "TableName": self.names.tables["orders"] }),
             )
             .await;
         let arn = &streams["Streams"][0]["StreamArn"];
@@ -256,7 +256,7 @@ impl Stack {
         let expected = if status == "accepted" { (orders, 0) } else { (0, orders as u64) };
         assert_eq!((filed.len(), dead), expected);
         let mut items = Vec::new();
-        let mut asked = json!({ "TableName": self.settings.tables["orders"] });
+        let mut asked = json!({ "TableName": self.names.tables["orders"] });
         loop {
             let page = self.dynamodb("DynamoDB_20120810.Scan", &asked).await;
             items.extend(page["Items"].as_array().unwrap().iter().cloned());

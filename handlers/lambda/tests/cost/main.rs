@@ -29,7 +29,7 @@ use meter::Counts;
 use permissions::Done;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, io::Write as _};
-use systems::auction::{PLATFORM_BUCKET, platform::decide};
+use systems::auction::platform::{PLATFORM_BUCKET, decide};
 
 /// Twice what a round takes.
 const ORDERS: usize = 1_520;

@@ -2,7 +2,7 @@
 
 use crate::definition::told;
 use base64::Engine as _;
-use quadrille::{aws::Settings, choreography::Model, layout::RELAY_FILTER};
+use quadrille::{aws::Names, choreography::Model, layout::RELAY_FILTER};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -38,43 +38,35 @@ impl Answered {
     }
 }
 
-/// Names of functions with their binaries, as cargo built them for this test.
-fn binaries() -> [(&'static str, &'static str); 5] {
-    [
-        ("post_orders", env!("CARGO_BIN_EXE_post_orders")),
-        ("get_order", env!("CARGO_BIN_EXE_get_order")),
-        ("poll_auction", env!("CARGO_BIN_EXE_poll_auction")),
-        ("store_result", env!("CARGO_BIN_EXE_store_result")),
-        ("relay", env!("CARGO_BIN_EXE_relay")),
-    ]
-}
+/// The functions that are deployed: all but the one that tells people of alarms, which this peer does not have.
+const FUNCTIONS: [&str; 5] = ["post_orders", "get_order", "poll_auction", "store_result", "relay"];
 
-/// A function's package: its binary as `bootstrap`, to be executed.
-fn package(binary: &str) -> Vec<u8> {
+/// The package of all functions: their binary as `bootstrap`, to be executed.
+fn package() -> Vec<u8> {
     // Stored: it is unpacked on this machine, and compressing a debug build takes longer than all the rest.
     let options =
         SimpleFileOptions::default().compression_method(CompressionMethod::Stored).unix_permissions(0o755);
     let mut writer = ZipWriter::new(std::io::Cursor::new(Vec::new()));
     writer.start_file("bootstrap", options).unwrap();
-    writer.write_all(&std::fs::read(binary).unwrap()).unwrap();
+    writer.write_all(&std::fs::read(env!("CARGO_BIN_EXE_auction-functions")).unwrap()).unwrap();
     writer.finish().unwrap().into_inner()
 }
 
 impl Cloud {
-    /// Makes functions, HTTP API and event source mappings over what `settings` names.
-    pub async fn deploy(url: &str, model: &Model, settings: &Settings, variables: &[(&str, &str)]) -> Self {
+    /// Makes functions, HTTP API and event source mappings over what `names` tells.
+    pub async fn deploy(url: &str, model: &Model, names: &Names, variables: &[(&str, &str)]) -> Self {
         let address = url.strip_prefix("http://").unwrap().to_owned();
-        let table = &settings.tables["orders"];
+        let table = &names.tables["orders"];
         let tag = table.strip_suffix("-orders").unwrap().to_owned();
         let arn =
             |url: &String| format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{}", url.rsplit('/').next().unwrap());
-        let arns = settings.queues.iter().map(|(name, url)| (name.clone(), arn(url))).collect();
+        let arns = names.queues.iter().map(|(name, url)| (name.clone(), arn(url))).collect();
         let mut cloud = Self { address, api: String::new(), arns, tag };
 
-        for (name, binary) in binaries() {
+        let zip = base64::engine::general_purpose::STANDARD.encode(package());
+        for name in FUNCTIONS {
             let given = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-            let environment: BTreeMap<String, String> = given.chain(told(model, name, settings)).collect();
-            let zip = base64::engine::general_purpose::STANDARD.encode(package(binary));
+            let environment: BTreeMap<String, String> = given.chain(told(model, name, names)).collect();
             let function = json!({
                 "FunctionName": cloud.function(name), "Runtime": "provided.al2023", "Handler": "bootstrap",
                 "Role": format!("arn:aws:iam::{ACCOUNT}:role/any"), "Code": { "ZipFile": zip },
@@ -82,7 +74,7 @@ impl Cloud {
             });
             cloud.made("POST", "/2015-03-31/functions", &function);
         }
-        for step in model.steps.iter().filter(|step| step.topic.is_none()) {
+        for step in model.steps.iter().filter(|step| step.topic().is_none()) {
             let mapping = json!({
                 "EventSourceArn": cloud.arns[&step.queue], "FunctionName": cloud.function(&step.name),
                 "BatchSize": step.batch.min(10), "FunctionResponseTypes": ["ReportBatchItemFailures"],
@@ -108,7 +100,7 @@ impl Cloud {
             let integration =
                 cloud.made("POST", &format!("/v2/apis/{}/integrations", cloud.api), &integration);
             let target = format!("integrations/{}", integration["integrationId"].as_str().unwrap());
-            let key = format!("{} {}", route.method.as_str(), route.path);
+            let key = route.address();
             cloud.made(
                 "POST",
                 &format!("/v2/apis/{}/routes", cloud.api),

@@ -52,18 +52,11 @@ pub struct Function {
     _api: Server,
 }
 
-/// The path of a function's binary.
-fn binary(name: &str) -> &'static str {
-    match name {
-        "post_orders" => env!("CARGO_BIN_EXE_post_orders"),
-        "get_order" => env!("CARGO_BIN_EXE_get_order"),
-        "poll_auction" => env!("CARGO_BIN_EXE_poll_auction"),
-        "store_result" => env!("CARGO_BIN_EXE_store_result"),
-        "relay" => env!("CARGO_BIN_EXE_relay"),
-        "notify" => env!("CARGO_BIN_EXE_notify"),
-        other => panic!("no function {other}"),
-    }
-}
+/// The binary of all functions.
+const BINARY: &str = env!("CARGO_BIN_EXE_auction-functions");
+
+/// The variable that says which function a process is.
+pub const FUNCTION: &str = "QUADRILLE_FUNCTION";
 
 impl Function {
     /// Starts the function `name` with `variables` beside those that Lambda sets.
@@ -76,7 +69,7 @@ impl Function {
             async move { answer(request, &waiting, &say).await }
         })
         .await;
-        let mut child = Command::new(binary(name))
+        let mut child = Command::new(BINARY)
             .env_clear()
             .env("AWS_LAMBDA_RUNTIME_API", api.address.to_string())
             .env("AWS_LAMBDA_FUNCTION_NAME", format!("auction-test-{name}"))
@@ -87,6 +80,7 @@ impl Function {
             .env("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
             .env("AWS_SESSION_TOKEN", "example")
             .env("_HANDLER", "bootstrap")
+            .env(FUNCTION, name)
             .envs(variables)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

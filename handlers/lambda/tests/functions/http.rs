@@ -158,11 +158,54 @@ async fn an_order_is_told_of_by_whatever_its_id_is() {
 }
 
 #[tokio::test]
+async fn a_program_that_invokes_the_function_with_bare_json_gets_the_body_and_of_a_refusal_an_error() {
+    let aws = Aws::start().await;
+    let mut function = Function::start("post_orders", &aws.variables()).await;
+    let answer = function.invoke(&json!([order("a", 1)])).await.unwrap();
+    assert_eq!(answer, json!({"results": [{"record_id": "a", "outcome": "stored"}]}));
+    assert_eq!(aws.order("a").unwrap()["traceparent"].as_str().unwrap()[3..35], *TRACE_ID);
+    for (refused, error_type, told) in [
+        (json!([order("", 1)]), "status_400", "/0/record_id"),
+        (json!({"record_id": "b"}), "status_400", "/problems/invalid_orders"),
+        (json!([order("a", 2)]), "status_409", "/problems/conflict"),
+    ] {
+        let error = function.invoke(&refused).await.unwrap_err();
+        let message = error["errorMessage"].as_str().unwrap();
+        assert!(error["errorType"] == error_type && message.contains(told), "{error}");
+    }
+    aws.fail("PutItem", &[crate::aws::Fault::Throttle; 20]);
+    let error = function.invoke(&json!([order("c", 1)])).await.unwrap_err();
+    assert_eq!(error["errorType"], "status_503", "{error}");
+    aws.recover();
+    // It goes on serving.
+    assert!(function.invoke(&json!([order("c", 1)])).await.is_ok());
+}
+
+/// A program that invokes a function sends no path.
+#[tokio::test]
+async fn the_parameters_of_a_path_are_fields_of_bare_json() {
+    let aws = Aws::start().await;
+    let mut posting = Function::start("post_orders", &aws.variables()).await;
+    posting.invoke(&json!([order("a/b", 4)])).await.unwrap();
+    let mut function = Function::start("get_order", &aws.variables()).await;
+    let told = function.invoke(&json!({"record_id": "a/b"})).await.unwrap();
+    assert_eq!((&told["record_id"], &told["parameter_2"]), (&json!("a/b"), &json!(4)));
+    for none in [json!({"record_id": "c"}), json!({}), json!("a/b"), json!(null)] {
+        assert_eq!(function.invoke(&none).await.unwrap_err()["errorType"], "status_404", "{none}");
+    }
+}
+
+#[tokio::test]
 async fn an_event_of_another_source_is_an_error_with_a_name() {
     let aws = Aws::start().await;
     let mut function = Function::start("post_orders", &aws.variables()).await;
-    let error = function.invoke(&fixture("queue")).await.unwrap_err();
+    let mut rest = fixture("http_api");
+    rest["requestContext"]["http"] = json!("GET");
+    let error = function.invoke(&rest).await.unwrap_err();
     assert_eq!(error["errorType"], "unexpected_event", "{error}");
+    // A batch of a queue is bare JSON to a route: its own to judge.
+    let error = function.invoke(&fixture("queue")).await.unwrap_err();
+    assert_eq!(error["errorType"], "status_400", "{error}");
     // It goes on serving.
     assert_eq!(function.invoke(&post(&json!([order("a", 1)]))).await.unwrap()["statusCode"], 202);
 }

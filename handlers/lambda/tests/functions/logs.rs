@@ -31,7 +31,10 @@ async fn every_line_is_json_and_tells_what_it_belongs_to() {
     assert!(dead["failure"].as_str().unwrap().starts_with("malformed: "), "{dead}");
     function.line("a warm invocation", |line| line["span"]["cold_start"] == false).await;
     for line in function.lines() {
-        assert!(serde_json::from_str::<Value>(&line).is_ok(), "{line}");
+        let read = serde_json::from_str::<Value>(&line).unwrap();
+        // What the SDK says in detail may have data in it.
+        let is_own = read["target"].as_str().is_none_or(|target| target.starts_with("quadrille"));
+        assert!(is_own || read["level"] == "WARN" || read["level"] == "ERROR", "{line}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Every function as the process that Lambda would run: its binary, started by a small Lambda Runtime API with nothing in its
+//! Every function as the process that Lambda would run: the binary, started by a small Lambda Runtime API with nothing in its
 //! environment but what Lambda and the infrastructure would set, fed with events as AWS documents them, against a small AWS
 //! that can throttle, fail, hang, or keep its answer to itself.
 #![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.

@@ -8,11 +8,11 @@ use crate::{
 use quadrille::aws::table::stream_record;
 use serde_json::{Value, json};
 
-const RUN: &str = "2026-11-20T09:15:00.000Z";
-
-fn round(number: u32) -> Value {
-    let event = envelope("auction.poll", RUN, json!({"run_id": RUN, "round": number}));
-    batch(&[("m", event.to_string())])
+/// A round of the run of that id, told just now.
+fn round(run: &str, number: u32) -> Value {
+    let mut event = envelope("auction.poll", run, json!({"run_id": run, "round": number}));
+    event["time"] = json!(now());
+    event
 }
 
 #[tokio::test]
@@ -22,20 +22,18 @@ async fn a_run_goes_round_by_round_to_its_end() {
     let mut variables = aws.variables();
     variables.insert("QUADRILLE_NOT_READY".into(), "2".into());
     let mut function = Function::start("poll_auction", &variables).await;
+    // A run's deadline counts from its scheduled time, which is its id.
+    let id = now();
     // The relay's part is played here: each round is told as its commit before said.
     for number in 0..10 {
-        let mut event = round(number);
-        // The test's clock is not the run's: a kickoff of just now keeps the run inside its budget.
-        let body = &mut event["Records"][0]["body"];
-        *body = json!(body.as_str().unwrap().replace("2026-11-20T09:16:00.000Z", &now()));
-        let answer = function.invoke(&event).await.unwrap();
+        let answer = function.invoke(&batch(&[("m", round(&id, number).to_string())])).await.unwrap();
         assert_eq!(answer, json!({"batchItemFailures": []}), "{number}: {:#?}", function.lines());
-        let run = document(&aws, &format!("run/{RUN}"));
+        let run = document(&aws, &format!("run/{id}"));
         if run["state"]["phase"] == "ended" {
             break;
         }
     }
-    let run = document(&aws, &format!("run/{RUN}"));
+    let run = document(&aws, &format!("run/{id}"));
     assert_eq!((&run["state"]["phase"], &run["state"]["polls"]), (&json!("ended"), &json!(2)), "{run}");
     let decided = run["state"]["accepted"].as_u64().unwrap() + run["state"]["rejected"].as_u64().unwrap();
     assert_eq!(decided, 2);
@@ -59,20 +57,20 @@ async fn a_run_that_never_gets_ready_goes_on_for_200_rounds_and_ends_by_its_budg
     let mut variables = aws.variables();
     variables.insert("QUADRILLE_NOT_READY".into(), "1000000".into());
     let mut function = Function::start("poll_auction", &variables).await;
-    let mut event = envelope("auction.poll", RUN, json!({"run_id": RUN, "round": 0}));
-    event["time"] = json!(now());
+    let id = now();
+    let mut event = round(&id, 0);
     for number in 0..200 {
         let answer = function.invoke(&batch(&[("m", event.to_string())])).await.unwrap();
         assert_eq!(answer, json!({"batchItemFailures": []}), "{number}: {:#?}", function.lines());
         // What its commit emitted, as the relay would send it on once its time has come.
-        let item = aws.state().items[&format!("run/{RUN}")].clone();
+        let item = aws.state().items[&format!("run/{id}")].clone();
         let text = |name: &str| item.get(name)?.as_object()?.values().next()?.as_str();
-        let emitted = stream_record(0, text).unwrap().outbox;
+        let emitted = stream_record(0, "key", text).unwrap().outbox;
         event = serde_json::from_str(emitted[0].get()).unwrap();
         event.as_object_mut().unwrap().remove("notbefore");
         assert_eq!((&event["data"]["round"], &event["hops"]), (&json!(number + 1), &json!(number + 1)));
     }
-    let run = document(&aws, &format!("run/{RUN}"));
+    let run = document(&aws, &format!("run/{id}"));
     assert_eq!((&run["state"]["phase"], &run["state"]["polls"]), (&json!("waiting"), &json!(199)), "{run}");
     let trail = run["trail"]["entries"].as_array().unwrap();
     assert!(trail.len() <= 16 && run.to_string().len() < 8_192, "the run's item stays small: {run}");
@@ -93,17 +91,25 @@ async fn a_run_that_never_gets_ready_goes_on_for_200_rounds_and_ends_by_its_budg
 async fn a_round_after_the_deadline_is_a_dead_letter() {
     let aws = Aws::start().await;
     let mut function = Function::start("poll_auction", &aws.variables()).await;
-    let mut late = envelope("auction.poll", RUN, json!({"run_id": RUN, "round": 1}));
+    let mut late = round(&now(), 1);
     late["deadline"] = json!("2020-01-01T00:00:00.000Z");
     let answer = function.invoke(&batch(&[("m", late.to_string())])).await.unwrap();
     assert_eq!(answer, json!({"batchItemFailures": []}));
+    // A kickoff that comes after all the time of its run is over by its own id.
+    let kickoff = round("2020-01-01T00:00:00.000Z", 0);
+    let answer = function.invoke(&batch(&[("m", kickoff.to_string())])).await.unwrap();
+    assert_eq!(answer, json!({"batchItemFailures": []}));
     let dead = aws.sent_to("auction-poll-dlq");
-    assert_eq!(dead[0]["MessageAttributes"]["reason"]["StringValue"], "deadline_passed");
+    assert!(
+        dead.iter().all(|letter| letter["MessageAttributes"]["reason"]["StringValue"] == "deadline_passed")
+    );
+    assert_eq!(dead.len(), 2);
 }
 
 fn document(aws: &Aws, key: &str) -> Value {
     let state = aws.state();
-    let item = state.items.get(key).unwrap_or_else(|| panic!("no {key}: {:?}", state.items.keys()));
+    let item =
+        state.items.get(key).unwrap_or_else(|| panic!("no {key}: {:?} {:?}", state.items.keys(), state.sent));
     serde_json::from_str(item["document"]["S"].as_str().unwrap()).unwrap()
 }
 

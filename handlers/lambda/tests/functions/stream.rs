@@ -61,6 +61,24 @@ async fn events_go_to_their_queues_in_order_and_with_their_delay() {
     assert_eq!((subjects(&polls), &polls[0]["DelaySeconds"]), (vec!["r".to_owned()], &json!(900)));
 }
 
+/// A table may have a name of its own for its key.
+#[tokio::test]
+async fn a_record_is_read_whatever_its_key_is_called() {
+    let aws = Aws::start().await;
+    let mut function = Function::start("relay", &aws.variables()).await;
+    let mut records = Vec::new();
+    for (number, name) in ["order_id", "key"].into_iter().enumerate() {
+        let mut record = record(&number.to_string(), "order/a", 3, &[event_of(name)]);
+        record["dynamodb"]["Keys"] = json!({name: {"S": "order/a"}});
+        let image = record["dynamodb"]["NewImage"].as_object_mut().unwrap();
+        let key = image.remove("key").unwrap();
+        image.insert(name.to_owned(), key);
+        records.push(record);
+    }
+    assert_eq!(function.invoke(&event(records)).await.unwrap(), json!({"batchItemFailures": []}));
+    assert_eq!(subjects(&aws.sent_to("auction-results")), ["order_id", "key"]);
+}
+
 #[tokio::test]
 async fn removals_and_commits_that_emitted_nothing_relay_nothing() {
     let aws = Aws::start().await;

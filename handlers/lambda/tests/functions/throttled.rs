@@ -67,6 +67,7 @@ async fn the_relay_sends_again_what_a_lost_answer_left_open() {
     aws.fail("SendMessageBatch", &[Fault::CutOff, Fault::Throttle]);
     let event: Value = serde_json::from_str(&decided("a", "accepted")).unwrap();
     let mut record = crate::fixture("stream")["Records"][0].clone();
+    record["dynamodb"]["Keys"] = json!({"key": {"S": "order/a"}});
     record["dynamodb"]["NewImage"] = json!({"key": {"S": "order/a"}, "version": {"N": "3"},
         "outbox": {"S": json!([event]).to_string()}, "relay": {"S": "1"}});
     let answer = function.invoke(&json!({ "Records": [record] })).await.unwrap();

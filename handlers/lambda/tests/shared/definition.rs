@@ -1,13 +1,13 @@
-//! The auction's definition, for tests that deploy it: the functions have the platform, here it only names things.
+//! The auction's definition, for tests that deploy it, and what its functions are told.
 
 use quadrille::{
-    Choreography,
-    aws::{Needs, Settings as Names},
+    Choreography, System as _,
+    aws::{Names, Needs},
     choreography::Model,
+    infrastructure,
     needs::{ResourceKind, Variable},
 };
-use std::sync::Arc;
-use systems::auction::{PLATFORM_BUCKET, Settings, auction, platform::Elsewhere};
+use systems::auction::Auction;
 
 /// What a function needs.
 pub fn needs(model: &Model, function: &str) -> Needs {
@@ -17,7 +17,7 @@ pub fn needs(model: &Model, function: &str) -> Needs {
     })
 }
 
-/// The variables that tell a function the names of what it needs, and of nothing else.
+/// The variables that tell a function which one it is, and the names of what it needs and of nothing else.
 pub fn told(model: &Model, function: &str, names: &Names) -> Vec<(String, String)> {
     let value = |variable: Variable| {
         let names = match variable.kind {
@@ -28,10 +28,10 @@ pub fn told(model: &Model, function: &str, names: &Names) -> Vec<(String, String
         };
         (variable.name, names[&variable.of].clone())
     };
-    needs(model, function).variables().into_iter().map(value).collect()
+    let which = (infrastructure::FUNCTION.to_owned(), function.to_owned());
+    needs(model, function).variables(model).into_iter().map(value).chain([which]).collect()
 }
 
 pub fn definition() -> Choreography {
-    let settings = Settings { platform_bucket: Some(PLATFORM_BUCKET.to_owned()), ..Settings::default() };
-    auction(&settings, Arc::new(Elsewhere), Vec::new()).unwrap()
+    Auction.define().build().unwrap()
 }

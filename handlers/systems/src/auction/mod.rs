@@ -1,5 +1,7 @@
 //! The auction: energy-market orders are taken, auctioned on an outside platform, and the accepted ones filed.
 
+#[cfg(feature = "bench")]
+mod bench;
 mod demo;
 mod infrastructure;
 pub mod metrics;
@@ -142,6 +144,13 @@ async fn poll(run: Option<Stored<Run>>, event: PollAuction, cx: Context<run::Emi
 fn words() -> Vec<Word> {
     let fields = &["record_id", "status", "received_at", "run_id", "result_key"];
     vec![
+        #[cfg(feature = "bench")]
+        Word {
+            name: "bench",
+            about: "Measures the engine: orders a second from POST to file or dead letter, latency, processor time, memory",
+            example: "bench --orders 1000,10000,100000",
+            means: Meaning::Call(bench::bench),
+        },
         Word {
             name: "post",
             about: "Posts orders from a file, or from standard input (`-`): a JSON array of any length",

@@ -16,6 +16,7 @@
 mod cursors;
 mod decide;
 mod gather;
+mod live;
 mod page;
 mod phase;
 mod queued;

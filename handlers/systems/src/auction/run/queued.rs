@@ -1,12 +1,14 @@
 //! Runs gather one after the other: a run is queued until those before it have gathered.
 
 use super::{
-    Cursors, Emits, LIVE_RUNS, Phase, RoundEvent, Run, gather::gather, next_round, take_over::take_over,
+    Cursors, Emits, Phase, RoundEvent, Run,
+    gather::gather,
+    live::{first_overdue, live_runs},
+    next_round,
+    take_over::take_over,
 };
 use crate::auction::platform::AuctionPlatform;
-use quadrille::{
-    Backoff, Context, Failure, Handled, Outcome, Stored, Timestamp, TrailEntryKind, port::IndexQuery,
-};
+use quadrille::{Backoff, Context, Handled, Outcome, Stored, Timestamp, TrailEntryKind};
 use std::time::Duration;
 
 /// How often a queued run looks whether its turn has come.
@@ -16,9 +18,6 @@ const QUEUED: Backoff = Backoff {
     multiplier: 2.0,
     jitter: 0.5,
 };
-
-/// Live runs looked at by a run that starts.
-const LIVE_RUNS_MAX: usize = 200;
 
 /// Looks whether the run's turn has come; if so, does its first round.
 pub(super) async fn leave_queue(
@@ -52,21 +51,6 @@ impl Run {
         let gathers = matches!(self.phase, Phase::Queued | Phase::TakingOver { .. } | Phase::Gathering(_));
         gathers && self.deadline >= now && (self.started_at, &self.run_id) < (later.started_at, &later.run_id)
     }
-}
-
-/// Runs that have not ended, the earliest first. More than a page of them would mean that the platform has not decided for
-/// as many kickoffs.
-pub(super) async fn live_runs(cx: &Context<Emits>) -> Result<Vec<Stored<Run>>, Failure> {
-    let query = IndexQuery { partition: LIVE_RUNS.into(), after: None, before: None, limit: LIVE_RUNS_MAX };
-    Ok(cx.query::<Run>(&query).await?.0)
-}
-
-/// The first run that passed its deadline without ending: to be taken over before anything else.
-pub(super) fn first_overdue<'a>(
-    live: impl IntoIterator<Item = &'a Stored<Run>>,
-    now: Timestamp,
-) -> Option<String> {
-    live.into_iter().find(|run| run.deadline < now).map(|overdue| overdue.run_id.clone())
 }
 
 /// Whether the message of a run's next round is a dead letter: the run goes on once that is redriven, and until then is in

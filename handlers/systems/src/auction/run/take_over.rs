@@ -1,9 +1,10 @@
 //! Taking over a run that passed its deadline without ending.
 
 use super::{
-    Emits, Phase, RoundEvent, Run, RunPage, next_round,
+    Emits, Phase, RoundEvent, Run, RunPage,
+    live::{first_overdue, live_runs},
+    next_round,
     page::{Wanted, take_page},
-    queued::{first_overdue, live_runs},
     written_down,
 };
 use crate::auction::platform::AuctionPlatform;

@@ -1,30 +1,122 @@
-//! `quadrille bench`: measures the service as a process of its own, from outside.
+//! `bench`: measures the auction's service as a process of its own, from outside.
 //!
 //! Each size runs on a fresh data folder: `quadrille up` is started, orders are posted over HTTP, and the clock stops when
 //! every order is filed or dead-lettered. The folders are removed when all is measured: ext4 passes over what was freed in the
 //! last minutes one by one when it looks for a free inode, which slows the next run down to a quarter. Processor time and
 //! memory are the service's own, as the system counts them; the load comes from this process.
 
-use crate::{
-    args::Bench,
-    client::Client,
-    error::CommandError,
-    print::{Progress, line},
+mod serve;
+
+use clap::Parser;
+use quadrille::{
+    StepCounts,
+    http_client::{HttpClient, Method},
 };
-use quadrille::StepCounts;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
-    path::Path,
+    error::Error,
+    ffi::OsString,
+    future::Future,
+    io::{IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
+    pin::Pin,
     process::Stdio,
     time::{Duration, Instant},
 };
-use systems::http_client::Method;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
     task::JoinSet,
 };
+
+/// Why a measurement broke off.
+type BenchError = Box<dyn Error + Send + Sync>;
+
+/// What is measured.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bench",
+    about = "Measures the engine: orders a second from POST to file or dead letter, latency, processor time, memory.",
+    after_help = "Example:\n  quadrille bench --orders 1000,10000,100000"
+)]
+struct Bench {
+    /// Sizes of the runs.
+    #[arg(long, value_delimiter = ',', default_value = "1000,10000,100000")]
+    orders: Vec<u64>,
+    /// Orders in a request.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    batch: u64,
+    /// Connections that post at the same time.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=256))]
+    connections: u64,
+    /// How often the platform answers that it is not ready.
+    #[arg(long, default_value_t = 2)]
+    not_ready: u32,
+    /// Serve the contract of a comparison with other engines instead (see `docs/performance.md`).
+    #[arg(long)]
+    serve: bool,
+    /// The folder that data folders are made in; without, the temporary one. They take some 6 KB an order and 36 MB a run,
+    /// until all is measured.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// `bench`, with the arguments behind the word.
+pub(super) fn bench(arguments: Vec<OsString>) -> Pin<Box<dyn Future<Output = Result<(), BenchError>>>> {
+    Box::pin(async move {
+        let named = std::iter::once(OsString::from("bench")).chain(arguments);
+        // Help is no error, and shown as clap shows it.
+        let args = Bench::try_parse_from(named).unwrap_or_else(|error| error.exit());
+        if args.serve { serve::serve().await } else { measure(args).await }
+    })
+}
+
+/// A line on standard output; who does not read it any longer misses nothing else.
+fn line(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// A line on standard error that is written over, where a person looks.
+fn progress(text: &str) {
+    if std::io::stderr().is_terminal() {
+        let _ = write!(std::io::stderr().lock(), "\r\u{1b}[K{text}");
+    }
+}
+
+/// The longest a request may take.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Largest answer that is read, in bytes.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The service, as its load sees it.
+#[derive(Clone)]
+struct Client {
+    http: HttpClient,
+    base: String,
+}
+
+impl Client {
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<T, BenchError> {
+        let url = format!("{}{path}", self.base);
+        let headers = [("content-type", "application/json")];
+        let (status, body) = self.http.send(method, &url, &headers, body, ANSWER_BYTES_MAX).await?;
+        if !(200..300).contains(&status) {
+            return Err(format!("{path} answered {status}: {}", String::from_utf8_lossy(&body)).into());
+        }
+        Ok(serde_json::from_slice(&body)?)
+    }
+}
 
 /// How often the service is asked how far it is.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -45,38 +137,46 @@ struct Service {
 }
 
 impl Service {
-    async fn start(folder: &Path, args: &Bench, every: &str) -> Result<Self, CommandError> {
-        let program = std::env::current_exe().map_err(CommandError::io("this program's own path"))?;
+    async fn start(folder: &Path, args: &Bench, every: &str) -> Result<Self, BenchError> {
+        let program = std::env::current_exe()?;
         let not_ready = args.not_ready.to_string();
         let mut child = Command::new(program)
-            .args(["up", "--port", "0", "--every", every, "--backoff", "10ms", "--log-level", "error"])
+            .args([
+                "up",
+                "auction",
+                "--port",
+                "0",
+                "--every",
+                every,
+                "--backoff",
+                "10ms",
+                "--log-level",
+                "error",
+            ])
             .args(["--not-ready", &not_ready, "--data"])
             .arg(folder)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .kill_on_drop(true)
-            .spawn()
-            .map_err(CommandError::io("starting the service"))?;
-        let out =
-            child.stdout.take().ok_or_else(|| CommandError::Failed("the service has no output".into()))?;
+            .spawn()?;
+        let out = child.stdout.take().ok_or("the service has no output")?;
         let mut lines = BufReader::new(out).lines();
-        let first =
-            lines.next_line().await.map_err(CommandError::io("the service's output"))?.unwrap_or_default();
+        let first = lines.next_line().await?.unwrap_or_default();
         let address = first.strip_prefix("listening on ").map(str::to_owned);
-        let address =
-            address.ok_or_else(|| CommandError::Failed(format!("the service did not start: {first:?}")))?;
+        let address = address.ok_or_else(|| format!("the service did not start: {first:?}"))?;
         // What it prints later is read, so that it never waits for us.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Ok(Self { child, address })
     }
 
-    fn client(&self) -> Result<Client, CommandError> {
-        Client::remote(&self.address, None)
+    fn client(&self) -> Result<Client, BenchError> {
+        Ok(Client { http: HttpClient::new(TIMEOUT)?, base: self.address.clone() })
     }
 
     /// Orders that reached an end.
-    async fn finished(&self, client: &Client) -> Result<StepCounts, CommandError> {
-        let counts: BTreeMap<String, StepCounts> = client.get("/_quadrille/counts").await?;
+    async fn finished(&self, client: &Client) -> Result<StepCounts, BenchError> {
+        let counts: BTreeMap<String, StepCounts> =
+            client.ask(Method::GET, "/_quadrille/counts", None).await?;
         Ok(counts.get("store_result").copied().unwrap_or_default())
     }
 
@@ -95,15 +195,12 @@ impl Service {
         Some(line.trim().trim_end_matches("kB").trim().parse::<f64>().ok()? * 1024.0 / 1e6)
     }
 
-    async fn stop(mut self) -> Result<(), CommandError> {
-        self.child.kill().await.map_err(CommandError::io("stopping the service"))
+    async fn stop(mut self) -> Result<(), BenchError> {
+        Ok(self.child.kill().await?)
     }
 }
 
-pub async fn bench(args: Bench) -> Result<(), CommandError> {
-    if args.serve {
-        return crate::bench_engine::serve().await;
-    }
+async fn measure(args: Bench) -> Result<(), BenchError> {
     let mut rows = Vec::new();
     let mut folders = Vec::new();
     for size in &args.orders {
@@ -145,21 +242,20 @@ fn print_throughput(row: &Value) {
     ));
 }
 
-fn folder(args: &Bench) -> Result<tempfile::TempDir, CommandError> {
-    let made = match &args.data {
+fn folder(args: &Bench) -> std::io::Result<tempfile::TempDir> {
+    match &args.data {
         Some(parent) => tempfile::tempdir_in(parent),
         None => tempfile::tempdir(),
-    };
-    made.map_err(CommandError::io("a folder for the data"))
+    }
 }
 
-async fn throughput(args: &Bench, size: u64, folder: &Path) -> Result<Value, CommandError> {
+async fn throughput(args: &Bench, size: u64, folder: &Path) -> Result<Value, BenchError> {
     let service = Service::start(folder, args, "100ms").await?;
     let client = service.client()?;
     let before = service.processor_seconds();
     let began = Instant::now();
     let next = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let mut posting: JoinSet<Result<(), CommandError>> = JoinSet::new();
+    let mut posting: JoinSet<Result<(), BenchError>> = JoinSet::new();
     for _ in 0..args.connections {
         let (client, next, batch) = (service.client()?, std::sync::Arc::clone(&next), args.batch);
         posting.spawn(async move {
@@ -172,20 +268,19 @@ async fn throughput(args: &Bench, size: u64, folder: &Path) -> Result<Value, Com
             }
         });
     }
-    let progress = Progress::new();
     let counts = loop {
         while let Some(posted) = posting.try_join_next() {
-            posted.map_err(|error| CommandError::Failed(error.to_string()))??;
+            posted??;
         }
         let counts = service.finished(&client).await?;
         let finished = counts.done + counts.dead_lettered;
         if finished >= size {
             break counts;
         }
-        progress.show(format_args!("{finished} of {size}"));
+        progress(&format!("{finished} of {size}"));
         tokio::time::sleep(LOOK_EVERY).await;
     };
-    progress.clear();
+    progress("");
     let seconds = began.elapsed().as_secs_f64();
     let used = service.processor_seconds().zip(before).map(|(after, before)| after - before);
     let memory = service.memory_peak_mb();
@@ -199,16 +294,15 @@ async fn throughput(args: &Bench, size: u64, folder: &Path) -> Result<Value, Com
     }))
 }
 
-async fn post(client: &Client, from: u64, until: u64) -> Result<(), CommandError> {
+async fn post(client: &Client, from: u64, until: u64) -> Result<(), BenchError> {
     let orders: Vec<Value> = (from..until)
         .map(|at| json!({ "record_id": format!("bench-{at:08}"), "parameter_1": format!("plant-{}", at % 101), "parameter_2": at }))
         .collect();
-    let answer = client.ask(Method::POST, "/orders", Some(serde_json::to_vec(&orders)?)).await?;
-    answer.ok::<Value>().map(drop)
+    client.ask::<Value>(Method::POST, "/orders", Some(serde_json::to_vec(&orders)?)).await.map(drop)
 }
 
 /// Latency of single orders on an idle service, and what it costs to have it idle.
-async fn one_by_one(args: &Bench) -> Result<Value, CommandError> {
+async fn one_by_one(args: &Bench) -> Result<Value, BenchError> {
     let folder = folder(args)?;
     let service = Service::start(folder.path(), args, "336h").await?;
     let client = service.client()?;
@@ -216,7 +310,8 @@ async fn one_by_one(args: &Bench) -> Result<Value, CommandError> {
     for at in 0..SINGLE_ORDERS {
         let began = Instant::now();
         post(&client, at, at + 1).await?;
-        client.post::<Value>("/_quadrille/kickoff", &json!({})).await?;
+        let path = "/_quadrille/schedules/kickoff";
+        client.ask::<Value>(Method::POST, path, Some(b"{}".to_vec())).await?;
         loop {
             let counts = service.finished(&client).await?;
             if counts.done + counts.dead_lettered > at {

@@ -11,7 +11,8 @@ use crate::{
     entity::key_of,
     metrics::{Meter, Metric},
     port::{Bucket, CommitError, IndexQuery, ObjectPage, PortError, Ports, Random, Table, Write},
-    service::{self, service_name},
+    service,
+    services::service_name,
     setting::FromSetting,
 };
 use async_trait::async_trait;

@@ -1,37 +1,36 @@
-//! `quadrille bench --serve`: the engine behind the contract of a comparison with other engines, so that all are measured
+//! `bench --serve`: the engine behind the contract of a comparison with other engines, so that all are measured
 //! by one driver in one run. Batches come in on one port, statistics go out on another; the platform is in the process and
 //! answers "not ready" a given number of times per run, then accepts all orders but those whose id ends in 7.
 //!
 //! Environment: `PORT`, `STATS_PORT`, `DATA_DIR`, `RESULTS_DIR`, `NOT_READY`, `POLL_DELAY_MS`; `EVERY_MS`, the time between
 //! two runs (0: one for each batch).
 
-use crate::{
-    error::CommandError,
-    print::line,
-    up::{loopback, signal},
+use super::{BenchError, line};
+use crate::auction::{
+    Auction, BACKOFF, EVERY, KICKOFF,
+    platform::{Answer, AuctionPlatform, Decision, SubmittedOrder},
+    results::RESULTS_BUCKET,
 };
 use async_trait::async_trait;
 use quadrille::{
-    Backoff, Failure, Observation, Pipeline, Verdict,
+    Failure, Observation, Pipeline, Settings, System as _, Verdict,
     decimal::Decimal,
     engine::trigger,
     http::{Method, Problem, Request, Response},
     local::{AlarmPolicy, Local},
+    notify::Notifier,
     port::{Bucket, ObjectPage, PortError, SystemClock, SystemRandom},
     server::{Server, ServerConfig, Service},
+    setting::Place,
 };
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 use std::{
     collections::HashMap,
+    net::{Ipv4Addr, SocketAddr},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
-};
-use systems::auction::{
-    KICKOFF, Settings, auction,
-    platform::{Answer, AuctionPlatform, Decision, SubmittedOrder},
-    results::RESULTS_BUCKET,
 };
 use tokio::sync::broadcast;
 
@@ -42,10 +41,10 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn variable<T: std::str::FromStr>(name: &str, default: T) -> Result<T, CommandError> {
+fn variable<T: std::str::FromStr>(name: &str, default: T) -> Result<T, BenchError> {
     match std::env::var(name) {
         Err(_) => Ok(default),
-        Ok(text) => text.parse().map_err(|_| CommandError::Usage(format!("{name} is not a number"))),
+        Ok(text) => text.parse().map_err(|_| format!("{name} is not a number").into()),
     }
 }
 
@@ -98,11 +97,10 @@ struct Flat {
 }
 
 impl Flat {
-    fn open(results: &Path) -> Result<Self, CommandError> {
+    fn open(results: &Path) -> Result<Self, BenchError> {
         let parts = results.parent().zip(results.file_name().and_then(|name| name.to_str()));
-        let (above, folder) =
-            parts.ok_or_else(|| CommandError::Usage("RESULTS_DIR is no folder in a folder".into()))?;
-        let bucket = quadrille::local::bucket(above).map_err(CommandError::io("the results' folder"))?;
+        let (above, folder) = parts.ok_or("RESULTS_DIR is no folder in a folder")?;
+        let bucket = quadrille::local::bucket(above)?;
         Ok(Self { bucket, folder: folder.to_owned() })
     }
 }
@@ -233,26 +231,37 @@ impl Service for Statistics {
     }
 }
 
+/// The auction's settings for a comparison.
+fn settings(every: Duration, wait: Duration) -> Result<Settings, BenchError> {
+    let millis = |time: Duration| format!("{}ms", time.as_millis().max(1));
+    let model = Auction.define().build()?;
+    let settings =
+        Settings::read(Place::Command, &model.model().settings, |setting| match setting.name.as_str() {
+            EVERY => Some(millis(every)),
+            BACKOFF => Some(millis(wait)),
+            _ => None,
+        })?;
+    Ok(settings)
+}
+
 /// Runs until it is told to stop.
-pub async fn serve() -> Result<(), CommandError> {
-    let text = |name: &str| {
-        std::env::var(name)
-            .map_err(|_| CommandError::Usage(format!("the environment variable {name} is missing")))
-    };
+pub(super) async fn serve() -> Result<(), BenchError> {
+    let text =
+        |name: &str| std::env::var(name).map_err(|_| format!("the environment variable {name} is missing"));
     let (data, results) = (text("DATA_DIR")?, text("RESULTS_DIR")?);
     let every: u64 = variable("EVERY_MS", 20)?;
     let wait = Duration::from_millis(variable("POLL_DELAY_MS", 0)?);
-    let settings = Settings {
-        every: Duration::from_millis(if every == 0 { 86_400_000 } else { every }),
-        poll_backoff: Backoff { initial: wait, max: wait, multiplier: 1.0, jitter: 0.0 },
-        ..Settings::default()
-    };
-    let platform = Arc::new(Platform { not_ready: variable("NOT_READY", 2)?, pages: Mutex::default() });
-    let choreography = auction(&settings, platform, vec![("notify_none".into(), Arc::new(Nobody))])?;
+    let settings = settings(Duration::from_millis(if every == 0 { 86_400_000 } else { every }), wait)?;
+    let platform: Arc<dyn AuctionPlatform> =
+        Arc::new(Platform { not_ready: variable("NOT_READY", 2)?, pages: Mutex::default() });
+    let choreography = Auction.define().build()?;
     let mut local =
         Local::open(Path::new(&data), choreography.model(), Arc::new(SystemClock), Arc::new(SystemRandom))?;
     let bucket = Flat::open(Path::new(&results))?;
-    local.ports_mut().buckets.insert(RESULTS_BUCKET.to_owned(), Arc::new(bucket));
+    let mut ports = local.ports().clone();
+    ports.buckets.insert(RESULTS_BUCKET.to_owned(), Arc::new(bucket));
+    ports.services = ports.services.with(platform).with::<dyn Notifier>(Arc::new(Nobody));
+    *local.ports_mut() = choreography.equip(ports, settings)?;
     let pipeline = local.pipeline(&choreography);
     let engine = local.start(&pipeline, AlarmPolicy::default());
     let finished: Arc<Mutex<Finished>> = Arc::default();
@@ -269,12 +278,10 @@ pub async fn serve() -> Result<(), CommandError> {
             }
         }
     });
-    let ended = signal()?;
     // The driver opens a connection to the statistics and leaves it idle for as long as it posts.
     let at = |port: u16| {
-        let mut config = ServerConfig { read_timeout: IDLE_MAX, ..loopback() };
-        config.address.set_port(port);
-        config
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        ServerConfig { read_timeout: IDLE_MAX, ..ServerConfig::new(address) }
     };
     let ingest = Ingest { pipeline, finished: Arc::clone(&finished), kickoff: every == 0 };
     let ingest = Server::bind(at(variable("PORT", 9_080)?), ingest).await?;
@@ -282,7 +289,12 @@ pub async fn serve() -> Result<(), CommandError> {
     line(format_args!("listening on http://{}", ingest.local_addr()));
     tokio::spawn(ingest.run(std::future::pending()));
     tokio::spawn(statistics.run(std::future::pending()));
-    ended.await;
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        biased;
+        _ = terminate.recv() => {}
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
     engine.stop().await;
     Ok(())
 }
@@ -291,7 +303,7 @@ pub async fn serve() -> Result<(), CommandError> {
 struct Nobody;
 
 #[async_trait]
-impl systems::notify::Notifier for Nobody {
+impl Notifier for Nobody {
     async fn notify(&self, _: &quadrille::Alert) -> Result<(), Failure> {
         Ok(())
     }
