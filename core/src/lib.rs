@@ -121,7 +121,7 @@
 //! - `local`: the embedded, durable engine: tables and queues in SQLite, buckets as files, all in one folder, with alarms.
 //!   `examples/first.rs` runs the tea shop on it.
 //! - `server`: an HTTP server for routes, with limits, a token, and no trust in web pages.
-//! - `aws`: the adapters of DynamoDB, SQS, S3 and SNS. Its SDK needs Rust 1.94.1.
+//! - `aws`: the adapters of DynamoDB, SQS, S3, SNS and EventBridge. Its SDK needs Rust 1.94.1.
 //! - `lambda`: the runtime of Lambda functions over the adapters of AWS (feature `aws`): a function is a step, a route or the
 //!   relay of a choreography.
 //! - `domain`: the order and result types of the systems that come with the library.
@@ -132,7 +132,7 @@
 //! - A transaction over several entities. A commit is of one; a handler that commits several may be seen between them.
 //! - Delivery exactly once, and order between messages. A message may come again at any time, also long after it was
 //!   handled; the handler finds in the entity that there is nothing left to do.
-//! - An item with its events over 400 KB, a message over 1 MiB, a notification over 256 KiB: see [`limits`].
+//! - An item with its events over 400 KB, a message over 1 MiB, a notification or an entry of an event bus over 256 KiB: see [`limits`].
 //! - Schedules other than a fixed time apart, methods other than GET and POST, more than six types of events emitted by
 //!   one handler.
 #![forbid(unsafe_code)]
