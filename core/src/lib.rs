@@ -134,8 +134,8 @@
 //! - A transaction over several entities. A commit is of one; a handler that commits several may be seen between them.
 //! - Delivery exactly once, and order between messages. A message may come again at any time, also long after it was
 //!   handled; the handler finds in the entity that there is nothing left to do.
-//! - An item with its events over 400 KB, a message over 1 MiB, a notification or an entry of an event bus over 256 KiB: see
-//!   [`limits`].
+//! - An item with its events over 400 KB, a message over 1 MiB, a notification or an entry of an event bus over
+//!   256 KiB: see [`limits`].
 //! - Schedules whose times one machine and AWS don't keep alike, such as every 7 minutes: an error of `build`.
 //! - More than six types of events emitted by one handler.
 #![forbid(unsafe_code)]

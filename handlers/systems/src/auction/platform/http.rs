@@ -135,12 +135,18 @@ fn failure(error: &HttpClientError) -> Failure {
 }
 
 #[cfg(test)]
+#[path = "../../../../../core/tests/support/http_server.rs"]
+mod http_server;
+
+#[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        http_server::{response, serve},
+        *,
+    };
     use bytes::Bytes;
     use hyper::Request;
     use quadrille::decimal::Decimal;
-    use quadrille::http_client::tests::{response, serve};
     use std::{
         net::SocketAddr,
         sync::{Arc, Mutex},
