@@ -226,13 +226,12 @@ pub(crate) mod http_server;
 #[cfg(test)]
 mod tests {
     use super::{
-        http_server::{response, serve},
+        http_server::{converse, response, serve},
         *,
     };
-    use hyper::{header::CONTENT_LENGTH, server::conn::http1, service::service_fn};
-    use hyper_util::rt::TokioIo;
+    use hyper::header::CONTENT_LENGTH;
     use rustls::pki_types::PrivateKeyDer;
-    use std::{convert::Infallible, net::SocketAddr};
+    use std::net::SocketAddr;
     use tokio::net::{TcpListener, TcpStream};
 
     const TIMEOUT: Duration = Duration::from_secs(5);

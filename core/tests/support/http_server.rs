@@ -24,7 +24,8 @@ where
     address
 }
 
-async fn converse<F, S>(stream: S, answer: Arc<F>)
+/// Answers one connection.
+pub async fn converse<F, S>(stream: S, answer: Arc<F>)
 where
     F: Fn(Request<Bytes>) -> Option<Response<Full<Bytes>>>,
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
