@@ -1,0 +1,96 @@
+//! The files of the repository, and a fault found in one.
+
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+/// A text file.
+pub struct File {
+    /// Relative to the root, with slashes: `core/src/lib.rs`.
+    pub path: String,
+    pub text: String,
+}
+
+impl File {
+    /// An example for a rule's test.
+    pub fn new(path: &str, text: &str) -> Self {
+        Self { path: path.to_owned(), text: text.to_owned() }
+    }
+
+    /// A file of Rust in the `src` of one of the workspace's packages.
+    pub fn is_source(&self) -> bool {
+        let package = self.path.split_once("/src/").map_or("", |(package, _)| package);
+        let is_package =
+            package == "core" || package.strip_prefix("handlers/").is_some_and(|it| !it.contains('/'));
+        is_package && self.path.ends_with(".rs")
+    }
+
+    /// A fault at the byte `at`.
+    pub fn fault(&self, at: usize, found: impl Into<String>, instead: impl Into<String>) -> Fault {
+        let before = self.text.get(..at).unwrap_or(&self.text);
+        let line = before.matches('\n').count() + 1;
+        Fault { path: self.path.clone(), line, found: found.into(), instead: instead.into() }
+    }
+}
+
+/// A place that breaks a rule.
+#[derive(Debug)]
+pub struct Fault {
+    pub path: String,
+    pub line: usize,
+    pub found: String,
+    /// What to do instead.
+    pub instead: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}: {}", self.path, self.line, self.found, self.instead)
+    }
+}
+
+/// Every text file of the repository, read once.
+pub fn repository() -> &'static [File] {
+    static FILES: OnceLock<Vec<File>> = OnceLock::new();
+    FILES.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mut paths = Vec::new();
+        gather(root, &mut paths);
+        paths.sort();
+        let relative = |path: &Path| path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
+        // What is not text has no words.
+        paths
+            .iter()
+            .filter_map(|path| Some(File { text: fs::read_to_string(path).ok()?, path: relative(path) }))
+            .collect()
+    })
+}
+
+/// Folders that git ignores, and git's own.
+const IGNORED: [&str; 4] = [".git", ".quadrille", "packages", "target"];
+
+fn gather(folder: &Path, paths: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if IGNORED.iter().any(|name| entry.file_name() == *name) {
+            continue; // A worktree's `.git` is a file.
+        }
+        if entry.file_type().unwrap().is_dir() { gather(&path, paths) } else { paths.push(path) }
+    }
+}
+
+#[test]
+fn a_fault_says_where_it_is_and_what_to_do() {
+    let fault = File::new("core/src/a.rs", "one\ntwo\n").fault(5, "two", "write three");
+    assert_eq!(fault.to_string(), "core/src/a.rs:2: two: write three");
+}
+
+#[test]
+fn the_repository_has_sources_and_documents_but_nothing_that_was_built() {
+    let has = |path: &str| repository().iter().any(|file| file.path == path);
+    assert!(has("core/tests/tidy/repository.rs") && has("README.md"));
+    assert!(repository().iter().all(|file| !file.path.starts_with("target/")));
+    assert!(repository().iter().filter(|file| file.is_source()).count() > 100);
+}
