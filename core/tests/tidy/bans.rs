@@ -25,11 +25,11 @@ impl Ban {
         for file in
             files.iter().filter(|file| file.path.ends_with(".rs") && starts_with_any(&file.path, self.within))
         {
-            let code = rust::product(file);
+            let code = file.product();
             let found = self
                 .names
                 .iter()
-                .flat_map(|name| rust::places(&code, name).into_iter().map(move |at| (at, name)));
+                .flat_map(|name| rust::places(code, name).into_iter().map(move |at| (at, name)));
             let found =
                 found.map(|(at, name)| file.fault(at, format!("`{name}`"), self.instead)).collect::<Vec<_>>();
             match self.except.iter().position(|(path, _)| file.path.starts_with(path)) {

@@ -72,8 +72,8 @@ pub fn banned(files: &[File]) -> Vec<Fault> {
 pub fn unbiased_select(files: &[File]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for file in files.iter().filter(|file| file.path.starts_with("core/src/") && file.path.ends_with(".rs")) {
-        let code = rust::code(&file.text);
-        for at in rust::places(&code, "select!") {
+        let code = file.code();
+        for at in rust::places(code, "select!") {
             let body = code[at + "select!".len()..].trim_start().trim_start_matches(['{', '(']);
             if !body.trim_start().starts_with("biased;") {
                 faults.push(file.fault(

@@ -38,9 +38,9 @@ fn modules(file: &File) -> Vec<String> {
     let (folder, name) = file.path.rsplit_once('/').unwrap_or_default();
     let is_folder = is_root(&file.path) || name == "mod.rs";
     let inner = if is_folder { folder.to_owned() } else { file.path.trim_end_matches(".rs").to_owned() };
-    let code = rust::code(&file.text);
+    let code = file.code();
     let declared =
-        rust::places(&code, "mod ").into_iter().filter_map(|at| code[at + "mod ".len()..].split_once(';'));
+        rust::places(code, "mod ").into_iter().filter_map(|at| code[at + "mod ".len()..].split_once(';'));
     let is_name = |name: &str| name.chars().all(|c| c.is_alphanumeric() || c == '_');
     let names = declared.map(|(name, _)| name).filter(|name| is_name(name));
     names.flat_map(|name| [format!("{inner}/{name}.rs"), format!("{inner}/{name}/mod.rs")]).collect()

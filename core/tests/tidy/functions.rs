@@ -12,8 +12,8 @@ const LINES_MAX: usize = 70;
 pub fn long(files: &[File]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for file in files.iter().filter(|file| file.is_source()) {
-        let code = rust::product(file);
-        for at in rust::places(&code, "fn ") {
+        let code = file.product();
+        for at in rust::places(code, "fn ") {
             let function = &code[at..];
             let name = function["fn ".len()..].split(['(', '<']).next().unwrap_or_default();
             let lines = function[..rust::item_end(function)].lines().count();

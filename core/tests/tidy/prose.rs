@@ -12,6 +12,8 @@ const WORDS_AIM: usize = 25;
 struct Sentence {
     at: usize,
     text: String,
+    /// A heading may name its matter by a question's words: "What is deployed".
+    is_heading: bool,
 }
 
 impl Sentence {
@@ -42,7 +44,7 @@ pub fn sentences(files: &[File]) -> Vec<Fault> {
 }
 
 fn faults_of(file: &File, sentence: &Sentence) -> Vec<Fault> {
-    let Sentence { at, text } = sentence;
+    let Sentence { at, text, is_heading } = sentence;
     let mut faults = Vec::new();
     let words = sentence.words();
     if words > WORDS_MAX {
@@ -56,7 +58,8 @@ fn faults_of(file: &File, sentence: &Sentence) -> Vec<Fault> {
             "say it with a noun",
         ));
     }
-    if (text.starts_with("What ") || text.starts_with("Who ")) && !text.contains('?') {
+    if !is_heading && (text.starts_with("What ") || text.starts_with("Who ")) && !text.contains('?')
+    {
         faults.push(file.fault(*at, format!("\"{}\"", beginning(text)), "begin with the noun that is meant"));
     }
     faults
@@ -91,14 +94,16 @@ fn sentences_of(page: &str) -> Vec<Sentence> {
             continue;
         }
         if text.starts_with('|') {
-            let cells = text.split('|').map(|cell| Sentence { at: start, text: cell.trim().to_owned() });
-            sentences.extend(cells.flat_map(split));
+            let cell = |cell: &str| Sentence { at: start, text: cell.trim().to_owned(), is_heading: false };
+            sentences.extend(text.split('|').map(cell).flat_map(split));
             continue;
         }
         let text = if item { text.split_once(' ').map_or("", |(_, text)| text) } else { text };
         match &mut block {
             Some(block) => block.text += &format!(" {text}"),
-            None => block = Some(Sentence { at: start, text: text.to_owned() }),
+            None => {
+                block = Some(Sentence { at: start, text: text.to_owned(), is_heading: line.starts_with('#') })
+            }
         }
         // A heading is a block by itself.
         if line.starts_with('#')
@@ -128,10 +133,10 @@ fn split(block: Sentence) -> Vec<Sentence> {
     for word in text.split_whitespace() {
         words.push(word);
         if is_end(word) {
-            sentences.push(Sentence { at: block.at, text: std::mem::take(&mut words).join(" ") });
+            sentences.push(Sentence { text: std::mem::take(&mut words).join(" "), ..block });
         }
     }
-    sentences.push(Sentence { at: block.at, text: words.join(" ") });
+    sentences.push(Sentence { text: words.join(" "), ..block });
     sentences.retain(|sentence| !sentence.text.is_empty());
     sentences
 }
@@ -189,6 +194,7 @@ mod tests {
         assert!(found("The table, of which there is one.")[0].1.contains("of which"));
         assert!(found("A part thereof.")[0].1.contains("thereof"));
         assert!(found("One. What is sent is kept.")[0].1.contains("What is sent"));
+        assert!(found("# What is sent\n\nAnd what not.").is_empty());
         assert!(found("What is sent? That which is kept.").is_empty());
     }
 }

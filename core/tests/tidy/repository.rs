@@ -1,5 +1,6 @@
 //! The files of the repository, and a fault found in one.
 
+use crate::rust;
 use std::{
     fmt, fs,
     path::{Path, PathBuf},
@@ -11,12 +12,24 @@ pub struct File {
     /// Relative to the root, with slashes: `core/src/lib.rs`.
     pub path: String,
     pub text: String,
+    code: OnceLock<String>,
+    product: OnceLock<String>,
 }
 
 impl File {
-    /// An example for a rule's test.
-    pub fn new(path: &str, text: &str) -> Self {
-        Self { path: path.to_owned(), text: text.to_owned() }
+    pub fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { path: path.into(), text: text.into(), code: OnceLock::new(), product: OnceLock::new() }
+    }
+
+    /// The code of a file of Rust: comments and the insides of strings are spaces, so that every byte is where it was.
+    pub fn code(&self) -> &str {
+        self.code.get_or_init(|| rust::code(&self.text))
+    }
+
+    /// Its code without its tests.
+    pub fn product(&self) -> &str {
+        let is_test = self.path.ends_with("/tests.rs");
+        self.product.get_or_init(|| if is_test { String::new() } else { rust::without_tests(self.code()) })
     }
 
     /// A file of Rust in the `src` of one of the workspace's packages.
@@ -63,7 +76,7 @@ pub fn repository() -> &'static [File] {
         // What is not text has no words.
         paths
             .iter()
-            .filter_map(|path| Some(File { text: fs::read_to_string(path).ok()?, path: relative(path) }))
+            .filter_map(|path| Some(File::new(relative(path), fs::read_to_string(path).ok()?)))
             .collect()
     })
 }
