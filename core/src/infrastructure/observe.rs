@@ -216,6 +216,9 @@ const COLUMNS: i64 = 24;
 /// Grid rows of a chart.
 const HEIGHT: i64 = 6;
 
+/// Grid rows of a row of charts, with its title.
+const ROW: usize = HEIGHT as usize + 1;
+
 /// The dashboard: a row for each function, in the order of the flow: how it runs, what it did, what waits for it.
 pub(super) fn dashboard(
     program: &mut Program,
@@ -223,9 +226,33 @@ pub(super) fn dashboard(
     relay: Option<&str>,
     options: &BTreeMap<String, FunctionOptions>,
 ) {
+    let mut rows: Vec<(String, Vec<Chart>)> = Vec::new();
+    for route in &model.routes {
+        let mut charts = of_function(&model.name, &route.step, options, &[]);
+        charts.extend(route.path.is_some().then(api_chart));
+        rows.push((format!("{}: {}", route.address(), route.step), charts));
+    }
+    if let Some(table) = relay {
+        let ours = [metrics::RELAYED, metrics::PASSED_OVER];
+        let mut charts = of_function(&model.name, RELAY, options, &ours);
+        charts.push(relay_chart());
+        rows.push((format!("{table}, stream: relay"), charts));
+    }
+    for step in &model.steps {
+        let ours = [metrics::HANDLED, metrics::RETRIED, metrics::DEAD_LETTERED];
+        let mut charts = of_function(&model.name, &step.name, options, &ours);
+        charts.push(depth_chart(model, &step.queue));
+        rows.push((format!("{}: {}", step.queue, step.name), charts));
+    }
+    let body = Map::new().with("widgets", widgets(rows));
+    let properties = Map::new().with("dashboardName", reference("prefix")).with("dashboardBody", json(body));
+    program.resource("dashboard", "aws:cloudwatch:Dashboard", properties, Options::default());
+}
+
+/// Rows of charts, each under its title, on the dashboard's grid.
+fn widgets(rows: Vec<(String, Vec<Chart>)>) -> Vec<Yaml> {
     let mut widgets: Vec<Yaml> = Vec::new();
-    let mut y = 0;
-    let mut row = |title: &str, charts: Vec<Chart>| {
+    for (y, (title, charts)) in (0..).step_by(ROW).zip(rows) {
         let heading = Map::new().with("markdown", format!("## {title}"));
         widgets.push(place(0, y, COLUMNS, 1).with("type", "text").with("properties", heading).into());
         let width = COLUMNS / i64::try_from(charts.len().max(1)).unwrap_or(COLUMNS);
@@ -240,59 +267,47 @@ pub(super) fn dashboard(
             let widget = place(x * width, y + 1, width, HEIGHT).with("type", "metric");
             widgets.push(widget.with("properties", properties).into());
         }
-        y += HEIGHT + 1;
+    }
+    widgets
+}
+
+fn api_chart() -> Chart {
+    let dimension = ["ApiId".to_owned(), reference("api.id")];
+    Chart {
+        title: "API: requests and errors, all routes".into(),
+        stat: "Sum",
+        metrics: ["Count", "4xx", "5xx"]
+            .map(|metric| Yaml::from(vec!["AWS/ApiGateway", metric, &dimension[0], &dimension[1]]))
+            .to_vec(),
+    }
+}
+
+fn relay_chart() -> Chart {
+    Chart {
+        title: "relay: how far it is behind, ms".into(),
+        stat: "Maximum",
+        metrics: vec![Yaml::from(vec![
+            "AWS/Lambda".to_owned(),
+            "IteratorAge".to_owned(),
+            "FunctionName".to_owned(),
+            function_name(RELAY),
+        ])],
+    }
+}
+
+/// How much waits in a queue, and in its dead-letter queue.
+fn depth_chart(model: &Model, queue: &str) -> Chart {
+    let dead = model.queue(queue).and_then(|queue| queue.redrive.as_ref());
+    let dead = dead.map(|redrive| redrive.dead_letter_queue.as_str());
+    let depth = |queue: &str| {
+        let name = reference(&format!("{}.name", logical(queue, "Queue")));
+        Yaml::from(vec!["AWS/SQS".to_owned(), VISIBLE.to_owned(), "QueueName".to_owned(), name])
     };
-    for route in &model.routes {
-        let title = format!("{}: {}", route.address(), route.step);
-        let mut charts = of_function(&model.name, &route.step, options, &[]);
-        if route.path.is_none() {
-            row(&title, charts);
-            continue;
-        }
-        let dimension = ["ApiId".to_owned(), reference("api.id")];
-        charts.push(Chart {
-            title: "API: requests and errors, all routes".into(),
-            stat: "Sum",
-            metrics: ["Count", "4xx", "5xx"]
-                .map(|metric| Yaml::from(vec!["AWS/ApiGateway", metric, &dimension[0], &dimension[1]]))
-                .to_vec(),
-        });
-        row(&title, charts);
+    Chart {
+        title: "waiting, and dead letters".into(),
+        stat: "Maximum",
+        metrics: [Some(queue), dead].into_iter().flatten().map(depth).collect(),
     }
-    if let Some(table) = relay {
-        let ours = [metrics::RELAYED, metrics::PASSED_OVER];
-        let mut charts = of_function(&model.name, RELAY, options, &ours);
-        charts.push(Chart {
-            title: "relay: how far it is behind, ms".into(),
-            stat: "Maximum",
-            metrics: vec![Yaml::from(vec![
-                "AWS/Lambda".to_owned(),
-                "IteratorAge".to_owned(),
-                "FunctionName".to_owned(),
-                function_name(RELAY),
-            ])],
-        });
-        row(&format!("{table}, stream: relay"), charts);
-    }
-    for step in &model.steps {
-        let ours = [metrics::HANDLED, metrics::RETRIED, metrics::DEAD_LETTERED];
-        let mut charts = of_function(&model.name, &step.name, options, &ours);
-        let dead = model.queue(&step.queue).and_then(|queue| queue.redrive.as_ref());
-        let dead = dead.map(|redrive| &redrive.dead_letter_queue);
-        let depth = |queue: &String| {
-            let name = reference(&format!("{}.name", logical(queue, "Queue")));
-            Yaml::from(vec!["AWS/SQS".to_owned(), VISIBLE.to_owned(), "QueueName".to_owned(), name])
-        };
-        charts.push(Chart {
-            title: "waiting, and dead letters".into(),
-            stat: "Maximum",
-            metrics: [Some(&step.queue), dead].into_iter().flatten().map(depth).collect(),
-        });
-        row(&format!("{}: {}", step.queue, step.name), charts);
-    }
-    let body = Map::new().with("widgets", widgets);
-    let properties = Map::new().with("dashboardName", reference("prefix")).with("dashboardBody", json(body));
-    program.resource("dashboard", "aws:cloudwatch:Dashboard", properties, Options::default());
 }
 
 struct Chart {

@@ -433,7 +433,8 @@ impl LocalQueue {
     }
 }
 
-/// Takes visible messages, on the store's thread: those whose time has come, those that came back, then fresh ones.
+/// Takes visible messages under a lease, on the store's thread. Those that were received too often are moved to the
+/// dead-letter queue instead; how many is told beside.
 #[allow(clippy::type_complexity)]
 fn take(
     connection: &Connection,
@@ -446,32 +447,7 @@ fn take(
     let mut state = file.state_of(connection)?;
     let state = &mut *state;
     settle_ended(connection, file, state, now)?;
-    let mut rows: Vec<Taken> = Vec::new();
-    let mut due = connection.prepare_cached(&file.statements.take_due)?;
-    rows.extend(due.query_map((now.as_millis(), number(max)), taken)?.collect::<rusqlite::Result<Vec<_>>>()?);
-    while rows.len() < max
-        && let Some(id) = state.returned.pop_first()
-    {
-        rows.extend(
-            connection.prepare_cached(&file.statements.take_one)?.query_row((id,), taken).optional()?,
-        );
-    }
-    let mut fresh = connection.prepare_cached(&file.statements.take_fresh)?;
-    while rows.len() < max {
-        let wanted = max - rows.len();
-        let next =
-            fresh.query_map((state.cursor, number(wanted)), taken)?.collect::<rusqlite::Result<Vec<_>>>()?;
-        let Some(last) = next.last() else { break };
-        state.cursor = last.id;
-        let ended = next.len() < wanted;
-        // One that has a time is found by it; one received before this process had its cursor is in flight or returned.
-        rows.extend(
-            next.into_iter().filter(|row| row.due.is_none() && !state.in_flight.contains_key(&row.id)),
-        );
-        if ended {
-            break;
-        }
-    }
+    let mut rows = visible(connection, file, state, max, now)?;
     if !state.suspects.is_empty() {
         hand_out_alone(connection, file, state, &mut rows)?;
     }
@@ -517,6 +493,43 @@ fn take(
         state.leases.insert(lease, messages.len());
     }
     Ok((messages, moved))
+}
+
+/// The rows of messages that may be taken: those whose time has come, those that came back, then fresh ones.
+fn visible(
+    connection: &Connection,
+    file: &QueueFile,
+    state: &mut State,
+    max: usize,
+    now: Timestamp,
+) -> rusqlite::Result<Vec<Taken>> {
+    let mut rows: Vec<Taken> = Vec::new();
+    let mut due = connection.prepare_cached(&file.statements.take_due)?;
+    rows.extend(due.query_map((now.as_millis(), number(max)), taken)?.collect::<rusqlite::Result<Vec<_>>>()?);
+    while rows.len() < max
+        && let Some(id) = state.returned.pop_first()
+    {
+        rows.extend(
+            connection.prepare_cached(&file.statements.take_one)?.query_row((id,), taken).optional()?,
+        );
+    }
+    let mut fresh = connection.prepare_cached(&file.statements.take_fresh)?;
+    while rows.len() < max {
+        let wanted = max - rows.len();
+        let next =
+            fresh.query_map((state.cursor, number(wanted)), taken)?.collect::<rusqlite::Result<Vec<_>>>()?;
+        let Some(last) = next.last() else { break };
+        state.cursor = last.id;
+        let ended = next.len() < wanted;
+        // One that has a time is found by it; one received before this process had its cursor is in flight or returned.
+        rows.extend(
+            next.into_iter().filter(|row| row.due.is_none() && !state.in_flight.contains_key(&row.id)),
+        );
+        if ended {
+            break;
+        }
+    }
+    Ok(rows)
 }
 
 /// Leaves of `rows` either one suspect or none; the others stay visible.
