@@ -18,7 +18,7 @@ use std::{borrow::Cow, collections::BTreeSet};
     note = "a handler's arguments are the entity where it is loaded, the event, and the context, in this order"
 )]
 pub trait Event: Serialize + DeserializeOwned + Send + 'static {
-    /// CloudEvents `type`: unique in a choreography, e.g. `auction.order.decided`.
+    /// CloudEvents `type`: unique in a choreography, e.g. `tea.steeped`.
     const TYPE: &'static str;
 
     /// The entity it is told to; `()` where there is none to load.
