@@ -58,7 +58,6 @@ const ABSENCES: [Ban; 6] = [
             ("core/src/aws/", "the adapters of AWS"),
             ("core/src/lambda/", "the runtime of functions"),
             ("handlers/cli/src/aws.rs", "a stack's names and SQS's move task, which no port has"),
-            ("handlers/lambda/src/webhook.rs", "the webhook's URL is a secret of AWS's"),
         ],
         instead: "go through a port (core/src/port), or extend the adapter in core/src/aws",
     },

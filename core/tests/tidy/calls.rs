@@ -54,7 +54,7 @@ const CALLS: [Ban; 3] = [
             ("core/src/server/", "a connection is a task"),
             ("core/src/lambda/", "the runtime's own loop"),
             ("core/src/local/store.rs", "the store's writer is a thread"),
-            ("core/src/local/bucket.rs", "a bucket's writers are threads"),
+            ("core/src/local/bucket", "a bucket's writers are threads"),
             ("core/src/notify/mod.rs", "file and terminal block"),
             ("core/src/conformance/", "calls that race, and calls that may hang"),
             ("handlers/systems/src/auction/bench/", "clients that send at once"),
@@ -102,7 +102,7 @@ fn every_banned_call_can_be_found() {
 
 #[test]
 fn a_select_without_biased_is_found() {
-    let file = |branches: &str| File::new("core/src/a.rs", &format!("\ntokio::select! {{ {branches} }}"));
+    let file = |branches: &str| File::new("core/src/a.rs", format!("\ntokio::select! {{ {branches} }}"));
     let faults = unbiased_select(&[
         file("x = y => {}"),
         file("// biased;\n x = y => {}"),

@@ -58,8 +58,7 @@ fn faults_of(file: &File, sentence: &Sentence) -> Vec<Fault> {
             "say it with a noun",
         ));
     }
-    if !is_heading && (text.starts_with("What ") || text.starts_with("Who ")) && !text.contains('?')
-    {
+    if !is_heading && (text.starts_with("What ") || text.starts_with("Who ")) && !text.contains('?') {
         faults.push(file.fault(*at, format!("\"{}\"", beginning(text)), "begin with the noun that is meant"));
     }
     faults
