@@ -26,14 +26,14 @@ const OURS: &str = "Quadrille";
 const RELAY_LAG: Duration = Duration::from_secs(300);
 
 /// What an alarm watches.
-struct Watched {
+struct WatchedMetric {
     namespace: &'static str,
     metric: &'static str,
     dimensions: Vec<(&'static str, String)>,
     statistic: &'static str,
 }
 
-impl Watched {
+impl WatchedMetric {
     fn queue(name: &str, metric: &'static str) -> Self {
         let queue = reference(&format!("{}.name", logical(name, "Queue")));
         Self { namespace: "AWS/SQS", metric, dimensions: vec![("QueueName", queue)], statistic: "Maximum" }
@@ -71,16 +71,16 @@ struct Alarms<'a> {
 
 impl Alarms<'_> {
     /// One that tells both that it is red and that it is well again.
-    fn state(&mut self, name: &str, about: &str, watched: &Watched, limit: &Limit) {
+    fn state(&mut self, name: &str, about: &str, watched: &WatchedMetric, limit: &Limit) {
         self.add(name, about, watched, limit, true);
     }
 
     /// One that clears by itself, which is no news.
-    fn event(&mut self, name: &str, about: &str, watched: &Watched, limit: &Limit) {
+    fn event(&mut self, name: &str, about: &str, watched: &WatchedMetric, limit: &Limit) {
         self.add(name, about, watched, limit, false);
     }
 
-    fn add(&mut self, name: &str, about: &str, watched: &Watched, limit: &Limit, tells_ok: bool) {
+    fn add(&mut self, name: &str, about: &str, watched: &WatchedMetric, limit: &Limit, tells_ok: bool) {
         let dimensions =
             watched.dimensions.iter().fold(Map::new(), |map, (name, value)| map.with(*name, value));
         let topic = [reference(&format!("{}.arn", logical(&self.topic, "Topic")))];
@@ -117,7 +117,7 @@ pub(super) fn alarms(program: &mut Program, model: &Model, is_relayed: bool) {
         alarms.state(
             dead,
             &format!("{dead} is not empty: events were refused for good outside, and wait for a redrive"),
-            &Watched::queue(dead, VISIBLE),
+            &WatchedMetric::queue(dead, VISIBLE),
             &AT_ONCE,
         );
     }
@@ -126,13 +126,13 @@ pub(super) fn alarms(program: &mut Program, model: &Model, is_relayed: bool) {
         alarms.state(
             &format!("{name}-errors"),
             &format!("{name} failed as a whole: it could not start, ran out of time or memory, or crashed"),
-            &Watched::function(name, "Errors", "Sum"),
+            &WatchedMetric::function(name, "Errors", "Sum"),
             &IN_FIVE_MINUTES,
         );
         alarms.state(
             &format!("{name}-throttles"),
             &format!("{name} was refused an invocation: its concurrency, or the account's, is used up"),
-            &Watched::function(name, "Throttles", "Sum"),
+            &WatchedMetric::function(name, "Throttles", "Sum"),
             &IN_FIVE_MINUTES,
         );
     }
@@ -143,12 +143,12 @@ pub(super) fn alarms(program: &mut Program, model: &Model, is_relayed: bool) {
         alarms.state(
             &failures_name(schedule),
             &format!("the schedule {} could not send its message", schedule.name),
-            &Watched::queue(&failures_name(schedule), VISIBLE),
+            &WatchedMetric::queue(&failures_name(schedule), VISIBLE),
             &AT_ONCE,
         );
     }
     if model.routes.iter().any(|route| route.path.is_some()) {
-        let api = Watched {
+        let api = WatchedMetric {
             namespace: "AWS/ApiGateway",
             metric: "5xx",
             dimensions: vec![("ApiId", reference("api.id"))],
@@ -168,13 +168,13 @@ fn of_step(alarms: &mut Alarms<'_>, model: &Model, step: &StepModel) {
         alarms.state(
             dead,
             &format!("{dead} is not empty: messages of {} were given up and wait for a redrive", step.name),
-            &Watched::queue(dead, VISIBLE),
+            &WatchedMetric::queue(dead, VISIBLE),
             &AT_ONCE,
         );
         alarms.event(
             &format!("{}-dead-letters", step.name),
             &format!("{} gave up messages within the last minute: {dead} has more than before", step.name),
-            &Watched::ours(&model.name, &step.name, metrics::DEAD_LETTERED),
+            &WatchedMetric::ours(&model.name, &step.name, metrics::DEAD_LETTERED),
             &AT_ONCE,
         );
     }
@@ -183,7 +183,7 @@ fn of_step(alarms: &mut Alarms<'_>, model: &Model, step: &StepModel) {
     alarms.state(
         &format!("{}-age", step.queue),
         &format!("a message is in {} for longer than all its attempts take", step.queue),
-        &Watched::queue(&step.queue, OLDEST),
+        &WatchedMetric::queue(&step.queue, OLDEST),
         &Limit { threshold: seconds(patience), period: 300 },
     );
 }
@@ -192,20 +192,20 @@ fn of_relay(alarms: &mut Alarms<'_>, system: &str) {
     alarms.state(
         RELAY_FAILURES,
         "Lambda gave up stream records: their events are not sent, and the stream keeps them for 24 h",
-        &Watched::queue(RELAY_FAILURES, VISIBLE),
+        &WatchedMetric::queue(RELAY_FAILURES, VISIBLE),
         &AT_ONCE,
     );
     let lag = i64::try_from(RELAY_LAG.as_millis()).unwrap_or(i64::MAX);
     alarms.state(
         "relay-lag",
         "the relay is behind the table: committed events are not sent on",
-        &Watched::function(RELAY, "IteratorAge", "Maximum"),
+        &WatchedMetric::function(RELAY, "IteratorAge", "Maximum"),
         &Limit { threshold: lag, period: 60 },
     );
     alarms.event(
         "relay-passed-over",
         "the relay passed over what it can't read, or what nobody consumes: its log says which",
-        &Watched::ours(system, RELAY, metrics::PASSED_OVER),
+        &WatchedMetric::ours(system, RELAY, metrics::PASSED_OVER),
         &AT_ONCE,
     );
 }

@@ -50,7 +50,7 @@ pub(super) struct Watch {
 
 /// How far an alarm has told.
 #[derive(Clone, Copy, Debug, Default)]
-struct Told {
+struct Reported {
     /// The place of the last dead letter told of.
     place: u64,
     red: bool,
@@ -127,7 +127,7 @@ impl Watch {
         let mut told = told;
         if arrived.count > 0 {
             let state = if told.red { AlertState::Digest } else { AlertState::Alarm };
-            told = Told { place: arrived.place, red: true, last: now };
+            told = Reported { place: arrived.place, red: true, last: now };
             // The depth is older than what has arrived since: whether it is empty again is for the next look to say.
             let depth = depth.max(arrived.count);
             self.tell(told, now, state, depth, arrived).await?;
@@ -160,14 +160,14 @@ impl Watch {
         }
     }
 
-    async fn told(&self) -> Result<Told, PortError> {
+    async fn told(&self) -> Result<Reported, PortError> {
         let name = self.name.clone();
         self.store
             .read(move |connection| {
                 let mut select =
                     connection.prepare_cached("SELECT told, red, last FROM alarm WHERE queue = ?1")?;
                 let told = select.query_row((name,), |row| {
-                    Ok(Told {
+                    Ok(Reported {
                         place: u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0),
                         red: row.get(1)?,
                         last: Timestamp::from_millis(row.get(2)?),
@@ -180,7 +180,7 @@ impl Watch {
 
     async fn tell(
         &self,
-        told: Told,
+        told: Reported,
         now: Timestamp,
         state: AlertState,
         depth: u64,

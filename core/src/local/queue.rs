@@ -107,7 +107,7 @@ struct Flight {
 }
 
 /// A row as it is taken.
-struct Taken {
+struct TakenRow {
     id: i64,
     due: Option<Timestamp>,
     count: u32,
@@ -116,8 +116,8 @@ struct Taken {
     body: String,
 }
 
-fn taken(row: &Row<'_>) -> rusqlite::Result<Taken> {
-    Ok(Taken {
+fn taken(row: &Row<'_>) -> rusqlite::Result<TakenRow> {
+    Ok(TakenRow {
         id: row.get(0)?,
         due: row.get::<_, Option<i64>>(1)?.map(Timestamp::from_millis),
         count: row.get(2)?,
@@ -127,7 +127,7 @@ fn taken(row: &Row<'_>) -> rusqlite::Result<Taken> {
     })
 }
 
-impl Taken {
+impl TakenRow {
     fn message(self, receipt: Receipt) -> Result<Message, PortError> {
         let unreadable = |error: serde_json::Error| PortError::permanent("queue", error);
         Ok(Message {
@@ -443,7 +443,7 @@ fn take(
     max: usize,
     now: Timestamp,
     until: Timestamp,
-) -> rusqlite::Result<(Vec<(Taken, Receipt)>, u64)> {
+) -> rusqlite::Result<(Vec<(TakenRow, Receipt)>, u64)> {
     let mut state = file.state_of(connection)?;
     let state = &mut *state;
     settle_ended(connection, file, state, now)?;
@@ -451,7 +451,7 @@ fn take(
     if !state.suspects.is_empty() {
         hand_out_alone(connection, file, state, &mut rows)?;
     }
-    let mut messages: Vec<(Taken, Receipt)> = Vec::with_capacity(rows.len());
+    let mut messages: Vec<(TakenRow, Receipt)> = Vec::with_capacity(rows.len());
     let mut moved = 0;
     let lease = if rows.is_empty() { 0 } else { file.sequence.next(connection)? };
     let mut named = String::new();
@@ -502,8 +502,8 @@ fn visible(
     state: &mut State,
     max: usize,
     now: Timestamp,
-) -> rusqlite::Result<Vec<Taken>> {
-    let mut rows: Vec<Taken> = Vec::new();
+) -> rusqlite::Result<Vec<TakenRow>> {
+    let mut rows: Vec<TakenRow> = Vec::new();
     let mut due = connection.prepare_cached(&file.statements.take_due)?;
     rows.extend(due.query_map((now.as_millis(), number(max)), taken)?.collect::<rusqlite::Result<Vec<_>>>()?);
     while rows.len() < max
@@ -537,12 +537,12 @@ fn hand_out_alone(
     connection: &Connection,
     file: &QueueFile,
     state: &mut State,
-    rows: &mut Vec<Taken>,
+    rows: &mut Vec<TakenRow>,
 ) -> rusqlite::Result<()> {
     let may_be_next = state.suspect.is_none();
     let first = rows.first().filter(|row| may_be_next && state.suspects.contains(&row.id)).map(|row| row.id);
     state.suspect = state.suspect.or(first);
-    let (taken, left): (Vec<Taken>, Vec<Taken>) = std::mem::take(rows)
+    let (taken, left): (Vec<TakenRow>, Vec<TakenRow>) = std::mem::take(rows)
         .into_iter()
         .partition(|row| first.map_or_else(|| !state.suspects.contains(&row.id), |first| row.id == first));
     *rows = taken;
