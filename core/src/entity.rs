@@ -58,6 +58,15 @@ impl Entity for () {
     }
 }
 
+/// What serde writes as one text, an `enum` without data for instance; `None` of anything else.
+#[doc(hidden)] // for `entity!`
+pub fn in_one_word(state: &impl Serialize) -> Option<String> {
+    match serde_json::to_value(state) {
+        Ok(serde_json::Value::String(word)) => Some(word),
+        _ => None,
+    }
+}
+
 /// The partition key of the entity of kind `E` and id `id`.
 pub fn key_of<E: Entity>(id: &str) -> String {
     [E::KIND, "/", id].concat()

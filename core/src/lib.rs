@@ -105,8 +105,9 @@
 //!
 //! What it is part of:
 //!
-//! - [`Choreography`], defined with [`Table`]s, [`Route`]s, schedules and [`Consumer`]s, and with a [`Budget`] for each cycle;
-//!   [`choreography::Model`] is the same as plain data.
+//! - [`Choreography`], defined with [`Table`]s, [`Route`]s, schedules, [`Consumer`]s, [`Service`]s and [`Setting`]s, and with a
+//!   [`Budget`] for each cycle; [`choreography::Model`] is the same as plain data.
+//! - [`System`]: a choreography with all else that the command, the functions and the infrastructure need of it.
 //! - [`Pipeline`]: runs handlers on messages and requests, over the [`port`]s.
 //! - [`engine::Engine`]: runs a whole choreography in one process.
 //! - [`operator`]: what a person does with a running one: look at queues, redrive dead letters.
@@ -123,7 +124,8 @@
 //! - `server`: an HTTP server for routes, with limits, a token, and no trust in web pages.
 //! - `aws`: the adapters of DynamoDB, SQS, S3 and SNS. Its SDK needs Rust 1.94.1.
 //! - `lambda`: the runtime of Lambda functions over the adapters of AWS (feature `aws`): a function is a step, a route or the
-//!   relay of a choreography.
+//!   relay of a choreography, and one binary has all of a system's.
+//! - `client`: an HTTP client with timeouts and limits, for services of a system.
 //! - `domain`: the order and result types of the systems that come with the library.
 //! - `conformance`: the suite that an adapter of the [`port`]s has to pass, for adapters of your own.
 //!
@@ -133,8 +135,8 @@
 //! - Delivery exactly once, and order between messages. A message may come again at any time, also long after it was
 //!   handled; the handler finds in the entity that there is nothing left to do.
 //! - An item with its events over 400 KB, a message over 1 MiB, a notification over 256 KiB: see [`limits`].
-//! - Schedules other than a fixed time apart, methods other than GET and POST, more than six types of events emitted by
-//!   one handler.
+//! - Schedules whose times one machine and AWS don't keep alike, such as every 7 minutes: an error of `build`.
+//! - More than six types of events emitted by one handler.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 #![warn(missing_debug_implementations)]
@@ -198,6 +200,8 @@ pub use commit::{Commit, Handled, Outcome};
 pub use context::{Change, Committed, Context};
 pub use dead_letter::{DeadLetter, RECEIVES_EXHAUSTED};
 pub use entity::Entity;
+#[doc(hidden)]
+pub use entity::in_one_word;
 pub use event::{Contains, Emits, Envelope, Event, Place, SPEC_VERSION};
 pub use failure::{Failure, FailureKind, OrFailure, excerpt};
 pub use handler::{Handler, Load, RouteHandler};

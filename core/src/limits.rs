@@ -50,7 +50,16 @@ pub const OBJECT_KEY_BYTES_MAX: usize = 1_024;
 /// Largest notification: 256 KiB (SNS).
 pub const NOTIFICATION_BYTES_MAX: usize = 262_144;
 
-/// Longest name of a table, queue, topic, bucket, schedule or step: 40 bytes. Ours: with system and stack before
+/// Largest entry of an event bus: 256 KiB of source, detail type and detail (EventBridge; also the most a call may hold).
+pub const BUS_ENTRY_BYTES_MAX: usize = 262_144;
+
+/// Longest detail type of an entry of an event bus: 128 characters (EventBridge).
+pub const BUS_DETAIL_TYPE_MAX: usize = 128;
+
+/// Longest pattern of a rule: 2,048 characters (EventBridge).
+pub const BUS_PATTERN_BYTES_MAX: usize = 2_048;
+
+/// Longest name of a table, queue, topic, bus, bucket, schedule or step: 40 bytes. Ours: with system and stack before
 /// it, it has to fit in 64 bytes (a Lambda function's name).
 pub const NAME_BYTES_MAX: usize = 40;
 

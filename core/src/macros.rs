@@ -2,8 +2,9 @@
 
 /// Implements [`Entity`](crate::Entity) for a type whose id is one of its fields: the type, its kind, the field.
 ///
-/// The field is text: a `String`, or another type with `AsRef<str>`. An entity that expires, has a place in an index, or
-/// is identified by more than a field implements the trait itself.
+/// The field is text: a `String`, or another type with `AsRef<str>`. Where another field is its state in one word, that is
+/// said as well: a text, or an `enum` that serde writes as one. An entity that expires, has a place in an index, or is
+/// identified by more than a field implements the trait itself.
 ///
 /// ```
 /// use quadrille::Entity as _;
@@ -15,8 +16,21 @@
 /// }
 /// quadrille::entity!(Pot: "pot", by day);
 ///
+/// #[derive(Serialize, Deserialize)]
+/// enum State {
+///     Clean,
+/// }
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Cup {
+///     guest: String,
+///     state: State,
+/// }
+/// quadrille::entity!(Cup: "cup", by guest, status: state);
+///
 /// assert_eq!(Pot { day: "monday".into() }.id(), "monday");
 /// assert_eq!(Pot::KIND, "pot");
+/// assert_eq!(Cup { guest: "anna".into(), state: State::Clean }.status().as_deref(), Some("Clean"));
 /// ```
 ///
 /// Anything else is refused with the form that is expected:
@@ -27,13 +41,17 @@
 /// ```
 #[macro_export]
 macro_rules! entity {
-    ($entity:ty: $kind:literal, by $field:ident $(,)?) => {
+    ($entity:ty: $kind:literal, by $field:ident $(, status: $status:ident)? $(,)?) => {
         impl $crate::Entity for $entity {
             const KIND: &'static str = $kind;
 
             fn id(&self) -> ::std::borrow::Cow<'_, str> {
                 ::std::borrow::Cow::Borrowed(::core::convert::AsRef::<str>::as_ref(&self.$field))
             }
+
+            $(fn status(&self) -> ::core::option::Option<::std::borrow::Cow<'_, str>> {
+                $crate::in_one_word(&self.$status).map(::std::borrow::Cow::Owned)
+            })?
         }
     };
     ($($other:tt)*) => {

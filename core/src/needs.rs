@@ -1,10 +1,10 @@
 //! What a process needs of a model, and what its environment tells it: the physical names behind the names of the model.
 
-use crate::choreography::{BucketUse, Destination, Model, QueueUse, TableUse, TopicUse};
+use crate::choreography::{BucketUse, BusUse, Destination, Model, QueueUse, TableUse, TopicUse};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The tables, queues, buckets and topics of a model that a process touches, by their names in the model, and how it uses
+/// The tables, queues, buckets, topics and event buses of a model that a process touches, by their names in the model, and how it uses
 /// each.
 ///
 /// A process is told the physical names of these and of no others, and has the permissions of these uses and no others.
@@ -18,6 +18,8 @@ pub struct Needs {
     pub buckets: BTreeMap<String, BTreeSet<BucketUse>>,
     /// Topics.
     pub topics: BTreeMap<String, BTreeSet<TopicUse>>,
+    /// Event buses.
+    pub buses: BTreeMap<String, BTreeSet<BusUse>>,
 }
 
 impl Needs {
@@ -35,6 +37,7 @@ impl Needs {
             queues: all(model.queues.iter().map(|queue| &queue.name), &QueueUse::ALL),
             buckets: all(model.buckets.iter().map(|bucket| &bucket.name), &BucketUse::ALL),
             topics: all(model.topics.iter().map(|topic| &topic.name), &TopicUse::ALL),
+            buses: all(model.buses.iter().map(|bus| &bus.name), &BusUse::ALL),
         }
     }
 
@@ -57,13 +60,14 @@ impl Needs {
         Some(needs)
     }
 
-    /// What the relay needs: the queues and topics to which events go, and the dead-letter queues for what these refuse
+    /// What the relay needs: the queues, topics and event buses to which events go, and the dead-letter queues for what these refuse
     /// for good. No table: the change stream is handed to it.
     pub fn of_relay(model: &Model) -> Self {
         let mut needs = Self::default();
         for event_type in model.emitted() {
             needs.sends(model, event_type);
-            for destination in model.destinations(event_type) {
+            let sent = |destination: &Destination<'_>| !matches!(destination, Destination::Stream { .. });
+            for destination in model.destinations(event_type).into_iter().filter(sent) {
                 let refused = model.refused_to(destination).into_iter();
                 refused.for_each(|queue| needs.may_send(queue));
             }
@@ -79,6 +83,11 @@ impl Needs {
                 Destination::Topic(topic) => {
                     self.topics.insert(topic.to_owned(), [TopicUse::Publish].into());
                 }
+                // Lambda hands it the stream.
+                Destination::Stream { .. } => {}
+                Destination::Bus(bus) => {
+                    self.buses.insert(bus.to_owned(), [BusUse::Publish].into());
+                }
             }
         }
     }
@@ -87,8 +96,8 @@ impl Needs {
         self.queues.entry(queue.to_owned()).or_default().insert(QueueUse::Send);
     }
 
-    /// The environment variables that tell the physical names, in the order of tables, queues, buckets and topics. A table
-    /// may have one of its own.
+    /// The environment variables that tell the physical names, in the order of tables, queues, buckets, topics and event buses.
+    /// A table may have one of its own.
     pub fn variables(&self, model: &Model) -> Vec<Variable> {
         let own = |name: &str| model.tables.iter().find(|table| table.name == name)?.variable.clone();
         let named = |kind: ResourceKind, names: Vec<&String>| -> Vec<Variable> {
@@ -103,6 +112,7 @@ impl Needs {
             named(ResourceKind::Queue, self.queues.keys().collect()),
             named(ResourceKind::Bucket, self.buckets.keys().collect()),
             named(ResourceKind::Topic, self.topics.keys().collect()),
+            named(ResourceKind::Bus, self.buses.keys().collect()),
         ]
         .concat()
     }
@@ -130,24 +140,28 @@ pub enum ResourceKind {
     Bucket,
     /// An SNS topic, by its ARN.
     Topic,
+    /// An event bus of EventBridge, by its name.
+    Bus,
 }
 
 impl ResourceKind {
-    /// The variable for the physical name of what the model calls `name`: `QUADRILLE_TABLE_<NAME>`, and `QUEUE`, `BUCKET` or
-    /// `TOPIC` in place of `TABLE`. `<NAME>` is the name in upper case, with `_` for `-`.
+    /// The variable for the physical name of what the model calls `name`: `QUADRILLE_TABLE_<NAME>`, and `QUEUE`, `BUCKET`,
+    /// `TOPIC` or `BUS` in place of `TABLE`. `<NAME>` is the name in upper case, with `_` for `-`.
     pub fn variable_of(self, name: &str) -> String {
         let kind = match self {
             Self::Table => "TABLE",
             Self::Queue => "QUEUE",
             Self::Bucket => "BUCKET",
             Self::Topic => "TOPIC",
+            Self::Bus => "BUS",
         };
         format!("QUADRILLE_{kind}_{}", name.to_ascii_uppercase().replace('-', "_"))
     }
 }
 
 /// The physical names behind the names of a model. As JSON, they are what the infrastructure leaves for an operator's
-/// command: `{"tables":{..},"queues":{..},"buckets":{..},"topics":{..}}`.
+/// command: `{"tables":{..},"queues":{..},"buckets":{..},"topics":{..}}`, and `"buses":{..}` where there
+/// are any.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Names {
@@ -159,6 +173,9 @@ pub struct Names {
     pub buckets: BTreeMap<String, String>,
     /// ARNs of SNS topics.
     pub topics: BTreeMap<String, String>,
+    /// Names of event buses.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub buses: BTreeMap<String, String>,
 }
 
 /// Why the environment does not tell the physical names.
@@ -213,6 +230,7 @@ impl Names {
             ResourceKind::Queue => &mut self.queues,
             ResourceKind::Bucket => &mut self.buckets,
             ResourceKind::Topic => &mut self.topics,
+            ResourceKind::Bus => &mut self.buses,
         }
     }
 }

@@ -7,7 +7,9 @@ use crate::{
     event::Envelope,
     limits::QUEUE_DELAY_MAX,
     metrics::{self, Meter},
-    port::{Attributes, Message, NewMessage, PortError, Ports, Receipt, StreamRecord, is_sendable},
+    port::{
+        Attributes, Bus, BusEntry, Message, NewMessage, PortError, Ports, Receipt, StreamRecord, is_sendable,
+    },
     trace::trace_id,
 };
 use futures_util::future::join_all;
@@ -51,7 +53,8 @@ impl<'a> Routes<'a> {
     }
 }
 
-/// Sends the events of `records` on to their queues and topics. Returns how many of the records, from the first on,
+/// Sends the events of `records` on to their queues, topics and event buses. What a step takes from the stream of a table
+/// itself is sent to its queue where `hands_on` says so of the table. Returns how many of the records, from the first on,
 /// were sent whole: what comes behind them has to be read again, so that each entity's order is kept.
 ///
 /// # Errors
@@ -61,6 +64,7 @@ pub(crate) async fn forward(
     ports: &Ports,
     records: &[StreamRecord],
     meter: &Meter,
+    hands_on: impl Fn(&str) -> bool,
 ) -> Result<(), (usize, Failure)> {
     let now = ports.clock.now();
     let mut by_destination: BTreeMap<Destination<'_>, Vec<Sending<'_>>> = BTreeMap::new();
@@ -86,8 +90,9 @@ pub(crate) async fn forward(
             }
             for destination in destinations {
                 let delay = match destination {
-                    Destination::Queue(_) => first_hop(head.notbefore, now),
-                    Destination::Topic(_) => Duration::ZERO,
+                    Destination::Stream { table, .. } if !hands_on(table) => continue,
+                    Destination::Queue(_) | Destination::Stream { .. } => first_hop(head.notbefore, now),
+                    Destination::Topic(_) | Destination::Bus(_) => Duration::ZERO,
                 };
                 let event = sendable(event);
                 by_destination.entry(*destination).or_default().push(Sending { at, event, delay });
@@ -98,7 +103,7 @@ pub(crate) async fn forward(
     // All at once: a store takes them with one flush.
     let sends = by_destination
         .iter()
-        .map(|(to, sending)| send(ports, *to, sending.iter().map(Sending::message).collect()));
+        .map(|(to, sending)| send(model, ports, *to, sending.iter().map(Sending::message).collect()));
     let sent = join_all(sends).await;
     for ((destination, sending), sent) in by_destination.into_iter().zip(sent) {
         for (sending, sent) in sending.iter().zip(sent) {
@@ -125,7 +130,7 @@ struct Sending<'a> {
     delay: Duration,
 }
 
-/// The event as every queue and topic takes it. SQS and SNS refuse U+FFFE and U+FFFF; in JSON these can only stand inside
+/// The event as every queue, topic and bus takes it. SQS and SNS refuse U+FFFE and U+FFFF; in JSON these can only stand inside
 /// a string, where an escape says the same. Other characters that they refuse JSON has as escapes already.
 fn sendable(event: &str) -> Cow<'_, str> {
     if is_sendable(event) {
@@ -140,7 +145,9 @@ impl Sending<'_> {
     }
 }
 
+/// Sends events to one destination; answers in their order.
 pub(crate) async fn send(
+    model: &Model,
     ports: &Ports,
     destination: Destination<'_>,
     messages: Vec<NewMessage>,
@@ -148,7 +155,7 @@ pub(crate) async fn send(
     let count = messages.len();
     let none = |error: PortError| vec![Err(error); count];
     match destination {
-        Destination::Queue(name) => match ports.queue(name) {
+        Destination::Queue(name) | Destination::Stream { queue: name, .. } => match ports.queue(name) {
             Ok(queue) => queue.send(messages).await,
             Err(error) => none(error),
         },
@@ -156,7 +163,27 @@ pub(crate) async fn send(
             Ok(topic) => topic.publish(messages).await,
             Err(error) => none(error),
         },
+        Destination::Bus(name) => match ports.bus(name) {
+            Ok(bus) => publish(&model.name, bus.as_ref(), messages).await,
+            Err(error) => none(error),
+        },
     }
+}
+
+/// Publishes events to a bus; answers in their order.
+async fn publish(source: &str, bus: &dyn Bus, messages: Vec<NewMessage>) -> Vec<Result<(), PortError>> {
+    let mut answers = Vec::with_capacity(messages.len());
+    let (mut places, mut entries) = (Vec::new(), Vec::new());
+    for (at, message) in messages.into_iter().enumerate() {
+        answers.push(BusEntry::of_event(source, message.body).map(|entry| {
+            places.push(at);
+            entries.push(entry);
+        }));
+    }
+    for (at, published) in places.into_iter().zip(bus.publish(entries).await) {
+        answers[at] = published;
+    }
+    answers
 }
 
 /// An event that its destination will never take (too large for a topic, say) is dead-lettered where its consumers' dead

@@ -134,6 +134,9 @@ pub enum Meaning {
 pub type Call =
     fn(Vec<OsString>) -> Pin<Box<dyn Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>>>>;
 
+/// What a demonstration counts dead letters by: one of its [`ends`](Demo::ends).
+pub const DEAD_LETTERED: &str = "dead_lettered";
+
 /// A demonstration: what is posted, what begins the flow, and the ends that what was posted can have.
 #[async_trait]
 pub trait Demo: Send + Sync {
@@ -176,8 +179,17 @@ pub trait Demo: Send + Sync {
         self.ends()
     }
 
-    /// The names that one of those that were posted counts for, by what lies in tables, buckets and dead-letter queues.
-    fn counted(&self, evidence: &Evidence<'_>) -> Vec<&'static str>;
+    /// The names that one of those that were posted counts for, by what lies in tables, buckets and dead-letter queues. By
+    /// default the status of its entity, where that is among [`counts`](Self::counts), and [`DEAD_LETTERED`] where there is
+    /// a dead letter of it.
+    fn counted(&self, evidence: &Evidence<'_>) -> Vec<&'static str> {
+        let status = evidence.entity.and_then(|entity| entity.status.as_deref());
+        let counts = |name: &&str| match *name {
+            DEAD_LETTERED => !evidence.dead_letters.is_empty(),
+            name => status == Some(name),
+        };
+        self.counts().iter().copied().filter(counts).collect()
+    }
 
     /// The id of what an object in a bucket was filed for; `None` for other objects.
     fn filed(&self, bucket: &str, key: &str) -> Option<String> {
@@ -206,4 +218,59 @@ pub struct Evidence<'a> {
     pub dead_letters: &'a [(String, String)],
     /// The objects that were filed for it: bucket and key.
     pub objects: &'a [(String, String)],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Orders;
+
+    impl Demo for Orders {
+        fn subjects(&self) -> &'static str {
+            "orders"
+        }
+
+        fn title(&self) -> &'static str {
+            "A test's"
+        }
+
+        fn kind(&self) -> &'static str {
+            "order"
+        }
+
+        fn step(&self) -> &'static str {
+            "take"
+        }
+
+        fn body(&self, _: &[String]) -> Value {
+            Value::Null
+        }
+
+        fn ends(&self) -> &'static [&'static str] {
+            &["served", DEAD_LETTERED]
+        }
+    }
+
+    #[test]
+    fn by_default_one_counts_by_its_status_and_its_dead_letters() {
+        let view = |status: &str| -> EntityView {
+            let text = format!(
+                r#"{{"kind": "order", "id": "1", "status": "{status}", "version": 1, "state": {{}}, "trail": []}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        let dead = [("brew-dlq".to_owned(), "sold_out".to_owned())];
+        let (served, taken) = (view("served"), view("taken"));
+        for (entity, dead_letters, counted) in [
+            (Some(&served), &[][..], &["served"][..]),
+            (Some(&served), &dead, &["served", DEAD_LETTERED]),
+            (Some(&taken), &dead, &[DEAD_LETTERED]),
+            (Some(&taken), &[], &[]),
+            (None, &[], &[]),
+        ] {
+            let evidence = Evidence { id: "1", entity, dead_letters, objects: &[] };
+            assert_eq!(Orders.counted(&evidence), counted);
+        }
+    }
 }

@@ -4,7 +4,7 @@
 use quadrille::{
     Backoff, Budget, Choreography, Consumer, Context, Cron, Definition, Emits, Entity, Event, Failure,
     Handled, Outcome, Route, Setting, Stored, Table, Uses, Waits,
-    choreography::{Advice, DefinitionError as Broken, When},
+    choreography::{Advice, Bus, Comparison, DefinitionError as Broken, Match, Rule, When},
     http::{Request, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -148,6 +148,7 @@ fn a_name_that_aws_would_not_take_everywhere() {
         breaks(post_office().on(sorting()).table(Table::new(name)), "table");
         breaks(with(|sort| sort.uses(Uses::new().puts(name))).bucket(name), "bucket");
         breaks(good().topic(name), "topic");
+        breaks(good().bus(name), "event bus");
         breaks(good().schedule(name, DAY, |_| Posted), "schedule");
         breaks(good().route(Route::get("/", name, take::<()>)), "step");
         breaks(with(|sort| sort.queue(name).dead_letter_queue("dead")), "queue");
@@ -257,6 +258,9 @@ fn a_name_that_is_used_but_not_defined() {
     let show = Route::get("/", "show", take::<()>);
     breaks(good().route(show.uses(reading())), "show", "bucket", "photo");
     breaks(good().alarm_to("notes"), "the alarm", "topic", "notes");
+    breaks(post_office().on(sorting().from_bus("town", Rule::new())), "sort", "event bus", "town");
+    breaks(good().publish_to_bus::<Posted>("town"), "posted", "event bus", "town");
+    breaks(post_office().on(sorting().from_stream("town")), "sort", "table", "town");
 }
 
 #[test]
@@ -308,6 +312,134 @@ fn a_topic_whose_subscribers_would_get_each_others_events() {
         ),
         []
     );
+}
+
+/// A post office whose only consumer reads the stream of the letters.
+fn in_stream(change: impl FnOnce(Consumer) -> Consumer) -> Definition {
+    Choreography::define("post-office")
+        .table(Table::new("letters").holds::<Letter>())
+        .table(Table::new("stamps").holds::<Stamp>())
+        .route(Route::post("/letters/{id}", "take", take::<(Posted,)>).uses(Uses::new().commits::<Letter>()))
+        .on(change(sorting().from_stream("letters")))
+}
+
+#[test]
+fn an_event_that_is_not_in_the_stream_it_is_taken_from() {
+    let breaks = |definition, table: &str, emitter: &str| {
+        let missing = Broken::NotInStream {
+            step: "sort".into(),
+            event_type: "posted".into(),
+            table: table.to_owned(),
+            emitter: emitter.to_owned(),
+        };
+        assert_breaks(definition, missing, "not_in_stream", "leave `from_stream` out");
+    };
+    assert_eq!(mistakes(in_stream(|sort| sort)), []);
+    breaks(in_stream(|sort| sort.from_stream("stamps")), "stamps", "take");
+    let emits = |uses| Route::get("/", "other", take::<(Posted,)>).uses(uses);
+    breaks(in_stream(|sort| sort).route(emits(Uses::new())), "letters", "other");
+    let both = || Uses::new().commits::<Letter>().commits::<Stamp>();
+    breaks(in_stream(|sort| sort).route(emits(both())), "letters", "other");
+    assert_eq!(mistakes(in_stream(|sort| sort).route(emits(Uses::new().commits::<Letter>()))), []);
+    let gives_up = Consumer::new("carry", load::<Sorted, ()>).on_given_up(|_: &Sorted, _| Posted);
+    let sorted = || Route::get("/s", "s", take::<(Sorted,)>).uses(Uses::new().commits::<Letter>());
+    breaks(in_stream(|sort| sort).route(sorted()).on(gives_up), "letters", "carry");
+}
+
+#[test]
+fn a_stream_with_more_readers_than_dynamodb_feeds() {
+    let shared =
+        Broken::StreamShared { table: "letters".into(), first: "sort".into(), second: "count".into() };
+    let count = Consumer::new("count", idle::<Posted, ()>);
+    assert_eq!(mistakes(in_stream(|sort| sort).on(Consumer::new("count", idle::<Posted, ()>))), []);
+    let both = in_stream(|sort| sort).on(count.from_stream("letters"));
+    assert_breaks(both, shared, "stream_shared", "leave `from_stream` out of one of them");
+}
+
+#[test]
+fn an_event_that_would_not_follow_what_lambda_gives_up() {
+    let given_up = Broken::GivenUpFromStream {
+        step: "sort".into(),
+        table: "letters".into(),
+        event_type: "sorted".into(),
+    };
+    let carry = Consumer::new("carry", idle::<Sorted, ()>);
+    let definition = in_stream(|sort| sort.on_given_up(|_: &Posted, _| Sorted)).on(carry);
+    assert_breaks(definition, given_up, "given_up_from_stream", "leave `from_stream` or `on_given_up` out");
+}
+
+#[test]
+fn a_stream_stands_in_the_pictures_of_a_flow() {
+    let choreography = in_stream(|sort| sort).build().unwrap();
+    let chart = choreography.to_mermaid();
+    assert!(chart.contains("    table_letters == posted ==> step_sort\n"), "{chart}");
+    assert!(!chart.contains("relay"), "nothing is left for it:\n{chart}");
+    let text = choreography.to_text();
+    assert!(text.contains("[table letters] ─ stream ─ posted ─▶ (sort) ─▶ sort"), "{text}");
+}
+
+/// A post office whose only consumer is on a bus, behind `rule`.
+fn on_bus(rule: Rule) -> Definition {
+    post_office().bus("town").on(sorting().from_bus("town", rule))
+}
+
+#[test]
+fn a_rule_that_never_matches_the_event_it_is_for() {
+    let breaks = |rule, problem: &str| {
+        let unfit = Broken::UnfitRule {
+            step: "sort".into(),
+            bus: "town".into(),
+            event_type: "posted".into(),
+            problem: problem.to_owned(),
+        };
+        assert_breaks(on_bus(rule), unfit, "unfit_rule", "mend the rule");
+    };
+    let other = "it asks for another source or another type";
+    breaks(Rule::new().detail_type("sorted"), other);
+    breaks(Rule::new().source("harbour"), other);
+    breaks(Rule::new().detail("type", Match::AnythingBut(vec!["posted".into()])), other);
+    breaks(
+        Rule::new().detail("size.x", "L"),
+        "an envelope has no \"size.x\": what an event says of itself is in `data`, as in \"data.size.x\"",
+    );
+    breaks(
+        Rule::new().detail("data.size", "L").detail("data.size.x", "L"),
+        "\"data.size\" is to be a value, and an object with fields",
+    );
+    let bounds = "a number has one bound, or a lower one and then an upper one that is above it";
+    breaks(Rule::new().detail("data.size", Match::number(Comparison::Above, f64::NAN)), bounds);
+    let (above, below) = ((Comparison::Above, 3.0), (Comparison::Below, 3.0));
+    for range in [vec![], vec![above, below], vec![below, above], vec![above, below, below]] {
+        breaks(Rule::new().detail("data.size", Match::Number(range)), bounds);
+    }
+    breaks(Rule::new().detail("subject", Match::Prefix(String::new())), "a prefix is empty");
+    breaks(Rule::new().detail("subject", Match::AnythingBut(Vec::new())), "`AnythingBut` of nothing");
+    // What stands around the text are 52 characters.
+    let long = |text: usize| Rule::new().detail("subject", "x".repeat(text));
+    breaks(long(1_997), "its pattern has 2049 characters, a bus takes 2048");
+    assert_eq!(mistakes(on_bus(long(1_996))), []);
+    let good = Rule::new().source("post-office").detail_type(Match::Prefix("post".into()));
+    assert_eq!(mistakes(on_bus(good.detail("extra", Match::Exists(false)).detail("data.size", true))), []);
+}
+
+#[test]
+fn a_rule_that_takes_events_which_its_step_can_not_read() {
+    let sorted = |rule| Consumer::new("carry", idle::<Sorted, ()>).from_bus("town", rule);
+    let posted = || Consumer::new("sort", idle::<Posted, (Sorted,)>).from_bus("town", Rule::new());
+    let both = |rule| post_office().bus("town").on(posted()).on(sorted(rule));
+    let wide = Broken::RuleTooWide { step: "carry".into(), bus: "town".into(), other: "posted".into() };
+    let mend = "leave the detail type out of the rule";
+    assert_breaks(both(Rule::new().detail_type(Match::Exists(true))), wide, "rule_too_wide", mend);
+    assert_eq!(mistakes(both(Rule::new())), []);
+    assert_eq!(mistakes(both(Rule::new().detail_type(Match::Exists(true)).detail("type", "sorted"))), []);
+}
+
+#[test]
+fn a_bus_of_others_may_feed_a_step_that_nothing_of_ours_feeds() {
+    let carry = || Consumer::new("carry", idle::<Carried, ()>).from_bus("town", Rule::new());
+    let none = Broken::NoProducer { step: "carry".into(), event_type: "carried".into() };
+    assert_eq!(mistakes(good().bus("town").on(carry())), [none]);
+    assert_eq!(mistakes(good().bus(Bus::of_others("town", "the-town")).on(carry())), []);
 }
 
 #[test]
@@ -562,6 +694,31 @@ fn every_mistake_is_reported_at_once() {
     assert!(text.starts_with("the definition has 6 mistake(s)\n"), "{text}");
     for error in expected {
         assert!(text.contains(&format!("\n  {error}")), "{error} is not in: {text}");
+    }
+}
+
+#[test]
+fn a_bus_stands_in_the_pictures_of_a_flow() {
+    let choreography = post_office()
+        .bus("town")
+        .on(Consumer::new("sort", idle::<Posted, (Sorted,)>).from_bus("town", Rule::new()))
+        .publish_to_bus::<Sorted>("town")
+        .build()
+        .unwrap();
+    let chart = choreography.to_mermaid();
+    for line in [
+        r#"bus_town[/"town"\]"#,
+        "relay -- posted --> bus_town",
+        "relay -- sorted --> bus_town",
+        "bus_town --> step_sort",
+        "bus_town --> subscribers",
+    ] {
+        assert!(chart.lines().any(|drawn| drawn.trim() == line), "{line} is not in:\n{chart}");
+    }
+    let text = choreography.to_text();
+    for part in ["{bus town} ─▶ (sort) ─▶ sort", "relay ─ sorted ─▶ {bus town} ─▶ subscribers outside"]
+    {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
     }
 }
 

@@ -5,6 +5,7 @@
 use quadrille::{
     Backoff, Budget, Choreography, Consumer, Context, Definition, Emits, Entity, Event, Failure, Handled,
     Outcome, Route, Setting, Stored, Table, Timestamp, Uses, Waits,
+    choreography::{Bus, Match, Rule},
     http::{Request, Response},
     infrastructure::{File, FunctionOptions, Infrastructure, InfrastructureError, STACK_BYTES_MAX, Stack},
 };
@@ -172,6 +173,118 @@ fn what_the_definition_says_is_what_the_program_has() {
     assert!(!resource(&program, "walkFunction").contains("MOVE_ON"));
     // Nobody is alarmed, where no topic was said for it.
     assert!(!program.contains("MetricAlarm"));
+}
+
+/// The post office, which tells of what arrived by a bus.
+fn on_bus(bus: Bus) -> Definition {
+    let rule = Rule::new().detail("data.from", Match::Prefix("N".into()));
+    post_office()
+        .bus(bus)
+        .publish_to_bus::<Moved>("town")
+        .on(Consumer::new("hear", idle::<Arrived, ()>).from_bus("town", rule))
+}
+
+#[test]
+fn a_bus_feeds_the_queue_of_a_step_by_a_rule_and_what_it_can_not_deliver_is_dead_lettered() {
+    let program = rendered(on_bus(Bus::new("town")));
+    has(&program, "townBus", &["type: aws:cloudwatch:EventBus", "name: ${prefix}-town"]);
+    has(
+        &program,
+        "hearRule",
+        &[
+            "type: aws:cloudwatch:EventRule",
+            "eventBusName: ${townBus.name}",
+            r#"eventPattern: '{"detail":{"data":{"from":[{"prefix":"N"}]}},"detail-type":["arrived"]}'"#,
+        ],
+    );
+    has(
+        &program,
+        "hearTarget",
+        &[
+            "type: aws:cloudwatch:EventTarget",
+            "eventBusName: ${townBus.name}",
+            "rule: ${hearRule.name}",
+            "arn: ${hearQueue.arn}",
+            "inputPath: $.detail",
+            "maximumEventAgeInSeconds: 86400",
+            "maximumRetryAttempts: 185",
+            "deadLetterConfig:",
+            "arn: ${hearDlqQueue.arn}",
+            "${hearQueuePolicy}",
+            "${hearDlqQueuePolicy}",
+        ],
+    );
+    for policy in ["hearQueuePolicy", "hearDlqQueuePolicy"] {
+        has(&program, policy, &["Service: events.amazonaws.com", "aws:SourceArn: ${hearRule.arn}"]);
+    }
+    // The relay publishes, and is told the bus by its name.
+    has(&program, "relayPolicy", &["Action: [events:PutEvents]", "Resource: ${townBus.arn}"]);
+    has(&program, "relayFunction", &["QUADRILLE_BUS_TOWN: ${townBus.name}"]);
+    assert!(!resource(&program, "hearFunction").contains("QUADRILLE_BUS"));
+    has(&program, "townDlqQueue", &["messageRetentionSeconds: 1209600"]);
+    has(&program, "names", &["town: ${townBus.name}"]);
+}
+
+#[test]
+fn a_bus_has_the_name_that_has_to_stay_and_one_of_others_is_not_made() {
+    let program = rendered(on_bus(Bus::new("town").physical_name("the-town")));
+    has(&program, "townBus", &["name: the-town"]);
+    let program = rendered(on_bus(Bus::of_others("town", "the-town")));
+    assert!(!program.contains("aws:cloudwatch:EventBus\n"), "{program}");
+    let variables = &program[program.find("variables:").unwrap()..program.find("resources:").unwrap()];
+    for part in ["townBus:", "function: aws:cloudwatch:getEventBus", "name: the-town"] {
+        assert!(variables.contains(part), "{part} is not in:\n{variables}");
+    }
+    has(&program, "hearRule", &["eventBusName: ${townBus.name}"]);
+}
+
+#[test]
+fn a_step_on_a_stream_is_handed_its_records_and_lambda_tells_its_dead_letter_queue_what_it_gave_up() {
+    let sort = |sort: Consumer| {
+        Choreography::define("post-office")
+            .table(Table::new("parcels").holds::<Parcel>())
+            .route(Route::post("/parcels", "take", take::<(Arrived,)>).uses(Uses::new().commits::<Parcel>()))
+            .on(sort)
+    };
+    let consumer = || {
+        let consumer = Consumer::new("sort", load::<Arrived, ()>).attempts(4, Backoff::default());
+        consumer.batch(50, secs(5)).from_stream("parcels")
+    };
+    let program = rendered(sort(consumer()));
+    has(
+        &program,
+        "sortSourceMapping",
+        &[
+            "eventSourceArn: ${parcelsTable.streamArn}",
+            "functionName: ${sortFunction.arn}",
+            "startingPosition: TRIM_HORIZON",
+            r#"pattern: '{"dynamodb":{"NewImage":{"relay":{"S":["1"]}}}}'"#,
+            "batchSize: 50",
+            "maximumBatchingWindowInSeconds: 5",
+            "functionResponseTypes: [ReportBatchItemFailures]",
+            "bisectBatchOnFunctionError: true",
+            "maximumRetryAttempts: 3",
+            "destinationArn: ${sortDlqQueue.arn}",
+        ],
+    );
+    has(
+        &program,
+        "sortPolicy",
+        &["dynamodb:GetRecords", "Resource: ${parcelsTable.streamArn}", "kms:Decrypt"],
+    );
+    has(&program, "parcelsTable", &["streamEnabled: true", "streamViewType: NEW_IMAGE"]);
+    // A redrive, and what has to wait, go by the queue.
+    has(&program, "sortMapping", &["eventSourceArn: ${sortQueue.arn}"]);
+    // Whoever commits is updated after whoever reads.
+    has(&program, "takeFunction", &["dependsOn:", "${sortFunction}"]);
+    assert!(!program.contains("relayFunction"), "nothing is left for it to send: {program}");
+    // Where there is something to send on, the relay is there, and leaves this event to the step.
+    let moved = Consumer::new("move-on", idle::<Moved, ()>);
+    let more = Route::get("/more", "more", take::<(Moved,)>).uses(Uses::new().commits::<Parcel>());
+    let program = rendered(sort(consumer()).on(moved).route(more));
+    has(&program, "relayPolicy", &["${moveOnQueue.arn}"]);
+    assert!(!resource(&program, "relayPolicy").contains("sort"), "{program}");
+    has(&program, "parcelsStreamMapping", &["functionName: ${relayFunction.arn}"]);
 }
 
 #[test]

@@ -6,7 +6,8 @@ mod support;
 
 use quadrille::{
     Budget, Choreography, Consumer, Context, DeadLetter, Definition, Event, Failure, Handled, Outcome, Route,
-    Stored, Table, Timestamp, Uses,
+    Stored, Table, Timestamp, Uses, Verdict,
+    choreography::{Match, Rule},
     engine::Engine,
     http::{Method, Request, Response},
     limits::{NOTIFICATION_BYTES_MAX, QUEUE_DELAY_MAX},
@@ -218,6 +219,104 @@ async fn a_queue_that_fails_altogether_gets_everything_in_order_once_it_is_back(
     assert!(scanned.len() == 3 && scanned.iter().all(|(_, at, _)| *at >= START + secs(2)), "{scanned:?}");
     assert_eq!(world.emitted().await.len(), 0);
     engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_step_on_a_bus_gets_what_its_rule_takes_as_the_envelope_that_was_emitted() {
+    let reached = Reached::default();
+    let in_the_north = || Rule::new().source("parcels").detail("data.place", Match::Prefix("o".into()));
+    let log = reached.clone();
+    let hear = move |event: Loaded, cx: Context<()>| {
+        assert!(cx.correlation_id().is_some(), "the envelope came with it");
+        log.push(("hear", cx.now(), event.place));
+        std::future::ready(Outcome::<()>::Ok(Handled::Done))
+    };
+    let definition = travelling()
+        .bus("town")
+        .on(scanned("scan", &reached).from_bus("town", Rule::new()))
+        .on(loaded("load", &reached).from_bus("town", in_the_north()))
+        .on(Consumer::new("hear", hear).from_bus("town", in_the_north()))
+        .publish_to_bus::<Loaded>("town");
+    let world = World::new(definition);
+    let engine = Engine::start(world.pipeline());
+    post(&world, "1", "oslo,rome,odda+60").await;
+    world.pass(secs(30)).await;
+    let early = sorted(&reached);
+    world.pass(secs(60)).await;
+    let expected = [
+        ("hear", "oslo".to_owned()),
+        ("load", "oslo".to_owned()),
+        ("scan", "oslo".to_owned()),
+        ("scan", "rome".to_owned()),
+    ];
+    assert_eq!(early, expected);
+    let mut all: Vec<_> =
+        expected.into_iter().chain(["hear", "load", "scan"].map(|name| (name, "odda".to_owned()))).collect();
+    all.sort();
+    assert_eq!(sorted(&reached), all, "a bus has no delay: the step's own queue holds it back");
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_that_a_bus_refuses_is_dead_lettered_where_the_definition_says() {
+    let reached = Reached::default();
+    let definition = travelling()
+        .bus("town")
+        .on(scanned("scan", &reached))
+        .on(loaded("load", &reached).from_bus("town", Rule::new()))
+        .publish_to_bus::<Loaded>("town");
+    let world = World::new(definition);
+    let engine = Engine::start(world.pipeline());
+    post(&world, "1", &format!("{},rome", far())).await;
+    world.pass(secs(60)).await;
+    let loaded: Vec<_> = sorted(&reached).into_iter().filter(|(name, _)| *name == "load").collect();
+    assert_eq!(loaded, [("load", "rome".to_owned())]);
+    for dead_letter_queue in ["load-dlq", "town-dlq"] {
+        let dead = world.lying_in(dead_letter_queue).await;
+        assert_eq!(dead.len(), 1, "{dead_letter_queue}");
+        assert_eq!(DeadLetter::read(&dead[0]).reason, "port_refused");
+    }
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_step_on_a_stream_gets_what_is_committed_to_its_table_by_its_queue() {
+    let reached = Reached::default();
+    let definition = travelling()
+        .on(scanned("scan", &reached))
+        .on(loaded("load", &reached).from_stream(PARCELS))
+        .on(loaded("count", &reached));
+    let world = World::new(definition);
+    let engine = Engine::start(world.pipeline());
+    post(&world, "1", "oslo,rome+60").await;
+    world.pass(secs(120)).await;
+    let expected = ["count", "load", "scan"]
+        .into_iter()
+        .flat_map(|name| ["oslo", "rome"].map(|place| (name, place.to_owned())));
+    assert_eq!(sorted(&reached), expected.collect::<Vec<_>>());
+    engine.stop().await;
+}
+
+/// What EventBridge could not deliver it dead-letters with what it puts around it, and a redrive sends that to the queue.
+#[tokio::test]
+async fn a_step_on_a_bus_reads_what_comes_whole_from_the_dead_letter_queue() {
+    let reached = Reached::default();
+    let definition = travelling()
+        .bus("town")
+        .on(scanned("scan", &reached))
+        .on(loaded("load", &reached).from_bus("town", Rule::new()));
+    let world = World::new(definition);
+    let envelope: serde_json::Value =
+        serde_json::from_str(&text(&envelope(Loaded::new("1", "oslo")))).unwrap();
+    let whole = serde_json::json!({
+        "version": "0", "id": "1", "detail-type": "parcel.loaded", "source": "parcels", "account": "123456789012",
+        "time": "2026-11-20T09:15:00Z", "region": "eu-central-1", "resources": [], "detail": envelope,
+    });
+    world.send("load", whole.to_string()).await;
+    world.send("scan", whole.to_string()).await;
+    assert_eq!(world.deliver("load").await, [Verdict::Done]);
+    assert_eq!(sorted(&reached), [("load", "oslo".to_owned())]);
+    assert_eq!(world.deliver("scan").await.iter().filter_map(reason).collect::<Vec<_>>(), ["malformed"]);
 }
 
 /// A place that is too far for a notification, and not for a queue.

@@ -1,11 +1,11 @@
-//! Batches of entries that succeed or fail alone, as SQS and SNS take them.
+//! Batches of entries that succeed or fail alone, as SQS, SNS and EventBridge take them.
 
 use super::fault::{CONCURRENCY, Pace, answered};
 use crate::port::{NewMessage, PortError};
 use futures_util::{StreamExt as _, stream};
 use std::future::Future;
 
-/// Most entries of a batch (SQS and SNS).
+/// Most entries of a batch (SQS, SNS and EventBridge).
 pub(super) const ENTRIES_MAX: usize = 10;
 
 /// An entry that a batch did not take.

@@ -38,6 +38,9 @@ const PERMANENT: &[&str] = &[
     "InvalidParameterValueException",
     "MissingParameter",
     "UnsupportedOperation",
+    // EventBridge
+    "MalformedDetail",
+    "NotAuthorizedForSourceException",
     // S3
     "EntityTooLarge",
     "InvalidArgument",

@@ -1,4 +1,4 @@
-//! The adapters of AWS: DynamoDB, SQS, S3 and SNS behind the [`ports`](crate::port).
+//! The adapters of AWS: DynamoDB, SQS, S3, SNS and EventBridge behind the [`ports`](crate::port).
 //!
 //! A process says what it [`Needs`] of a model, reads their [`Names`] from the environment, and connects once, before
 //! its first invocation:
@@ -28,12 +28,13 @@
 //!
 //! # Permissions
 //!
-//! What a process [`Needs`] says how it uses each table, queue, bucket and topic, and each use which actions it takes:
+//! What a process [`Needs`] says how it uses each table, queue, bucket, topic and event bus, and each use which actions it takes:
 //! [`TableUse::actions`](crate::choreography::TableUse::actions), and so on. An operator needs `dynamodb:Scan` as well. What
 //! Lambda needs to read a stream comes on top.
 
 mod batch;
 mod bucket;
+mod bus;
 mod fault;
 mod outbox;
 mod queue;
@@ -44,7 +45,7 @@ pub use crate::needs::{Names, NamesError, Needs};
 
 use crate::{
     choreography::{Model, TableModel},
-    port::{Bucket, Clock, Ports, Queue, Random, SystemClock, SystemRandom, Table, Topic},
+    port::{Bucket, Bus, Clock, Ports, Queue, Random, SystemClock, SystemRandom, Table, Topic},
     services::Services,
 };
 use aws_config::{
@@ -53,6 +54,7 @@ use aws_config::{
 };
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use bucket::S3Bucket;
+use bus::EventBridgeBus;
 use fault::Pace;
 use queue::SqsQueue;
 use std::{cell::LazyCell, collections::BTreeMap, sync::Arc, time::Duration};
@@ -137,12 +139,17 @@ pub fn ports(model: &Model, names: &Names, config: &SdkConfig) -> Ports {
     let topic = |name: &String, arn: &String| -> Arc<dyn Topic> {
         Arc::new(SnsTopic::new((*sns).clone(), name.clone(), arn.clone(), pace.clone()))
     };
+    let eventbridge = LazyCell::new(|| aws_sdk_eventbridge::Client::new(config));
+    let bus = |name: &String, physical: &String| -> Arc<dyn Bus> {
+        Arc::new(EventBridgeBus::new((*eventbridge).clone(), name.clone(), physical.clone(), pace.clone()))
+    };
     Ports {
         tables: tables.collect(),
         streams: BTreeMap::new(),
         queues: open(model.queues.iter().map(|model| &model.name), &names.queues, queue),
         buckets: open(model.buckets.iter().map(|model| &model.name), &names.buckets, bucket),
         topics: open(model.topics.iter().map(|model| &model.name), &names.topics, topic),
+        buses: open(model.buses.iter().map(|model| &model.name), &names.buses, bus),
         clock,
         random,
         services: Services::new(),

@@ -2,6 +2,7 @@
 
 use super::{
     model::{Budget, Source, StepModel},
+    rule::Rule,
     uses::{TableUse, Uses},
 };
 use crate::{
@@ -87,6 +88,27 @@ impl Consumer {
     #[must_use]
     pub fn from_topic(mut self, topic: impl Into<String>) -> Self {
         self.step.source = Source::Topic(topic.into());
+        self
+    }
+
+    /// Its messages come from this event bus: what matches `rule` the bus sends to the step's queue. [`Rule::new`] takes all
+    /// events of the step's type.
+    #[must_use]
+    pub fn from_bus(mut self, bus: impl Into<String>, rule: Rule) -> Self {
+        self.step.source = Source::Bus { bus: bus.into(), rule: rule.or_type(&self.step.event_type) };
+        self
+    }
+
+    /// Its messages come straight from the change stream of this table: what commits to it emit for the step. On AWS neither
+    /// relay nor queue is on the way: Lambda hands the step the stream's records in batches, and hands a batch in again from
+    /// the first event that failed. After the step's attempts it tells the dead-letter queue which records were given up. On
+    /// one machine and in memory there is no such reader, and the relay hands the event to the step's queue.
+    ///
+    /// The queue is there on AWS as well, for what does not come from the stream: a dead letter that is redriven, and an event
+    /// that has to wait for its time.
+    #[must_use]
+    pub fn from_stream(mut self, table: impl Into<String>) -> Self {
+        self.step.source = Source::Stream(table.into());
         self
     }
 

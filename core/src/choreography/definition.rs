@@ -1,7 +1,7 @@
 //! A choreography while it is being defined.
 
 use super::{
-    Choreography, DefinitionErrors, ScheduledEvent, check,
+    Bus, Choreography, DefinitionErrors, ScheduledEvent, check,
     consumer::{Consumer, Decode, FollowUp},
     model::{
         AlarmModel, BucketModel, Model, OutletModel, OutletTarget, QueueModel, RedrivePolicy, ScheduleModel,
@@ -74,6 +74,13 @@ impl Definition {
     #[must_use]
     pub fn topic(mut self, name: impl Into<String>) -> Self {
         self.model.topics.push(TopicModel { name: name.into() });
+        self
+    }
+
+    /// Adds an event bus.
+    #[must_use]
+    pub fn bus(mut self, bus: impl Into<Bus>) -> Self {
+        self.model.buses.push(bus.into().model);
         self
     }
 
@@ -186,6 +193,13 @@ impl Definition {
     #[must_use]
     pub fn publish<E: Event>(self, topic: impl Into<String>) -> Self {
         self.outlet(E::TYPE, OutletTarget::Topic(topic.into()))
+    }
+
+    /// Events of type `E` go to this event bus, to whoever outside of the choreography has a rule for them. Those that the bus
+    /// refuses for good go to the dead-letter queue `<bus>-dlq`.
+    #[must_use]
+    pub fn publish_to_bus<E: Event>(self, bus: impl Into<String>) -> Self {
+        self.outlet(E::TYPE, OutletTarget::Bus(bus.into()))
     }
 
     /// Events of type `E` go to a queue that belongs to others and that they consume. It is not made with the

@@ -4,8 +4,9 @@ use super::{Model, OutletTarget, Source, StepModel, TableUse};
 use std::{collections::BTreeSet, fmt::Write as _};
 
 /// Boxes are handlers, with the route of those that answer requests; flags are queues and dead-letter queues, the
-/// cylinder is a table, the hexagon a topic, the parallelogram a bucket. A queue that has its handler's name is not drawn:
-/// the handler stands for both. What leaves a table goes through the relay. Dotted lines are for what failed, and for
+/// cylinder is a table, the hexagon a topic, the trapezoid an event bus, the parallelogram a bucket. A queue that has its handler's name is not drawn:
+/// the handler stands for both. What leaves a table goes through the relay, or straight
+/// to a step that reads its stream. Dotted lines are for what failed, and for
 /// reading.
 pub(super) fn mermaid(model: &Model) -> String {
     let mut chart = Chart(String::from("flowchart TD\n"));
@@ -55,10 +56,13 @@ impl Chart {
         for topic in &model.topics {
             self.line(format_args!("{}{{{{\"{}\"}}}}", node("topic", &topic.name), topic.name));
         }
+        for bus in &model.buses {
+            self.line(format_args!("{}[/\"{}\"\\]", node("bus", &bus.name), bus.name));
+        }
         for outside in outside(model) {
             self.line(format_args!("{}>\"{outside}, of others\"]", node("queue", outside)));
         }
-        if model.outlets.iter().any(|outlet| matches!(outlet.to, OutletTarget::Topic(_))) {
+        if model.outlets.iter().any(|outlet| is_published(&outlet.to)) {
             self.line(format_args!("subscribers([\"subscribers outside\"])"));
         }
         if model.steps.iter().any(is_fed_from_outside) {
@@ -85,14 +89,14 @@ impl Chart {
         for (event_type, to) in edges {
             self.line(format_args!("relay -- {event_type} --> {to}"));
         }
-        let topics: BTreeSet<&str> = model
+        let published: BTreeSet<String> = model
             .outlets
             .iter()
-            .filter(|outlet| matches!(outlet.to, OutletTarget::Topic(_)))
-            .map(|outlet| outlet.to.name())
+            .filter(|outlet| is_published(&outlet.to))
+            .map(|outlet| end(&outlet.to))
             .collect();
-        for topic in topics {
-            self.line(format_args!("{} --> subscribers", node("topic", topic)));
+        for end in published {
+            self.line(format_args!("{end} --> subscribers"));
         }
     }
 
@@ -100,6 +104,12 @@ impl Chart {
         let id = node("step", &step.name);
         if let Some(topic) = step.topic() {
             self.line(format_args!("{} --> {}", node("topic", topic), inbox(step)));
+        }
+        if let Some((bus, _)) = step.bus() {
+            self.line(format_args!("{} --> {}", node("bus", bus), inbox(step)));
+        }
+        if let Some(table) = step.stream() {
+            self.line(format_args!("{} == {} ==> {}", node("table", table), step.event_type, inbox(step)));
         }
         if is_fed_from_outside(step) {
             self.line(format_args!("others --> {}", inbox(step)));
@@ -166,14 +176,26 @@ fn consumers(model: &Model, event_type: &str) -> BTreeSet<String> {
     let inside = steps.filter_map(|step| match &step.source {
         Source::Events => Some(inbox(step)),
         Source::Topic(topic) => Some(node("topic", topic)),
+        Source::Bus { bus, .. } => Some(node("bus", bus)),
+        Source::Stream(_) => None,
         Source::Outside(_) => None,
     });
     let outlets = model.outlets.iter().filter(|outlet| outlet.event_type == event_type);
-    let outside = outlets.map(|outlet| match &outlet.to {
+    inside.chain(outlets.map(|outlet| end(&outlet.to))).collect()
+}
+
+/// The node at which an event leaves the choreography.
+fn end(to: &OutletTarget) -> String {
+    match to {
         OutletTarget::Topic(topic) => node("topic", topic),
+        OutletTarget::Bus(bus) => node("bus", bus),
         OutletTarget::Queue(queue) => node("queue", queue),
-    });
-    inside.chain(outside).collect()
+    }
+}
+
+/// Whether whoever wants gets what leaves there.
+fn is_published(to: &OutletTarget) -> bool {
+    matches!(to, OutletTarget::Topic(_) | OutletTarget::Bus(_))
 }
 
 /// The queues of others that events go to.
@@ -203,6 +225,8 @@ pub(super) fn text(model: &Model) -> String {
         let from = match &step.source {
             Source::Events => String::new(),
             Source::Topic(topic) => format!("{{topic {topic}}} ─▶ "),
+            Source::Bus { bus, .. } => format!("{{bus {bus}}} ─▶ "),
+            Source::Stream(table) => format!("[table {table}] ─ stream ─ {} ─▶ ", step.event_type),
             Source::Outside(_) => "others ─▶ ".to_owned(),
         };
         let used = used(model, &step.name);
@@ -217,6 +241,7 @@ pub(super) fn text(model: &Model) -> String {
     for outlet in &model.outlets {
         let to = match &outlet.to {
             OutletTarget::Topic(topic) => format!("{{topic {topic}}} ─▶ subscribers outside"),
+            OutletTarget::Bus(bus) => format!("{{bus {bus}}} ─▶ subscribers outside"),
             OutletTarget::Queue(queue) => format!("({queue}), of others"),
         };
         lines.push(format!("{tables} ─ stream ─▶ relay ─ {} ─▶ {to}", outlet.event_type));

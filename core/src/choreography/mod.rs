@@ -1,35 +1,39 @@
 //! The definition: one value from which everything else follows.
 //!
-//! [`Choreography::define`] gathers tables, buckets, topics, services, settings, routes, schedules and consumers; queues with
+//! [`Choreography::define`] gathers tables, buckets, topics, event buses, services, settings, routes, schedules and consumers; queues with
 //! their dead-letter queues follow from the consumers. [`Definition::build`] proves it: a mistake is a named
 //! [`DefinitionError`] at start. What it proved is a [`Model`], plain data, from which diagrams and infrastructure
 //! are derived, and to which the adapters are opened. Nothing in it depends on who looks at it.
 
 mod advice;
+mod bus;
 mod check;
 mod consumer;
 mod definition;
 mod diagram;
 mod model;
 mod route;
+mod rule;
 mod table;
 mod uses;
 mod when;
 
 pub use advice::Advice;
+pub use bus::Bus;
 pub use check::{DefinitionError, DefinitionErrors};
 pub use consumer::Consumer;
 pub(crate) use consumer::{Decode, FollowUp};
 pub use definition::Definition;
 pub(crate) use model::Destination;
 pub use model::{
-    AlarmModel, BucketModel, Budget, Model, OutletModel, OutletTarget, QueueModel, RedrivePolicy, RouteModel,
-    ScheduleModel, ServiceModel, Source, StepModel, TableModel, TopicModel,
+    AlarmModel, BucketModel, Budget, BusModel, Model, OutletModel, OutletTarget, QueueModel, RedrivePolicy,
+    RouteModel, ScheduleModel, ServiceModel, Source, StepModel, TableModel, TopicModel,
 };
 pub use route::Route;
+pub use rule::{Comparison, Match, Rule};
 pub(crate) use table::ReadEntity;
 pub use table::{EntityView, Table};
-pub use uses::{BucketUse, QueueUse, TableUse, TopicUse, Uses};
+pub use uses::{BucketUse, BusUse, QueueUse, TableUse, TopicUse, Uses};
 pub use when::{Cron, When, WhenError};
 
 use crate::{
@@ -41,6 +45,7 @@ use crate::{
     setting::{SettingError, Settings},
     timestamp::Timestamp,
 };
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -55,6 +60,22 @@ pub struct Choreography {
     follow_ups: Arc<BTreeMap<String, FollowUp>>,
     makers: Arc<BTreeMap<String, Arc<dyn Maker>>>,
     kinds: Arc<BTreeMap<String, ReadEntity>>,
+}
+
+/// What a bus puts around an entry. A rule sends on the detail alone; into its dead-letter queue, for what it could not send,
+/// EventBridge puts the whole, and from there it comes back with a redrive.
+#[derive(Deserialize)]
+struct BusEvent<'a> {
+    #[serde(rename = "detail-type")]
+    _type: serde::de::IgnoredAny,
+    #[serde(borrow)]
+    detail: &'a RawValue,
+}
+
+impl<'a> BusEvent<'a> {
+    fn detail_of(body: &'a str) -> Option<&'a str> {
+        serde_json::from_str::<BusEvent<'a>>(body).ok().map(|event| event.detail.get())
+    }
 }
 
 /// Makes the message of a schedule from the scheduled time.
@@ -168,9 +189,14 @@ impl Choreography {
         body: &str,
         sent_at: Timestamp,
     ) -> Result<Envelope<Box<RawValue>>, Failure> {
-        match self.decoders.get(step) {
-            Some(decode) => decode(body, sent_at),
-            None => Envelope::parse(body),
+        if let Some(decode) = self.decoders.get(step) {
+            return decode(body, sent_at);
+        }
+        let read = Envelope::parse(body);
+        let is_of_bus = || self.model.step(step).is_some_and(|step| step.bus().is_some());
+        match read {
+            Err(_) if is_of_bus() => BusEvent::detail_of(body).map_or(read, Envelope::parse),
+            read => read,
         }
     }
 

@@ -1,6 +1,7 @@
 //! A definition as plain data.
 
 use super::{
+    rule::Rule,
     uses::{BucketUse, TableUse, Uses},
     when::When,
 };
@@ -21,6 +22,8 @@ pub struct Model {
     pub queues: Vec<QueueModel>,
     /// Topics.
     pub topics: Vec<TopicModel>,
+    /// Event buses.
+    pub buses: Vec<BusModel>,
     /// Buckets.
     pub buckets: Vec<BucketModel>,
     /// Services.
@@ -84,6 +87,17 @@ pub struct RedrivePolicy {
 pub struct TopicModel {
     /// Its name.
     pub name: String,
+}
+
+/// An event bus. Its rules are those of the steps that name it; others may have rules on it as well.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BusModel {
+    /// Its name.
+    pub name: String,
+    /// Its name on AWS, where it is not derived.
+    pub physical: Option<String>,
+    /// Whether it belongs to others, who may publish to it: it is not made with the infrastructure.
+    pub is_outside: bool,
 }
 
 /// A bucket.
@@ -180,12 +194,21 @@ pub struct StepModel {
 }
 
 /// What feeds the queue of a step.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Source {
     /// Events of this choreography: the relay sends them to the queue, or a schedule does.
     Events,
     /// A topic sends what is published to the queue.
     Topic(String),
+    /// An event bus sends to the queue what matches a rule.
+    Bus {
+        /// The bus.
+        bus: String,
+        /// The rule.
+        rule: Rule,
+    },
+    /// The change stream of a table, of which the step takes the events of its type.
+    Stream(String),
     /// Others write to the queue, in a form of their own that is decoded to events of this type.
     Outside(String),
 }
@@ -215,6 +238,8 @@ pub struct OutletModel {
 pub enum OutletTarget {
     /// To a topic, which has subscribers outside.
     Topic(String),
+    /// To an event bus, which has rules of others.
+    Bus(String),
     /// To a queue of others.
     Queue(String),
 }
@@ -223,13 +248,14 @@ impl OutletTarget {
     /// Its name in the definition.
     pub fn name(&self) -> &str {
         match self {
-            Self::Topic(name) | Self::Queue(name) => name,
+            Self::Topic(name) | Self::Bus(name) | Self::Queue(name) => name,
         }
     }
 
     pub(crate) fn destination(&self) -> Destination<'_> {
         match self {
             Self::Topic(name) => Destination::Topic(name),
+            Self::Bus(name) => Destination::Bus(name),
             Self::Queue(name) => Destination::Queue(name),
         }
     }
@@ -250,6 +276,22 @@ impl StepModel {
     pub fn topic(&self) -> Option<&str> {
         match &self.source {
             Source::Topic(topic) => Some(topic),
+            _ => None,
+        }
+    }
+
+    /// The bus that feeds it, where one does, and the rule by which it does.
+    pub fn bus(&self) -> Option<(&str, &Rule)> {
+        match &self.source {
+            Source::Bus { bus, rule } => Some((bus, rule)),
+            _ => None,
+        }
+    }
+
+    /// The table whose change stream feeds it, where one does.
+    pub fn stream(&self) -> Option<&str> {
+        match &self.source {
+            Source::Stream(table) => Some(table),
             _ => None,
         }
     }
@@ -279,13 +321,21 @@ pub struct AlarmModel {
 pub(crate) enum Destination<'a> {
     Queue(&'a str),
     Topic(&'a str),
+    Bus(&'a str),
+    /// A step that takes the event from the stream of this table; where nobody hands it the stream, its queue.
+    Stream {
+        table: &'a str,
+        queue: &'a str,
+    },
 }
 
 impl<'a> Destination<'a> {
     /// Its name in the definition.
     pub(crate) fn name(self) -> &'a str {
         match self {
-            Self::Queue(name) | Self::Topic(name) => name,
+            Self::Queue(name) | Self::Topic(name) | Self::Bus(name) | Self::Stream { queue: name, .. } => {
+                name
+            }
         }
     }
 }
@@ -297,6 +347,11 @@ impl Model {
             .iter()
             .find(|table| table.kinds.iter().any(|held| held == kind))
             .map(|table| table.name.as_str())
+    }
+
+    /// The event bus of that name.
+    pub fn bus(&self, name: &str) -> Option<&BusModel> {
+        self.buses.iter().find(|bus| bus.name == name)
     }
 
     /// The queue of that name.
@@ -387,12 +442,15 @@ impl Model {
         source.or_else(|| outlet().map(|outlet| outlet.to.destination()))
     }
 
-    /// Where events of a type go: to the queue of each consumer, to each topic that has subscribers for it, outside.
+    /// Where events of a type go: to the queue of each consumer, to each topic that has subscribers for it and each bus that has rules,
+    /// outside.
     pub(crate) fn destinations(&self, event_type: &str) -> Vec<Destination<'_>> {
         let steps = self.steps.iter().filter(|step| step.event_type == event_type);
         let inside = steps.filter_map(|step| match &step.source {
             Source::Events => Some(Destination::Queue(&step.queue)),
             Source::Topic(topic) => Some(Destination::Topic(topic)),
+            Source::Bus { bus, .. } => Some(Destination::Bus(bus)),
+            Source::Stream(table) => Some(Destination::Stream { table, queue: &step.queue }),
             Source::Outside(_) => None,
         });
         let outlets = self.outlets.iter().filter(|outlet| outlet.event_type == event_type);
@@ -410,6 +468,8 @@ impl Model {
         let steps = self.steps.iter().filter(|step| match destination {
             Destination::Queue(name) => step.source == Source::Events && step.queue == name,
             Destination::Topic(name) => step.topic() == Some(name),
+            Destination::Stream { queue, .. } => step.stream().is_some() && step.queue == queue,
+            Destination::Bus(name) => step.bus().is_some_and(|(bus, _)| bus == name),
         });
         let of_steps = steps.filter_map(|step| {
             let redrive = self.queue(&step.queue)?.redrive.as_ref()?;

@@ -171,6 +171,18 @@ impl QueueUse {
     pub const ALL: [Self; 2] = [Self::Send, Self::Consume];
 }
 
+/// How an event bus is used. Nobody declares it: it follows from the definition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BusUse {
+    /// Events are published by the relay; by a step, what follows as it gives a message up.
+    Publish,
+}
+
+impl BusUse {
+    /// All of them.
+    pub const ALL: [Self; 1] = [Self::Publish];
+}
+
 /// How a topic is used. Nobody declares it: it follows from the definition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TopicUse {

@@ -39,6 +39,7 @@
 //! ```
 
 mod bucket;
+mod bus;
 mod index;
 mod queue;
 mod report;
@@ -52,7 +53,8 @@ pub use report::{Outcome, Report, ScenarioReport, Violation};
 use crate::{
     backoff::Waits,
     choreography::{
-        BucketModel, Model, QueueModel, RedrivePolicy, Source, StepModel, TableModel, TopicModel, Uses,
+        BucketModel, BusModel, Model, QueueModel, RedrivePolicy, Source, StepModel, TableModel, TopicModel,
+        Uses,
     },
     port::Ports,
 };
@@ -125,10 +127,22 @@ pub fn model() -> Model {
             QueueModel { retention: queue::RETENTION, ..plain_queue(queue::FORGETFUL) },
             plain_queue(topic::SUBSCRIPTIONS[0]),
             plain_queue(topic::SUBSCRIPTIONS[1]),
-        ],
+        ]
+        .into_iter()
+        .chain(bus::TARGETS.map(plain_queue))
+        .collect(),
         topics: vec![TopicModel { name: topic::TOPIC.to_owned() }],
         buckets: vec![BucketModel { name: bucket::BUCKET.to_owned() }],
-        steps: topic::SUBSCRIPTIONS.iter().map(|queue| subscriber(topic::TOPIC, queue)).collect(),
+        buses: vec![BusModel { name: bus::BUS.to_owned(), physical: None, is_outside: false }],
+        steps: topic::SUBSCRIPTIONS
+            .iter()
+            .map(|queue| fed(queue, Source::Topic(topic::TOPIC.to_owned())))
+            .chain(
+                bus::TARGETS.iter().map(|queue| {
+                    fed(queue, Source::Bus { bus: bus::BUS.to_owned(), rule: bus::rule(queue) })
+                }),
+            )
+            .collect(),
         ..Model::default()
     }
 }
@@ -143,13 +157,13 @@ fn plain_queue(name: &str) -> QueueModel {
     }
 }
 
-/// A step that consumes from `queue` what `topic` sends there.
-fn subscriber(topic: &str, queue: &str) -> StepModel {
+/// A step that consumes from `queue` what `source` sends there.
+fn fed(queue: &str, source: Source) -> StepModel {
     StepModel {
         name: queue.to_owned(),
         event_type: "conformance.published".to_owned(),
         queue: queue.to_owned(),
-        source: Source::Topic(topic.to_owned()),
+        source,
         given_up: None,
         business_ends: BTreeSet::new(),
         memory: None,
@@ -183,6 +197,7 @@ pub async fn run(world: &dyn World) -> Report {
         queue::SCENARIOS,
         bucket::SCENARIOS,
         topic::SCENARIOS,
+        bus::SCENARIOS,
     ]
     .concat()
     {

@@ -105,7 +105,7 @@ impl<'a> Line<'a> {
             let received = self.queue.receive(10, NO_WAIT, visibility).await?;
             holds("a receive answers at most what was asked for", received.len() <= 10, received.len())?;
             let (own, strange): (Vec<Message>, Vec<Message>) =
-                received.into_iter().partition(|message| message.body.starts_with(&self.stage.tag));
+                received.into_iter().partition(|message| message.body.contains(&self.stage.tag));
             if strange.is_empty() {
                 return Ok(own);
             }

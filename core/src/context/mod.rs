@@ -210,6 +210,15 @@ impl<Em> Context<Em> {
             .collect()
     }
 
+    /// Commits one entity, for a handler that answers by whether that was applied.
+    ///
+    /// # Errors
+    /// As [`commit_all`](Self::commit_all).
+    pub async fn commit(&self, commit: Commit<Em>) -> Result<Committed, Failure> {
+        let committed = self.commit_all(vec![commit]).await?;
+        Ok(committed.into_iter().next().unwrap_or(Committed::Conflict))
+    }
+
     /// The service behind the trait `S`, which the handler declares to use: `cx.service::<dyn Kitchen>()?`.
     ///
     /// Its calls go before the commit, under a key derived from the entity, so that a redelivery repeats them without a second

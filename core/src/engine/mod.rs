@@ -56,7 +56,7 @@ impl Engine {
             }
         }
         for (name, stream) in &pipeline.ports().streams {
-            let relay = Relay::new(&pipeline, stream, &engine.activity, engine.stopping());
+            let relay = Relay::new(&pipeline, name, stream, &engine.activity, engine.stopping());
             engine.run(format!("relay {name}"), relay);
         }
         for schedule in &model.schedules {

@@ -23,6 +23,7 @@ const RELAY_BATCH: usize = 1_000;
 pub(super) struct Relay {
     model: Arc<Model>,
     ports: Arc<Ports>,
+    table: String,
     stream: Arc<dyn ChangeStream>,
     activity: Activity,
     stopping: Stopping,
@@ -38,6 +39,7 @@ struct Done {
 impl Relay {
     pub(super) fn new(
         pipeline: &Pipeline,
+        table: &str,
         stream: &Arc<dyn ChangeStream>,
         activity: &Activity,
         stopping: Stopping,
@@ -45,6 +47,7 @@ impl Relay {
         Self {
             model: Arc::clone(pipeline.choreography().model()),
             ports: Arc::clone(pipeline.ports()),
+            table: table.to_owned(),
             stream: Arc::clone(stream),
             activity: activity.clone(),
             stopping,
@@ -75,7 +78,10 @@ impl Relay {
 
     async fn forward(&mut self, records: &[StreamRecord]) -> Result<(), Failure> {
         let busy = self.activity.begin();
-        let forwarded = relay::forward(&self.model, &self.ports, records, &Meter::default()).await;
+        // Nobody else reads this stream here.
+        let hands_on = |table: &str| table == self.table;
+        let meter = Meter::default();
+        let forwarded = relay::forward(&self.model, &self.ports, records, &meter, hands_on).await;
         let sent = forwarded.as_ref().map_or_else(|(sent, _)| *sent, |()| records.len());
         let last = sent.checked_sub(1).and_then(|last| records.get(last)).map(|last| last.sequence);
         match (forwarded, last) {

@@ -45,6 +45,9 @@ struct Function<'a> {
     memory: Option<u32>,
     needs: Needs,
     is_http: bool,
+    /// The tables whose streams invoke it, and the queue that Lambda tells of records it gave up.
+    streams: Vec<&'a str>,
+    failures: Option<&'a str>,
 }
 
 /// The logical name of the log group of the function `name`.
@@ -65,14 +68,23 @@ pub(super) fn function(name: &str) -> String {
 pub(super) fn of_route(program: &mut Program, model: &Model, route: &RouteModel) {
     let needs = Needs::of_step(model, &route.step).unwrap_or_default();
     let (timeout, memory, is_http) = (route.timeout, route.memory, route.path.is_some());
-    add(program, model, Function { name: &route.step, timeout, memory, needs, is_http });
+    let (streams, failures) = (Vec::new(), None);
+    add(program, model, Function { name: &route.step, timeout, memory, needs, is_http, streams, failures });
 }
 
 /// The function of a step, with the event source mapping that invokes it.
 pub(super) fn of_step(program: &mut Program, model: &Model, step: &StepModel) {
     let needs = Needs::of_step(model, &step.name).unwrap_or_default();
     let (timeout, memory) = (step.timeout, step.memory);
-    add(program, model, Function { name: &step.name, timeout, memory, needs, is_http: false });
+    let redrive = model.queue(&step.queue).and_then(|queue| queue.redrive.as_ref());
+    let failures = redrive.map(|redrive| redrive.dead_letter_queue.as_str());
+    let streams: Vec<&str> = step.stream().into_iter().collect();
+    let read = streams.clone();
+    add(
+        program,
+        model,
+        Function { name: &step.name, timeout, memory, needs, is_http: false, streams, failures },
+    );
     if let Some(budget) = model.budget_of(step) {
         allow_recursion(program, &step.name, &[budget]);
     }
@@ -93,6 +105,43 @@ pub(super) fn of_step(program: &mut Program, model: &Model, step: &StepModel) {
         mapping,
         Options::after(&policy(&step.name)),
     );
+    for table in read {
+        let batch = i64::try_from(step.batch).unwrap_or(i64::MAX);
+        let retries = i64::from(step.attempts.saturating_sub(1));
+        let mapping = of_stream(&step.name, table, batch, retries, failures.unwrap_or(RELAY_FAILURES));
+        let window = (!step.batch_window.is_zero()).then(|| seconds(step.batch_window));
+        let mapping = window
+            .into_iter()
+            .fold(mapping, |mapping, window| mapping.with("maximumBatchingWindowInSeconds", window));
+        program.resource(
+            &logical(&step.name, "SourceMapping"),
+            "aws:lambda:EventSourceMapping",
+            mapping,
+            Options::after(&policy(&step.name)),
+        );
+    }
+}
+
+/// What hands the stream of `table` to a function. A record that it gives up it tells of in the queue `failures`.
+fn of_stream(name: &str, table: &str, batch: i64, retries: i64, failures: &str) -> Map {
+    let failures = reference(&format!("{}.arn", logical(failures, "Queue")));
+    let destination = Map::new().with("onFailure", Map::new().with("destinationArn", failures));
+    Map::new()
+        .with("functionName", reference(&format!("{}.arn", function(name))))
+        .with("eventSourceArn", reference(&format!("{}.streamArn", logical(table, "Table"))))
+        .with("startingPosition", "TRIM_HORIZON")
+        .comment("only items with something to relay: reads, expiries and other commits invoke nothing")
+        .with(
+            "filterCriteria",
+            Map::new().with("filters", vec![Map::new().with("pattern", layout::RELAY_FILTER)]),
+        )
+        .with("batchSize", batch)
+        .with("functionResponseTypes", ["ReportBatchItemFailures"])
+        .with("bisectBatchOnFunctionError", true)
+        .comment("the stream keeps a record for 24 h: given up before that, somebody can still send it on")
+        .with("maximumRecordAgeInSeconds", seconds(RELAY_RECORD_AGE))
+        .with("maximumRetryAttempts", retries)
+        .with("destinationConfig", destination)
 }
 
 /// The relay, invoked by the streams of `tables`.
@@ -101,7 +150,15 @@ pub(super) fn relay(program: &mut Program, model: &Model, tables: &[&String]) {
     add(
         program,
         model,
-        Function { name: RELAY, timeout: RELAY_TIMEOUT, memory: None, needs, is_http: false },
+        Function {
+            name: RELAY,
+            timeout: RELAY_TIMEOUT,
+            memory: None,
+            needs,
+            is_http: false,
+            streams: tables.iter().map(|table| table.as_str()).collect(),
+            failures: Some(RELAY_FAILURES),
+        },
     );
     let budgets: Vec<Budget> = model
         .steps
@@ -113,24 +170,7 @@ pub(super) fn relay(program: &mut Program, model: &Model, tables: &[&String]) {
         allow_recursion(program, RELAY, &budgets);
     }
     for table in tables {
-        let filter = Map::new().with("pattern", layout::RELAY_FILTER);
-        let destination = Map::new()
-            .with("onFailure", Map::new().with("destinationArn", reference(&format!("{}.arn", failures()))));
-        let mapping = Map::new()
-            .with("functionName", reference(&format!("{}.arn", function(RELAY))))
-            .with("eventSourceArn", reference(&format!("{}.streamArn", logical(table, "Table"))))
-            .with("startingPosition", "TRIM_HORIZON")
-            .comment("only items with something to relay: reads, expiries and other commits invoke nothing")
-            .with("filterCriteria", Map::new().with("filters", vec![filter]))
-            .with("batchSize", RELAY_BATCH)
-            .with("functionResponseTypes", ["ReportBatchItemFailures"])
-            .with("bisectBatchOnFunctionError", true)
-            .comment(
-                "the stream keeps a record for 24 h: given up before that, somebody can still send it on",
-            )
-            .with("maximumRecordAgeInSeconds", seconds(RELAY_RECORD_AGE))
-            .with("maximumRetryAttempts", RELAY_RETRIES)
-            .with("destinationConfig", destination);
+        let mapping = of_stream(RELAY, table, RELAY_BATCH, RELAY_RETRIES, RELAY_FAILURES);
         program.resource(
             &logical(table, "StreamMapping"),
             "aws:lambda:EventSourceMapping",
@@ -138,11 +178,6 @@ pub(super) fn relay(program: &mut Program, model: &Model, tables: &[&String]) {
             Options::after(&policy(RELAY)),
         );
     }
-}
-
-/// The logical name of the queue that Lambda tells of stream records it gave up.
-fn failures() -> String {
-    logical(RELAY_FAILURES, "Queue")
 }
 
 /// The function stands on a cycle: Lambda would stop it after about 16 rounds.
@@ -166,7 +201,7 @@ fn allow_recursion(program: &mut Program, name: &str, budgets: &[Budget]) {
 }
 
 fn add(program: &mut Program, model: &Model, function: Function<'_>) {
-    let Function { name, timeout, memory, needs, is_http } = function;
+    let Function { name, timeout, memory, needs, is_http, streams, failures } = function;
     let settings = model.settings_of(name);
     let relayed = relayed_tables(model);
     let log_group = Map::new()
@@ -179,9 +214,9 @@ fn add(program: &mut Program, model: &Model, function: Function<'_>) {
         .with("assumeRolePolicy", json(trust("lambda.amazonaws.com", false)));
     program.resource(&role, "aws:iam:Role", properties, Options::default());
     let mut statements = permissions::observed(&logs(name));
-    if name == RELAY {
-        relayed.iter().for_each(|table| permissions::of_stream(&mut statements, table));
-        permissions::of_stream_mapping(&mut statements, &failures());
+    streams.iter().for_each(|table| permissions::of_stream(&mut statements, table));
+    if let Some(failures) = failures.filter(|_| !streams.is_empty()) {
+        permissions::of_stream_mapping(&mut statements, &logical(failures, "Queue"));
     }
     permissions::of_needs(&mut statements, &needs);
     let secrets = settings.iter().filter(|setting| setting.is_secret);
@@ -196,6 +231,7 @@ fn add(program: &mut Program, model: &Model, function: Function<'_>) {
             ResourceKind::Queue => ("Queue", "url"),
             ResourceKind::Bucket => ("Bucket", "bucket"),
             ResourceKind::Topic => ("Topic", "arn"),
+            ResourceKind::Bus => ("Bus", "name"),
         };
         variables.put(variable.name, reference(&format!("{}.{property}", logical(&variable.of, what))));
     }
@@ -224,9 +260,13 @@ fn add(program: &mut Program, model: &Model, function: Function<'_>) {
         Map::new().with("logFormat", "JSON").with("logGroup", reference(&format!("{}.name", logs(name))));
     let properties =
         properties.with("loggingConfig", logging).with("tracingConfig", Map::new().with("mode", "Active"));
-    // The relay has to read what newer code of the others may write: it is updated first.
-    let (policy, relay) = (policy(name), self::function(RELAY));
-    let commits = needs.tables.values().any(|uses| uses.contains(&TableUse::Commit));
-    let before: &[&str] = if commits && !relayed.is_empty() { &[&policy, &relay] } else { &[&policy] };
-    program.resource(&self::function(name), "aws:lambda:Function", properties, Options::after_all(before));
+    // Whoever reads a stream has to read what newer code of the others may write: it is updated first.
+    let mut before = vec![policy(name)];
+    if needs.tables.values().any(|uses| uses.contains(&TableUse::Commit)) {
+        before.extend((!relayed.is_empty()).then(|| self::function(RELAY)));
+        let readers = model.steps.iter().filter(|step| step.stream().is_some() && streams.is_empty());
+        before.extend(readers.map(|step| self::function(&step.name)));
+    }
+    let before: Vec<&str> = before.iter().map(String::as_str).collect();
+    program.resource(&self::function(name), "aws:lambda:Function", properties, Options::after_all(&before));
 }

@@ -32,12 +32,15 @@ mod yaml;
 pub use settings::ConfigValue;
 
 use crate::{
-    choreography::{Choreography, Model, OutletTarget, RouteModel, Source, StepModel, TableUse},
+    choreography::{
+        Choreography, Destination, Model, OutletTarget, RouteModel, Source, StepModel, TableModel, TableUse,
+    },
     metrics::Metric,
     needs::Needs,
 };
 use program::{Options, Program, logical, reference};
 use settings::ConfigKey;
+use state::Feeder;
 use std::collections::{BTreeMap, BTreeSet};
 use yaml::{Map, call};
 
@@ -276,12 +279,9 @@ impl<'a> Infrastructure<'a> {
             state::secret(program, secret);
         }
         for table in &model.tables {
-            let kinds = table.kinds.join(", ");
-            program.section(&format!(
-                "Table {}: {kinds}. What its stream tells, the relay sends on.",
-                table.name
-            ));
-            state::table(program, table, tables.contains(&&table.name));
+            let is_read = model.steps.iter().any(|step| step.stream() == Some(&table.name));
+            program.section(&table_heading(model, table));
+            state::table(program, table, tables.contains(&&table.name) || is_read);
         }
         routes(program, model);
         if !tables.is_empty() {
@@ -293,6 +293,10 @@ impl<'a> Infrastructure<'a> {
             program.section(&topic_heading(model, &topic.name));
             let is_alarmed = model.alarms.iter().any(|alarm| alarm.topic == topic.name);
             state::topic(program, &topic.name, is_alarmed);
+        }
+        for bus in model.buses.iter().filter(|bus| !bus.is_outside) {
+            program.section(&bus_heading(model, &bus.name));
+            state::bus(program, bus);
         }
         let mut refused = BTreeSet::new();
         for outlet in &model.outlets {
@@ -322,7 +326,10 @@ impl<'a> Infrastructure<'a> {
                 }
             }
             if let Some(queue) = model.queue(&step.queue) {
-                state::queue(program, model, queue, step.topic());
+                state::queue(program, model, queue, Feeder::of(step).as_ref());
+            }
+            if let Some((bus, rule)) = step.bus() {
+                state::bus_rule(program, model, step, bus, rule);
             }
             if let Some(topic) = step.topic() {
                 state::subscription(program, model, topic, &step.queue);
@@ -369,6 +376,13 @@ impl<'a> Infrastructure<'a> {
                     .with("arguments", Map::new().with("name", name));
                 variables.with(logical(&queue.name, "Queue"), call("invoke", queue_of_others))
             });
+        let variables = model.buses.iter().filter(|bus| bus.is_outside).fold(variables, |variables, bus| {
+            let name = bus.physical.as_ref().unwrap_or(&bus.name);
+            let bus_of_others = Map::new()
+                .with("function", "aws:cloudwatch:getEventBus")
+                .with("arguments", Map::new().with("name", name));
+            variables.with(logical(&bus.name, "Bus"), call("invoke", bus_of_others))
+        });
         head.put("variables", variables);
         head
     }
@@ -392,12 +406,14 @@ fn names_fit(model: &Model) -> Result<(), InfrastructureError> {
     }
 }
 
-/// The tables whose stream has something to relay: those that hold entities whose handlers emit. Which handler commits
-/// what it emits with which entity is not declared, so that it is all tables or none.
+/// The tables whose stream has something to relay: those that hold entities whose handlers emit, unless steps take all of it
+/// from streams themselves. Which handler commits what it emits with which entity is not declared, so that it is all tables
+/// or none.
 fn relayed_tables(model: &Model) -> Vec<&String> {
-    let mut emits =
+    let emits =
         model.steps.iter().map(|step| &step.emits).chain(model.routes.iter().map(|route| &route.emits));
-    if emits.any(|emits| !emits.is_empty()) {
+    let mut destinations = emits.flatten().flat_map(|event_type| model.destinations(event_type));
+    if destinations.any(|destination| !matches!(destination, Destination::Stream { .. })) {
         model.tables.iter().map(|table| &table.name).collect()
     } else {
         Vec::new()
@@ -438,38 +454,59 @@ fn outputs(model: &Model) -> Map {
     if model.routes.iter().any(|route| route.path.is_some()) {
         outputs.put("api", reference("api.apiEndpoint"));
     }
-    outputs
+    let buses = state::listed(model.buses.iter().map(|bus| &bus.name), "Bus", "name");
+    let mut outputs = outputs
         .with("queues", state::listed(model.queues.iter().map(|queue| &queue.name), "Queue", "url"))
         .with("tables", state::listed(model.tables.iter().map(|table| &table.name), "Table", "name"))
         .with("buckets", state::listed(model.buckets.iter().map(|bucket| &bucket.name), "Bucket", "bucket"))
-        .with("topics", state::listed(model.topics.iter().map(|topic| &topic.name), "Topic", "arn"))
-        .with("dashboard", reference("dashboard.dashboardName"))
-        .with("parameter", reference("names.name"))
+        .with("topics", state::listed(model.topics.iter().map(|topic| &topic.name), "Topic", "arn"));
+    if !model.buses.is_empty() {
+        outputs.put("buses", buses);
+    }
+    outputs.with("dashboard", reference("dashboard.dashboardName")).with("parameter", reference("names.name"))
 }
 
 fn relay_heading(model: &Model) -> String {
     let needs = Needs::of_relay(model);
     let is_source = |queue: &&String| model.redrive_target(queue).is_none();
     let queues = needs.queues.keys().filter(is_source);
-    let targets: Vec<&str> = queues.chain(needs.topics.keys()).map(String::as_str).collect();
+    let targets: Vec<&str> =
+        queues.chain(needs.topics.keys()).chain(needs.buses.keys()).map(String::as_str).collect();
     format!("Change stream: relay sends committed events on, to {}.", targets.join(", "))
 }
 
+fn table_heading(model: &Model, table: &TableModel) -> String {
+    let readers = model.steps.iter().filter(|step| step.stream() == Some(&table.name));
+    let readers: Vec<&str> = readers.map(|step| step.name.as_str()).collect();
+    let told = match (readers.is_empty(), relayed_tables(model).is_empty()) {
+        (true, _) => "What its stream tells, the relay sends on.".to_owned(),
+        (false, true) => format!("What its stream tells, {} consumes.", readers.join(", ")),
+        (false, false) => {
+            format!("What its stream tells, {} consumes, or the relay sends on.", readers.join(", "))
+        }
+    };
+    format!("Table {}: {}. {told}", table.name, table.kinds.join(", "))
+}
+
 fn topic_heading(model: &Model, topic: &str) -> String {
-    let subscribers: Vec<&str> = model
-        .steps
-        .iter()
-        .filter(|step| step.topic() == Some(topic))
-        .map(|step| step.name.as_str())
-        .collect();
-    let told =
-        if subscribers.is_empty() { String::new() } else { format!(" It tells {}.", subscribers.join(", ")) };
-    format!("Topic {topic}.{told}")
+    format!("Topic {topic}.{}", told(model, |step| step.topic() == Some(topic)))
+}
+
+fn bus_heading(model: &Model, bus: &str) -> String {
+    format!("Event bus {bus}.{}", told(model, |step| step.bus().is_some_and(|(of, _)| of == bus)))
+}
+
+/// The steps that are told by what the heading names.
+fn told(model: &Model, is_told: impl Fn(&StepModel) -> bool) -> String {
+    let steps = model.steps.iter().filter(|step| is_told(step));
+    let names: Vec<&str> = steps.map(|step| step.name.as_str()).collect();
+    if names.is_empty() { String::new() } else { format!(" It tells {}.", names.join(", ")) }
 }
 
 fn outlet_heading(name: &str, to: &OutletTarget) -> String {
     match to {
         OutletTarget::Topic(_) => format!("What the topic {name} refuses for good."),
+        OutletTarget::Bus(_) => format!("What the event bus {name} refuses for good."),
         OutletTarget::Queue(_) => format!("What {name}, a queue of others, refuses for good."),
     }
 }
@@ -480,6 +517,10 @@ fn step_heading(model: &Model, step: &StepModel) -> String {
         .collect();
     match &step.source {
         Source::Topic(topic) => sources.push(format!("the topic {topic}")),
+        Source::Bus { bus, .. } => sources.push(format!("the event bus {bus}")),
+        Source::Stream(table) => {
+            sources.push(format!("the stream of {table}, which does not go by the queue"))
+        }
         Source::Outside(_) => sources.push("others".into()),
         Source::Events if model.emitted().contains(step.event_type.as_str()) => {
             sources.push("the relay".into());

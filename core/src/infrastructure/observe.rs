@@ -178,6 +178,14 @@ fn of_step(alarms: &mut Alarms<'_>, model: &Model, step: &StepModel) {
             &AT_ONCE,
         );
     }
+    if let Some(table) = step.stream() {
+        alarms.state(
+            &format!("{}-lag", step.name),
+            &format!("{} is behind the table {table}: its stream is not worked off", step.name),
+            &Watched::function(&step.name, "IteratorAge", "Maximum"),
+            &Limit { threshold: i64::try_from(RELAY_LAG.as_millis()).unwrap_or(i64::MAX), period: 60 },
+        );
+    }
     // A message may be held back, and come as often as its attempts allow; one that is older is not getting through.
     let patience = QUEUE_DELAY_MAX + step.waits.total(step.attempts) + step.timeout * step.attempts;
     alarms.state(

@@ -132,6 +132,9 @@ pub(super) fn of_needs(statements: &mut Statements, needs: &Needs) {
             "sns",
         );
     }
+    for (bus, uses) in &needs.buses {
+        statements.allow("publishes events", &actions(uses, |used| used.actions()), vec![arn(bus, "Bus")]);
+    }
 }
 
 /// The actions of all `uses`, each once.

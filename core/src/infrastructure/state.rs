@@ -7,7 +7,7 @@ use super::{
     yaml::{Map, Yaml},
 };
 use crate::{
-    choreography::{Model, QueueModel, TableModel},
+    choreography::{BusModel, Model, QueueModel, Rule, Source, StepModel, TableModel},
     layout,
     limits::{MESSAGE_BYTES_MAX, QUEUE_RETENTION_MAX},
     setting::SettingModel,
@@ -19,6 +19,12 @@ const REMOVED_DAYS: i64 = 30;
 
 /// Days after which the parts of an upload that was broken off are deleted.
 const BROKEN_UPLOAD_DAYS: i64 = 7;
+
+/// For how many seconds a bus tries to send to a queue: a day (EventBridge: at most that).
+const BUS_AGE: i64 = 86_400;
+
+/// How often a bus tries again to send to a queue (EventBridge: at most 185).
+const BUS_RETRIES: i64 = 185;
 
 /// Seconds, rounded up.
 pub(super) fn seconds(duration: Duration) -> i64 {
@@ -65,7 +71,7 @@ pub(super) fn key(program: &mut Program, system: &str) {
 }
 
 /// A table as the adapter expects it.
-pub(super) fn table(program: &mut Program, table: &TableModel, is_relayed: bool) {
+pub(super) fn table(program: &mut Program, table: &TableModel, is_read: bool) {
     let name = &table.name;
     let key = table.key_attribute.as_deref().unwrap_or(layout::KEY);
     let physical = table.physical.clone().unwrap_or_else(|| physical(name));
@@ -87,7 +93,7 @@ pub(super) fn table(program: &mut Program, table: &TableModel, is_relayed: bool)
             vec![attribute(key), attribute(layout::INDEX_PARTITION), attribute(layout::INDEX_SORT)],
         )
         .with("globalSecondaryIndexes", vec![index]);
-    if is_relayed {
+    if is_read {
         table = table.with("streamEnabled", true).with("streamViewType", "NEW_IMAGE");
     }
     let table = table
@@ -106,8 +112,39 @@ pub(super) fn table(program: &mut Program, table: &TableModel, is_relayed: bool)
     );
 }
 
-/// The queue of that name with its dead-letter queue. `fed_by` is the topic that sends to it, where one does.
-pub(super) fn queue(program: &mut Program, model: &Model, queue: &QueueModel, fed_by: Option<&str>) {
+/// What sends to a queue in its own name, and has to be let.
+#[derive(Clone, Debug)]
+pub(super) struct Feeder {
+    /// The service.
+    service: &'static str,
+    /// The resource that it sends for.
+    arn: String,
+}
+
+impl Feeder {
+    /// What feeds the queue of a step, where that is not the relay, a schedule or others.
+    pub(super) fn of(step: &StepModel) -> Option<Self> {
+        match &step.source {
+            Source::Topic(topic) => {
+                let arn = reference(&format!("{}.arn", logical(topic, "Topic")));
+                Some(Self { service: "sns.amazonaws.com", arn })
+            }
+            Source::Bus { .. } => {
+                let arn = reference(&format!("{}.arn", rule(&step.name)));
+                Some(Self { service: "events.amazonaws.com", arn })
+            }
+            Source::Events | Source::Stream(_) | Source::Outside(_) => None,
+        }
+    }
+}
+
+/// The logical name of the rule by which a bus feeds `step`.
+fn rule(step: &str) -> String {
+    logical(step, "Rule")
+}
+
+/// The queue of that name with its dead-letter queue. `fed_by` is what sends to it in its own name, where something does.
+pub(super) fn queue(program: &mut Program, model: &Model, queue: &QueueModel, fed_by: Option<&Feeder>) {
     let mut properties = bare_queue(&queue.name, queue.retention);
     properties.put("visibilityTimeoutSeconds", seconds(queue.visibility_timeout));
     let dead = queue.redrive.as_ref().and_then(|redrive| {
@@ -123,7 +160,7 @@ pub(super) fn queue(program: &mut Program, model: &Model, queue: &QueueModel, fe
     });
     add_queue(program, &queue.name, properties, fed_by);
     if let Some(dead) = dead {
-        // What the topic can't deliver goes there as well.
+        // What the topic or the bus can't deliver goes there as well.
         add_queue(program, &dead.name, bare_queue(&dead.name, dead.retention), fed_by);
         let allowed =
             Map::new().with("redrivePermission", "byQueue").with("sourceQueueArns", [arn(&queue.name)]);
@@ -152,19 +189,18 @@ fn bare_queue(name: &str, retention: Duration) -> Map {
         .with("messageRetentionSeconds", seconds(retention))
 }
 
-fn add_queue(program: &mut Program, name: &str, properties: Map, fed_by: Option<&str>) {
+fn add_queue(program: &mut Program, name: &str, properties: Map, fed_by: Option<&Feeder>) {
     let logical_name = logical(name, "Queue");
     program.resource(&logical_name, "aws:sqs:Queue", properties, Options::default());
     let mut statements = vec![refuse_plain("sqs:*", vec![arn(name)])];
-    if let Some(topic) = fed_by {
-        let topic = reference(&format!("{}.arn", logical(topic, "Topic")));
+    if let Some(Feeder { service, arn: feeder }) = fed_by {
         statements.push(
             Map::new()
                 .with("Effect", "Allow")
-                .with("Principal", Map::new().with("Service", "sns.amazonaws.com"))
+                .with("Principal", Map::new().with("Service", *service))
                 .with("Action", "sqs:SendMessage")
                 .with("Resource", arn(name))
-                .with("Condition", Map::new().with("ArnEquals", Map::new().with("aws:SourceArn", topic))),
+                .with("Condition", Map::new().with("ArnEquals", Map::new().with("aws:SourceArn", feeder))),
         );
     }
     let policy = Map::new().with("Version", "2012-10-17").with("Statement", statements);
@@ -294,6 +330,41 @@ pub(super) fn subscription(program: &mut Program, model: &Model, topic: &str, qu
     );
 }
 
+/// An event bus.
+pub(super) fn bus(program: &mut Program, bus: &BusModel) {
+    let physical = bus.physical.clone().unwrap_or_else(|| physical(&bus.name));
+    let properties = Map::new().with("name", physical);
+    program.resource(&logical(&bus.name, "Bus"), "aws:cloudwatch:EventBus", properties, Options::default());
+}
+
+/// The rule by which `bus` feeds the queue of `step`. The queue gets the detail, which is the event's envelope, and not what
+/// the bus puts around it. What can't be delivered goes to the queue's own dead-letter queue, whole.
+pub(super) fn bus_rule(program: &mut Program, model: &Model, step: &StepModel, bus: &str, pattern: &Rule) {
+    let bus = reference(&format!("{}.name", logical(bus, "Bus")));
+    let of_bus = |name: &str| Map::new().with(name, bus.clone());
+    let properties = Map::new()
+        .with("name", physical(&step.name))
+        .with("description", format!("What {} consumes", step.name))
+        .with("eventBusName", bus.clone())
+        .with("eventPattern", pattern.pattern());
+    program.resource(&rule(&step.name), "aws:cloudwatch:EventRule", properties, Options::default());
+    let retries =
+        Map::new().with("maximumEventAgeInSeconds", BUS_AGE).with("maximumRetryAttempts", BUS_RETRIES);
+    let mut properties = of_bus("eventBusName")
+        .with("rule", reference(&format!("{}.name", rule(&step.name))))
+        .with("arn", arn(&step.queue))
+        .with("inputPath", "$.detail")
+        .with("retryPolicy", retries);
+    let mut after = vec![logical(&step.queue, "QueuePolicy")];
+    if let Some(redrive) = model.queue(&step.queue).and_then(|queue| queue.redrive.as_ref()) {
+        properties.put("deadLetterConfig", Map::new().with("arn", arn(&redrive.dead_letter_queue)));
+        after.push(logical(&redrive.dead_letter_queue, "QueuePolicy"));
+    }
+    let after: Vec<&str> = after.iter().map(String::as_str).collect();
+    let target = logical(&step.name, "Target");
+    program.resource(&target, "aws:cloudwatch:EventTarget", properties, Options::after_all(&after));
+}
+
 /// A secret without a value: that is put there by people, so that it stands in no file and in no state of Pulumi's.
 pub(super) fn secret(program: &mut Program, secret: &SettingModel) {
     let properties = Map::new()
@@ -311,7 +382,7 @@ pub(super) fn parameter(program: &mut Program, model: &Model) {
         map.into_iter().fold(Map::new(), |map, (name, value)| map.with(name, reference(&value)))
     };
     let of = |name: &String, what: &str, property: &str| format!("{}.{property}", logical(name, what));
-    let settings = Map::new()
+    let mut settings = Map::new()
         .with("tables", names(model.tables.iter().map(|t| (&t.name, of(&t.name, "Table", "name"))).collect()))
         .with("queues", names(model.queues.iter().map(|q| (&q.name, of(&q.name, "Queue", "url"))).collect()))
         .with(
@@ -319,6 +390,10 @@ pub(super) fn parameter(program: &mut Program, model: &Model) {
             names(model.buckets.iter().map(|b| (&b.name, of(&b.name, "Bucket", "bucket"))).collect()),
         )
         .with("topics", names(model.topics.iter().map(|t| (&t.name, of(&t.name, "Topic", "arn"))).collect()));
+    if !model.buses.is_empty() {
+        let buses = model.buses.iter().map(|b| (&b.name, of(&b.name, "Bus", "name")));
+        settings.put("buses", names(buses.collect()));
+    }
     let properties = Map::new()
         .with("name", format!("/quadrille/{}/{}", model.name, reference("pulumi.stack")))
         .with("type", "String")

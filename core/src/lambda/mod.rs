@@ -22,6 +22,7 @@
 //! | function | event | answer |
 //! | --- | --- | --- |
 //! | step | SQS batch | `batchItemFailures`: what is not to be deleted |
+//! | step of a stream | DynamoDB stream batch, or SQS batch | `batchItemFailures`: the first record that has to come again |
 //! | step of a topic | SNS notification, or the same by SQS | none; an error has Lambda try again |
 //! | route | API Gateway HTTP API, payload 2.0, or a function URL | status, headers, body |
 //! | route | bare JSON, of a program that invokes the function itself | the body of the answer; an error where that is none of 2xx |
@@ -229,6 +230,9 @@ enum Answer {
     Nothing(()),
 }
 
+/// What the records of a stream say of where they come from.
+const DYNAMODB: &str = "aws:dynamodb";
+
 /// An event of a step, as far as is needed to tell where it comes from.
 #[derive(Deserialize)]
 struct Source {
@@ -240,6 +244,8 @@ struct Source {
 struct SourceRecord {
     #[serde(rename = "EventSource")]
     sns: Option<String>,
+    #[serde(rename = "eventSource")]
+    other: Option<String>,
 }
 
 impl Runtime {
@@ -365,6 +371,10 @@ impl Runtime {
                     return topic::deliver(pipeline, step, event, deadlines)
                         .await
                         .map(|()| Answer::Nothing(()));
+                }
+                if source.records.iter().any(|record| record.other.as_deref() == Some(DYNAMODB)) {
+                    let event: dynamodb::Event = read(payload)?;
+                    return stream::deliver(pipeline, step, event, deadlines).await.map(Answer::Stream);
                 }
                 let event: SqsEvent = read(payload)?;
                 queue::deliver(pipeline, step, event, deadlines).await.map(Answer::Queue)

@@ -15,6 +15,7 @@
 
 mod alarm;
 mod bucket;
+mod bus;
 mod folder;
 mod lock;
 mod queue;
@@ -36,6 +37,7 @@ use crate::{
     services::Services,
 };
 use bucket::LocalBucket;
+use bus::LocalBus;
 use queue::{LocalQueue, QueueFile};
 use rusqlite::Connection;
 use std::{
@@ -223,6 +225,7 @@ impl Local {
             queues: BTreeMap::new(),
             buckets: BTreeMap::new(),
             topics: BTreeMap::new(),
+            buses: BTreeMap::new(),
             clock: Arc::clone(&clock),
             random,
             services: Services::new(),
@@ -245,6 +248,14 @@ impl Local {
             let subscriptions = steps.filter_map(|step| queues.get(&step.queue).cloned()).collect();
             let local = LocalTopic { name: topic.name.clone(), subscriptions };
             ports.topics.insert(topic.name.clone(), Arc::new(local));
+        }
+        for bus in &model.buses {
+            let rules = model.steps.iter().filter_map(|step| {
+                let (_, rule) = step.bus().filter(|(name, _)| *name == bus.name)?;
+                Some((rule.clone(), Arc::clone(queues.get(&step.queue)?)))
+            });
+            let local = LocalBus { name: bus.name.clone(), targets: rules.collect() };
+            ports.buses.insert(bus.name.clone(), Arc::new(local));
         }
         Ok(Self { ports, store, tables: tables.into_values().collect(), queues, clock, lock })
     }

@@ -86,6 +86,7 @@
 //! ```
 
 mod bucket;
+mod bus;
 mod clock;
 mod queue;
 mod table;
@@ -96,10 +97,11 @@ pub use clock::{VirtualClock, all_wait};
 
 use crate::{
     choreography::Model,
-    port::{Bucket, ChangeStream, Clock, Ports, Queue, Random, Table, Topic},
+    port::{Bucket, Bus, ChangeStream, Clock, Ports, Queue, Random, Table, Topic},
     services::Services,
 };
 use bucket::MemoryBucket;
+use bus::MemoryBus;
 use queue::MemoryQueue;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -131,8 +133,8 @@ impl Memory {
     /// it can take days.
     pub const EXPIRY_LAG: Duration = table::EXPIRY_LAG;
 
-    /// Empty tables, queues, buckets and topics, as `model` names them. A topic sends to the queue of each step that
-    /// names it.
+    /// Empty tables, queues, buckets, topics and event buses, as `model` names them. A topic sends to the queue of
+    /// each step that names it, and so does a bus what matches the step's rule.
     ///
     /// A redrive policy whose dead-letter queue is not in the model, which no built definition has, does not redrive.
     pub fn new(model: &Model, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
@@ -167,6 +169,14 @@ impl Memory {
             Arc::new(MemoryTopic::new(name.to_owned(), subscriptions))
         };
         let topics = model.topics.iter().map(|model| (model.name.clone(), topic(&model.name))).collect();
+        let bus = |name: &str| -> Arc<dyn Bus> {
+            let rules = model.steps.iter().filter_map(|step| {
+                let (_, rule) = step.bus().filter(|(bus, _)| *bus == name)?;
+                Some((rule.clone(), Arc::clone(queues.get(&step.queue)?)))
+            });
+            Arc::new(MemoryBus { name: name.to_owned(), targets: rules.collect() })
+        };
+        let buses = model.buses.iter().map(|model| (model.name.clone(), bus(&model.name))).collect();
         let bucket = |name: &String| -> Arc<dyn Bucket> { Arc::new(MemoryBucket::new(name.clone())) };
         let ports = Ports {
             streams: tables
@@ -180,6 +190,7 @@ impl Memory {
                 .collect(),
             buckets: model.buckets.iter().map(|model| (model.name.clone(), bucket(&model.name))).collect(),
             topics,
+            buses,
             clock,
             random,
             services: Services::new(),

@@ -2,14 +2,18 @@
 
 use super::Memory;
 use crate::{
+    choreography::Choreography,
     commit::{Carried, Stamp},
     dead_letter::DeadLetter,
+    engine::Engine,
     entity::{Entity, key_of},
     event::{Envelope, Event},
     failure::Failure,
     metrics::Meter,
+    pipeline::Pipeline,
     port::{Queue as _, StreamRecord, Table},
     relay,
+    setting::{Place, SettingError, SettingErrors, SettingModel, Settings},
     stored::Stored,
 };
 use serde_json::value::to_raw_value;
@@ -22,6 +26,26 @@ const STEP: &str = "test";
 const PAGE: usize = 1_000;
 
 impl Memory {
+    /// Runs `choreography` on it: with the services that its definition makes and the settings' defaults, as on AWS. `said` are
+    /// the settings that are to differ, by name.
+    ///
+    /// # Errors
+    /// [`SettingErrors`]: a setting that has no default and is not said, one that is said and not there, or a service that
+    /// can't be made.
+    pub fn start(&self, choreography: Choreography, said: &[(&str, &str)]) -> Result<Engine, SettingErrors> {
+        let is_declared = |name: &str| self.model.settings.iter().any(|setting| setting.name == name);
+        if let Some((name, _)) = said.iter().find(|(name, _)| !is_declared(name)) {
+            return Err(SettingError::Undeclared((*name).to_owned()).into());
+        }
+        let value = |setting: &SettingModel| {
+            let found = said.iter().find(|(name, _)| *name == setting.name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        let settings = Settings::read(Place::Function, &self.model.settings, value)?;
+        let ports = choreography.equip(self.ports(), settings)?;
+        Ok(Engine::start(Pipeline::new(choreography, ports)))
+    }
+
     /// The entity of this id, `None` where there is none or it has expired.
     ///
     /// # Errors
@@ -75,7 +99,7 @@ impl Memory {
         (envelope.deadline, envelope.hops) = (carried.deadline, carried.hops);
         let outbox = vec![to_raw_value(&envelope).map_err(|error| Failure::permanent("unwritable", error))?];
         let record = StreamRecord { sequence, key, version: 1, outbox };
-        let sent = relay::forward(&self.model, &self.ports, &[record], &Meter::default()).await;
+        let sent = relay::forward(&self.model, &self.ports, &[record], &Meter::default(), |_| true).await;
         sent.map_err(|(_, failure)| failure)
     }
 
@@ -130,13 +154,14 @@ impl Memory {
 mod tests {
     use super::*;
     use crate::{
-        choreography::{Choreography, Consumer, Table},
+        choreography::{Choreography, Consumer, Table, Uses},
         commit::Outcome,
         context::Context,
         engine::Engine,
         memory::VirtualClock,
         pipeline::Pipeline,
         port::{Clock as _, SeededRandom},
+        setting::Setting,
         timestamp::Timestamp,
     };
     use serde::{Deserialize, Serialize};
@@ -234,6 +259,36 @@ mod tests {
             assert_eq!(memory.get::<Cup>("anna").await.unwrap().unwrap().sips, sips);
             engine.stop().await;
         }
+    }
+
+    #[tokio::test]
+    async fn a_choreography_starts_with_its_settings_defaults_and_those_that_are_said() {
+        async fn pour(mut cup: Stored<Cup>, _: Sip, cx: Context<()>) -> Outcome<()> {
+            cup.sips = u32::try_from(cx.setting::<u64>("sips")?).unwrap();
+            Ok(cup.commit("poured").into())
+        }
+        let bar = || {
+            let sips = Setting::integer("sips").default("4").default_locally("1");
+            Choreography::define("bar")
+                .table(Table::new("cups").holds::<Cup>())
+                .setting(sips)
+                .schedule("hour", Duration::from_secs(3_600), |_| Sip { guest: "anna".into() })
+                .on(Consumer::new("pour", pour).uses(Uses::new().setting("sips")))
+                .build()
+                .unwrap()
+        };
+        for (said, sips) in [(&[][..], 4), (&[("sips", "9")], 9)] {
+            let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(1_000)));
+            let memory = Memory::new(bar().model(), clock.clone(), Arc::new(SeededRandom::new(1)));
+            memory.put(cup("anna")).await.unwrap();
+            let engine = memory.start(bar(), said).unwrap();
+            memory.send(Sip { guest: "anna".into() }).await.unwrap();
+            clock.pass(Duration::from_secs(1)).await;
+            assert_eq!(memory.get::<Cup>("anna").await.unwrap().unwrap().sips, sips);
+            engine.stop().await;
+        }
+        let (memory, ..) = memory();
+        assert!(memory.start(bar(), &[("sipps", "9")]).is_err());
     }
 
     #[tokio::test]

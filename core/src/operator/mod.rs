@@ -254,7 +254,7 @@ pub async fn walk(
         Act::Purge => gone.extend(chosen.into_iter().map(|message| message.receipt)),
         Act::Redrive => {
             let letters = chosen.iter().map(DeadLetter::redriven).collect();
-            let sent = relay::send(pipeline.ports(), source, letters).await;
+            let sent = relay::send(pipeline.choreography().model(), pipeline.ports(), source, letters).await;
             for (message, sent) in chosen.into_iter().zip(sent) {
                 match sent {
                     Ok(()) => gone.push(message.receipt),

@@ -150,6 +150,27 @@ impl Pipeline {
         Err(Failure::transient("not_dead_lettered", "the dead-letter queue could not be reached"))
     }
 
+    /// [`deliver`](Self::deliver) for messages of a stream, where all that stand behind the first one that has to come again
+    /// come again as well. Returns its place; those behind it are left unsettled.
+    ///
+    /// # Errors
+    /// A [`Failure`] where there is no such step.
+    #[cfg(feature = "lambda")]
+    pub(crate) async fn deliver_in_order(
+        &self,
+        step: &str,
+        messages: &[Message],
+    ) -> Result<Option<usize>, Failure> {
+        let step = self.step(step)?;
+        let mut worked = self.work(step, messages).await?;
+        let failed = worked.iter().position(|worked| matches!(worked.verdict, Verdict::Retry(..)));
+        let settling = &worked[..failed.unwrap_or(worked.len())];
+        let kept = self.settle(step, &settling.iter().collect::<Vec<_>>()).await;
+        self.count(step, &worked);
+        self.tell(self.observations(step, &mut worked));
+        Ok(kept.first().copied().or(failed))
+    }
+
     /// Whether every table answers: what `GET /healthz` is to tell.
     ///
     /// # Errors

@@ -113,10 +113,12 @@ impl Pipeline {
         if following.is_empty() {
             return unfollowed;
         }
-        for destination in self.choreography.model().destinations(event_type) {
+        let model = self.choreography.model();
+        for destination in model.destinations(event_type) {
             let message =
                 |(_, body): &(usize, String)| NewMessage { body: body.clone(), ..NewMessage::default() };
-            let sent = relay::send(&self.ports, destination, following.iter().map(message).collect()).await;
+            let sent =
+                relay::send(model, &self.ports, destination, following.iter().map(message).collect()).await;
             for ((at, _), sent) in following.iter().zip(sent) {
                 if let Err(error) = sent {
                     tracing::error!(step = %step.name, to = destination.name(), %error, "what follows a message that is given up could not be sent; it stays where it is");

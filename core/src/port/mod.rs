@@ -5,6 +5,7 @@
 //! suite (feature `conformance`) holds them all to the same promises.
 
 mod bucket;
+mod bus;
 mod clock;
 mod queue;
 mod random;
@@ -12,6 +13,7 @@ mod table;
 mod topic;
 
 pub use bucket::{Bucket, ObjectPage};
+pub use bus::{Bus, BusEntry};
 pub use clock::{Clock, SystemClock};
 #[cfg(feature = "aws")]
 pub(crate) use queue::ATTRIBUTE_TYPE;
@@ -90,12 +92,14 @@ pub struct Ports {
     pub tables: BTreeMap<String, Arc<dyn Table>>,
     /// Change streams by the name of their table; none where the cloud reads them for us.
     pub streams: BTreeMap<String, Arc<dyn ChangeStream>>,
-    /// Queues by name, dead-letter queues and topics' subscription queues among them.
+    /// Queues by name, dead-letter queues and the queues behind topics and buses among them.
     pub queues: BTreeMap<String, Arc<dyn Queue>>,
     /// Buckets by name.
     pub buckets: BTreeMap<String, Arc<dyn Bucket>>,
     /// Topics by name.
     pub topics: BTreeMap<String, Arc<dyn Topic>>,
+    /// Event buses by name.
+    pub buses: BTreeMap<String, Arc<dyn Bus>>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Random numbers: for jitter and for ids of requests, never for ids of events.
@@ -113,6 +117,7 @@ impl fmt::Debug for Ports {
             .field("queues", &self.queues.keys())
             .field("buckets", &self.buckets.keys())
             .field("topics", &self.topics.keys())
+            .field("buses", &self.buses.keys())
             .finish_non_exhaustive()
     }
 }
@@ -139,5 +144,7 @@ impl Ports {
         bucket, buckets, Bucket;
         /// The topic of that name.
         topic, topics, Topic;
+        /// The event bus of that name.
+        bus, buses, Bus;
     }
 }

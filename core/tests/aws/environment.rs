@@ -135,6 +135,7 @@ fn a_need_says_how_it_is_used() {
         .into(),
         buckets: [(name("bills"), [BucketUse::Put].into())].into(),
         topics: BTreeMap::new(),
+        buses: BTreeMap::new(),
     };
     assert_eq!(Needs::of_step(model, "serve"), Some(serve));
     let brew = Needs::of_step(model, "brew").unwrap();
@@ -203,6 +204,7 @@ async fn a_process_connects_by_its_environment() {
         ("QUEUE", &names.queues),
         ("BUCKET", &names.buckets),
         ("TOPIC", &names.topics),
+        ("BUS", &names.buses),
     ];
     for (kind, names) in told {
         for (name, physical) in names {

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)] // In a test a panic is the assertion.
 
 mod actions;
+mod bus;
 mod conforms;
 mod environment;
 mod faults;
@@ -13,10 +14,10 @@ mod peer;
 mod proxy;
 mod wire;
 
-use quadrille::choreography::{BucketModel, Model, QueueModel, TableModel, TopicModel};
+use quadrille::choreography::{BucketModel, BusModel, Model, QueueModel, TableModel, TopicModel};
 use std::time::Duration;
 
-/// A table, a queue, a bucket and a topic, each by the name of what it is.
+/// A table, a queue, a bucket, a topic and an event bus, each by the name of what it is.
 fn one_of_each() -> Model {
     let queue = QueueModel {
         name: "queue".to_owned(),
@@ -34,6 +35,7 @@ fn one_of_each() -> Model {
         queues: vec![queue],
         buckets: vec![BucketModel { name: "bucket".to_owned() }],
         topics: vec![TopicModel { name: "topic".to_owned() }],
+        buses: vec![BusModel { name: "bus".to_owned(), physical: None, is_outside: false }],
         ..Model::default()
     }
 }

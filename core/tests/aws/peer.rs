@@ -9,6 +9,7 @@ use aws_sdk_dynamodb::{
         ProjectionType, ScalarAttributeType, StreamSpecification, StreamViewType,
     },
 };
+use aws_sdk_eventbridge::types::Target;
 use aws_sdk_sqs::types::QueueAttributeName;
 use quadrille::{
     aws::{self, Names},
@@ -250,6 +251,20 @@ pub async fn provision(model: &Model, config: &SdkConfig) -> Names {
             subscription.attributes("RawMessageDelivery", "true").send().await.unwrap();
         }
         names.topics.insert(topic.name.clone(), arn);
+    }
+    let eventbridge = aws_sdk_eventbridge::Client::new(config);
+    for bus in &model.buses {
+        let name = physical(&bus.name);
+        eventbridge.create_event_bus().name(&name).send().await.unwrap();
+        for step in &model.steps {
+            let Some((_, rule)) = step.bus().filter(|(of, _)| *of == bus.name) else { continue };
+            let put = eventbridge.put_rule().name(&step.name).event_bus_name(&name);
+            put.event_pattern(rule.pattern()).send().await.unwrap();
+            let target = Target::builder().id("queue").arn(&arns[&step.queue]).input_path("$.detail");
+            let put = eventbridge.put_targets().rule(&step.name).event_bus_name(&name);
+            put.targets(target.build().unwrap()).send().await.unwrap();
+        }
+        names.buses.insert(bus.name.clone(), name);
     }
     names
 }

@@ -137,6 +137,9 @@ fn actions(parts: &request::Parts, name: &str, body: &[u8]) -> Vec<(&'static str
             verbs.map(|statement| ("dynamodb", action(statement))).collect()
         }
         Some(true) => vec![("dynamodb", name.to_owned())],
+        Some(false) if target.is_some_and(|target| target.starts_with("AWSEvents")) => {
+            vec![("events", name.to_owned())]
+        }
         Some(false) => vec![("sqs", without_batch(name))],
         None if parts.uri.path() == "/" => {
             let mut fields = body.split(|byte| *byte == b'&').map(String::from_utf8_lossy);
@@ -218,10 +221,10 @@ async fn answer(
         }
         Fault::PartThrottled(count) => {
             let mut asked: Value = serde_json::from_slice(&body)?;
-            let (list, answers) = if name == "BatchExecuteStatement" {
-                ("Statements", "Responses")
-            } else {
-                ("Entries", "Failed")
+            let (list, answers) = match name.as_str() {
+                "BatchExecuteStatement" => ("Statements", "Responses"),
+                "PutEvents" => ("Entries", "Entries"),
+                _ => ("Entries", "Failed"),
             };
             let refused: Vec<Value> = asked[list].as_array_mut().unwrap().drain(..count).collect();
             let answer = forwarded(serde_json::to_vec(&asked)?.into()).await?;
@@ -229,6 +232,7 @@ async fn answer(
             let mut answered: Value = serde_json::from_slice(&answered.to_bytes())?;
             let found = answered[answers].as_array().cloned().unwrap_or_default();
             let thrown = refused.iter().map(|entry| match list {
+                "Entries" if name == "PutEvents" => json!({"ErrorCode": "ThrottlingException"}),
                 "Statements" => json!({"Error": {"Code": "ThrottlingError", "Message": "on purpose"}}),
                 _ => json!({"Id": entry["Id"], "SenderFault": false, "Code": "InternalError"}),
             });

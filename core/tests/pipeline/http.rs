@@ -2,7 +2,7 @@
 
 use super::support::*;
 use quadrille::{
-    Consumer, Context, Failure, Route, Stored, Uses,
+    Committed, Consumer, Context, Failure, Route, Stored, Uses,
     http::{Method, Request, Response},
 };
 use serde_json::{Value, json};
@@ -25,8 +25,9 @@ async fn fail(request: Request, _: Context<()>) -> Result<Response, Failure> {
 async fn post(request: Request, cx: Context<(Scanned, Loaded)>) -> Result<Response, Failure> {
     let id = &request.parameters["id"];
     let commit = Stored::new(Parcel::new(id)).commit("posted");
-    cx.commit_all(vec![commit.emit(Scanned::new(id, "oslo")).emit(Loaded::new(id, "oslo"))]).await?;
-    Ok(Response::json(201, &()))
+    let commit = commit.emit(Scanned::new(id, "oslo")).emit(Loaded::new(id, "oslo"));
+    let is_new = cx.commit(commit).await? == Committed::Applied;
+    Ok(Response::json(if is_new { 201 } else { 409 }, &()))
 }
 
 fn world() -> World {
@@ -89,6 +90,15 @@ async fn a_path_that_no_route_matches_has_no_answer() {
     }
     let other = world.pipeline().respond(Method::Post, "/failures/permanent", Request::default()).await;
     assert_eq!(other, None, "the method counts");
+}
+
+#[tokio::test]
+async fn a_handler_answers_by_whether_its_commit_was_applied() {
+    let world = world();
+    for status in [201, 409] {
+        let answer = world.pipeline().respond(Method::Post, "/emit/1", Request::default()).await.unwrap();
+        assert_eq!(answer.status, status);
+    }
 }
 
 #[tokio::test]

@@ -204,12 +204,12 @@ pub struct Systems {
 
 #[derive(Debug, Args)]
 pub struct New {
-    /// The name of the crate and of its choreography: a-z, 0-9 and '-', a letter first.
+    /// The name of the crate and of its choreography: a-z, 0-9 and '-', a letter first, at most 32.
     pub name: String,
     /// The folder to make its folder in.
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub dir: PathBuf,
-    /// A clone of the library's repository, to depend on by path.
+    /// A clone of the library's repository, to depend on by path; without, the one that this is run in.
     #[arg(long, value_name = "CLONE")]
     pub library: Option<PathBuf>,
 }

@@ -1,7 +1,12 @@
 //! What the documents show is what the code says: the flow, the first choreography, the tests that are named, the links.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic is how a test fails.
 
+use quadrille::{
+    System,
+    setting::{Place, SettingModel},
+};
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -62,6 +67,59 @@ fn the_documents_show_the_flow_as_it_is_defined() {
     let shown: Vec<String> =
         documents().into_iter().filter(|document| shows(document, "flow:auction", &wanted)).collect();
     assert!(shown.contains(&"README.md".to_owned()), "README.md has no <!-- flow:auction -->");
+}
+
+/// The settings of a system as a table, as they are declared.
+fn settings(system: &dyn System) -> String {
+    let choreography = system.define().build().unwrap();
+    let model = choreography.model();
+    let read: BTreeSet<&str> = model
+        .handlers()
+        .flat_map(|step| model.settings_of(step))
+        .map(|setting| setting.name.as_str())
+        .collect();
+    let default = |setting: &SettingModel, place| match setting.default_in(place) {
+        Some(value) => format!("`{value}`"),
+        None if setting.is_optional => "none".to_owned(),
+        None => "to be said".to_owned(),
+    };
+    let mut table =
+        "| option | variable of the function | config key | value | default | on one machine | |\n"
+            .to_owned();
+    table += "| --- | --- | --- | --- | --- | --- | --- |\n";
+    for setting in &model.settings {
+        let option = setting.option();
+        let words = setting.words.iter().map(|word| format!(", or `{word}`")).collect::<String>();
+        // One that no function reads is the engine's on one machine.
+        let (variable, key, on_aws) = match read.contains(setting.name.as_str()) {
+            true => (
+                format!("`{}`", setting.function_variable()),
+                match setting.is_secret {
+                    true => format!("the secret `{}-STACK-{option}`", system.name()),
+                    false => format!("`{}`", setting.key()),
+                },
+                default(setting, Place::Stack),
+            ),
+            false => ("-".to_owned(), "-".to_owned(), "-".to_owned()),
+        };
+        table += &format!(
+            "| `--{option}` | {variable} | {key} | {}{words} | {on_aws} | {} | {} |\n",
+            setting.kind.expected(),
+            default(setting, Place::Command),
+            setting.about
+        );
+    }
+    table
+}
+
+#[test]
+fn the_documents_show_the_settings_as_they_are_declared() {
+    for system in systems::ALL {
+        let marker = format!("settings:{}", system.name());
+        let wanted = settings(*system);
+        let shown = documents().into_iter().filter(|document| shows(document, &marker, &wanted)).count();
+        assert!(shown > 0, "no document has <!-- {marker} -->");
+    }
 }
 
 /// The blocks of code in a crate's own documentation, without the lines that rustdoc hides.

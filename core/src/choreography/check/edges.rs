@@ -3,7 +3,10 @@
 use super::{DefinitionError, undefined};
 use crate::{
     alarm::Alert,
-    choreography::model::{Model, OutletTarget, Source, StepModel},
+    choreography::{
+        model::{Model, OutletTarget, Source, StepModel},
+        uses::TableUse,
+    },
     event::Event as _,
 };
 use std::collections::BTreeSet;
@@ -14,6 +17,8 @@ pub(super) fn check(model: &Model, errors: &mut Vec<DefinitionError>) {
         source(model, step, errors);
     }
     topics(model, errors);
+    buses(model, errors);
+    streams(model, errors);
     queues_of_others(model, errors);
     for schedule in &model.schedules {
         if let Err(error) = schedule.when.to_aws() {
@@ -55,7 +60,10 @@ fn events(model: &Model, errors: &mut Vec<DefinitionError>) {
     if !model.alarms.is_empty() {
         produced.insert(Alert::TYPE);
     }
-    let fed_from_outside = |step: &&StepModel| matches!(step.source, Source::Outside(_));
+    let fed_from_outside = |step: &&StepModel| {
+        let bus = step.bus().and_then(|(bus, _)| model.bus(bus));
+        matches!(step.source, Source::Outside(_)) || bus.is_some_and(|bus| bus.is_outside)
+    };
     for step in model.steps.iter().filter(|step| !fed_from_outside(step)) {
         if !produced.contains(step.event_type.as_str()) {
             let (step, event_type) = (step.name.clone(), step.event_type.clone());
@@ -74,6 +82,22 @@ fn source(model: &Model, step: &StepModel, errors: &mut Vec<DefinitionError>) {
         Source::Topic(topic) => {
             if !model.topics.iter().any(|defined| defined.name == *topic) {
                 errors.push(undefined(&step.name, "topic", topic));
+            }
+        }
+        Source::Bus { bus, rule } => match model.bus(bus) {
+            None => errors.push(undefined(&step.name, "event bus", bus)),
+            Some(defined) => {
+                if let Some(problem) = rule.problem(&model.name, &step.event_type, defined.is_outside) {
+                    let (step, bus, event_type) = (step.name.clone(), bus.clone(), step.event_type.clone());
+                    errors.push(DefinitionError::UnfitRule { step, bus, event_type, problem });
+                }
+            }
+        },
+        Source::Stream(table) => {
+            if model.tables.iter().any(|defined| defined.name == *table) {
+                in_stream(model, step, table, errors);
+            } else {
+                errors.push(undefined(&step.name, "table", table));
             }
         }
         Source::Outside(decoded) => {
@@ -96,12 +120,70 @@ fn queues_of_others(model: &Model, errors: &mut Vec<DefinitionError>) {
         .iter()
         .filter_map(|outlet| match &outlet.to {
             OutletTarget::Queue(name) => Some(name.as_str()),
-            OutletTarget::Topic(_) => None,
+            OutletTarget::Topic(_) | OutletTarget::Bus(_) => None,
         })
         .collect();
     for step in model.steps.iter().filter(|step| of_others.contains(step.queue.as_str())) {
         let (queue, step) = (step.queue.clone(), step.name.clone());
         errors.push(DefinitionError::QueueOfOthers { queue, step });
+    }
+}
+
+/// What a step takes from the stream of a table is in it: whoever emits it commits to that table, and to no other. And what
+/// Lambda gives up by itself needs no event to follow.
+fn in_stream(model: &Model, step: &StepModel, table: &String, errors: &mut Vec<DefinitionError>) {
+    if let Some(event_type) = &step.given_up {
+        let (step, table, event_type) = (step.name.clone(), table.clone(), event_type.clone());
+        errors.push(DefinitionError::GivenUpFromStream { step, table, event_type });
+    }
+    let by_steps = model.steps.iter().map(|other| (&other.name, &other.emits));
+    let by_routes = model.routes.iter().map(|route| (&route.step, &route.emits));
+    let emitters = by_steps.chain(by_routes).filter(|(_, emits)| emits.contains(&step.event_type));
+    let commits_elsewhere = |emitter: &&String| {
+        let tables = model.tables_of(emitter).into_iter();
+        let committed = tables.filter(|(_, uses)| uses.contains(&TableUse::Commit)).map(|(table, _)| table);
+        committed.collect::<Vec<_>>() != [table.as_str()]
+    };
+    let givers_up = model.steps.iter().filter(|other| other.given_up.as_ref() == Some(&step.event_type));
+    let without = emitters.map(|(name, _)| name).filter(commits_elsewhere);
+    let without: BTreeSet<&String> = without.chain(givers_up.map(|other| &other.name)).collect();
+    for emitter in without {
+        let (step, event_type) = (step.name.clone(), step.event_type.clone());
+        let (table, emitter) = (table.clone(), emitter.clone());
+        errors.push(DefinitionError::NotInStream { step, event_type, table, emitter });
+    }
+}
+
+/// No stream has more readers than DynamoDB feeds: the relay, and one step.
+fn streams(model: &Model, errors: &mut Vec<DefinitionError>) {
+    for table in &model.tables {
+        let mut readers = model.steps.iter().filter(|step| step.stream() == Some(&table.name));
+        if let (Some(first), Some(second)) = (readers.next(), readers.next()) {
+            let (first, second) = (first.name.clone(), second.name.clone());
+            errors.push(DefinitionError::StreamShared { table: table.name.clone(), first, second });
+        }
+    }
+}
+
+/// A bus that events go to is there, and no rule on a bus takes events that its step can't read.
+fn buses(model: &Model, errors: &mut Vec<DefinitionError>) {
+    for outlet in &model.outlets {
+        if let OutletTarget::Bus(bus) = &outlet.to
+            && model.bus(bus).is_none()
+        {
+            errors.push(undefined(&outlet.event_type, "event bus", bus));
+        }
+    }
+    for (step, (bus, rule)) in model.steps.iter().filter_map(|step| Some((step, step.bus()?))) {
+        let inside = model.steps.iter().filter(|other| other.bus().is_some_and(|(of, _)| of == bus));
+        let outside = model.outlets.iter().filter(|outlet| outlet.to == OutletTarget::Bus(bus.to_owned()));
+        let carried: BTreeSet<&String> =
+            inside.map(|other| &other.event_type).chain(outside.map(|outlet| &outlet.event_type)).collect();
+        let mut others = carried.into_iter().filter(|other| **other != step.event_type);
+        if let Some(other) = others.find(|other| rule.may_take(&model.name, other)) {
+            let (step, bus, other) = (step.name.clone(), bus.to_owned(), other.clone());
+            errors.push(DefinitionError::RuleTooWide { step, bus, other });
+        }
     }
 }
 

@@ -32,7 +32,7 @@ pub enum DefinitionError {
     /// An event nobody consumes.
     #[error(
         "no_consumer: {emitter} emits {event_type:?}, which nobody consumes: add a consumer for it, say that it goes outside \
-         (`publish`, `send_outside`), or don't emit it"
+         (`publish`, `publish_to_bus`, `send_outside`), or don't emit it"
     )]
     NoConsumer {
         /// Who emits it.
@@ -152,6 +152,74 @@ pub enum DefinitionError {
         first: String,
         /// Another one.
         second: String,
+    },
+    /// A rule that never matches the event it is for, or that a bus refuses.
+    #[error(
+        "unfit_rule: by its rule on the event bus {bus:?}, {step} never gets {event_type:?}: {problem}: mend the rule"
+    )]
+    UnfitRule {
+        /// The consumer.
+        step: String,
+        /// The bus.
+        bus: String,
+        /// The event it consumes.
+        event_type: String,
+        /// What is wrong with the rule.
+        problem: String,
+    },
+    /// A rule that matches events of another type than the one its step consumes.
+    #[error(
+        "rule_too_wide: the rule of {step} on the event bus {bus:?} also takes {other:?}, which {step} can't read: leave the \
+         detail type out of the rule, or narrow it"
+    )]
+    RuleTooWide {
+        /// The consumer.
+        step: String,
+        /// The bus.
+        bus: String,
+        /// The other event.
+        other: String,
+    },
+    /// An event that is consumed from a table's stream and is not in it.
+    #[error(
+        "not_in_stream: {step} takes {event_type:?} from the stream of the table {table:?}, and {emitter} sends it without a \
+         commit there, or may commit elsewhere: leave `from_stream` out, or emit it with commits to {table:?} alone"
+    )]
+    NotInStream {
+        /// The consumer.
+        step: String,
+        /// The event it consumes.
+        event_type: String,
+        /// The table.
+        table: String,
+        /// Who sends it.
+        emitter: String,
+    },
+    /// A stream with more readers than DynamoDB feeds.
+    #[error(
+        "stream_shared: {first} and {second} both read the stream of the table {table:?}, and so does the relay, where DynamoDB \
+         feeds two readers: leave `from_stream` out of one of them"
+    )]
+    StreamShared {
+        /// The table.
+        table: String,
+        /// One of the steps.
+        first: String,
+        /// Another one.
+        second: String,
+    },
+    /// A step that reads a stream, and an event that is to follow when it gives up: Lambda gives a record up by itself.
+    #[error(
+        "given_up_from_stream: {step} reads the stream of the table {table:?}, whose records Lambda gives up by itself, so that \
+         {event_type:?} would not follow: leave `from_stream` or `on_given_up` out"
+    )]
+    GivenUpFromStream {
+        /// The step.
+        step: String,
+        /// The table.
+        table: String,
+        /// The event that is to follow.
+        event_type: String,
     },
     /// A visibility timeout under 6 times the handler's timeout and the batch's window.
     #[error(

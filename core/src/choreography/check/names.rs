@@ -11,11 +11,12 @@ use std::{collections::BTreeSet, time::Duration};
 const RELAY: &str = "relay";
 
 pub(super) fn check(model: &Model, errors: &mut Vec<DefinitionError>) {
-    let sorts: [(&'static str, Vec<&String>); 8] = [
+    let sorts: [(&'static str, Vec<&String>); 9] = [
         ("choreography", vec![&model.name]),
         ("table", model.tables.iter().map(|table| &table.name).collect()),
         ("queue", model.queues.iter().map(|queue| &queue.name).collect()),
         ("topic", model.topics.iter().map(|topic| &topic.name).collect()),
+        ("event bus", model.buses.iter().map(|bus| &bus.name).collect()),
         ("bucket", model.buckets.iter().map(|bucket| &bucket.name).collect()),
         ("setting", model.settings.iter().map(|setting| &setting.name).collect()),
         ("schedule", model.schedules.iter().map(|schedule| &schedule.name).collect()),
