@@ -1,8 +1,9 @@
 //! Dead letters: a message that could not be handled, with the reason beside it.
 
 use crate::{
-    Failure, Timestamp,
+    failure::Failure,
     port::{Attributes, Message, NewMessage},
+    timestamp::Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;

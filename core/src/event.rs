@@ -1,6 +1,6 @@
 //! Events: their types, and the CloudEvents 1.0 envelope they travel in.
 
-use crate::{Entity, Failure, Timestamp, trace::continue_trace};
+use crate::{entity::Entity, failure::Failure, timestamp::Timestamp, trace::continue_trace};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::{RawValue, to_raw_value};
 use std::{borrow::Cow, collections::BTreeSet};

@@ -1,15 +1,16 @@
 //! The relay: turns committed events into messages. It knows no domain: an event's type tells its destinations.
 
 use crate::{
-    Failure, Timestamp,
     choreography::{Destination, Model},
     dead_letter::{DeadLetter, Identity},
     event::Envelope,
+    failure::Failure,
     limits::QUEUE_DELAY_MAX,
     metrics::{self, Meter},
     port::{
         Attributes, Bus, BusEntry, Message, NewMessage, PortError, Ports, Receipt, StreamRecord, is_sendable,
     },
+    timestamp::Timestamp,
     trace::trace_id,
 };
 use futures_util::future::join_all;

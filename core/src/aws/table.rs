@@ -9,7 +9,6 @@ use super::{
     outbox,
 };
 use crate::{
-    Timestamp,
     choreography::TableModel,
     layout::{
         DOCUMENT, EXPIRES_AT, EXPIRES_AT_MILLIS, INDEX, INDEX_PARTITION, INDEX_SORT, KEY, OUTBOX, RELAY,
@@ -19,6 +18,7 @@ use crate::{
     port::{
         CommitError, IndexEntry, IndexPage, IndexQuery, Item, PortError, ScanPage, StreamRecord, Table, Write,
     },
+    timestamp::Timestamp,
 };
 use async_trait::async_trait;
 use aws_sdk_dynamodb::{

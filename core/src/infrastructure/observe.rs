@@ -182,7 +182,7 @@ fn of_step(alarms: &mut Alarms<'_>, model: &Model, step: &StepModel) {
         alarms.state(
             &format!("{}-lag", step.name),
             &format!("{} is behind the table {table}: its stream is not worked off", step.name),
-            &Watched::function(&step.name, "IteratorAge", "Maximum"),
+            &WatchedMetric::function(&step.name, "IteratorAge", "Maximum"),
             &Limit { threshold: i64::try_from(RELAY_LAG.as_millis()).unwrap_or(i64::MAX), period: 60 },
         );
     }

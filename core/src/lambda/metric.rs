@@ -1,8 +1,8 @@
 //! Metrics as lines of CloudWatch's Embedded Metric Format: logs from which CloudWatch makes metrics, without a call.
 
 use crate::{
-    Timestamp,
     metrics::{Measured, Unit},
+    timestamp::Timestamp,
 };
 use serde_json::{Map, Value, json};
 

@@ -2,8 +2,12 @@
 
 use super::{Deadlines, within};
 use crate::{
-    Alert, AlertState, Envelope, Event as _, Failure, Pipeline, Timestamp, Verdict,
+    alarm::{Alert, AlertState},
+    event::{Envelope, Event as _},
+    failure::Failure,
+    pipeline::{Pipeline, Verdict},
     port::{Attributes, Message, Receipt},
+    timestamp::Timestamp,
 };
 use aws_lambda_events::sns::SnsEvent;
 use serde::Deserialize;

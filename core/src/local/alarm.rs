@@ -9,11 +9,13 @@ use super::{
     store::Store,
 };
 use crate::{
-    ALERT_SUBJECTS_MAX, Alert, AlertState, DeadLetter, Timestamp,
+    alarm::{ALERT_SUBJECTS_MAX, Alert, AlertState},
     choreography::{AlarmModel, Model},
+    dead_letter::DeadLetter,
     engine::Stopping,
     event::Envelope,
     port::{Clock, PortError, Queue as _},
+    timestamp::Timestamp,
 };
 use rusqlite::OptionalExtension as _;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

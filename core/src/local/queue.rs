@@ -14,10 +14,10 @@
 
 use super::store::{Rollbacks, Sequence, Store, identifier};
 use crate::{
-    Timestamp,
     choreography::QueueModel,
     limits,
     port::{Attributes, Clock, Depth, Message, NewMessage, PortError, Queue, Receipt},
+    timestamp::Timestamp,
 };
 use async_trait::async_trait;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row};

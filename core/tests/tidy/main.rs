@@ -7,6 +7,7 @@ mod bans;
 mod calls;
 mod dead;
 mod functions;
+mod imports;
 mod places;
 mod prose;
 mod repository;
@@ -39,6 +40,11 @@ fn time_random_numbers_and_tasks_come_from_ports_and_engine() {
 #[test]
 fn no_select_draws_lots() {
     assert_kept(calls::unbiased_select);
+}
+
+#[test]
+fn modules_import_from_where_a_name_is_at_home() {
+    assert_kept(imports::by_the_front_page);
 }
 
 #[test]
