@@ -86,11 +86,15 @@ const IGNORED: [&str; 4] = [".git", ".quadrille", "packages", "target"];
 
 fn gather(folder: &Path, paths: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
-        let path = entry.path();
-        if IGNORED.iter().any(|name| entry.file_name() == *name) {
-            continue; // A worktree's `.git` is a file.
+        let is_folder = entry.file_type().unwrap().is_dir();
+        let is_ignored = IGNORED.iter().any(|name| entry.file_name() == *name);
+        match (is_folder, is_ignored) {
+            (true, true) => {}
+            (true, false) => gather(&entry.path(), paths),
+            // In a worktree, `.git` is a file.
+            (false, _) if entry.file_name() == ".git" => {}
+            (false, _) => paths.push(entry.path()),
         }
-        if entry.file_type().unwrap().is_dir() { gather(&path, paths) } else { paths.push(path) }
     }
 }
 
