@@ -59,7 +59,7 @@ enum General {
 }
 
 /// Examples, by the words they are for, without the name of the command.
-const EXAMPLES: [(&str, &[&str]); 13] = [
+const EXAMPLES: [(&str, &[&str]); 19] = [
     ("demo", &["demo", "demo --orders 100000 --json"]),
     ("up", &["up", "up --port 8080"]),
     ("send", &["send STEP body.json", "send STEP - --target aws --stack dev"]),
@@ -67,15 +67,14 @@ const EXAMPLES: [(&str, &[&str]); 13] = [
     ("list", &["list KIND --limit 20", "list KIND --status open --json"]),
     ("trace", &["trace KIND ID", "trace KIND ID --target aws --stack dev"]),
     ("queues", &["queues --json", "queues --target aws --stack dev"]),
-    (
-        "dlq",
-        &[
-            "dlq list --reason timeout",
-            "dlq redrive --reason timeout --rate 50",
-            "dlq list --target aws --stack dev",
-        ],
-    ),
+    ("dlq", &["dlq list --reason timeout", "dlq redrive --reason timeout --rate 50"]),
+    ("dlq list", &["dlq list --limit 20", "dlq list --target aws --stack dev --reason timeout"]),
+    ("dlq show", &["dlq show ID"]),
+    ("dlq redrive", &["dlq redrive --reason timeout --rate 50", "dlq redrive --dry-run"]),
+    ("dlq purge", &["dlq purge --reason rejected --dry-run"]),
     ("infra", &["infra render", "infra check --json"]),
+    ("infra render", &["infra render", "infra render --out DIR"]),
+    ("infra check", &["infra check --json"]),
     ("package", &["package --binaries target/lambda"]),
     ("diagram", &["diagram > flow.mmd"]),
     ("systems", &["systems --json"]),
@@ -133,9 +132,15 @@ pub fn command(app: &App<'_>) -> Result<Command, CommandError> {
             root = root.mut_subcommand(word, |_| found);
         }
     }
-    for (word, examples) in EXAMPLES {
+    for (words, examples) in EXAMPLES {
         let lines: Vec<String> = examples.iter().map(|example| format!("  {} {example}", app.name)).collect();
-        root = root.mut_subcommand(word, |it| it.after_help(format!("Examples:\n{}", lines.join("\n"))));
+        let text = format!("Examples:\n{}", lines.join("\n"));
+        root = match words.split_once(' ') {
+            Some((noun, verb)) => {
+                root.mut_subcommand(noun, |it| it.mut_subcommand(verb, |it| it.after_help(text)))
+            }
+            None => root.mut_subcommand(words, |it| it.after_help(text)),
+        };
     }
     for word in app.system.words() {
         let own = own(app, &word);

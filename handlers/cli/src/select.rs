@@ -91,6 +91,9 @@ mod tests {
             ("q infra check second", "first", "q infra check second"),
             ("q trace second", "second", "q trace"),
             ("q trace -- second", "first", "q trace -- second"),
+            ("q --help", "first", "q --help"),
+            ("q dlq", "first", "q dlq"),
+            ("q --log-level", "first", "q --log-level"),
             ("q", "first", "q"),
         ] {
             let arguments = line.split(' ').map(OsString::from).collect();

@@ -9,7 +9,7 @@ mod support;
 use aws_config::SdkConfig;
 use aws_sdk_sqs::types::MessageAttributeValue;
 use quadrille::{
-    aws::Settings,
+    aws::Names,
     port::{Random as _, SystemRandom},
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -50,7 +50,7 @@ struct Stack {
     url: String,
     name: String,
     sqs: aws_sdk_sqs::Client,
-    settings: Settings,
+    settings: Names,
 }
 
 impl Stack {
@@ -132,15 +132,9 @@ impl Stack {
     }
 }
 
-/// The model of the auction as it is deployed: with a subscriber to its alarms.
+/// The model of the auction.
 fn auction() -> quadrille::choreography::Model {
-    use systems::{
-        auction::{Settings, auction, platform::HttpPlatform},
-        notify::TerminalNotifier,
-    };
-    let platform = HttpPlatform::new("http://127.0.0.1:9", Duration::from_secs(1)).unwrap();
-    let notifiers = vec![("notify".to_owned(), std::sync::Arc::new(TerminalNotifier::new()) as _)];
-    let choreography = auction(&Settings::default(), std::sync::Arc::new(platform), notifiers).unwrap();
+    let choreography = quadrille::system::choreography(&systems::auction::Auction).unwrap();
     choreography.model().as_ref().clone()
 }
 
@@ -166,7 +160,7 @@ async fn orders_are_posted_kicked_off_listed_and_traced_on_a_stack() {
     assert_eq!(stack.post(&all).json(), json!({ "stored": 12, "unchanged": 0, "conflict": 0 }));
     assert_eq!(stack.post(&all).json(), json!({ "stored": 0, "unchanged": 12, "conflict": 0 }));
     let other = stack.post(&[Order::new("order-3", "something else", "7")]);
-    fails(&other, 4, &["1 order(s) are there with other content"]);
+    fails(&other, 4, &["1 in conflict"]);
     fails(&run(stack.command(&["post", "-"]), b"[]"), 4, &["the stack answered 400"]);
 
     let listed = stack.json(&["orders", "--status", "received"]);
@@ -385,12 +379,12 @@ fn arn(queue: &str) -> String {
 }
 
 /// What a stack whose queues are at `url` is called.
-fn names_at(url: &str) -> Settings {
-    let queues = [POLL, POLL_DEAD, RESULTS, RESULTS_DEAD];
-    Settings {
+fn names_at(url: &str) -> Names {
+    let queues = [POLL, POLL_DEAD, RESULTS, RESULTS_DEAD, "notify", "notify-dlq"];
+    Names {
         tables: BTreeMap::from([("orders".to_owned(), "orders".to_owned())]),
         queues: queues.map(|name| (name.to_owned(), format!("{url}/000000000000/{name}"))).into(),
-        ..Settings::default()
+        ..Names::default()
     }
 }
 

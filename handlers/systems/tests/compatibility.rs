@@ -4,18 +4,15 @@
 //! version is added beside it, and every reader goes on reading both.
 #![allow(clippy::unwrap_used)] // In a test a panic is the assertion.
 
-use async_trait::async_trait;
-use quadrille::{Entity, Event, Failure, Stored, auction::Order, choreography::Model, port::Item};
+use quadrille::{Entity, Event, Stored, choreography::Model, domain::auction::Order, port::Item, system::choreography};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
-    sync::Arc,
 };
 use systems::auction::{
-    Settings, auction,
-    platform::{Answer, AuctionPlatform, SubmittedOrder},
+    Auction,
     results::OrderDecided,
     run::{PollAuction, Run, RunPage},
 };
@@ -72,23 +69,9 @@ fn stored_and_sent(model: &Model) -> BTreeSet<&str> {
     kinds.chain(by_steps).chain(by_routes).chain(by_schedules).map(String::as_str).collect()
 }
 
-/// A platform that is never asked.
-struct Unasked;
-
-#[async_trait]
-impl AuctionPlatform for Unasked {
-    async fn submit(&self, _: &str, _: u32, _: &[SubmittedOrder]) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    async fn results(&self, _: &str, _: u32, _: Option<&str>) -> Result<Answer, Failure> {
-        Ok(Answer::NotReady)
-    }
-}
-
 #[test]
 fn all_that_the_auction_stores_or_sends_has_a_fixture() {
-    let auction = auction(&Settings::default(), Arc::new(Unasked), Vec::new()).unwrap();
+    let auction = choreography(&Auction).unwrap();
     let (fixtures, readers) = (fixtures(), readers());
     let found: BTreeSet<&str> = fixtures.iter().map(|(of, ..)| of.as_str()).collect();
     for name in stored_and_sent(auction.model()) {

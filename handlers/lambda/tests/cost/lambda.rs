@@ -98,8 +98,8 @@ impl Stack {
 
     /// What each function did.
     pub fn done(&self) -> BTreeMap<String, Done> {
-        let Names { tables, queues, buckets, topics } = &self.names;
-        let logical: BTreeMap<&String, &String> = [tables, queues, buckets, topics]
+        let Names { tables, queues, buckets, topics, buses } = &self.names;
+        let logical: BTreeMap<&String, &String> = [tables, queues, buckets, topics, buses]
             .into_iter()
             .flatten()
             .map(|(name, physical)| (physical, name))

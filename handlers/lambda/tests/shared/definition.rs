@@ -25,6 +25,7 @@ pub fn told(model: &Model, function: &str, names: &Names) -> Vec<(String, String
             ResourceKind::Queue => &names.queues,
             ResourceKind::Bucket => &names.buckets,
             ResourceKind::Topic => &names.topics,
+            ResourceKind::Bus => &names.buses,
         };
         (variable.name, names[&variable.of].clone())
     };

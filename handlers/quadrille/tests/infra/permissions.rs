@@ -6,15 +6,18 @@
 
 use crate::{committed, program::Program, read};
 use quadrille::{
+    Choreography,
     choreography::{BucketUse, Model, QueueUse, TableUse},
     infrastructure::{Infrastructure, RELAY},
     needs::Needs,
 };
 use std::collections::BTreeSet;
-use systems::auction::infrastructure::{
-    deployed,
-    variables::{NOT_READY, PLATFORM, PLATFORM_TIMEOUT, SEED, WEBHOOK_SECRET},
-};
+use systems::auction::Auction;
+
+/// The auction's definition.
+fn auction() -> Choreography {
+    quadrille::system::choreography(&Auction).unwrap()
+}
 
 type Allowed = BTreeSet<(String, String)>;
 
@@ -92,7 +95,7 @@ fn expected(model: &Model, function: &str) -> Allowed {
 
 /// What is missing in the program's policies, and what is too much.
 fn differences(program: &Program) -> Vec<String> {
-    let choreography = deployed().unwrap();
+    let choreography = auction();
     let model = choreography.model();
     let mut differences = Vec::new();
     for function in Infrastructure::functions(model) {
@@ -128,22 +131,19 @@ fn a_missing_permission_and_one_too_many_are_caught() {
 
 #[test]
 fn each_function_is_told_what_it_asks_for_and_nothing_else() {
-    let (choreography, program) = (deployed().unwrap(), read(&committed()));
+    let (choreography, program) = (auction(), read(&committed()));
     let model = choreography.model();
     for function in Infrastructure::functions(model) {
         let needs = Needs::of_step(model, &function).unwrap_or_else(|| Needs::of_relay(model));
         let mut asked: BTreeSet<String> =
-            needs.variables().into_iter().map(|variable| variable.name).collect();
-        // What the functions' own tests start them with (handlers/lambda/tests/functions).
-        asked.extend(
-            match function.as_str() {
-                "poll_auction" => vec![PLATFORM, PLATFORM_TIMEOUT, SEED, NOT_READY],
-                "notify" => vec![WEBHOOK_SECRET],
-                _ => Vec::new(),
-            }
-            .into_iter()
-            .map(str::to_owned),
-        );
+            needs.variables(model).into_iter().map(|variable| variable.name).collect();
+        // What the functions' own tests start them with (handlers/lambda/tests/functions): which one it is, and its settings.
+        let settings: &[&str] = match function.as_str() {
+            "poll_auction" => &["PLATFORM", "PLATFORM_TIMEOUT", "SEED", "NOT_READY", "BACKOFF", "DEADLINE"],
+            "notify" => &["WEBHOOK_SECRET"],
+            _ => &[],
+        };
+        asked.extend(["FUNCTION"].iter().chain(settings).map(|name| format!("QUADRILLE_{name}")));
         let properties = program.properties(&format!("{}Function", camel(&function)));
         let told = properties["environment"]["variables"].as_object().unwrap();
         assert_eq!(told.keys().cloned().collect::<BTreeSet<String>>(), asked, "{function}");

@@ -16,7 +16,7 @@ use std::{
 const MEND: &str = "MEND_DOCUMENTS";
 
 const HOW: &str =
-    "run `MEND_DOCUMENTS=1 cargo test -p quadrille-cli --test diagram`, look at the change, and commit it";
+    "run `MEND_DOCUMENTS=1 cargo test -p quadrille-command --test documents`, look at the change, and commit it";
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()

@@ -1,9 +1,8 @@
 //! The auction in a time that passes by hand: how long orders are kept, and in which order runs take them.
-#![allow(clippy::unwrap_used)] // In a test a panic is the assertion.
 
 use async_trait::async_trait;
 use quadrille::{
-    Failure, Pipeline, Stored, Timestamp,
+    Failure, Pipeline, Services, Stored, Timestamp,
     domain::auction::{Order, OrderStatus},
     engine::{Engine, trigger},
     http::{Method, Request},
@@ -16,7 +15,7 @@ use std::{
     time::Duration,
 };
 use systems::auction::{
-    ALERTS, KICKOFF, Settings, auction,
+    ALERTS, BACKOFF, EVERY, KICKOFF,
     platform::{Answer, AuctionPlatform, Decision, SubmittedOrder},
     results::RESULTS_BUCKET,
     run::ORDERS_PER_PAGE,
@@ -66,10 +65,13 @@ impl World {
         let clock = Arc::new(VirtualClock::new(Timestamp::parse("2026-11-20T09:15:00Z").unwrap()));
         let decides_at = clock.now() + decides_after;
         let platform = Arc::new(Slow { clock: clock.clone(), decides_at, submitted: Mutex::default() });
-        let settings = Settings { every: 14 * 24 * HOUR, ..Settings::default() };
-        let auction = auction(&settings, platform.clone(), Vec::new()).unwrap();
+        let auction = crate::auction();
         let memory = Memory::new(auction.model(), clock.clone(), Arc::new(SystemRandom));
-        Self { clock, platform, pipeline: Pipeline::new(auction, memory.ports()) }
+        let service: Arc<dyn AuctionPlatform> = platform.clone();
+        let ports = Ports { services: Services::new().with(service), ..memory.ports() };
+        let settings = crate::settings(&auction, &[(EVERY, "14d"), (BACKOFF, "10s")]);
+        let ports = auction.equip(ports, settings).unwrap();
+        Self { clock, platform, pipeline: Pipeline::new(auction, ports) }
     }
 
     fn ports(&self) -> &Ports {

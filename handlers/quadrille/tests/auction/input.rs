@@ -1,7 +1,4 @@
 //! Bad input over HTTP: each is refused with a status and a place, nothing of it is stored, and the service goes on.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic is how a test fails.
-
-mod support;
 
 use serde_json::{Value, json};
 use std::{
@@ -9,8 +6,8 @@ use std::{
     io::{Read as _, Write as _},
     net::{Shutdown, TcpStream},
 };
-use support::{
-    BOUND, Engine, Order, ask, body, eventually, exchange, on, orders, quadrille, read_answer, run,
+use crate::support::{
+    self,     BOUND, Engine, Order, ask, body, eventually, exchange, on, orders, quadrille, read_answer, run,
 };
 
 const MIB: usize = 1_048_576;
@@ -304,7 +301,7 @@ fn a_web_page_of_another_site_can_not_use_it() {
     let order = format!("[{GOOD}]");
     for host in ["evil.example", &format!("evil.example:{port}"), "localhost", "127.0.0.1:1", ""] {
         assert_eq!(post(&[("host", host)], "/orders", &order), 421, "{host}");
-        assert_eq!(post(&[("host", host)], "/_quadrille/kickoff", "{}"), 421, "{host}");
+        assert_eq!(post(&[("host", host)], "/_quadrille/schedules/kickoff", "{}"), 421, "{host}");
     }
     for headers in [
         [("origin", "http://evil.example")],
@@ -313,11 +310,11 @@ fn a_web_page_of_another_site_can_not_use_it() {
         [("sec-fetch-site", "cross-site")],
     ] {
         assert_eq!(post(&headers, "/orders", &order), 403, "{headers:?}");
-        assert_eq!(post(&headers, "/_quadrille/kickoff", "{}"), 403, "{headers:?}");
+        assert_eq!(post(&headers, "/_quadrille/schedules/kickoff", "{}"), 403, "{headers:?}");
         assert_eq!(ask(&engine.address, "GET", "/orders/good", &headers, None).unwrap().status, 403);
     }
     // What a form can send without being asked first is not taken by an operation either.
-    assert_eq!(post(&[("content-type", "text/plain")], "/_quadrille/kickoff", "{}"), 415);
+    assert_eq!(post(&[("content-type", "text/plain")], "/_quadrille/schedules/kickoff", "{}"), 415);
     assert_eq!(stored(&engine), [] as [String; 0]);
     assert_eq!(engine.queues()["auction-poll"]["visible"], 0);
     for headers in [
@@ -367,7 +364,7 @@ fn beyond_this_machine_it_needs_a_token() {
         vec![("authorization", "Bearer ")],
         vec![("authorization", "Basic dDp0")],
     ] {
-        for path in ["/orders", "/_quadrille/kickoff", "/healthz"] {
+        for path in ["/orders", "/_quadrille/schedules/kickoff", "/healthz"] {
             let answer = post(&headers, path);
             assert_eq!(
                 (answer.status, answer.headers["www-authenticate"].as_str()),
@@ -429,7 +426,11 @@ fn an_unknown_field_of_an_operation_is_refused() {
     assert_eq!(status("GET", "/_quadrille/dead-letters", None), 400);
     assert_eq!(status("GET", "/_quadrille/dead-letters?queue=auction-results", None), 404);
     assert_eq!(status("GET", "/_quadrille/dead-letters?queue=auction-results-dlq&limit=many", None), 400);
-    assert_eq!(status("GET", "/_quadrille/orders?after=%ff", None), 400);
-    assert_eq!(status("GET", "/_quadrille/run?run_id=none", None), 404);
+    assert_eq!(status("GET", "/_quadrille/entities/order?after=%ff", None), 400);
+    assert_eq!(status("GET", "/_quadrille/entities/order?limit=many", None), 400);
+    assert_eq!(status("GET", "/_quadrille/entities/run/none", None), 404);
+    assert_eq!(status("GET", "/_quadrille/entities/nothing", None), 404);
+    assert_eq!(status("POST", "/_quadrille/schedules/nothing", Some("{}")), 404);
+    assert_eq!(status("POST", "/_quadrille/invoke/nothing", Some("{}")), 404);
     assert_eq!(status("GET", "/_quadrille/nothing", None), 404);
 }

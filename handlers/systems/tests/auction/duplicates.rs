@@ -1,11 +1,8 @@
 //! Every message comes twice in one batch, and once more when it was long deleted. The auction's ends are the same.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic is how a test fails.
-
-mod support;
 
 use async_trait::async_trait;
 use quadrille::{
-    Choreography, DeadLetter, Failure, Pipeline, Stored, Timestamp, TrailEntry,
+    Choreography, DeadLetter, Failure, Pipeline, Services, Settings, Stored, Timestamp, TrailEntry,
     domain::auction::{Order, OrderStatus},
     engine::{Engine, trigger},
     http::{Method, Request},
@@ -25,10 +22,9 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use support::{BOUND, RESULTS_DEAD, decision, orders};
 use systems::auction::{
-    KICKOFF, Settings, auction,
-    platform::{Answer, AuctionPlatform, SimulatedPlatform, SubmittedOrder},
+    BACKOFF, EVERY, KICKOFF,
+    platform::{Answer, AuctionPlatform, Decision, SimulatedPlatform, SubmittedOrder, decide},
     results::RESULTS_BUCKET,
     run::{Phase, Run},
 };
@@ -36,6 +32,10 @@ use systems::auction::{
 const SEED: u64 = 7;
 const NOT_READY: u32 = 4;
 const ORDERS: usize = 60;
+const RESULTS_DEAD: &str = "auction-results-dlq";
+
+/// How long anything may take before a test gives up on it.
+const BOUND: Duration = Duration::from_secs(60);
 
 /// Marks the copy that comes later, so that it is not copied itself.
 const LATER: &str = "comes-later";
@@ -161,6 +161,8 @@ impl AuctionPlatform for Counted {
 struct World {
     _folder: tempfile::TempDir,
     choreography: Choreography,
+    platform: Arc<dyn AuctionPlatform>,
+    settings: Settings,
     copies: Arc<AtomicU64>,
     puts: Arc<Mutex<BTreeMap<String, BTreeSet<Vec<u8>>>>>,
     asks: Arc<AtomicU64>,
@@ -177,13 +179,14 @@ impl World {
             asks: Arc::clone(&asks),
             submissions: Arc::clone(&submissions),
         };
-        let mut settings = Settings { every: Duration::from_secs(14 * 86_400), ..Settings::default() };
-        settings.poll_backoff.initial = Duration::from_millis(10);
-        settings.poll_backoff.max = Duration::from_millis(100);
-        let choreography = auction(&settings, Arc::new(platform), Vec::new()).unwrap();
+        let choreography = crate::auction();
+        let settings =
+            crate::settings(&choreography, &[(EVERY, "14d"), (BACKOFF, "10ms")]);
         Self {
             _folder: folder,
             choreography,
+            platform: Arc::new(platform),
+            settings,
             copies: Arc::default(),
             puts: Arc::default(),
             asks,
@@ -191,7 +194,7 @@ impl World {
         }
     }
 
-    /// Puts the wrappers around the queues that have consumers, and around the bucket.
+    /// Puts the wrappers around the queues that have consumers, and around the bucket; and the platform to them.
     fn wrap(&self, ports: &mut Ports) {
         for queue in &self.choreography.model().queues {
             if queue.redrive.is_none() {
@@ -204,15 +207,19 @@ impl World {
         let inner = Arc::clone(&ports.buckets[RESULTS_BUCKET]);
         let watched = Watched { inner, puts: Arc::clone(&self.puts) };
         ports.buckets.insert(RESULTS_BUCKET.to_owned(), Arc::new(watched));
+        ports.services = Services::new().with(Arc::clone(&self.platform));
+        *ports = self.choreography.equip(ports.clone(), self.settings.clone()).unwrap();
     }
 
     /// Posts orders, lets a run decide them, and checks what it came to.
     async fn plays(&self, pipeline: &Pipeline) {
-        let all = orders("order-", ORDERS);
+        let ids: Vec<String> = (1..=ORDERS).map(|number| format!("order-{number}")).collect();
+        let order = |id| json!({ "record_id": id, "parameter_1": "plant", "parameter_2": 2.5 });
+        let all: Vec<Value> = ids.iter().map(order).collect();
         for outcome in ["stored", "unchanged"] {
             let request = Request {
                 headers: BTreeMap::from([("content-type".to_owned(), "application/json".to_owned())]),
-                body: support::body(&all).into(),
+                body: json!(all).to_string().into(),
                 ..Request::default()
             };
             let response = pipeline.respond(Method::Post, "/orders", request).await.unwrap();
@@ -246,9 +253,10 @@ impl World {
         let dead = dead_letters(pipeline).await;
         let objects = objects(pipeline).await;
         let (mut accepted, mut rejected) = (0, 0);
-        for order in &all {
-            let id = &order.record_id;
-            let (status, power) = decision(SEED, id);
+        for id in &ids {
+            let Decision { status, power, .. } = decide(SEED, id);
+            let is_accepted = status.as_deref() == Some("accepted");
+            let status = if is_accepted { OrderStatus::Accepted } else { OrderStatus::Rejected };
             let stored = order_of(pipeline, id).await;
             assert_eq!(stored.status, status, "{id}");
             let whats: Vec<&str> =
@@ -256,7 +264,7 @@ impl World {
             let submitted = format!("submitted to run {now}");
             let (way, more) = whats.split_at(3);
             assert_eq!(way, ["received", &submitted, status.as_str()], "{id}");
-            if status == OrderStatus::Accepted {
+            if is_accepted {
                 accepted += 1;
                 assert_eq!(more, ["stored"], "{id}");
                 let key = stored.result_key.as_deref().unwrap();
