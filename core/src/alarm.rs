@@ -1,6 +1,6 @@
 //! Alarms: what a topic is told of a dead-letter queue. No payload, only ids, counts and reasons.
 
-use crate::{Event, Timestamp};
+use crate::{event::Event, timestamp::Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, collections::BTreeMap};
 

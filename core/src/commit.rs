@@ -2,12 +2,13 @@
 //! events it emits inside the same write.
 
 use crate::{
-    Entity, Event, Failure, Timestamp,
-    entity::key_of,
-    event::{Contains, Envelope, SPEC_VERSION, event_id},
+    entity::{Entity, key_of},
+    event::{Contains, Envelope, Event, SPEC_VERSION, event_id},
+    failure::Failure,
     history::{DOCUMENT_ENDS, History},
     metrics::Metric,
     port::{IndexEntry, Item, Write},
+    timestamp::Timestamp,
     trace::continue_trace,
     trail::{TrailEntry, TrailEntryKind, dead_lettered},
 };

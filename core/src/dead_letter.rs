@@ -1,8 +1,9 @@
 //! Dead letters: a message that could not be handled, with the reason beside it.
 
 use crate::{
-    Failure, Timestamp,
+    failure::Failure,
     port::{Attributes, Message, NewMessage},
+    timestamp::Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -45,9 +46,9 @@ const ATTEMPTS: &str = "attempts";
 const FIRST_SEEN: &str = "first-seen";
 const DEAD_AT: &str = "dead-at";
 
-/// What the envelope of a message told before it was given up.
+/// What a message that is given up belongs to, as its envelope says.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Told<'a> {
+pub(crate) struct Identity<'a> {
     pub(crate) correlation_id: Option<&'a str>,
     pub(crate) subject: Option<&'a str>,
 }
@@ -59,7 +60,7 @@ impl DeadLetter {
         failure: &Failure,
         handler: &str,
         source_queue: &str,
-        told: Told<'_>,
+        identity: Identity<'_>,
         now: Timestamp,
     ) -> NewMessage {
         let first_seen =
@@ -73,7 +74,7 @@ impl DeadLetter {
             (FIRST_SEEN.to_owned(), first_seen),
             (DEAD_AT.to_owned(), now.to_string()),
         ]);
-        for (name, value) in [(CORRELATION_ID, told.correlation_id), (SUBJECT, told.subject)] {
+        for (name, value) in [(CORRELATION_ID, identity.correlation_id), (SUBJECT, identity.subject)] {
             if let Some(value) = value {
                 attributes.insert(name.to_owned(), crate::failure::excerpt(value, 300));
             }

@@ -1,6 +1,6 @@
 //! Events: their types, and the CloudEvents 1.0 envelope they travel in.
 
-use crate::{Entity, Failure, Timestamp, trace::continue_trace};
+use crate::{entity::Entity, failure::Failure, timestamp::Timestamp, trace::continue_trace};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::{RawValue, to_raw_value};
 use std::{borrow::Cow, collections::BTreeSet};
@@ -18,7 +18,7 @@ use std::{borrow::Cow, collections::BTreeSet};
     note = "a handler's arguments are the entity where it is loaded, the event, and the context, in this order"
 )]
 pub trait Event: Serialize + DeserializeOwned + Send + 'static {
-    /// CloudEvents `type`: unique in a choreography, e.g. `auction.order.decided`.
+    /// CloudEvents `type`: unique in a choreography, e.g. `tea.steeped`.
     const TYPE: &'static str;
 
     /// The entity it is told to; `()` where there is none to load.

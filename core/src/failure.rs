@@ -20,9 +20,9 @@ pub enum FailureKind {
 ///
 /// ```
 /// use quadrille::Failure;
-/// let failure = Failure::permanent("rejected", "the auction rejected the order");
+/// let failure = Failure::permanent("rejected", "the kitchen rejected the order");
 /// assert!(failure.is_permanent());
-/// assert_eq!(failure.to_string(), "rejected: the auction rejected the order");
+/// assert_eq!(failure.to_string(), "rejected: the kitchen rejected the order");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {

@@ -54,7 +54,7 @@ impl fmt::Display for Method {
 /// A request that matched a route.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// The route's parameters, percent-decoded: `record_id` of `/orders/{record_id}`.
+    /// The route's parameters, percent-decoded: `order_id` of `/orders/{order_id}`.
     pub parameters: BTreeMap<String, String>,
     /// The query string, undecoded, without `?`.
     pub query: String,

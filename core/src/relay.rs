@@ -1,15 +1,16 @@
 //! The relay: turns committed events into messages. It knows no domain: an event's type tells its destinations.
 
 use crate::{
-    Failure, Timestamp,
     choreography::{Destination, Model},
-    dead_letter::{DeadLetter, Told},
+    dead_letter::{DeadLetter, Identity},
     event::Envelope,
+    failure::Failure,
     limits::QUEUE_DELAY_MAX,
     metrics::{self, Meter},
     port::{
         Attributes, Bus, BusEntry, Message, NewMessage, PortError, Ports, Receipt, StreamRecord, is_sendable,
     },
+    timestamp::Timestamp,
     trace::trace_id,
 };
 use futures_util::future::join_all;
@@ -205,7 +206,7 @@ async fn give_up(
         sent_at: now,
     };
     let envelope = Envelope::parse(event).ok();
-    let told = Told {
+    let identity = Identity {
         correlation_id: envelope.as_ref().and_then(|envelope| envelope.correlationid.as_deref()),
         subject: envelope.as_ref().map(|envelope| envelope.subject.as_str()),
     };
@@ -215,12 +216,12 @@ async fn give_up(
     for queue in dead_letter_queues {
         // Where a redrive would send it.
         let source = model.redrive_target(queue).map_or(destination.name(), Destination::name);
-        let letter = DeadLetter::message(&message, failure, "relay", source, told, now);
+        let letter = DeadLetter::message(&message, failure, "relay", source, identity, now);
         let sent = match ports.queue(queue) {
             Ok(queue) => queue.send(vec![letter]).await.into_iter().all(|sent| sent.is_ok()),
             Err(_) => false,
         };
-        let correlation_id = told.correlation_id.unwrap_or_default();
+        let correlation_id = identity.correlation_id.unwrap_or_default();
         let trace = envelope.as_ref().and_then(|envelope| trace_id(envelope.traceparent.as_deref()?));
         tracing::error!(queue, correlation_id, trace_id = trace.unwrap_or_default(), %failure, dead_lettered = sent, "an event was refused for good");
         all &= sent;

@@ -1,6 +1,6 @@
 //! The trail: what happened to an entity, kept with it, so that one read tells where it is and why.
 
-use crate::{Timestamp, limits::TRAIL_ENTRIES_MAX};
+use crate::{limits::TRAIL_ENTRIES_MAX, timestamp::Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::SerializeMap as _};
 use serde_json::value::RawValue;
 use std::{borrow::Cow, ops::Range, sync::OnceLock};

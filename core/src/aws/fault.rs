@@ -2,7 +2,7 @@
 
 use super::ATTEMPTS_MAX;
 use crate::{
-    Backoff,
+    backoff::Backoff,
     port::{Clock, PortError, Random},
 };
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};

@@ -1,9 +1,9 @@
 //! The outbox as an item holds it: the events as they are, or, where that spares write units, shortened.
 //!
 //! Most of an event's envelope stands in the item already: key, times, trace, correlation id, and much of its data. An
-//! order of the auction that is just decided is 1.4 KB with its event as it is, 1 KB without what is there twice, and so
-//! costs one write unit in place of two; so does the commit after it, as DynamoDB charges the larger of the item before and
-//! after. Nothing is compressed that would not spare a unit.
+//! order that tells its own fields in an event may have 1.4 KB with the event as it is, and 1 KB without what is there twice.
+//! So it costs one write unit in place of two. So does the commit after it, as DynamoDB charges the larger of the item before
+//! and after. Nothing is compressed that would not spare a unit.
 //!
 //! The first byte tells the format: [`AS_IS`] or [`SHORTENED_1`]. In the latter, where a [`PIECE`] stands, three digits follow:
 //! the place (two) and the length (one) of a piece of the [words](words), which stands there instead. Any other text stands
@@ -152,8 +152,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     const KEY: &str = "order/unique_id_000001";
-    const DOCUMENT: &str = r#"{"state":{"record_id":"unique_id_000001","parameter_1":"é€😀 abc"},"trail":{"entries":[{"at":"2026-11-20T15:01:15.799Z","what":"received","by":"post_orders"}]},"correlation_id":"f28cc24513e0e02610bce1fe790dae94"}"#;
-    const OUTBOX: &str = r#"[{"specversion":"1.0","id":"order/unique_id_000001@1.3.0","source":"/auction/post_orders","type":"auction.order.decided","subject":"unique_id_000001","time":"2026-11-20T15:01:15.799Z","correlationid":"f28cc24513e0e02610bce1fe790dae94","data":{"record_id":"unique_id_000001","parameter_1":"é€😀 abd"}}]"#;
+    const DOCUMENT: &str = r#"{"state":{"order_id":"unique_id_000001","parameter_1":"é€😀 abc"},"trail":{"entries":[{"at":"2026-11-20T15:01:15.799Z","what":"received","by":"take_order"}]},"correlation_id":"f28cc24513e0e02610bce1fe790dae94"}"#;
+    const OUTBOX: &str = r#"[{"specversion":"1.0","id":"order/unique_id_000001@1.3.0","source":"/shop/take_order","type":"shop.order.taken","subject":"unique_id_000001","time":"2026-11-20T15:01:15.799Z","correlationid":"f28cc24513e0e02610bce1fe790dae94","data":{"order_id":"unique_id_000001","parameter_1":"é€😀 abd"}}]"#;
 
     #[test]
     fn digits_are_read_as_they_are_written() {

@@ -9,9 +9,9 @@ use super::{
     fault::{Pace, fault},
 };
 use crate::{
-    Timestamp,
     limits::{MESSAGE_BYTES_MAX, QUEUE_DELAY_MAX, QUEUE_VISIBILITY_MAX},
     port::{ATTRIBUTE_TYPE, Attributes, Depth, Message, NewMessage, PortError, Queue, Receipt},
+    timestamp::Timestamp,
 };
 use async_trait::async_trait;
 use aws_config::timeout::TimeoutConfig;

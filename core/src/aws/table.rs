@@ -9,7 +9,6 @@ use super::{
     outbox,
 };
 use crate::{
-    Timestamp,
     choreography::TableModel,
     layout::{
         DOCUMENT, EXPIRES_AT, EXPIRES_AT_MILLIS, INDEX, INDEX_PARTITION, INDEX_SORT, KEY, OUTBOX, RELAY,
@@ -19,6 +18,7 @@ use crate::{
     port::{
         CommitError, IndexEntry, IndexPage, IndexQuery, Item, PortError, ScanPage, StreamRecord, Table, Write,
     },
+    timestamp::Timestamp,
 };
 use async_trait::async_trait;
 use aws_sdk_dynamodb::{
@@ -85,7 +85,7 @@ pub(super) struct DynamoTable {
 }
 
 /// A write, and what becomes of it.
-struct Pending {
+struct PlacedWrite {
     /// Its place in the call.
     at: usize,
     write: Write,
@@ -131,7 +131,7 @@ struct Statements<'a> {
     statements: Vec<Statement<'a>>,
 }
 
-impl Pending {
+impl PlacedWrite {
     /// The attributes after the write, but the key.
     fn attributes(&self) -> impl Iterator<Item = (&'static str, Value<'_>)> {
         let Item { version, document, expires_at, index, .. } = &self.write.item;
@@ -260,7 +260,7 @@ impl DynamoTable {
     }
 
     /// One write as a request of its own. A put, for its condition can say what a statement's can't: absent, or expired.
-    async fn put(&self, pending: &Pending) -> Result<(), CommitError> {
+    async fn put(&self, pending: &PlacedWrite) -> Result<(), CommitError> {
         let mut attempt = 1;
         let stored = loop {
             let key = (self.key.clone(), pending.key().into());
@@ -378,12 +378,12 @@ impl DynamoTable {
     }
 
     /// Writes of different keys, in one request where it can be.
-    async fn chunk(&self, chunk: Vec<Pending>) -> Vec<Answer> {
+    async fn chunk(&self, chunk: Vec<PlacedWrite>) -> Vec<Answer> {
         if let [pending] = &chunk[..] {
             return vec![(pending.at, self.put(pending).await)];
         }
         let mut answers = Vec::with_capacity(chunk.len());
-        let mut contested: Vec<(Pending, Option<Attributes>)> = Vec::new();
+        let mut contested: Vec<(PlacedWrite, Option<Attributes>)> = Vec::new();
         let mut left = chunk;
         let mut attempt = 1;
         while !left.is_empty() {
@@ -401,7 +401,7 @@ impl DynamoTable {
                     break;
                 }
             };
-            let mut again: Vec<(Pending, PortError)> = Vec::new();
+            let mut again: Vec<(PlacedWrite, PortError)> = Vec::new();
             for (pending, response) in left.into_iter().zip(responses) {
                 match self.judge(response) {
                     Ok(()) => answers.push((pending.at, Ok(()))),
@@ -421,7 +421,7 @@ impl DynamoTable {
         answers
     }
 
-    async fn execute(&self, left: &[Pending]) -> Result<Vec<BatchStatementResponse>, PortError> {
+    async fn execute(&self, left: &[PlacedWrite]) -> Result<Vec<BatchStatementResponse>, PortError> {
         let statements = left.iter().map(|pending| pending.statement(&self.table, &self.key)).collect();
         // Statement, names and escapes beside what the item has.
         let bytes: usize = left.iter().map(|pending| pending.bytes + pending.bytes / 4 + 400).sum();
@@ -462,7 +462,7 @@ impl DynamoTable {
 
     /// Decides what met an item other than expected. An item that is just what was to be written is ours: an answer was
     /// lost, and the SDK has asked again.
-    async fn resolve(&self, mut contested: Vec<(Pending, Option<Attributes>)>) -> Vec<Answer> {
+    async fn resolve(&self, mut contested: Vec<(PlacedWrite, Option<Attributes>)>) -> Vec<Answer> {
         let unknown: Vec<&String> = contested
             .iter()
             .filter(|(_, stored)| stored.is_none())
@@ -554,8 +554,8 @@ fn array(outbox: &[Box<RawValue>]) -> Option<String> {
 }
 
 /// Splits writes into requests: as many as fit in one, no two of one key.
-fn chunks(pending: Vec<Pending>) -> Vec<Vec<Pending>> {
-    let mut chunks: Vec<Vec<Pending>> = Vec::with_capacity(pending.len().div_ceil(STATEMENTS_MAX));
+fn chunks(pending: Vec<PlacedWrite>) -> Vec<Vec<PlacedWrite>> {
+    let mut chunks: Vec<Vec<PlacedWrite>> = Vec::with_capacity(pending.len().div_ceil(STATEMENTS_MAX));
     let mut bytes = 0;
     for write in pending {
         match chunks.last_mut() {
@@ -595,7 +595,7 @@ impl Table for DynamoTable {
     async fn commit(&self, writes: Vec<Write>) -> Vec<Result<(), CommitError>> {
         let mut answers: Vec<Result<(), CommitError>> = Vec::with_capacity(writes.len());
         // Writes of one key are applied in turn: the second of them in the second round.
-        let mut rounds: Vec<Vec<Pending>> = Vec::with_capacity(1);
+        let mut rounds: Vec<Vec<PlacedWrite>> = Vec::with_capacity(1);
         let mut times: HashMap<&str, usize> = HashMap::with_capacity(writes.len());
         let round_of: Vec<usize> = writes
             .iter()
@@ -618,7 +618,7 @@ impl Table for DynamoTable {
             if rounds.len() <= round {
                 rounds.resize_with(round + 1, Vec::new);
             }
-            rounds[round].push(Pending { at, write, outbox, bytes });
+            rounds[round].push(PlacedWrite { at, write, outbox, bytes });
         }
         for round in rounds {
             let mut under_way =

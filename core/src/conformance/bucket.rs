@@ -125,103 +125,110 @@ fn may_be_refused(key: &str) -> bool {
         })
 }
 
-async fn hostile_keys_stay_apart(stage: &Stage<'_>) -> Result<(), Violation> {
-    let (bucket, tag) = (stage.bucket()?, &stage.tag);
-    // These can't be made the scenario's own: in a later run they are there already, and hold the same.
-    let known = [
-        ".",
-        "..",
-        "/",
-        "//",
-        "../../x",
-        "/etc/passwd",
-        "a",
-        "a/",
-        "a/b",
-        "a//b",
-        "a/./b",
-        "a/../b",
-        "CON",
-        "con",
-        "NUL.txt",
-        " ",
-        "\0",
-        "\n",
-        "~",
-        "-",
-        "C:\\x",
-        "\\\\server\\share",
-        ".tmp",
-    ];
-    let mut own: Vec<String> = [
-        "",
-        "/",
-        "//",
-        "/.",
-        "/..",
-        "/../..",
-        "/../../../../etc/passwd",
-        "/a",
-        "/a/",
-        "/a/b",
-        "/a//b",
-        "/a/./b",
-        "/A",
-        "/CON",
-        "/nul.txt",
-        "/dot.",
-        "/dots..",
-        "/space ",
-        "/ space",
-        "/nul\0",
-        "/nul\0x",
-        "/line\n",
-        "/return\r",
-        "/é",
-        "/e\u{301}",
-        "/日本",
-        "/😀",
-        "/%2e%2e%2f",
-        "/%2E%2E%2F",
-        "/%",
-        "/%%",
-        "/%zz",
-        "/+",
-        "/a b",
-        "/?x=1&y#z",
-        "/'\"`$(x)",
-        "/*",
-        "/<>|",
-        "/a:b",
-        "/\\..\\x",
-        "/\u{202e}",
-        "/\u{feff}",
-        "/\u{ffff}",
-    ]
-    .iter()
-    .map(|name| format!("{tag}{name}"))
-    .collect();
-    own.push(format!("../../{tag}"));
-    own.push(format!("/tmp/{tag}"));
+/// Keys with a meaning of their own to a file system. They can't be made the scenario's own: in a later run they are there
+/// already, and hold the same.
+const HOSTILE_KEYS: [&str; 23] = [
+    ".",
+    "..",
+    "/",
+    "//",
+    "../../x",
+    "/etc/passwd",
+    "a",
+    "a/",
+    "a/b",
+    "a//b",
+    "a/./b",
+    "a/../b",
+    "CON",
+    "con",
+    "NUL.txt",
+    " ",
+    "\0",
+    "\n",
+    "~",
+    "-",
+    "C:\\x",
+    "\\\\server\\share",
+    ".tmp",
+];
+
+/// What may follow the scenario's own name, and is a key of its own with each.
+const HOSTILE_ENDS: [&str; 43] = [
+    "",
+    "/",
+    "//",
+    "/.",
+    "/..",
+    "/../..",
+    "/../../../../etc/passwd",
+    "/a",
+    "/a/",
+    "/a/b",
+    "/a//b",
+    "/a/./b",
+    "/A",
+    "/CON",
+    "/nul.txt",
+    "/dot.",
+    "/dots..",
+    "/space ",
+    "/ space",
+    "/nul\0",
+    "/nul\0x",
+    "/line\n",
+    "/return\r",
+    "/é",
+    "/e\u{301}",
+    "/日本",
+    "/😀",
+    "/%2e%2e%2f",
+    "/%2E%2E%2F",
+    "/%",
+    "/%%",
+    "/%zz",
+    "/+",
+    "/a b",
+    "/?x=1&y#z",
+    "/'\"`$(x)",
+    "/*",
+    "/<>|",
+    "/a:b",
+    "/\\..\\x",
+    "/\u{202e}",
+    "/\u{feff}",
+    "/\u{ffff}",
+];
+
+/// The hostile keys of a scenario: with every end, with what comes before it, and as long as a key may be.
+fn hostile_keys_of(tag: &str) -> Vec<String> {
+    let mut keys: Vec<String> = HOSTILE_ENDS.iter().map(|end| format!("{tag}{end}")).collect();
+    keys.push(format!("../../{tag}"));
+    keys.push(format!("/tmp/{tag}"));
     for filler in ["x", "%E2%82%AC", "€", "😀", "/x"] {
         let begin = format!("{tag}/long/");
         let room = OBJECT_KEY_BYTES_MAX - begin.len();
-        own.push(begin + &filler.repeat(room / filler.len()) + &"y".repeat(room % filler.len()));
+        keys.push(begin + &filler.repeat(room / filler.len()) + &"y".repeat(room % filler.len()));
     }
+    keys
+}
+
+async fn hostile_keys_stay_apart(stage: &Stage<'_>) -> Result<(), Violation> {
+    let (bucket, tag) = (stage.bucket()?, &stage.tag);
     let body = |key: &str| format!("the object of {key:?}").into_bytes();
     let is_refused = |key: &str, answer: &Result<bool, PortError>| {
         let permanently = answer.as_ref().is_err_and(|error| !error.is_transient());
         permanently && !stage.claims.every_key && may_be_refused(key)
     };
     let (mut there, mut written) = (Vec::new(), Vec::new());
-    for key in known {
+    for key in HOSTILE_KEYS {
         let answer = bucket.put_if_absent(key, body(key)).await;
         if !is_refused(key, &answer) {
             answer?;
             there.push(key.to_owned());
         }
     }
-    for key in own {
+    for key in hostile_keys_of(tag) {
         let answer = bucket.put_if_absent(&key, body(&key)).await;
         if !is_refused(&key, &answer) {
             same(&format!("writing {key:?}"), &true, &answer?)?;

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     limits::{MESSAGE_BYTES_MAX, QUEUE_DELAY_MAX, QUEUE_VISIBILITY_MAX},
     port::{Attributes, Depth, Message, NewMessage, PortError, Queue, Receipt},
+    timestamp::Timestamp,
 };
 use std::{
     collections::BTreeSet,
@@ -558,7 +559,7 @@ async fn concurrent_receivers_never_hold_a_message_together(stage: &Stage<'_>) -
 }
 
 /// A receive of one message that waits up to 20 s beside the scenario, and the time at which it answers.
-fn waiting(line: &Line<'_>) -> Call<(Result<Vec<Message>, PortError>, crate::Timestamp)> {
+fn waiting(line: &Line<'_>) -> Call<(Result<Vec<Message>, PortError>, Timestamp)> {
     let (queue, clock) = (Arc::clone(&line.queue), Arc::clone(&line.stage.ports.clock));
     Call::begin(async move { (queue.receive(1, Duration::from_secs(20), Some(LONG)).await, clock.now()) })
 }

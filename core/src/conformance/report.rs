@@ -1,6 +1,6 @@
 //! What came of a run of the suite.
 
-use crate::{excerpt, port::PortError};
+use crate::{failure::excerpt, port::PortError};
 use std::{fmt, time::Duration};
 
 /// Most ids that a violation writes out; their number is always whole.

@@ -2,8 +2,8 @@
 
 use super::{Capabilities, Violation, World};
 use crate::{
-    Timestamp,
     port::{Ports, stable_hash},
+    timestamp::Timestamp,
 };
 use std::{collections::BTreeMap, fmt::Debug, future::Future, time::Duration};
 use tokio::task::JoinSet;

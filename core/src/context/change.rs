@@ -2,7 +2,12 @@
 
 use super::{Committed, Context, PIECES_UNDER_WAY, in_pieces};
 use crate::{
-    Commit, Entity, Failure, Stored, choreography::TableUse, entity::key_of, limits::COMMIT_RACES_MAX,
+    choreography::TableUse,
+    commit::Commit,
+    entity::{Entity, key_of},
+    failure::Failure,
+    limits::COMMIT_RACES_MAX,
+    stored::Stored,
 };
 use futures_util::{StreamExt as _, stream};
 

@@ -5,15 +5,17 @@ mod change;
 pub use change::Change;
 
 use crate::{
-    Commit, Entity, Failure, Stored, Timestamp,
     choreography::{BucketUse, Model, TableUse},
-    commit::{Carried, Pending, Stamp},
-    entity::key_of,
+    commit::{Carried, Commit, Pending, Stamp},
+    entity::{Entity, key_of},
+    failure::Failure,
     metrics::{Meter, Metric},
     port::{Bucket, CommitError, IndexQuery, ObjectPage, PortError, Ports, Random, Table, Write},
     service,
     services::service_name,
     setting::FromSetting,
+    stored::Stored,
+    timestamp::Timestamp,
 };
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};

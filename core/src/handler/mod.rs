@@ -3,13 +3,14 @@
 mod function;
 
 use crate::{
-    Context, Emits, Entity, Event, Failure, Handled, Outcome, Stored,
-    commit::Pending,
-    context::Call,
-    entity::key_of,
-    event::Envelope,
+    commit::{Handled, Outcome, Pending},
+    context::{Call, Context},
+    entity::{Entity, key_of},
+    event::{Emits, Envelope, Event},
+    failure::Failure,
     http::{Request, Response},
     port::Item,
+    stored::Stored,
 };
 use function::{Arguments, Asynchronous, Function, ReturnsOutcome, ReturnsResponse};
 use serde_json::value::RawValue;

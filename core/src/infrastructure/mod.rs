@@ -283,24 +283,7 @@ impl<'a> Infrastructure<'a> {
             program.section(&table_heading(model, table));
             state::table(program, table, tables.contains(&&table.name) || is_read);
         }
-        let has_api = model.routes.iter().any(|route| route.path.is_some());
-        if has_api {
-            program.section("Requests come in by the API.");
-            entry::api(program, &model.name);
-        }
-        // Health is that a request can be taken: a function that commits tells it, where there is one.
-        let commits = |route: &&RouteModel| {
-            model.tables_of(&route.step).values().any(|uses| uses.contains(&TableUse::Commit))
-        };
-        let of_api = || model.routes.iter().filter(|route| route.path.is_some());
-        let healthy = of_api().find(commits).or(of_api().next()).map(|route| &route.step);
-        for route in &model.routes {
-            program.section(&format!("{}: {}", route.address(), route.step));
-            function::of_route(program, model, route);
-            if let Some(path) = &route.path {
-                entry::route(program, route, path, healthy == Some(&route.step));
-            }
-        }
+        routes(program, model);
         if !tables.is_empty() {
             program.section(&relay_heading(model));
             state::failures_queue(program, function::RELAY_FAILURES);
@@ -322,11 +305,23 @@ impl<'a> Infrastructure<'a> {
                 state::outlet_dead_letters(program, model, &outlet.dead_letter_queue);
             }
         }
-        let mut made = BTreeSet::new();
+        self.steps(program, model)?;
+        program.section("Alarms. Each says what it means.");
+        observe::alarms(program, model, !tables.is_empty());
+        program.section("For people: the dashboard, and the names that an operator's command goes by.");
+        let relay = tables.first().map(|table| table.as_str());
+        observe::dashboard(program, model, relay, &self.functions);
+        state::parameter(program, model);
+        Ok(())
+    }
+
+    /// Each step with what it alone needs: its queue, what fills that, its buckets, its function. Then the other buckets.
+    fn steps(&self, program: &mut Program, model: &Model) -> Result<(), InfrastructureError> {
+        let (mut schedules, mut buckets) = (BTreeSet::new(), BTreeSet::new());
         for step in &model.steps {
             program.section(&step_heading(model, step));
             for schedule in entry::of_queue(model, &step.queue) {
-                if made.insert(format!("schedule {}", schedule.name)) {
+                if schedules.insert(&schedule.name) {
                     entry::schedule(program, self.choreography, schedule)?;
                 }
             }
@@ -340,23 +335,17 @@ impl<'a> Infrastructure<'a> {
                 state::subscription(program, model, topic, &step.queue);
             }
             for bucket in Needs::of_step(model, &step.name).unwrap_or_default().buckets.into_keys() {
-                if made.insert(format!("bucket {bucket}")) {
+                if !buckets.contains(&bucket) {
                     state::bucket(program, &bucket);
+                    buckets.insert(bucket);
                 }
             }
             function::of_step(program, model, step);
         }
-        for bucket in model.buckets.iter().filter(|bucket| !made.contains(&format!("bucket {}", bucket.name)))
-        {
+        for bucket in model.buckets.iter().filter(|bucket| !buckets.contains(&bucket.name)) {
             program.section(&format!("Bucket {}.", bucket.name));
             state::bucket(program, &bucket.name);
         }
-        program.section("Alarms. Each says what it means.");
-        observe::alarms(program, model, !tables.is_empty());
-        program.section("For people: the dashboard, and the names that an operator's command goes by.");
-        let relay = tables.first().map(|table| table.as_str());
-        observe::dashboard(program, model, relay, &self.functions);
-        state::parameter(program, model);
         Ok(())
     }
 
@@ -428,6 +417,27 @@ fn relayed_tables(model: &Model) -> Vec<&String> {
         model.tables.iter().map(|table| &table.name).collect()
     } else {
         Vec::new()
+    }
+}
+
+/// The API, where a route has a path, and the function of each route.
+fn routes(program: &mut Program, model: &Model) {
+    let of_api = || model.routes.iter().filter(|route| route.path.is_some());
+    if of_api().next().is_some() {
+        program.section("Requests come in by the API.");
+        entry::api(program, &model.name);
+    }
+    // Health is that a request can be taken: a function that commits tells it, where there is one.
+    let commits = |route: &&RouteModel| {
+        model.tables_of(&route.step).values().any(|uses| uses.contains(&TableUse::Commit))
+    };
+    let healthy = of_api().find(commits).or(of_api().next()).map(|route| &route.step);
+    for route in &model.routes {
+        program.section(&format!("{}: {}", route.address(), route.step));
+        function::of_route(program, model, route);
+        if let Some(path) = &route.path {
+            entry::route(program, route, path, healthy == Some(&route.step));
+        }
     }
 }
 

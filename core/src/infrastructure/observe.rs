@@ -26,14 +26,14 @@ const OURS: &str = "Quadrille";
 const RELAY_LAG: Duration = Duration::from_secs(300);
 
 /// What an alarm watches.
-struct Watched {
+struct WatchedMetric {
     namespace: &'static str,
     metric: &'static str,
     dimensions: Vec<(&'static str, String)>,
     statistic: &'static str,
 }
 
-impl Watched {
+impl WatchedMetric {
     fn queue(name: &str, metric: &'static str) -> Self {
         let queue = reference(&format!("{}.name", logical(name, "Queue")));
         Self { namespace: "AWS/SQS", metric, dimensions: vec![("QueueName", queue)], statistic: "Maximum" }
@@ -71,16 +71,16 @@ struct Alarms<'a> {
 
 impl Alarms<'_> {
     /// One that tells both that it is red and that it is well again.
-    fn state(&mut self, name: &str, about: &str, watched: &Watched, limit: &Limit) {
+    fn state(&mut self, name: &str, about: &str, watched: &WatchedMetric, limit: &Limit) {
         self.add(name, about, watched, limit, true);
     }
 
     /// One that clears by itself, which is no news.
-    fn event(&mut self, name: &str, about: &str, watched: &Watched, limit: &Limit) {
+    fn event(&mut self, name: &str, about: &str, watched: &WatchedMetric, limit: &Limit) {
         self.add(name, about, watched, limit, false);
     }
 
-    fn add(&mut self, name: &str, about: &str, watched: &Watched, limit: &Limit, tells_ok: bool) {
+    fn add(&mut self, name: &str, about: &str, watched: &WatchedMetric, limit: &Limit, tells_ok: bool) {
         let dimensions =
             watched.dimensions.iter().fold(Map::new(), |map, (name, value)| map.with(*name, value));
         let topic = [reference(&format!("{}.arn", logical(&self.topic, "Topic")))];
@@ -117,7 +117,7 @@ pub(super) fn alarms(program: &mut Program, model: &Model, is_relayed: bool) {
         alarms.state(
             dead,
             &format!("{dead} is not empty: events were refused for good outside, and wait for a redrive"),
-            &Watched::queue(dead, VISIBLE),
+            &WatchedMetric::queue(dead, VISIBLE),
             &AT_ONCE,
         );
     }
@@ -126,13 +126,13 @@ pub(super) fn alarms(program: &mut Program, model: &Model, is_relayed: bool) {
         alarms.state(
             &format!("{name}-errors"),
             &format!("{name} failed as a whole: it could not start, ran out of time or memory, or crashed"),
-            &Watched::function(name, "Errors", "Sum"),
+            &WatchedMetric::function(name, "Errors", "Sum"),
             &IN_FIVE_MINUTES,
         );
         alarms.state(
             &format!("{name}-throttles"),
             &format!("{name} was refused an invocation: its concurrency, or the account's, is used up"),
-            &Watched::function(name, "Throttles", "Sum"),
+            &WatchedMetric::function(name, "Throttles", "Sum"),
             &IN_FIVE_MINUTES,
         );
     }
@@ -143,12 +143,12 @@ pub(super) fn alarms(program: &mut Program, model: &Model, is_relayed: bool) {
         alarms.state(
             &failures_name(schedule),
             &format!("the schedule {} could not send its message", schedule.name),
-            &Watched::queue(&failures_name(schedule), VISIBLE),
+            &WatchedMetric::queue(&failures_name(schedule), VISIBLE),
             &AT_ONCE,
         );
     }
     if model.routes.iter().any(|route| route.path.is_some()) {
-        let api = Watched {
+        let api = WatchedMetric {
             namespace: "AWS/ApiGateway",
             metric: "5xx",
             dimensions: vec![("ApiId", reference("api.id"))],
@@ -168,13 +168,13 @@ fn of_step(alarms: &mut Alarms<'_>, model: &Model, step: &StepModel) {
         alarms.state(
             dead,
             &format!("{dead} is not empty: messages of {} were given up and wait for a redrive", step.name),
-            &Watched::queue(dead, VISIBLE),
+            &WatchedMetric::queue(dead, VISIBLE),
             &AT_ONCE,
         );
         alarms.event(
             &format!("{}-dead-letters", step.name),
             &format!("{} gave up messages within the last minute: {dead} has more than before", step.name),
-            &Watched::ours(&model.name, &step.name, metrics::DEAD_LETTERED),
+            &WatchedMetric::ours(&model.name, &step.name, metrics::DEAD_LETTERED),
             &AT_ONCE,
         );
     }
@@ -182,7 +182,7 @@ fn of_step(alarms: &mut Alarms<'_>, model: &Model, step: &StepModel) {
         alarms.state(
             &format!("{}-lag", step.name),
             &format!("{} is behind the table {table}: its stream is not worked off", step.name),
-            &Watched::function(&step.name, "IteratorAge", "Maximum"),
+            &WatchedMetric::function(&step.name, "IteratorAge", "Maximum"),
             &Limit { threshold: i64::try_from(RELAY_LAG.as_millis()).unwrap_or(i64::MAX), period: 60 },
         );
     }
@@ -191,7 +191,7 @@ fn of_step(alarms: &mut Alarms<'_>, model: &Model, step: &StepModel) {
     alarms.state(
         &format!("{}-age", step.queue),
         &format!("a message is in {} for longer than all its attempts take", step.queue),
-        &Watched::queue(&step.queue, OLDEST),
+        &WatchedMetric::queue(&step.queue, OLDEST),
         &Limit { threshold: seconds(patience), period: 300 },
     );
 }
@@ -200,20 +200,20 @@ fn of_relay(alarms: &mut Alarms<'_>, system: &str) {
     alarms.state(
         RELAY_FAILURES,
         "Lambda gave up stream records: their events are not sent, and the stream keeps them for 24 h",
-        &Watched::queue(RELAY_FAILURES, VISIBLE),
+        &WatchedMetric::queue(RELAY_FAILURES, VISIBLE),
         &AT_ONCE,
     );
     let lag = i64::try_from(RELAY_LAG.as_millis()).unwrap_or(i64::MAX);
     alarms.state(
         "relay-lag",
         "the relay is behind the table: committed events are not sent on",
-        &Watched::function(RELAY, "IteratorAge", "Maximum"),
+        &WatchedMetric::function(RELAY, "IteratorAge", "Maximum"),
         &Limit { threshold: lag, period: 60 },
     );
     alarms.event(
         "relay-passed-over",
         "the relay passed over what it can't read, or what nobody consumes: its log says which",
-        &Watched::ours(system, RELAY, metrics::PASSED_OVER),
+        &WatchedMetric::ours(system, RELAY, metrics::PASSED_OVER),
         &AT_ONCE,
     );
 }
@@ -224,6 +224,9 @@ const COLUMNS: i64 = 24;
 /// Grid rows of a chart.
 const HEIGHT: i64 = 6;
 
+/// Grid rows of a row of charts, with its title.
+const ROW: usize = HEIGHT as usize + 1;
+
 /// The dashboard: a row for each function, in the order of the flow: how it runs, what it did, what waits for it.
 pub(super) fn dashboard(
     program: &mut Program,
@@ -231,9 +234,33 @@ pub(super) fn dashboard(
     relay: Option<&str>,
     options: &BTreeMap<String, FunctionOptions>,
 ) {
+    let mut rows: Vec<(String, Vec<Chart>)> = Vec::new();
+    for route in &model.routes {
+        let mut charts = of_function(&model.name, &route.step, options, &[]);
+        charts.extend(route.path.is_some().then(api_chart));
+        rows.push((format!("{}: {}", route.address(), route.step), charts));
+    }
+    if let Some(table) = relay {
+        let ours = [metrics::RELAYED, metrics::PASSED_OVER];
+        let mut charts = of_function(&model.name, RELAY, options, &ours);
+        charts.push(relay_chart());
+        rows.push((format!("{table}, stream: relay"), charts));
+    }
+    for step in &model.steps {
+        let ours = [metrics::HANDLED, metrics::RETRIED, metrics::DEAD_LETTERED];
+        let mut charts = of_function(&model.name, &step.name, options, &ours);
+        charts.push(depth_chart(model, &step.queue));
+        rows.push((format!("{}: {}", step.queue, step.name), charts));
+    }
+    let body = Map::new().with("widgets", widgets(rows));
+    let properties = Map::new().with("dashboardName", reference("prefix")).with("dashboardBody", json(body));
+    program.resource("dashboard", "aws:cloudwatch:Dashboard", properties, Options::default());
+}
+
+/// Rows of charts, each under its title, on the dashboard's grid.
+fn widgets(rows: Vec<(String, Vec<Chart>)>) -> Vec<Yaml> {
     let mut widgets: Vec<Yaml> = Vec::new();
-    let mut y = 0;
-    let mut row = |title: &str, charts: Vec<Chart>| {
+    for (y, (title, charts)) in (0..).step_by(ROW).zip(rows) {
         let heading = Map::new().with("markdown", format!("## {title}"));
         widgets.push(place(0, y, COLUMNS, 1).with("type", "text").with("properties", heading).into());
         let width = COLUMNS / i64::try_from(charts.len().max(1)).unwrap_or(COLUMNS);
@@ -248,59 +275,47 @@ pub(super) fn dashboard(
             let widget = place(x * width, y + 1, width, HEIGHT).with("type", "metric");
             widgets.push(widget.with("properties", properties).into());
         }
-        y += HEIGHT + 1;
+    }
+    widgets
+}
+
+fn api_chart() -> Chart {
+    let dimension = ["ApiId".to_owned(), reference("api.id")];
+    Chart {
+        title: "API: requests and errors, all routes".into(),
+        stat: "Sum",
+        metrics: ["Count", "4xx", "5xx"]
+            .map(|metric| Yaml::from(vec!["AWS/ApiGateway", metric, &dimension[0], &dimension[1]]))
+            .to_vec(),
+    }
+}
+
+fn relay_chart() -> Chart {
+    Chart {
+        title: "relay: how far it is behind, ms".into(),
+        stat: "Maximum",
+        metrics: vec![Yaml::from(vec![
+            "AWS/Lambda".to_owned(),
+            "IteratorAge".to_owned(),
+            "FunctionName".to_owned(),
+            function_name(RELAY),
+        ])],
+    }
+}
+
+/// How much waits in a queue, and in its dead-letter queue.
+fn depth_chart(model: &Model, queue: &str) -> Chart {
+    let dead = model.queue(queue).and_then(|queue| queue.redrive.as_ref());
+    let dead = dead.map(|redrive| redrive.dead_letter_queue.as_str());
+    let depth = |queue: &str| {
+        let name = reference(&format!("{}.name", logical(queue, "Queue")));
+        Yaml::from(vec!["AWS/SQS".to_owned(), VISIBLE.to_owned(), "QueueName".to_owned(), name])
     };
-    for route in &model.routes {
-        let title = format!("{}: {}", route.address(), route.step);
-        let mut charts = of_function(&model.name, &route.step, options, &[]);
-        if route.path.is_none() {
-            row(&title, charts);
-            continue;
-        }
-        let dimension = ["ApiId".to_owned(), reference("api.id")];
-        charts.push(Chart {
-            title: "API: requests and errors, all routes".into(),
-            stat: "Sum",
-            metrics: ["Count", "4xx", "5xx"]
-                .map(|metric| Yaml::from(vec!["AWS/ApiGateway", metric, &dimension[0], &dimension[1]]))
-                .to_vec(),
-        });
-        row(&title, charts);
+    Chart {
+        title: "waiting, and dead letters".into(),
+        stat: "Maximum",
+        metrics: [Some(queue), dead].into_iter().flatten().map(depth).collect(),
     }
-    if let Some(table) = relay {
-        let ours = [metrics::RELAYED, metrics::PASSED_OVER];
-        let mut charts = of_function(&model.name, RELAY, options, &ours);
-        charts.push(Chart {
-            title: "relay: how far it is behind, ms".into(),
-            stat: "Maximum",
-            metrics: vec![Yaml::from(vec![
-                "AWS/Lambda".to_owned(),
-                "IteratorAge".to_owned(),
-                "FunctionName".to_owned(),
-                function_name(RELAY),
-            ])],
-        });
-        row(&format!("{table}, stream: relay"), charts);
-    }
-    for step in &model.steps {
-        let ours = [metrics::HANDLED, metrics::RETRIED, metrics::DEAD_LETTERED];
-        let mut charts = of_function(&model.name, &step.name, options, &ours);
-        let dead = model.queue(&step.queue).and_then(|queue| queue.redrive.as_ref());
-        let dead = dead.map(|redrive| &redrive.dead_letter_queue);
-        let depth = |queue: &String| {
-            let name = reference(&format!("{}.name", logical(queue, "Queue")));
-            Yaml::from(vec!["AWS/SQS".to_owned(), VISIBLE.to_owned(), "QueueName".to_owned(), name])
-        };
-        charts.push(Chart {
-            title: "waiting, and dead letters".into(),
-            stat: "Maximum",
-            metrics: [Some(&step.queue), dead].into_iter().flatten().map(depth).collect(),
-        });
-        row(&format!("{}: {}", step.queue, step.name), charts);
-    }
-    let body = Map::new().with("widgets", widgets);
-    let properties = Map::new().with("dashboardName", reference("prefix")).with("dashboardBody", json(body));
-    program.resource("dashboard", "aws:cloudwatch:Dashboard", properties, Options::default());
 }
 
 struct Chart {

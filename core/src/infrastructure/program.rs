@@ -45,7 +45,7 @@ pub(super) fn reference(path: &str) -> String {
     format!("${{{path}}}")
 }
 
-/// A name of the model as one of the program: `auction-poll` and `Queue` make `auctionPollQueue`.
+/// A name of the model as one of the program: `pack-order` and `Queue` make `packOrderQueue`.
 pub(super) fn logical(name: &str, what: &str) -> String {
     let mut logical = String::with_capacity(name.len() + what.len());
     let mut begins = false;

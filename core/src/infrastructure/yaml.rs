@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn what_could_be_read_as_something_else_is_quoted() {
         for plain in [
-            "auction",
+            "tea-shop",
             "one, or two",
             "${orders.arn}",
             "aws:sqs:Queue",

@@ -51,7 +51,7 @@ pub mod code {
     /// A number has a fraction, and must not have one.
     pub const NOT_AN_INTEGER: &str = "not_an_integer";
     /// Another element of the array has the same value. Within a field its name is part of the code:
-    /// `duplicate_record_id`.
+    /// `duplicate_order_id`.
     pub const DUPLICATE: &str = "duplicate";
     /// A value lies deeper than [`DEPTH_MAX`](crate::input::DEPTH_MAX) arrays and objects.
     pub const TOO_DEEP: &str = "too_deep";

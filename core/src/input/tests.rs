@@ -1,4 +1,4 @@
-//! What holds of every reader. `domain/auction.rs` holds that of orders to more of it, malformed text above all.
+//! Rules that hold for every reader. The tests of `domain/` hold a whole reader to them, with malformed text above all.
 
 use super::*;
 use proptest::prelude::*;

@@ -168,10 +168,10 @@ mod tests {
 
     #[test]
     fn a_path_is_what_the_client_sent() {
-        let api = json!({"routeKey": "GET /orders/{record_id}", "rawPath": "/orders/a/b",
-            "pathParameters": {"record_id": "a/b?%"}});
+        let api = json!({"routeKey": "GET /orders/{order_id}", "rawPath": "/orders/a/b",
+            "pathParameters": {"order_id": "a/b?%"}});
         assert_eq!(path(&event(api)), "/orders/a%2Fb%3F%25");
-        let greedy = json!({"routeKey": "GET /orders/{record_id+}", "pathParameters": {"record_id": "a/b"}});
+        let greedy = json!({"routeKey": "GET /orders/{order_id+}", "pathParameters": {"order_id": "a/b"}});
         assert_eq!(path(&event(greedy)), "/orders/a%2Fb");
         let url = json!({"rawPath": "/orders/a%2Fb",
             "requestContext": {"domainName": "x.lambda-url.eu-central-1.on.aws"}});

@@ -1,8 +1,8 @@
 //! Metrics as lines of CloudWatch's Embedded Metric Format: logs from which CloudWatch makes metrics, without a call.
 
 use crate::{
-    Timestamp,
     metrics::{Measured, Unit},
+    timestamp::Timestamp,
 };
 use serde_json::{Map, Value, json};
 
@@ -82,9 +82,9 @@ mod tests {
     #[test]
     fn a_line_is_exactly_this() {
         let about = About {
-            choreography: "auction",
-            function: "prod-auction-store_result",
-            step: "store_result",
+            choreography: "shop",
+            function: "prod-shop-pack",
+            step: "pack",
             request_id: "r-1",
             is_cold: true,
             at: Timestamp::from_millis(1_500),
@@ -98,7 +98,7 @@ mod tests {
             json!({
                 "_aws": {"Timestamp": 1_500, "CloudWatchMetrics": [{"Namespace": "Quadrille",
                     "Dimensions": [["choreography", "function"]], "Metrics": metrics}]},
-                "choreography": "auction", "function": "prod-auction-store_result", "step": "store_result", "request_id": "r-1", "cold_start": true
+                "choreography": "shop", "function": "prod-shop-pack", "step": "pack", "request_id": "r-1", "cold_start": true
             })
         };
         let mut first = expected(json!([metric("Taken", "Count"), metric("Took", "Milliseconds")]));

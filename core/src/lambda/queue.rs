@@ -2,8 +2,12 @@
 
 use super::{Deadlines, topic, within};
 use crate::{
-    Alert, Delivered, Event as _, Failure, Pipeline, Timestamp,
+    alarm::Alert,
+    event::Event as _,
+    failure::Failure,
+    pipeline::{Delivered, Pipeline},
     port::{Attributes, Message, Receipt},
+    timestamp::Timestamp,
 };
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 

@@ -2,11 +2,11 @@
 
 use super::{Deadlines, within};
 use crate::{
-    Pipeline,
     aws::table::stream_record,
     failure::Failure,
     layout::{KEY, OUTBOX},
     metrics,
+    pipeline::Pipeline,
     port::{Attributes, Message, PortError, Receipt, StreamRecord},
     relay,
     timestamp::Timestamp,

@@ -2,8 +2,12 @@
 
 use super::{Deadlines, within};
 use crate::{
-    Alert, AlertState, Envelope, Event as _, Failure, Pipeline, Timestamp, Verdict,
+    alarm::{Alert, AlertState},
+    event::{Envelope, Event as _},
+    failure::Failure,
+    pipeline::{Pipeline, Verdict},
     port::{Attributes, Message, Receipt},
+    timestamp::Timestamp,
 };
 use aws_lambda_events::sns::SnsEvent;
 use serde::Deserialize;
@@ -129,15 +133,15 @@ mod tests {
     fn an_alarm_of_cloudwatch_becomes_an_alert() {
         let alarm = json!({"AlarmName": "dlq", "AlarmDescription": "Dead letters.", "NewStateValue": "ALARM",
             "NewStateReason": "Threshold crossed.", "StateChangeTime": "2015-06-03T17:43:27.123+0000"});
-        let body = alert_event("auction", alarm.to_string(), SENT);
+        let body = alert_event("shop", alarm.to_string(), SENT);
         let alert = read(body.clone());
         assert_eq!((alert.queue.as_str(), alert.state), ("dlq", AlertState::Alarm));
         assert_eq!(alert.at, Timestamp::parse("2015-06-03T17:43:27.123Z").unwrap());
-        assert_eq!(alert.summary(), "ALARM auction: dlq: Dead letters. (Threshold crossed.)");
+        assert_eq!(alert.summary(), "ALARM shop: dlq: Dead letters. (Threshold crossed.)");
         let wrapped = json!({"Type": "Notification", "Message": alarm.to_string(), "TopicArn": "arn"});
-        assert_eq!(alert_event("auction", wrapped.to_string(), SENT), body, "wrapped or raw, the same event");
+        assert_eq!(alert_event("shop", wrapped.to_string(), SENT), body, "wrapped or raw, the same event");
         let ok = json!({"AlarmName": "dlq", "NewStateValue": "OK"});
-        let ok = read(alert_event("auction", ok.to_string(), SENT));
+        let ok = read(alert_event("shop", ok.to_string(), SENT));
         assert_eq!((ok.state, ok.at), (AlertState::Ok, SENT));
     }
 
@@ -146,10 +150,10 @@ mod tests {
         for body in
             ["", "{}", r#"{"specversion":"1.0"}"#, r#"{"Type":"SubscriptionConfirmation","Message":"x"}"#]
         {
-            assert_eq!(alert_event("auction", body.to_owned(), SENT), body);
+            assert_eq!(alert_event("shop", body.to_owned(), SENT), body);
         }
         assert_eq!(
-            alert_event("auction", json!({"Type": "Notification", "Message": "x"}).to_string(), SENT),
+            alert_event("shop", json!({"Type": "Notification", "Message": "x"}).to_string(), SENT),
             "x"
         );
     }

@@ -9,11 +9,13 @@ use super::{
     store::Store,
 };
 use crate::{
-    ALERT_SUBJECTS_MAX, Alert, AlertState, DeadLetter, Timestamp,
+    alarm::{ALERT_SUBJECTS_MAX, Alert, AlertState},
     choreography::{AlarmModel, Model},
+    dead_letter::DeadLetter,
     engine::Stopping,
     event::Envelope,
     port::{Clock, PortError, Queue as _},
+    timestamp::Timestamp,
 };
 use rusqlite::OptionalExtension as _;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -50,7 +52,7 @@ pub(super) struct Watch {
 
 /// How far an alarm has told.
 #[derive(Clone, Copy, Debug, Default)]
-struct Told {
+struct Reported {
     /// The place of the last dead letter told of.
     place: u64,
     red: bool,
@@ -127,7 +129,7 @@ impl Watch {
         let mut told = told;
         if arrived.count > 0 {
             let state = if told.red { AlertState::Digest } else { AlertState::Alarm };
-            told = Told { place: arrived.place, red: true, last: now };
+            told = Reported { place: arrived.place, red: true, last: now };
             // The depth is older than what has arrived since: whether it is empty again is for the next look to say.
             let depth = depth.max(arrived.count);
             self.tell(told, now, state, depth, arrived).await?;
@@ -160,14 +162,14 @@ impl Watch {
         }
     }
 
-    async fn told(&self) -> Result<Told, PortError> {
+    async fn told(&self) -> Result<Reported, PortError> {
         let name = self.name.clone();
         self.store
             .read(move |connection| {
                 let mut select =
                     connection.prepare_cached("SELECT told, red, last FROM alarm WHERE queue = ?1")?;
                 let told = select.query_row((name,), |row| {
-                    Ok(Told {
+                    Ok(Reported {
                         place: u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0),
                         red: row.get(1)?,
                         last: Timestamp::from_millis(row.get(2)?),
@@ -180,7 +182,7 @@ impl Watch {
 
     async fn tell(
         &self,
-        told: Told,
+        told: Reported,
         now: Timestamp,
         state: AlertState,
         depth: u64,

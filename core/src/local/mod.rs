@@ -30,9 +30,9 @@ pub use lock::{FolderLock, LockError, address};
 pub use store_error::StoreError;
 
 use crate::{
-    Choreography, Pipeline,
-    choreography::{Model, QueueModel, TableModel},
+    choreography::{Choreography, Model, QueueModel, TableModel},
     engine::{Engine, Stopping},
+    pipeline::Pipeline,
     port::{Bucket, Clock, PortError, Ports, Random},
     services::Services,
 };

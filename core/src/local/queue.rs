@@ -14,10 +14,10 @@
 
 use super::store::{Rollbacks, Sequence, Store, identifier};
 use crate::{
-    Timestamp,
     choreography::QueueModel,
     limits,
     port::{Attributes, Clock, Depth, Message, NewMessage, PortError, Queue, Receipt},
+    timestamp::Timestamp,
 };
 use async_trait::async_trait;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row};
@@ -107,7 +107,7 @@ struct Flight {
 }
 
 /// A row as it is taken.
-struct Taken {
+struct TakenRow {
     id: i64,
     due: Option<Timestamp>,
     count: u32,
@@ -116,8 +116,8 @@ struct Taken {
     body: String,
 }
 
-fn taken(row: &Row<'_>) -> rusqlite::Result<Taken> {
-    Ok(Taken {
+fn taken(row: &Row<'_>) -> rusqlite::Result<TakenRow> {
+    Ok(TakenRow {
         id: row.get(0)?,
         due: row.get::<_, Option<i64>>(1)?.map(Timestamp::from_millis),
         count: row.get(2)?,
@@ -127,7 +127,7 @@ fn taken(row: &Row<'_>) -> rusqlite::Result<Taken> {
     })
 }
 
-impl Taken {
+impl TakenRow {
     fn message(self, receipt: Receipt) -> Result<Message, PortError> {
         let unreadable = |error: serde_json::Error| PortError::permanent("queue", error);
         Ok(Message {
@@ -433,7 +433,8 @@ impl LocalQueue {
     }
 }
 
-/// Takes visible messages, on the store's thread: those whose time has come, those that came back, then fresh ones.
+/// Takes visible messages under a lease, on the store's thread. Those that were received too often are moved to the
+/// dead-letter queue instead; how many is told beside.
 #[allow(clippy::type_complexity)]
 fn take(
     connection: &Connection,
@@ -442,40 +443,15 @@ fn take(
     max: usize,
     now: Timestamp,
     until: Timestamp,
-) -> rusqlite::Result<(Vec<(Taken, Receipt)>, u64)> {
+) -> rusqlite::Result<(Vec<(TakenRow, Receipt)>, u64)> {
     let mut state = file.state_of(connection)?;
     let state = &mut *state;
     settle_ended(connection, file, state, now)?;
-    let mut rows: Vec<Taken> = Vec::new();
-    let mut due = connection.prepare_cached(&file.statements.take_due)?;
-    rows.extend(due.query_map((now.as_millis(), number(max)), taken)?.collect::<rusqlite::Result<Vec<_>>>()?);
-    while rows.len() < max
-        && let Some(id) = state.returned.pop_first()
-    {
-        rows.extend(
-            connection.prepare_cached(&file.statements.take_one)?.query_row((id,), taken).optional()?,
-        );
-    }
-    let mut fresh = connection.prepare_cached(&file.statements.take_fresh)?;
-    while rows.len() < max {
-        let wanted = max - rows.len();
-        let next =
-            fresh.query_map((state.cursor, number(wanted)), taken)?.collect::<rusqlite::Result<Vec<_>>>()?;
-        let Some(last) = next.last() else { break };
-        state.cursor = last.id;
-        let ended = next.len() < wanted;
-        // One that has a time is found by it; one received before this process had its cursor is in flight or returned.
-        rows.extend(
-            next.into_iter().filter(|row| row.due.is_none() && !state.in_flight.contains_key(&row.id)),
-        );
-        if ended {
-            break;
-        }
-    }
+    let mut rows = visible(connection, file, state, max, now)?;
     if !state.suspects.is_empty() {
         hand_out_alone(connection, file, state, &mut rows)?;
     }
-    let mut messages: Vec<(Taken, Receipt)> = Vec::with_capacity(rows.len());
+    let mut messages: Vec<(TakenRow, Receipt)> = Vec::with_capacity(rows.len());
     let mut moved = 0;
     let lease = if rows.is_empty() { 0 } else { file.sequence.next(connection)? };
     let mut named = String::new();
@@ -519,17 +495,54 @@ fn take(
     Ok((messages, moved))
 }
 
+/// The rows of messages that may be taken: those whose time has come, those that came back, then fresh ones.
+fn visible(
+    connection: &Connection,
+    file: &QueueFile,
+    state: &mut State,
+    max: usize,
+    now: Timestamp,
+) -> rusqlite::Result<Vec<TakenRow>> {
+    let mut rows: Vec<TakenRow> = Vec::new();
+    let mut due = connection.prepare_cached(&file.statements.take_due)?;
+    rows.extend(due.query_map((now.as_millis(), number(max)), taken)?.collect::<rusqlite::Result<Vec<_>>>()?);
+    while rows.len() < max
+        && let Some(id) = state.returned.pop_first()
+    {
+        rows.extend(
+            connection.prepare_cached(&file.statements.take_one)?.query_row((id,), taken).optional()?,
+        );
+    }
+    let mut fresh = connection.prepare_cached(&file.statements.take_fresh)?;
+    while rows.len() < max {
+        let wanted = max - rows.len();
+        let next =
+            fresh.query_map((state.cursor, number(wanted)), taken)?.collect::<rusqlite::Result<Vec<_>>>()?;
+        let Some(last) = next.last() else { break };
+        state.cursor = last.id;
+        let ended = next.len() < wanted;
+        // One that has a time is found by it; one received before this process had its cursor is in flight or returned.
+        rows.extend(
+            next.into_iter().filter(|row| row.due.is_none() && !state.in_flight.contains_key(&row.id)),
+        );
+        if ended {
+            break;
+        }
+    }
+    Ok(rows)
+}
+
 /// Leaves of `rows` either one suspect or none; the others stay visible.
 fn hand_out_alone(
     connection: &Connection,
     file: &QueueFile,
     state: &mut State,
-    rows: &mut Vec<Taken>,
+    rows: &mut Vec<TakenRow>,
 ) -> rusqlite::Result<()> {
     let may_be_next = state.suspect.is_none();
     let first = rows.first().filter(|row| may_be_next && state.suspects.contains(&row.id)).map(|row| row.id);
     state.suspect = state.suspect.or(first);
-    let (taken, left): (Vec<Taken>, Vec<Taken>) = std::mem::take(rows)
+    let (taken, left): (Vec<TakenRow>, Vec<TakenRow>) = std::mem::take(rows)
         .into_iter()
         .partition(|row| first.map_or_else(|| !state.suspects.contains(&row.id), |first| row.id == first));
     *rows = taken;

@@ -45,13 +45,13 @@ const SCHEMA: i64 = 1;
 
 /// A handle to the store's thread. Dropping the last one lets the thread finish what it was given and end.
 pub(super) struct Store {
-    work: mpsc::Sender<Request>,
+    work: mpsc::Sender<Job>,
     thread: Mutex<Option<JoinHandle<()>>>,
     is_read_only: bool,
 }
 
 /// What a caller asks of the thread.
-enum Request {
+enum Job {
     /// Changes nothing.
     Read(Box<dyn Work>),
     Write(Box<dyn Work>),
@@ -174,7 +174,7 @@ impl Store {
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
         self.check_writable()?;
-        self.ask(work, Request::Write).await
+        self.ask(work, Job::Write).await
     }
 
     /// Runs `work` with the next write, without a flush of its own, or at the latest when the store is closed. It is not
@@ -186,7 +186,7 @@ impl Store {
         self.check_writable()?;
         let (answer, _) = oneshot::channel();
         let work = Closure { work: Some(work), done: None, answer };
-        self.work.send(Request::Later(Box::new(work))).await.map_err(|_| closed())
+        self.work.send(Job::Later(Box::new(work))).await.map_err(|_| closed())
     }
 
     /// Runs `work`, which must change nothing, on what is committed: it sees all that was answered before. A failure in the
@@ -196,17 +196,17 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
-        self.ask(work, Request::Read).await
+        self.ask(work, Job::Read).await
     }
 
-    async fn ask<T, F>(&self, work: F, request: fn(Box<dyn Work>) -> Request) -> Result<T, PortError>
+    async fn ask<T, F>(&self, work: F, job: fn(Box<dyn Work>) -> Job) -> Result<T, PortError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
         let work = Closure { work: Some(work), done: None, answer };
-        self.work.send(request(Box::new(work))).await.map_err(|_| closed())?;
+        self.work.send(job(Box::new(work))).await.map_err(|_| closed())?;
         answered.await.map_err(|_| closed())?
     }
 }
@@ -260,47 +260,47 @@ impl Rollbacks {
 
 /// What the thread was given and has not done.
 #[derive(Default)]
-struct Pending {
+struct Backlog {
     reads: Vec<Box<dyn Work>>,
     writes: Vec<Box<dyn Work>>,
     later: Vec<Box<dyn Work>>,
 }
 
-impl Pending {
-    fn add(&mut self, request: Request) {
-        match request {
-            Request::Read(work) => self.reads.push(work),
-            Request::Write(work) => self.writes.push(work),
-            Request::Later(work) => self.later.push(work),
+impl Backlog {
+    fn add(&mut self, job: Job) {
+        match job {
+            Job::Read(work) => self.reads.push(work),
+            Job::Write(work) => self.writes.push(work),
+            Job::Later(work) => self.later.push(work),
         }
     }
 }
 
-fn serve(connection: &Connection, rollbacks: &Rollbacks, mut waiting: mpsc::Receiver<Request>) {
-    let mut pending = Pending::default();
+fn serve(connection: &Connection, rollbacks: &Rollbacks, mut waiting: mpsc::Receiver<Job>) {
+    let mut backlog = Backlog::default();
     let mut closed = false;
     while !closed {
         // Reads are left of the last round where they came during its transaction.
-        if pending.reads.is_empty() {
+        if backlog.reads.is_empty() {
             match waiting.blocking_recv() {
-                Some(request) => pending.add(request),
+                Some(job) => backlog.add(job),
                 None => closed = true,
             }
         }
-        while pending.writes.len() + pending.later.len() < GROUP_MAX
-            && let Ok(request) = waiting.try_recv()
+        while backlog.writes.len() + backlog.later.len() < GROUP_MAX
+            && let Ok(job) = waiting.try_recv()
         {
-            pending.add(request);
+            backlog.add(job);
         }
-        for mut work in pending.reads.drain(..) {
+        for mut work in backlog.reads.drain(..) {
             let failed = work.run(connection).err().map(|error| {
                 tracing::error!(%error, "a read failed; its caller is told");
                 error.to_string()
             });
             work.answer(failed.as_deref());
         }
-        if !pending.writes.is_empty() || pending.later.len() >= LATER_MAX || closed {
-            write(connection, rollbacks, &mut pending, &mut waiting);
+        if !backlog.writes.is_empty() || backlog.later.len() >= LATER_MAX || closed {
+            write(connection, rollbacks, &mut backlog, &mut waiting);
         }
     }
 }
@@ -309,14 +309,14 @@ fn serve(connection: &Connection, rollbacks: &Rollbacks, mut waiting: mpsc::Rece
 fn write(
     connection: &Connection,
     rollbacks: &Rollbacks,
-    pending: &mut Pending,
-    waiting: &mut mpsc::Receiver<Request>,
+    backlog: &mut Backlog,
+    waiting: &mut mpsc::Receiver<Job>,
 ) {
-    pending.writes.append(&mut pending.later);
-    if pending.writes.is_empty() {
+    backlog.writes.append(&mut backlog.later);
+    if backlog.writes.is_empty() {
         return;
     }
-    let failed = transaction(connection, pending, waiting).err().map(|error| {
+    let failed = transaction(connection, backlog, waiting).err().map(|error| {
         rollbacks.0.fetch_add(1, Ordering::Relaxed);
         if !connection.is_autocommit()
             && let Err(error) = connection.execute_batch("ROLLBACK")
@@ -326,22 +326,22 @@ fn write(
         tracing::error!(%error, "a transaction failed; its callers are told");
         error.to_string()
     });
-    for work in pending.writes.drain(..) {
+    for work in backlog.writes.drain(..) {
         work.answer(failed.as_deref());
     }
 }
 
-/// Runs the writes of `pending`, and those that arrive meanwhile, in one transaction; reads that arrive are put off until it is
+/// Runs the writes of `backlog`, and those that arrive meanwhile, in one transaction; reads that arrive are put off until it is
 /// committed.
 fn transaction(
     connection: &Connection,
-    pending: &mut Pending,
-    waiting: &mut mpsc::Receiver<Request>,
+    backlog: &mut Backlog,
+    waiting: &mut mpsc::Receiver<Job>,
 ) -> rusqlite::Result<()> {
     connection.prepare_cached("BEGIN")?.execute(())?;
     let mut ran = 0;
     loop {
-        if let Some(work) = pending.writes.get_mut(ran) {
+        if let Some(work) = backlog.writes.get_mut(ran) {
             work.run(connection)?;
             ran += 1;
             continue;
@@ -350,9 +350,9 @@ fn transaction(
             break;
         }
         match waiting.try_recv() {
-            Ok(Request::Read(work)) => pending.reads.push(work),
+            Ok(Job::Read(work)) => backlog.reads.push(work),
             // As it is a write that is under way.
-            Ok(Request::Write(work) | Request::Later(work)) => pending.writes.push(work),
+            Ok(Job::Write(work) | Job::Later(work)) => backlog.writes.push(work),
             Err(_) => break,
         }
     }

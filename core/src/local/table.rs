@@ -5,11 +5,12 @@
 
 use super::store::{Rollbacks, Sequence, Store, identifier};
 use crate::{
-    Timestamp, limits,
+    limits,
     port::{
         ChangeStream, Clock, CommitError, IndexEntry, IndexPage, IndexQuery, Item, PortError, ScanPage,
         StreamRecord, Table, Write,
     },
+    timestamp::Timestamp,
 };
 use async_trait::async_trait;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row};

@@ -1,6 +1,6 @@
 //! A clock that stands still until it is told to go on.
 
-use crate::{Timestamp, port::Clock};
+use crate::{port::Clock, timestamp::Timestamp};
 use async_trait::async_trait;
 use std::{
     collections::BTreeMap,

@@ -1,10 +1,10 @@
 //! Queue in memory.
 
 use crate::{
-    Timestamp,
     choreography::QueueModel,
     limits::{MESSAGE_BYTES_MAX, QUEUE_DELAY_MAX, QUEUE_VISIBILITY_MAX},
     port::{Attributes, Clock, Depth, Message, NewMessage, PortError, Queue, Random, Receipt},
+    timestamp::Timestamp,
 };
 use async_trait::async_trait;
 use std::{

@@ -1,12 +1,12 @@
 //! Table with its change stream, in memory.
 
 use crate::{
-    Timestamp,
     limits::{INDEX_SORT_BYTES_MAX, ITEM_BYTES_MAX, KEY_BYTES_MAX},
     port::{
         ChangeStream, Clock, CommitError, IndexEntry, IndexPage, IndexQuery, Item, PortError, ScanPage,
         StreamRecord, Table, Write,
     },
+    timestamp::Timestamp,
 };
 use async_trait::async_trait;
 use std::{

@@ -154,7 +154,7 @@ pub(super) fn example() -> Alert {
     use crate::timestamp::Timestamp;
     use std::collections::BTreeMap;
     Alert {
-        choreography: "auction".into(),
+        choreography: "shop".into(),
         queue: "results-dlq".into(),
         state: AlertState::Alarm,
         at: Timestamp::parse("2026-11-20T09:15:00Z").unwrap(),
@@ -176,7 +176,7 @@ mod tests {
     fn a_terminal_is_told_in_colour_and_obeys_nothing() {
         let mut hostile = Alert { queue: "dlq\x1b]0;owned\x07".into(), reasons: BTreeMap::new(), ..alert() };
         let plain = TerminalNotifier { is_coloured: false };
-        let summary = "ALARM auction: 3 dead letter(s) in dlq\\u{1b}]0;owned\\u{7}";
+        let summary = "ALARM shop: 3 dead letter(s) in dlq\\u{1b}]0;owned\\u{7}";
         assert_eq!(plain.line(&hostile), format!("{summary}\n"));
         let coloured = TerminalNotifier { is_coloured: true };
         assert_eq!(coloured.line(&hostile), format!("\x1b[31m{summary}\x1b[0m\n"));

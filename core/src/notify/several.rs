@@ -19,11 +19,11 @@ const REMEMBERED: usize = 256;
 /// Tells several. Where one of them can't be told, the alert comes again, and only those who were not told are told then.
 pub struct SeveralNotifiers {
     notifiers: Vec<Arc<dyn Notifier>>,
-    told: Mutex<VecDeque<(Told, Vec<bool>)>>,
+    told: Mutex<VecDeque<(AlertKey, Vec<bool>)>>,
 }
 
 /// What tells one alert from another.
-type Told = (String, AlertState, Timestamp);
+type AlertKey = (String, AlertState, Timestamp);
 
 impl fmt::Debug for SeveralNotifiers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,13 +37,13 @@ impl SeveralNotifiers {
         Self { notifiers, told: Mutex::default() }
     }
 
-    fn already(&self, alert: &Told) -> Vec<bool> {
+    fn already(&self, alert: &AlertKey) -> Vec<bool> {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let known = told.iter().find(|(known, _)| known == alert).map(|(_, told)| told.clone());
         known.unwrap_or_else(|| vec![false; self.notifiers.len()])
     }
 
-    fn remember(&self, alert: Told, by: Vec<bool>) {
+    fn remember(&self, alert: AlertKey, by: Vec<bool>) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.retain(|(known, _)| *known != alert);
         told.push_back((alert, by));

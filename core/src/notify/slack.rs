@@ -115,11 +115,11 @@ mod tests {
     fn a_slack_message_is_exactly_this() {
         let text = |text: &str| json!({"type": "mrkdwn", "text": text, "verbatim": true});
         let expected = json!({
-            "text": "ALARM auction: 3 dead letter(s) in results-dlq (rejected 2, undecided 1)",
+            "text": "ALARM shop: 3 dead letter(s) in results-dlq (rejected 2, undecided 1)",
             "blocks": [
                 {"type": "section", "text": text(":rotating_light: *Dead letters*")},
                 {"type": "section", "fields": [
-                    text("*Choreography*\n`auction`"),
+                    text("*Choreography*\n`shop`"),
                     text("*Queue*\n`results-dlq`"),
                     text("*Arrived*\n3"),
                     text("*In the queue*\n5"),
@@ -136,7 +136,7 @@ mod tests {
     fn an_empty_queue_is_a_short_message() {
         let ok = Alert { state: AlertState::Ok, reasons: BTreeMap::new(), subjects: vec![], ..alert() };
         let message = slack_message(&ok);
-        assert_eq!(message["text"], "OK auction: results-dlq is empty again");
+        assert_eq!(message["text"], "OK shop: results-dlq is empty again");
         assert_eq!(message["blocks"].as_array().unwrap().len(), 3);
         assert_eq!(message["blocks"][0]["text"]["text"], ":white_check_mark: *Empty again*");
     }

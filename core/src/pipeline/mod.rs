@@ -23,9 +23,9 @@ pub(crate) use settle::Settled;
 pub use verdict::Verdict;
 
 use crate::{
-    Choreography, Failure,
-    choreography::StepModel,
+    choreography::{Choreography, StepModel},
     context::{About, Call},
+    failure::Failure,
     port::{Message, Ports, Receipt},
 };
 use observe::Counters;

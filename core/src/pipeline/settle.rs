@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     choreography::StepModel,
-    dead_letter::{DeadLetter, Told},
+    dead_letter::{DeadLetter, Identity},
     failure::Failure,
     panics::caught_now,
     port::{Message, NewMessage, Receipt},
@@ -157,9 +157,9 @@ impl Pipeline {
 
 fn dead_letter(step: &StepModel, work: &Work<'_>, failure: &Failure, now: Timestamp) -> NewMessage {
     let envelope = work.envelope.as_ref();
-    let told = Told {
+    let identity = Identity {
         correlation_id: envelope.and_then(|envelope| envelope.correlationid.as_deref()),
         subject: envelope.map(|envelope| envelope.subject.as_str()),
     };
-    DeadLetter::message(work.message, failure, &step.name, &step.queue, told, now)
+    DeadLetter::message(work.message, failure, &step.name, &step.queue, identity, now)
 }

@@ -1,6 +1,6 @@
 //! Clock: the only place the time comes from.
 
-use crate::Timestamp;
+use crate::timestamp::Timestamp;
 use async_trait::async_trait;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

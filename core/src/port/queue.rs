@@ -1,7 +1,7 @@
 //! Queue: at-least-once delivery with visibility timeouts, delays, receive counts and a dead-letter queue.
 
 use super::PortError;
-use crate::{Timestamp, limits};
+use crate::{limits, timestamp::Timestamp};
 use async_trait::async_trait;
 use std::{collections::BTreeMap, fmt, time::Duration};
 

@@ -1,7 +1,7 @@
 //! Table: entities, one item each, written conditionally, with a change stream and a time to live.
 
 use super::PortError;
-use crate::Timestamp;
+use crate::timestamp::Timestamp;
 use async_trait::async_trait;
 use serde_json::value::RawValue;
 use std::time::Duration;

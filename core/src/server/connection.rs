@@ -40,7 +40,8 @@ pub(super) async fn serve<S: Service>(
     let _ = stream.set_nodelay(true);
     let progress = Arc::new(Progress::default());
     let read_timeout = door.read_timeout();
-    let watched = Watched { stream, progress: Arc::clone(&progress), stall: read_timeout, stalled: None };
+    let watched =
+        WatchedStream { stream, progress: Arc::clone(&progress), stall: read_timeout, stalled: None };
     let answering = Arc::clone(&progress);
     let service = service_fn(move |request| {
         let (door, progress) = (Arc::clone(&door), Arc::clone(&answering));
@@ -101,14 +102,14 @@ async fn linger(mut stream: TcpStream, refused: bool) {
 }
 
 /// A stream that notes when a request begins, and fails where the peer takes nothing for too long.
-struct Watched {
+struct WatchedStream {
     stream: TcpStream,
     progress: Arc<Progress>,
     stall: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl Watched {
+impl WatchedStream {
     fn unless_stalled<T>(
         &mut self,
         context: &mut Context<'_>,
@@ -124,7 +125,7 @@ impl Watched {
     }
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for WatchedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -139,7 +140,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for WatchedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -360,7 +360,7 @@ fn wrong(setting: &SettingModel, place: Place, text: &str, problem: String, cure
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Setting;
+    use crate::setting::Setting;
 
     fn read(setting: &Setting, text: &str) -> Result<Settings, String> {
         let model = setting.model();

@@ -317,9 +317,9 @@ mod tests {
 
     #[test]
     fn a_stack_has_a_parameter_unless_its_name_is_none() {
-        assert_eq!(parameter_name("auction", "dev-2").ok().as_deref(), Some("/quadrille/auction/dev-2"));
+        assert_eq!(parameter_name("shop", "dev-2").ok().as_deref(), Some("/quadrille/shop/dev-2"));
         for wrong in ["", "../prod", "a b", "é"] {
-            assert!(matches!(parameter_name("auction", wrong), Err(CommandError::Usage(_))), "{wrong}");
+            assert!(matches!(parameter_name("shop", wrong), Err(CommandError::Usage(_))), "{wrong}");
         }
     }
 }

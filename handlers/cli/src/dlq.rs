@@ -214,20 +214,7 @@ async fn walk(app: &App<'_>, args: DlqMove, act: &str) -> Result<(), CommandErro
     let client = Client::open(app, &options.target, access).await?;
     let done = if act == "redrive" { "redriven" } else { "purged" };
     if dry_run {
-        let json = options.target.json;
-        let count = letters(&client, &queue, &options, |listed| {
-            if !json {
-                print_letter(&listed);
-            }
-            true
-        });
-        let count = count.await?;
-        if json {
-            line(json!({ "dry_run": true, done: count }));
-        } else {
-            line(format_args!("{count} dead letter(s) would be {done}; nothing was changed"));
-        }
-        return Ok(());
+        return rehearse(&client, &queue, &options, done).await;
     }
     #[cfg(feature = "aws")]
     if let Client::Aws(aws) = &client
@@ -238,47 +225,12 @@ async fn walk(app: &App<'_>, args: DlqMove, act: &str) -> Result<(), CommandErro
         return aws.redrive_all(&queue, rate, options.target.json).await;
     }
     let mut interrupted = interrupted()?;
-    let mut filter = Filter { reason: options.reason.clone(), before: None };
-    let limit = options.limit.unwrap_or(u64::MAX);
-    // At most a fifth of a second's worth at once, so that the rate is even.
-    let page = rate.map_or(WALK_PAGE, |rate| (u64::from(rate) / 5).clamp(1, WALK_PAGE));
-    let (mut moved, mut examined) = (0, 0);
-    let mut passed_over: Vec<String> = Vec::new();
-    let progress = Progress::new();
-    let walked: Result<(), CommandError> = async {
-        while moved < limit && !*interrupted.borrow() {
-            let began = std::time::Instant::now();
-            let ask = Walk {
-                queue: queue.clone(),
-                filter: filter.clone(),
-                limit: usize::try_from(page.min(limit - moved)).unwrap_or(1),
-            };
-            let step: Moved = client.post(&format!("/_quadrille/{act}"), &ask).await?;
-            // What fails again meanwhile is left for the next time: a redrive ends.
-            filter.before = filter.before.or(step.at);
-            moved += step.moved;
-            examined += step.examined;
-            passed_over.extend(step.passed_over);
-            if step.done {
-                break;
-            }
-            progress.show(format_args!("{moved} {done}, {examined} looked at"));
-            if let Some(rate) = rate {
-                let due = Duration::from_secs_f64(
-                    f64::from(u32::try_from(step.moved).unwrap_or(u32::MAX)) / f64::from(rate),
-                );
-                tokio::select! {
-                    () = tokio::time::sleep(due.saturating_sub(began.elapsed())) => {}
-                    _ = interrupted.wait_for(|is| *is) => {}
-                }
-            }
-        }
-        Ok(())
-    }
-    .await;
-    progress.clear();
-    let given_back = give_back(&client, &queue, &passed_over).await;
+    let mut all = Moved::default();
+    let pages = Pages { client: &client, queue: &queue, act, done, rate };
+    let walked = pages.walk(&options, &mut interrupted, &mut all).await;
+    let given_back = give_back(&client, &queue, &all.passed_over).await;
     walked.and(given_back)?;
+    let Moved { moved, examined, .. } = all;
     if options.target.json {
         line(json!({ "dry_run": false, done: moved, "examined": examined }));
     } else {
@@ -288,4 +240,76 @@ async fn walk(app: &App<'_>, args: DlqMove, act: &str) -> Result<(), CommandErro
         return Err(CommandError::Failed("interrupted: the others are left for the next time".to_owned()));
     }
     Ok(())
+}
+
+/// Tells what a walk would do.
+async fn rehearse(
+    client: &Client,
+    queue: &str,
+    options: &DlqOptions,
+    done: &str,
+) -> Result<(), CommandError> {
+    let json = options.target.json;
+    let count = letters(client, queue, options, |listed| {
+        if !json {
+            print_letter(&listed);
+        }
+        true
+    });
+    let count = count.await?;
+    if json {
+        line(json!({ "dry_run": true, done: count }));
+    } else {
+        line(format_args!("{count} dead letter(s) would be {done}; nothing was changed"));
+    }
+    Ok(())
+}
+
+/// A walk over a dead-letter queue, a page a request.
+struct Pages<'a> {
+    client: &'a Client,
+    queue: &'a str,
+    act: &'a str,
+    done: &'a str,
+    rate: Option<u32>,
+}
+
+impl Pages<'_> {
+    /// Adds to `all` what each page did: that it holds, however the walk ends.
+    async fn walk(
+        &self,
+        options: &DlqOptions,
+        interrupted: &mut watch::Receiver<bool>,
+        all: &mut Moved,
+    ) -> Result<(), CommandError> {
+        let limit = options.limit.unwrap_or(u64::MAX);
+        let mut filter = Filter { reason: options.reason.clone(), before: None };
+        // At most a fifth of a second's worth at once, so that the rate is even.
+        let page = self.rate.map_or(WALK_PAGE, |rate| (u64::from(rate) / 5).clamp(1, WALK_PAGE));
+        let progress = Progress::new();
+        while all.moved < limit && !all.done && !*interrupted.borrow() {
+            let began = std::time::Instant::now();
+            let limit = usize::try_from(page.min(limit - all.moved)).unwrap_or(1);
+            let ask = Walk { queue: self.queue.to_owned(), filter: filter.clone(), limit };
+            let asked = self.client.post(&format!("/_quadrille/{}", self.act), &ask).await;
+            let step: Moved = asked.inspect_err(|_| progress.clear())?;
+            // What fails again meanwhile is left for the next time: a redrive ends.
+            filter.before = filter.before.or(step.at);
+            all.moved += step.moved;
+            all.examined += step.examined;
+            all.passed_over.extend(step.passed_over);
+            all.done = step.done;
+            progress.show(format_args!("{} {}, {} looked at", all.moved, self.done, all.examined));
+            if let Some(rate) = self.rate.filter(|_| !step.done) {
+                let moved = f64::from(u32::try_from(step.moved).unwrap_or(u32::MAX));
+                let due = Duration::from_secs_f64(moved / f64::from(rate));
+                tokio::select! {
+                    () = tokio::time::sleep(due.saturating_sub(began.elapsed())) => {}
+                    _ = interrupted.wait_for(|is| *is) => {}
+                }
+            }
+        }
+        progress.clear();
+        Ok(())
+    }
 }

@@ -36,10 +36,10 @@ const ALERTS_KEPT: usize = 64;
 const NEVER: &str = "14d";
 
 /// Hands alerts to the demonstration.
-struct Told(mpsc::Sender<Alert>);
+struct ChannelNotifier(mpsc::Sender<Alert>);
 
 #[async_trait]
-impl Notifier for Told {
+impl Notifier for ChannelNotifier {
     async fn notify(&self, alert: &Alert) -> Result<(), Failure> {
         // One that is not looked at any longer is none.
         let _ = self.0.try_send(alert.clone());
@@ -102,7 +102,8 @@ async fn start(
         others.insert(setting, NEVER.to_owned());
     }
     let values = settings::values(model, matches, &others)?;
-    let told: Arc<dyn Notifier> = Arc::new(SeveralNotifiers::new(notifiers(folder, Arc::new(Told(tell)))));
+    let told: Arc<dyn Notifier> =
+        Arc::new(SeveralNotifiers::new(notifiers(folder, Arc::new(ChannelNotifier(tell)))));
     let services = Services::new().with::<dyn Notifier>(told);
     // On a folder whose alarm is red from before, new dead letters are told of in a digest, which is waited for.
     let alarms = AlarmPolicy { digest_every: Duration::from_secs(1), ..AlarmPolicy::default() };

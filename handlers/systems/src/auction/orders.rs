@@ -12,7 +12,7 @@ use serde::Serialize;
 /// What became of an order of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Taken {
+enum RowOutcome {
     /// It is stored now.
     Stored,
     /// It was there, with the same content.
@@ -24,7 +24,7 @@ enum Taken {
 #[derive(Serialize)]
 struct Row<'a> {
     record_id: &'a str,
-    outcome: Taken,
+    outcome: RowOutcome,
 }
 
 #[derive(Serialize)]
@@ -47,7 +47,7 @@ pub async fn post_orders(request: Request, cx: Context<()>) -> Result<Response, 
     let outcomes = take(orders, &ids, &request.body, &cx).await?;
     let rows: Vec<Row<'_>> =
         ids.iter().zip(outcomes).map(|(record_id, outcome)| Row { record_id, outcome }).collect();
-    if rows.iter().any(|row| row.outcome == Taken::Conflict) {
+    if rows.iter().any(|row| row.outcome == RowOutcome::Conflict) {
         let detail = "a record_id marked `conflict` is there with other content and was not changed; the others are stored";
         return Ok(Problem::new(409, "conflict", detail).with("results", rows).into());
     }
@@ -60,14 +60,14 @@ async fn take(
     ids: &[String],
     body: &[u8],
     cx: &Context<()>,
-) -> Result<Vec<Taken>, Failure> {
+) -> Result<Vec<RowOutcome>, Failure> {
     let now = cx.now();
     let commits = orders.into_iter().map(|new| {
         let order = Stored::new(Order::receive(new, now)).with_correlation_id(cx.random().id());
         order.commit("received").measure(ORDERS_RECEIVED, 1.0)
     });
     let committed = cx.commit_all(commits.collect()).await?;
-    let mut outcomes = vec![Taken::Stored; ids.len()];
+    let mut outcomes = vec![RowOutcome::Stored; ids.len()];
     let there: Vec<usize> = (0..ids.len()).filter(|at| committed[*at] == Committed::Conflict).collect();
     if there.is_empty() {
         return Ok(outcomes);
@@ -80,8 +80,8 @@ async fn take(
     for (at, existing) in there.into_iter().zip(existing) {
         let is_same = |existing: &Order| orders.get(at).is_some_and(|new| existing.same_content(new));
         outcomes[at] = match existing {
-            Some(existing) if is_same(&existing) => Taken::Unchanged,
-            Some(_) => Taken::Conflict,
+            Some(existing) if is_same(&existing) => RowOutcome::Unchanged,
+            Some(_) => RowOutcome::Conflict,
             None => {
                 let detail = "an order with this record_id expired just now";
                 return Err(Failure::transient("expired_meanwhile", detail));

@@ -28,7 +28,7 @@ pub fn settings() -> [Setting; 4] {
             .default_locally(SIMULATED)
             .help("The auction platform: its base URL. The simulated one decides by itself and for nothing."),
         Setting::duration(PLATFORM_TIMEOUT).default("10s").help("How long the platform may take to answer."),
-        Setting::integer(SEED).default("1").help("What the simulated platform decides by."),
+        Setting::integer(SEED).default("1").help("The seed of the simulated platform's decisions."),
         Setting::integer(NOT_READY)
             .within(0..=u64::from(u32::MAX))
             .default("3")
