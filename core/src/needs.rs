@@ -1,6 +1,8 @@
 //! What a process needs of a model, and what its environment tells it: the physical names behind the names of the model.
 
-use crate::choreography::{BucketUse, BusUse, Destination, Model, QueueUse, TableUse, TopicUse};
+use crate::choreography::{
+    BucketUse, BusUse, Destination, Model, QueueUse, ResourceKind, TableUse, TopicUse, Variable,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -115,47 +117,6 @@ impl Needs {
             named(ResourceKind::Bus, self.buses.keys().collect()),
         ]
         .concat()
-    }
-}
-
-/// An environment variable that tells a physical name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Variable {
-    /// Its own name: `QUADRILLE_TABLE_TEA_POTS`.
-    pub name: String,
-    /// What it names.
-    pub kind: ResourceKind,
-    /// The name in the model: `tea-pots`.
-    pub of: String,
-}
-
-/// What a variable names, and what its value therefore is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ResourceKind {
-    /// A DynamoDB table, by its name.
-    Table,
-    /// An SQS queue, by its URL.
-    Queue,
-    /// An S3 bucket, by its name.
-    Bucket,
-    /// An SNS topic, by its ARN.
-    Topic,
-    /// An event bus of EventBridge, by its name.
-    Bus,
-}
-
-impl ResourceKind {
-    /// The variable for the physical name of what the model calls `name`: `QUADRILLE_TABLE_<NAME>`, and `QUEUE`, `BUCKET`,
-    /// `TOPIC` or `BUS` in place of `TABLE`. `<NAME>` is the name in upper case, with `_` for `-`.
-    pub fn variable_of(self, name: &str) -> String {
-        let kind = match self {
-            Self::Table => "TABLE",
-            Self::Queue => "QUEUE",
-            Self::Bucket => "BUCKET",
-            Self::Topic => "TOPIC",
-            Self::Bus => "BUS",
-        };
-        format!("QUADRILLE_{kind}_{}", name.to_ascii_uppercase().replace('-', "_"))
     }
 }
 

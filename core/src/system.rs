@@ -116,6 +116,8 @@ pub enum Meaning {
     List {
         /// The kind.
         kind: &'static str,
+        /// The statuses that it may be asked for; empty where any text is one.
+        statuses: &'static [&'static str],
         /// The fields of an entity's state that a row has.
         fields: &'static [&'static str],
     },

@@ -169,6 +169,25 @@ fn a_name_of_40_bytes_is_taken_and_its_dead_letter_queue_counts_too() {
 }
 
 #[test]
+fn two_things_with_one_environment_variable() {
+    let breaks = |definition, name: &str| {
+        let twice = Broken::NameUsedTwice { what: "environment variable", name: name.to_owned() };
+        assert_breaks(definition, twice, "name_used_twice", "rename one");
+    };
+    breaks(good().topic("sea-side").topic("sea_side"), "QUADRILLE_TOPIC_SEA_SIDE");
+    let used = |definition: Definition, names: [&'static str; 2]| {
+        let uses = names.iter().fold(Uses::new(), |uses, name| uses.setting(*name));
+        definition.on(Consumer::new("weigh", idle::<Posted, ()>).uses(uses))
+    };
+    let secret = || quadrille::Setting::text("key").secret();
+    let plain = |name| quadrille::Setting::text(name).default("x");
+    let both = good().setting(secret()).setting(plain("key_secret"));
+    breaks(used(both, ["key", "key_secret"]), "QUADRILLE_KEY_SECRET");
+    let function = good().setting(plain("function")).setting(plain("pace"));
+    breaks(used(function, ["function", "pace"]), "QUADRILLE_FUNCTION");
+}
+
+#[test]
 fn two_things_of_one_sort_with_one_name() {
     let breaks = |definition, what, name: &str| {
         let twice = Broken::NameUsedTwice { what, name: name.to_owned() };

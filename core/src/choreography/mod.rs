@@ -16,6 +16,7 @@ mod route;
 mod rule;
 mod table;
 mod uses;
+mod variable;
 mod when;
 
 pub use advice::Advice;
@@ -34,6 +35,7 @@ pub use rule::{Comparison, Match, Rule};
 pub(crate) use table::ReadEntity;
 pub use table::{EntityView, Table};
 pub use uses::{BucketUse, BusUse, QueueUse, TableUse, TopicUse, Uses};
+pub use variable::{FUNCTION, ResourceKind, Variable};
 pub use when::{Cron, When, WhenError};
 
 use crate::{

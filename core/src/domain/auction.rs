@@ -98,7 +98,7 @@ impl OrderStatus {
     pub const ALL: [Self; 4] = [Self::Received, Self::Submitted, Self::Accepted, Self::Rejected];
 
     /// As it stands in JSON.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Received => "received",
             Self::Submitted => "submitted",

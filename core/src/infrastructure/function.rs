@@ -9,17 +9,14 @@ use super::{
     yaml::Map,
 };
 use crate::{
-    choreography::{Budget, Model, RouteModel, StepModel, TableUse},
+    choreography::{Budget, FUNCTION, Model, ResourceKind, RouteModel, StepModel, TableUse},
     layout,
-    needs::{Needs, ResourceKind},
+    needs::Needs,
 };
 use std::time::Duration;
 
 /// The relay's name among functions.
 pub(super) const RELAY: &str = "relay";
-
-/// The environment variable that tells which function of the choreography a process is.
-pub(crate) const FUNCTION: &str = "QUADRILLE_FUNCTION";
 
 /// The queue that Lambda tells of stream records it gave up.
 pub(super) const RELAY_FAILURES: &str = "relay-failures";

@@ -65,9 +65,6 @@ const ACCOUNT_BYTES: usize = 12;
 /// The function that sends committed events on.
 pub const RELAY: &str = function::RELAY;
 
-/// The environment variable that tells which function of the choreography a process is.
-pub const FUNCTION: &str = function::FUNCTION;
-
 /// Why there is no program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InfrastructureError {

@@ -54,7 +54,7 @@ pub use log::init_logging;
 
 use crate::{
     aws::{self, Names, NamesError, Needs},
-    choreography::{Choreography, DefinitionErrors, Model},
+    choreography::{Choreography, DefinitionErrors, FUNCTION, Model},
     failure::Failure,
     http::Problem,
     infrastructure::{self, Infrastructure},
@@ -127,7 +127,7 @@ pub enum StartError {
     /// The environment does not say which function the process is.
     #[error(
         "the environment lacks {}: set it to a function of the choreography {choreography:?}, one of {}",
-        infrastructure::FUNCTION,
+        FUNCTION,
         .known.join(", ")
     )]
     NoFunction {
@@ -139,7 +139,7 @@ pub enum StartError {
     /// The choreography has no function of that name.
     #[error(
         "{}={name:?} is no function of the choreography {choreography:?}: set it to one of {}",
-        infrastructure::FUNCTION,
+        FUNCTION,
         .known.join(", ")
     )]
     NoSuchFunction {
@@ -536,7 +536,7 @@ pub async fn run(system: &dyn System) -> ExitCode {
 /// The function that the environment names.
 fn named(model: &Model) -> Result<Function, StartError> {
     let (choreography, known) = (model.name.clone(), Infrastructure::functions(model));
-    let name = std::env::var(infrastructure::FUNCTION).ok().filter(|name| !name.is_empty());
+    let name = std::env::var(FUNCTION).ok().filter(|name| !name.is_empty());
     let Some(name) = name else { return Err(StartError::NoFunction { choreography, known }) };
     Function::find(model, &name).ok_or(StartError::NoSuchFunction { choreography, name, known })
 }

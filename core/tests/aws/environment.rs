@@ -4,10 +4,9 @@ use crate::peer;
 use quadrille::{
     Choreography, Consumer, Context, Entity, Event, Failure, Handled, Outcome, Route, Stored, Table, Uses,
     aws::{self, Names, NamesError, Needs},
-    choreography::{BucketUse, Model, QueueUse, TableUse, TopicUse},
+    choreography::{BucketUse, Model, QueueUse, ResourceKind, TableUse, TopicUse, Variable},
     conformance,
     http::{Request, Response},
-    needs::{ResourceKind, Variable},
     port::NewMessage,
 };
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,14 @@
 //! The command line: the general words, the options of the system's settings, and the system's own words.
 
-use crate::{App, error::CommandError, settings};
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum};
+use crate::{
+    App,
+    error::CommandError,
+    settings::{self, Known},
+};
+use clap::{
+    Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum,
+    builder::PossibleValuesParser,
+};
 use quadrille::{
     setting::parse_duration,
     system::{Meaning, Word},
@@ -125,10 +132,11 @@ pub fn command(app: &App<'_>) -> Result<Command, CommandError> {
         .arg_required_else_help(true);
     // What the derived parts say of themselves is no word about the whole.
     let mut root = General::augment_subcommands(Global::augment_args(root)).about(about).long_about(None);
+    let known = Known::of(&root);
     for word in ["demo", "up"] {
         let found = root.find_subcommand(word).cloned();
         if let Some(found) = found {
-            let found = settings::options(found, app)?;
+            let found = settings::options(found, &known, &app.choreography.model().settings)?;
             root = root.mut_subcommand(word, |_| found);
         }
     }
@@ -173,7 +181,11 @@ fn own(app: &App<'_>, word: &Word) -> Command {
     let command = match &word.means {
         Meaning::Send { .. } => OwnSend::augment_args(command),
         Meaning::Trigger { .. } => Plain::augment_args(command),
-        Meaning::List { .. } => OwnList::augment_args(command),
+        Meaning::List { statuses: [], .. } => OwnList::augment_args(command),
+        Meaning::List { statuses, .. } => {
+            let status = |arg: Arg| arg.value_parser(PossibleValuesParser::new(*statuses));
+            OwnList::augment_args(command).mut_arg("status", status)
+        }
         Meaning::Trace { .. } => Trace::augment_args(command),
         Meaning::Call(_) => command.disable_help_flag(true).arg(
             Arg::new(REST)

@@ -120,7 +120,9 @@ async fn dispatch(app: &App<'_>, word: &str, matches: &clap::ArgMatches) -> Resu
             Meaning::Trigger { schedule, field } => {
                 trigger::trigger(app, args::read(matches)?, schedule, Some(field)).await
             }
-            Meaning::List { kind, fields } => list::list(app, args::read(matches)?, kind, Some(fields)).await,
+            Meaning::List { kind, fields, .. } => {
+                list::list(app, args::read(matches)?, kind, Some(fields)).await
+            }
             Meaning::Trace { kind, fields } => {
                 trace::trace(app, args::read(matches)?, Some(kind), Some(fields)).await
             }

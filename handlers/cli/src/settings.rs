@@ -1,27 +1,57 @@
 //! The options that a system's settings make, and their values.
 
-use crate::{App, error::CommandError};
+use crate::{App, error::CommandError, token};
 use clap::{Arg, ArgMatches, Command};
 use quadrille::{
     Settings,
     choreography::Model,
     setting::{Place, SettingKind, SettingModel},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Adds an option for each setting of the system to `command`.
+/// The options and the environment variables that the command has of its own, in any of its words.
+#[derive(Debug)]
+pub struct Known {
+    options: BTreeSet<String>,
+    variables: BTreeSet<String>,
+}
+
+impl Known {
+    /// Those of `command` and all its words.
+    pub fn of(command: &Command) -> Self {
+        let mut known = Self {
+            options: ["help", "version"].map(str::to_owned).into(),
+            variables: [token::VARIABLE.to_owned()].into(),
+        };
+        known.add(command);
+        known
+    }
+
+    fn add(&mut self, command: &Command) {
+        for arg in command.get_arguments() {
+            self.options.extend(arg.get_long().map(str::to_owned));
+            self.variables.extend(arg.get_env().and_then(|name| name.to_str()).map(str::to_owned));
+        }
+        command.get_subcommands().for_each(|word| self.add(word));
+    }
+}
+
+/// Adds an option for each of the `settings` to `command`.
 ///
 /// # Errors
 /// [`CommandError::Usage`] where a setting has the name of an option that the command has already.
-pub fn options(command: Command, app: &App<'_>) -> Result<Command, CommandError> {
+pub fn options(command: Command, known: &Known, settings: &[SettingModel]) -> Result<Command, CommandError> {
     let mut command = command;
-    for setting in &app.choreography.model().settings {
-        let option = setting.option();
-        let is_taken = option == "help"
-            || command.get_arguments().any(|known| known.get_long() == Some(option.as_str()));
-        if is_taken {
+    for setting in settings {
+        let (option, variable) = (setting.option(), setting.variable());
+        let makes = match () {
+            () if known.options.contains(&option) => format!("the option --{option}"),
+            () if known.variables.contains(&variable) => format!("the environment variable {variable}"),
+            () => String::new(),
+        };
+        if !makes.is_empty() {
             return Err(CommandError::Usage(format!(
-                "the setting {:?} makes the option --{option}, which the command has already: give it another name",
+                "the setting {:?} makes {makes}, which the command has already: give it another name",
                 setting.name
             )));
         }
@@ -68,4 +98,35 @@ pub fn values(
     };
     Settings::read(Place::Command, &model.settings, said)
         .map_err(|errors| CommandError::Usage(errors.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quadrille::Setting;
+
+    /// What is said of a system with one setting of this name, by a command that knows `--url`, `--data` and `--log-level`.
+    fn of_setting(name: &'static str) -> Result<Command, CommandError> {
+        let url = Arg::new("url").long("url").env("QUADRILLE_URL");
+        let log = Arg::new("level").long("log-level").env("QUADRILLE_LOG").global(true);
+        let up = Command::new("up").arg(Arg::new("data").long("data").env("QUADRILLE_DATA"));
+        let command =
+            Command::new("q").arg(log).subcommand(Command::new("list").arg(url)).subcommand(up.clone());
+        options(up, &Known::of(&command), &[Setting::text(name).model().clone()])
+    }
+
+    #[test]
+    fn a_setting_takes_no_name_that_the_command_has() {
+        for (name, makes) in [
+            ("help", "the option --help"),
+            ("url", "the option --url"),
+            ("log_level", "the option --log-level"),
+            ("log", "the environment variable QUADRILLE_LOG"),
+            ("token", "the environment variable QUADRILLE_TOKEN"),
+        ] {
+            let error = of_setting(name).unwrap_err().to_string();
+            assert!(error.contains(makes), "{name}: {error}");
+        }
+        assert!(of_setting("kitchen").is_ok());
+    }
 }

@@ -209,6 +209,9 @@ fn operators_work_through_the_engine_and_without_one() {
     assert_eq!(text.lines().count(), 3, "{text}");
     assert!(text.lines().all(|line| line.contains("received") && line.contains("order-")), "{text}");
     assert_eq!(on(data, &["orders", "--status", "accepted"]).ok(), "");
+    let unknown = on(data, &["orders", "--status", "cold"]);
+    assert_eq!(unknown.code, 2, "{}", unknown.err);
+    assert!(unknown.err.contains("received, submitted, accepted, rejected"), "{}", unknown.err);
     let kickoff = on(data, &["kickoff"]).ok();
     assert!(kickoff.contains("the message waits for the next `up`"), "{kickoff}");
     let queues = on(data, &["queues", "--json"]).json();

@@ -2,7 +2,10 @@
 
 use super::DefinitionError;
 use crate::{
-    choreography::model::{Model, RouteModel, TableModel},
+    choreography::{
+        model::{Model, RouteModel, TableModel},
+        variable,
+    },
     layout::{self, DOCUMENT, EXPIRES_AT, EXPIRES_AT_MILLIS, INDEX_PARTITION, INDEX_SORT, OUTBOX, VERSION},
     limits,
 };
@@ -33,6 +36,10 @@ pub(super) fn check(model: &Model, errors: &mut Vec<DefinitionError>) {
         }
     }
     model.tables.iter().for_each(|table| key_attribute(table, errors));
+    // What is no name makes no variable.
+    if !errors.iter().any(|error| matches!(error, DefinitionError::InvalidName { .. })) {
+        unique("environment variable", variable::all(model).iter().map(String::as_str), errors);
+    }
     unique("service", model.services.iter().map(|service| service.name.as_str()), errors);
     unique("entity kind", model.tables.iter().flat_map(|table| &table.kinds).map(String::as_str), errors);
     let routes: Vec<String> = model

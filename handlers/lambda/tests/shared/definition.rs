@@ -3,9 +3,8 @@
 use quadrille::{
     Choreography, System as _,
     aws::{Names, Needs},
-    choreography::Model,
+    choreography::{FUNCTION, Model, ResourceKind, Variable},
     infrastructure,
-    needs::{ResourceKind, Variable},
 };
 use systems::auction::Auction;
 
@@ -29,7 +28,7 @@ pub fn told(model: &Model, function: &str, names: &Names) -> Vec<(String, String
         };
         (variable.name, names[&variable.of].clone())
     };
-    let which = (infrastructure::FUNCTION.to_owned(), function.to_owned());
+    let which = (FUNCTION.to_owned(), function.to_owned());
     needs(model, function).variables(model).into_iter().map(value).chain([which]).collect()
 }
 

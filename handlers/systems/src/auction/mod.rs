@@ -15,7 +15,7 @@ use platform::AuctionPlatform;
 use quadrille::{
     Backoff, Budget, Choreography, Consumer, Context, Definition, Outcome, Route, Setting, Stored, System,
     Table, Uses,
-    domain::auction::{ORDERS_PER_REQUEST_MAX, Order},
+    domain::auction::{ORDERS_PER_REQUEST_MAX, Order, OrderStatus},
     infrastructure::Infrastructure,
     system::{Demo, Meaning, Word},
 };
@@ -141,6 +141,14 @@ async fn poll(run: Option<Stored<Run>>, event: PollAuction, cx: Context<run::Emi
     poll_auction(&*platform, terms, run, event, cx).await
 }
 
+/// What `orders --status` takes.
+const STATUSES: [&str; 4] = [
+    OrderStatus::Received.as_str(),
+    OrderStatus::Submitted.as_str(),
+    OrderStatus::Accepted.as_str(),
+    OrderStatus::Rejected.as_str(),
+];
+
 fn words() -> Vec<Word> {
     let fields = &["record_id", "status", "received_at", "run_id", "result_key"];
     vec![
@@ -172,7 +180,7 @@ fn words() -> Vec<Word> {
             name: "orders",
             about: "Lists orders",
             example: "orders --status rejected --limit 20",
-            means: Meaning::List { kind: "order", fields },
+            means: Meaning::List { kind: "order", statuses: &STATUSES, fields },
         },
         Word {
             name: "trace",

@@ -1,0 +1,73 @@
+//! The environment variables of a system's processes: no two things of a definition have the same.
+
+use super::model::Model;
+use std::collections::BTreeSet;
+
+/// The variable that says which function a process is: the name of a handler, or `relay`.
+pub const FUNCTION: &str = "QUADRILLE_FUNCTION";
+
+/// An environment variable that tells a physical name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variable {
+    /// Its own name: `QUADRILLE_TABLE_TEA_POTS`.
+    pub name: String,
+    /// What it names.
+    pub kind: ResourceKind,
+    /// The name in the model: `tea-pots`.
+    pub of: String,
+}
+
+/// What a variable names, and what its value therefore is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ResourceKind {
+    /// A DynamoDB table, by its name.
+    Table,
+    /// An SQS queue, by its URL.
+    Queue,
+    /// An S3 bucket, by its name.
+    Bucket,
+    /// An SNS topic, by its ARN.
+    Topic,
+    /// An event bus of EventBridge, by its name.
+    Bus,
+}
+
+impl ResourceKind {
+    /// The variable for the physical name of what the model calls `name`: `QUADRILLE_TABLE_<NAME>`, and `QUEUE`, `BUCKET`,
+    /// `TOPIC` or `BUS` in place of `TABLE`. `<NAME>` is the name in upper case, with `_` for `-`.
+    pub fn variable_of(self, name: &str) -> String {
+        let kind = match self {
+            Self::Table => "TABLE",
+            Self::Queue => "QUEUE",
+            Self::Bucket => "BUCKET",
+            Self::Topic => "TOPIC",
+            Self::Bus => "BUS",
+        };
+        format!("QUADRILLE_{kind}_{}", name.to_ascii_uppercase().replace('-', "_"))
+    }
+}
+
+/// The variables that the functions of a model have, and the command for its settings. A name stands twice where two things would
+/// have the same.
+pub(super) fn all(model: &Model) -> Vec<String> {
+    let mut things: BTreeSet<(&str, String)> = BTreeSet::new();
+    for table in &model.tables {
+        let own = table.variable.clone();
+        things.insert((&table.name, own.unwrap_or_else(|| ResourceKind::Table.variable_of(&table.name))));
+    }
+    let named: [(ResourceKind, Vec<&String>); 4] = [
+        (ResourceKind::Queue, model.queues.iter().map(|queue| &queue.name).collect()),
+        (ResourceKind::Bucket, model.buckets.iter().map(|bucket| &bucket.name).collect()),
+        (ResourceKind::Topic, model.topics.iter().map(|topic| &topic.name).collect()),
+        (ResourceKind::Bus, model.buses.iter().map(|bus| &bus.name).collect()),
+    ];
+    for (kind, names) in named {
+        things.extend(names.into_iter().map(|name| (name.as_str(), kind.variable_of(name))));
+    }
+    for setting in &model.settings {
+        // One that is no secret has one variable, and one thing has it.
+        things.insert((&setting.name, setting.variable()));
+        things.insert((&setting.name, setting.function_variable()));
+    }
+    std::iter::once(FUNCTION.to_owned()).chain(things.into_iter().map(|(_, variable)| variable)).collect()
+}
