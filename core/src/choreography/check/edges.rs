@@ -131,9 +131,9 @@ fn queues_of_others(model: &Model, errors: &mut Vec<DefinitionError>) {
 
 /// What a step takes from the stream of a table is in it: whoever emits it commits to that table, and to no other. And what
 /// Lambda gives up by itself needs no event to follow.
-fn in_stream(model: &Model, step: &StepModel, table: &String, errors: &mut Vec<DefinitionError>) {
+fn in_stream(model: &Model, step: &StepModel, table: &str, errors: &mut Vec<DefinitionError>) {
     if let Some(event_type) = &step.given_up {
-        let (step, table, event_type) = (step.name.clone(), table.clone(), event_type.clone());
+        let (step, table, event_type) = (step.name.clone(), table.to_owned(), event_type.clone());
         errors.push(DefinitionError::GivenUpFromStream { step, table, event_type });
     }
     let by_steps = model.steps.iter().map(|other| (&other.name, &other.emits));
@@ -142,14 +142,14 @@ fn in_stream(model: &Model, step: &StepModel, table: &String, errors: &mut Vec<D
     let commits_elsewhere = |emitter: &&String| {
         let tables = model.tables_of(emitter).into_iter();
         let committed = tables.filter(|(_, uses)| uses.contains(&TableUse::Commit)).map(|(table, _)| table);
-        committed.collect::<Vec<_>>() != [table.as_str()]
+        committed.collect::<Vec<_>>() != [table]
     };
     let givers_up = model.steps.iter().filter(|other| other.given_up.as_ref() == Some(&step.event_type));
     let without = emitters.map(|(name, _)| name).filter(commits_elsewhere);
     let without: BTreeSet<&String> = without.chain(givers_up.map(|other| &other.name)).collect();
     for emitter in without {
         let (step, event_type) = (step.name.clone(), step.event_type.clone());
-        let (table, emitter) = (table.clone(), emitter.clone());
+        let (table, emitter) = (table.to_owned(), emitter.clone());
         errors.push(DefinitionError::NotInStream { step, event_type, table, emitter });
     }
 }
