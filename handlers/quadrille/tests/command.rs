@@ -48,7 +48,8 @@ fn every_command_has_an_example() {
             .collect()
     };
     let commands = of(&help);
-    let general = ["demo", "up", "send", "trigger", "list", "trace", "queues", "dlq", "infra", "package", "diagram"];
+    let general =
+        ["demo", "up", "send", "trigger", "list", "trace", "queues", "dlq", "infra", "package", "diagram"];
     for known in general.into_iter().chain(["systems", "new", "post", "kickoff", "orders"]) {
         assert!(commands.iter().any(|command| command == known), "{known} is not in {commands:?}");
     }
@@ -154,9 +155,7 @@ fn a_folder_has_one_engine_and_a_second_one_leaves_it_alone() {
         let left = |name: &str| {
             queues[name]["visible"].as_u64().unwrap() + queues[name]["in_flight"].as_u64().unwrap()
         };
-        (support::notifications(folder.path()).len() == 1
-            && left("notify") == 0)
-            .then_some(())
+        (support::notifications(folder.path()).len() == 1 && left("notify") == 0).then_some(())
     });
     let before = seen(folder.path());
     let second = run(Engine::command(folder.path(), &[]), b"");

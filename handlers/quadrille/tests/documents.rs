@@ -15,8 +15,7 @@ use std::{
 /// Set, it makes the tests mend the documents where they can.
 const MEND: &str = "MEND_DOCUMENTS";
 
-const HOW: &str =
-    "run `MEND_DOCUMENTS=1 cargo test -p quadrille-command --test documents`, look at the change, and commit it";
+const HOW: &str = "run `MEND_DOCUMENTS=1 cargo test -p quadrille-command --test documents`, look at the change, and commit it";
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()

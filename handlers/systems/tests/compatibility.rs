@@ -4,7 +4,9 @@
 //! version is added beside it, and every reader goes on reading both.
 #![allow(clippy::unwrap_used)] // In a test a panic is the assertion.
 
-use quadrille::{Entity, Event, Stored, choreography::Model, domain::auction::Order, port::Item, system::choreography};
+use quadrille::{
+    Entity, Event, Stored, choreography::Model, domain::auction::Order, port::Item, system::choreography,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::{

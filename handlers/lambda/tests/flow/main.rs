@@ -153,8 +153,7 @@ async fn the_auction_runs_from_post_to_file_and_dead_letter_and_a_redrive() {
 /// By the command, as an operator would.
 fn redrive(url: &str, names: &quadrille::aws::Names, letters: usize) {
     let left_out = || {
-        let text =
-            "LEFT OUT: the redrive: build the command first, `cargo build -p quadrille-command --features aws`";
+        let text = "LEFT OUT: the redrive: build the command first, `cargo build -p quadrille-command --features aws`";
         assert!(std::env::var_os("QUADRILLE_REQUIRE_PEER").is_none(), "{text}");
         eprintln!("{text}");
     };

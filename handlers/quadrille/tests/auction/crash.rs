@@ -1,5 +1,9 @@
 //! `kill -9`, twenty times, in the middle of 2,000 orders. Whatever was answered with 202 reaches exactly one end.
 
+use crate::support::{
+    self, BOUND, Engine, Order, POLL, POLL_DEAD, RESULTS, RESULTS_DEAD, ask, body, decision, eventually,
+    filed, filed_by_id, on, orders, subjects,
+};
 use quadrille::{
     domain::auction::OrderStatus,
     port::{Random as _, SeededRandom},
@@ -10,10 +14,6 @@ use std::{
     sync::{Condvar, Mutex},
     thread,
     time::{Duration, Instant},
-};
-use crate::support::{
-    self,     BOUND, Engine, Order, POLL, POLL_DEAD, RESULTS, RESULTS_DEAD, ask, body, decision, eventually, filed,
-    filed_by_id, on, orders, subjects,
 };
 
 const ORDERS: usize = 2_000;
@@ -236,7 +236,8 @@ fn every_order_taken_reaches_exactly_one_end_whatever_is_killed() {
                     // The rest of what was released may still be on its way when the run starts.
                     poster.wait(|state| (state.answered + 2 >= state.released).then_some(()));
                     let started =
-                        ask(&engine.address, "POST", "/_quadrille/schedules/kickoff", &[], Some(b"{}")).unwrap();
+                        ask(&engine.address, "POST", "/_quadrille/schedules/kickoff", &[], Some(b"{}"))
+                            .unwrap();
                     Some(started.json()["at"].as_str().unwrap().to_owned())
                 };
                 reached(&engine, moment, run.as_deref(), &poster, before)

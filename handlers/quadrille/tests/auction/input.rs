@@ -1,13 +1,13 @@
 //! Bad input over HTTP: each is refused with a status and a place, nothing of it is stored, and the service goes on.
 
+use crate::support::{
+    self, BOUND, Engine, Order, ask, body, eventually, exchange, on, orders, quadrille, read_answer, run,
+};
 use serde_json::{Value, json};
 use std::{
     fs,
     io::{Read as _, Write as _},
     net::{Shutdown, TcpStream},
-};
-use crate::support::{
-    self,     BOUND, Engine, Order, ask, body, eventually, exchange, on, orders, quadrille, read_answer, run,
 };
 
 const MIB: usize = 1_048_576;

@@ -1,17 +1,17 @@
 //! The auction from outside: orders are posted over HTTP, runs are kicked off, and every order reaches exactly one end.
 
+use crate::support::{
+    self, Engine, Order, POLL, POLL_DEAD, RESULTS_DEAD, ask, body, decision, encoded, eventually, expected,
+    filed_by_id, files, members, notifications, on, orders,
+    server::{Reply, Server},
+    subjects, whats,
+};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     sync::atomic::{AtomicUsize, Ordering},
-};
-use crate::support::{
-    self,     Engine, Order, POLL, POLL_DEAD, RESULTS_DEAD, ask, body, decision, encoded, eventually, expected,
-    filed_by_id, files, members, notifications, on, orders,
-    server::{Reply, Server},
-    subjects, whats,
 };
 use systems::auction::run::ORDERS_PER_ROUND;
 
@@ -197,7 +197,8 @@ fn an_id_is_data_and_never_a_path() {
 
     engine.terminate();
     // The results, and what the simulated platform remembers.
-    let buckets = ["order-results/orders", "auction-platform/runs"].map(|bucket| folder.join("bucket").join(bucket));
+    let buckets =
+        ["order-results/orders", "auction-platform/runs"].map(|bucket| folder.join("bucket").join(bucket));
     for file in files(root.path()) {
         assert!(file.starts_with(&folder), "{file:?} lies outside the data folder");
         let is_object = file.to_string_lossy().ends_with(".json") && file.starts_with(folder.join("bucket"));

@@ -1,5 +1,10 @@
 //! The auction against a platform that is slow, broken, hostile or down. Nothing it does loses an order.
 
+use crate::support::{
+    BOUND, Engine, Order, POLL_DEAD, RESULTS_DEAD, dead_letters, eventually, filed_by_id, on, orders,
+    server::{Asked, Reply, Server},
+    subjects, whats,
+};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use std::{
@@ -10,11 +15,6 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
-};
-use crate::support::{
-    BOUND, Engine, Order, POLL_DEAD, RESULTS_DEAD, dead_letters, eventually, filed_by_id, on, orders,
-    server::{Asked, Reply, Server},
-    subjects, whats,
 };
 
 /// What the platform is asked.
@@ -250,7 +250,8 @@ fn results_come_in_pages_and_what_is_wrong_with_one_does_not_stop_the_others() {
         assert_eq!((&told["status"], &told["undecidable"]), (&json!("submitted"), &json!(reason)));
     }
     let told = engine.run(&run).unwrap();
-    let counted = ["submitted", "accepted", "rejected", "undecidable"].map(|name| told["state"][name].clone());
+    let counted =
+        ["submitted", "accepted", "rejected", "undecidable"].map(|name| told["state"][name].clone());
     assert_eq!(counted, [20, 11, 4, 5].map(|count| json!(count)));
 
     // They had their end: a later run asks for none of them again.
@@ -283,7 +284,8 @@ fn a_decision_told_twice_does_not_stand_for_a_missing_one() {
         ]
     );
     let told = engine.run(&run).unwrap();
-    let counted = ["submitted", "accepted", "rejected", "undecidable"].map(|name| told["state"][name].clone());
+    let counted =
+        ["submitted", "accepted", "rejected", "undecidable"].map(|name| told["state"][name].clone());
     assert_eq!(counted, [4, 2, 0, 2].map(|count| json!(count)));
 }
 
@@ -450,7 +452,8 @@ fn a_run_past_its_deadline_leaves_its_orders_to_the_next() {
     assert_eq!(engine.run(&first).unwrap()["state"]["phase"], "ended");
 
     // What is left of the first run changes nothing any more.
-    let seen = || (filed_by_id(folder.path()), engine.run(&first).unwrap(), engine.dead_letters(RESULTS_DEAD));
+    let seen =
+        || (filed_by_id(folder.path()), engine.run(&first).unwrap(), engine.dead_letters(RESULTS_DEAD));
     let before = seen();
     let redriven = on(folder.path(), &["dlq", "redrive", "--queue", POLL_DEAD, "--json"]).json();
     assert_eq!(redriven["redriven"], 1);
@@ -459,7 +462,11 @@ fn a_run_past_its_deadline_leaves_its_orders_to_the_next() {
         (poll["visible"] == 0 && poll["in_flight"] == 0 && poll["delayed"] == 0).then_some(())
     });
     assert_eq!(seen(), before);
-    assert_eq!(engine.dead_letters(POLL_DEAD), [] as [Value; 0], "a run that has ended has nothing to give up");
+    assert_eq!(
+        engine.dead_letters(POLL_DEAD),
+        [] as [Value; 0],
+        "a run that has ended has nothing to give up"
+    );
 }
 
 #[test]

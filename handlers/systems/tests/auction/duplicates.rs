@@ -180,8 +180,7 @@ impl World {
             submissions: Arc::clone(&submissions),
         };
         let choreography = crate::auction();
-        let settings =
-            crate::settings(&choreography, &[(EVERY, "14d"), (BACKOFF, "10ms")]);
+        let settings = crate::settings(&choreography, &[(EVERY, "14d"), (BACKOFF, "10ms")]);
         Self {
             _folder: folder,
             choreography,
