@@ -122,7 +122,7 @@
 //! - `local`: the embedded, durable engine: tables and queues in SQLite, buckets as files, all in one folder, with alarms.
 //!   `examples/first.rs` runs the tea shop on it.
 //! - `server`: an HTTP server for routes, with limits, a token, and no trust in web pages.
-//! - `aws`: the adapters of DynamoDB, SQS, S3 and SNS. Its SDK needs Rust 1.94.1.
+//! - `aws`: the adapters of DynamoDB, SQS, S3, SNS and EventBridge. Its SDK needs Rust 1.94.1.
 //! - `lambda`: the runtime of Lambda functions over the adapters of AWS (feature `aws`): a function is a step, a route or the
 //!   relay of a choreography, and one binary has all of a system's.
 //! - `client`: an HTTP client with timeouts and limits, for services of a system.
@@ -134,7 +134,8 @@
 //! - A transaction over several entities. A commit is of one; a handler that commits several may be seen between them.
 //! - Delivery exactly once, and order between messages. A message may come again at any time, also long after it was
 //!   handled; the handler finds in the entity that there is nothing left to do.
-//! - An item with its events over 400 KB, a message over 1 MiB, a notification over 256 KiB: see [`limits`].
+//! - An item with its events over 400 KB, a message over 1 MiB, a notification or an entry of an event bus over
+//!   256 KiB: see [`limits`].
 //! - Schedules whose times one machine and AWS don't keep alike, such as every 7 minutes: an error of `build`.
 //! - More than six types of events emitted by one handler.
 #![forbid(unsafe_code)]

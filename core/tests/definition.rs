@@ -176,6 +176,19 @@ fn two_things_of_one_sort_with_one_name() {
     };
     breaks(good().table(Table::new("letters")), "table", "letters");
     breaks(good().bucket("photos"), "bucket", "photos");
+    breaks(good().bus("town").bus("town"), "event bus", "town");
+    let keyed = |key: &str| good().table(Table::new("stamps").key_attribute(key));
+    breaks(keyed("version"), "attribute of a table", "version");
+    assert_eq!(mistakes(keyed("stampId")), []);
+    for key in ["", "stamp\"id", &"x".repeat(41)] {
+        let unfit = Broken::OutOfRange {
+            name: "stamps".into(),
+            what: "the key attribute",
+            value: format!("{key:?}"),
+            allowed: "1 to 40 of a-z, A-Z, 0-9, '_', '-' and '.'",
+        };
+        assert_breaks(keyed(key), unfit, "out_of_range", "1 to 40 of");
+    }
     breaks(good().topic("notices"), "topic", "notices");
     breaks(good().schedule("rounds", DAY, |_| Posted), "schedule", "rounds");
     breaks(good().table(Table::new("others").holds::<Letter>()), "entity kind", "letter");

@@ -75,7 +75,7 @@ impl Notifier for WebhookNotifier {
 mod tests {
     use super::*;
     use crate::{
-        http_client::tests::{response, serve},
+        http_client::http_server::{response, serve},
         notify::example as alert,
     };
 

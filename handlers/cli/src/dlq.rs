@@ -44,6 +44,7 @@ fn queue(app: &App<'_>, options: &DlqOptions) -> Result<String, CommandError> {
     }
     let all: Vec<&str> = app.choreography.model().dead_letter_queues().collect();
     match all[..] {
+        [] => Err(CommandError::NotFound(format!("{} has no dead-letter queue", app.system.name()))),
         [alone] => Ok(alone.to_owned()),
         _ => Err(CommandError::Usage(format!("say which with --queue: {}", all.join(", ")))),
     }

@@ -497,6 +497,36 @@ fn the_demo_tells_the_story_and_sums_it_up() {
 }
 
 #[test]
+fn a_demo_takes_its_settings_from_the_environment_and_tells_what_is_wrong_with_one() {
+    let demo = |variables: &[(&str, &str)]| {
+        let mut command = command(&["demo", "--json", "--orders", "1"]);
+        command.envs(variables.iter().copied());
+        run(command, b"")
+    };
+    let polls = |variables: &[(&str, &str)]| demo(variables).json()["polls"].as_u64().unwrap();
+    assert_eq!((polls(&[("QUADRILLE_NOT_READY", "0")]), polls(&[("QUADRILLE_NOT_READY", "2")])), (1, 3));
+    for (name, value, says) in [
+        ("SEED", "\"1\"", r#"--seed="\"1\"" stands in quotes: remove them"#),
+        (
+            "BACKOFF",
+            "5",
+            r#"--backoff="5" is not a whole number with its unit (200ms, 30s, 5m, 1h, 2d), up to 14d: set it to"#,
+        ),
+        ("DEADLINE", "25h", "up to 1d: set it to"),
+        (
+            "PLATFORM",
+            "nonsense",
+            "--platform=\"nonsense\" is not an http or https URL, or `simulated`: set it to",
+        ),
+        ("PLATFORM", "http://host/?a", "--platform=\"http://host/?a\" is of no use"),
+    ] {
+        let done = demo(&[(&format!("QUADRILLE_{name}"), value)]);
+        assert_eq!((done.code, done.out.as_str()), (2, ""), "{done:?}");
+        assert!(done.err.contains(says), "{says:?} is not said: {}", done.err);
+    }
+}
+
+#[test]
 fn a_demo_keeps_what_it_is_told_to_keep() {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("kept");

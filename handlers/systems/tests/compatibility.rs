@@ -76,7 +76,8 @@ fn all_that_the_auction_stores_or_sends_has_a_fixture() {
     let auction = choreography(&Auction).unwrap();
     let (fixtures, readers) = (fixtures(), readers());
     let found: BTreeSet<&str> = fixtures.iter().map(|(of, ..)| of.as_str()).collect();
-    for name in stored_and_sent(auction.model()) {
+    // The library's own events have their fixtures beside its tests.
+    for name in stored_and_sent(auction.model()).into_iter().filter(|name| !name.starts_with("quadrille.")) {
         assert!(found.contains(name), "add tests/fixtures/{name}.v1.json, with examples of what is written");
     }
     for name in found {

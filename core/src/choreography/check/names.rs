@@ -2,7 +2,8 @@
 
 use super::DefinitionError;
 use crate::{
-    choreography::model::{Model, RouteModel},
+    choreography::model::{Model, RouteModel, TableModel},
+    layout::{self, DOCUMENT, EXPIRES_AT, EXPIRES_AT_MILLIS, INDEX_PARTITION, INDEX_SORT, OUTBOX, VERSION},
     limits,
 };
 use std::{collections::BTreeSet, time::Duration};
@@ -31,6 +32,7 @@ pub(super) fn check(model: &Model, errors: &mut Vec<DefinitionError>) {
             }
         }
     }
+    model.tables.iter().for_each(|table| key_attribute(table, errors));
     unique("service", model.services.iter().map(|service| service.name.as_str()), errors);
     unique("entity kind", model.tables.iter().flat_map(|table| &table.kinds).map(String::as_str), errors);
     let routes: Vec<String> = model
@@ -40,6 +42,33 @@ pub(super) fn check(model: &Model, errors: &mut Vec<DefinitionError>) {
         .collect();
     unique("route", routes.iter().map(String::as_str), errors);
     model.routes.iter().for_each(|route| of_route(route, errors));
+}
+
+/// The partition key's own name is one that a statement can hold, and that no other attribute has.
+fn key_attribute(table: &TableModel, errors: &mut Vec<DefinitionError>) {
+    let Some(name) = &table.key_attribute else { return };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    if name.is_empty() || name.len() > limits::NAME_BYTES_MAX || !name.bytes().all(plain) {
+        errors.push(DefinitionError::OutOfRange {
+            name: table.name.clone(),
+            what: "the key attribute",
+            value: format!("{name:?}"),
+            allowed: "1 to 40 of a-z, A-Z, 0-9, '_', '-' and '.'",
+        });
+    }
+    let others = [
+        VERSION,
+        DOCUMENT,
+        EXPIRES_AT,
+        EXPIRES_AT_MILLIS,
+        INDEX_PARTITION,
+        INDEX_SORT,
+        OUTBOX,
+        layout::RELAY,
+    ];
+    if others.contains(&name.as_str()) {
+        errors.push(DefinitionError::NameUsedTwice { what: "attribute of a table", name: name.clone() });
+    }
 }
 
 fn is_shaped(name: &str) -> bool {

@@ -1,4 +1,5 @@
 //! An HTTP server that answers as a test says, and remembers what it was asked.
+#![allow(dead_code)] // Each test binary uses a part of it.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -50,11 +51,14 @@ impl Server {
     /// Starts a server. `answer` runs where it may block, and for several requests at the same time.
     pub fn start(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        // Not by the runtime: a test may have one of its own already.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (answer, log) = (Arc::new(answer), Arc::clone(&asked));
         runtime.spawn(async move {
+            let listener = TcpListener::from_std(listener).unwrap();
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(stream, Arc::clone(&answer), Arc::clone(&log)));
             }

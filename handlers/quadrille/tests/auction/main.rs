@@ -3,6 +3,7 @@
 
 mod crash;
 mod input;
+mod model;
 mod orders;
 mod platform;
 #[path = "../support/mod.rs"]

@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic is how a test fails.
 
 mod duplicates;
+mod platform;
+#[path = "../../../cli/tests/support/server.rs"]
+mod server;
 mod time;
 
 use quadrille::{Choreography, Settings, setting::Place, system::choreography};

@@ -1,0 +1,294 @@
+//! The command over several systems: which one is meant, their settings, and the general words, which know none of them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic is how a test fails.
+
+mod support;
+
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, fs, path::Path};
+use support::{Done, Engine, command, eventually, files, on, quadrille, run};
+
+/// The command that the tests start.
+const COMMAND: &str = env!("CARGO_BIN_EXE_two-systems");
+
+/// The tea shop on a folder and a free port, its water boiled by gas.
+fn tea_shop(folder: &Path) -> Engine {
+    let mut command = command(&["up", "--port", "0", "--kettle", "gas", "--data"]);
+    command.arg(folder);
+    Engine::start(command, folder)
+}
+
+/// A folder where the tea shop has steeped a pot and given up one.
+fn visited() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = tea_shop(folder.path());
+    for id in ["brown", "cracked"] {
+        let answer = engine.ask("POST", "/pots", Some(json!({ "id": id }).to_string().as_bytes()));
+        assert_eq!(answer.status, 201, "{}", answer.text());
+    }
+    eventually("both are worked", || {
+        let (pot, queues) = (engine.get("/_quadrille/entities/pot/brown").json(), engine.queues());
+        (pot["status"] == "steeped" && queues["steep"]["dead"] == 1).then_some(())
+    });
+    engine.terminate();
+    folder
+}
+
+#[track_caller]
+fn fails(done: &Done, code: i32, says: &[&str]) {
+    assert_eq!((done.code, done.out.as_str()), (code, ""), "{done:?}");
+    for says in says {
+        assert!(done.err.contains(says), "{says:?} is not said: {}", done.err);
+    }
+    assert!(!done.err.contains("panicked"), "{}", done.err);
+}
+
+/// Every file of a folder with what it holds.
+fn held(folder: &Path) -> BTreeMap<std::path::PathBuf, Vec<u8>> {
+    files(folder).into_iter().map(|file| (file.clone(), fs::read(&file).unwrap())).collect()
+}
+
+#[test]
+fn the_systems_are_listed_the_standard_one_first() {
+    let listed = quadrille(&["systems", "--json"]).json();
+    let of = |name: &str, about: &str, standard: bool, functions: &[&str]| json!({ "name": name, "about": about, "standard": standard, "functions": functions, "demo": false });
+    assert_eq!(
+        listed,
+        json!([
+            of(
+                "tea-shop",
+                "Takes orders of tea, and lets it steep.",
+                true,
+                &["order", "relay", "steep", "taste"]
+            ),
+            of("laundry", "Takes shirts in.", false, &["take_in"]),
+        ])
+    );
+    let text = quadrille(&["systems"]).ok();
+    assert!(text.starts_with("tea-shop ") && text.contains("\nlaundry "), "{text}");
+    let help = quadrille(&["--help"]).ok();
+    assert!(help.contains("Takes shirts in.") && help.contains("without a name tea-shop is meant"), "{help}");
+}
+
+#[test]
+fn a_system_is_meant_by_its_name_and_brings_its_own_settings_and_words() {
+    let options = |arguments: &[&str]| quadrille(arguments).ok();
+    let (standard, laundry) = (options(&["up", "--help"]), options(&["up", "laundry", "--help"]));
+    for option in ["--kettle <URL>", "--strength <NUMBER>", "--recipe <TEXT>", "[default: 5]", "Or `gas`."] {
+        assert!(standard.contains(option), "{option}: {standard}");
+        assert!(!laundry.contains(option), "{option}: {laundry}");
+    }
+    assert!(quadrille(&["diagram"]).ok().contains("tea-time"));
+    assert!(quadrille(&["diagram", "laundry"]).ok().contains("take_in"));
+    fails(&quadrille(&["diagram", "bakery"]), 2, &["bakery"]);
+    fails(&quadrille(&["demo", "laundry"]), 3, &["laundry has no demonstration"]);
+    assert_eq!(quadrille(&["echo", "--to", "all"]).ok(), "--to all\n");
+    fails(&run(command(&["echo", "laundry"]), b""), 2, &["echo"]);
+    let empty = quadrille(&["echo"]);
+    assert_eq!((empty.code, empty.err.as_str()), (1, "error: nothing to say\n"));
+}
+
+#[test]
+fn a_setting_that_is_missing_or_wrong_is_told_with_its_value_and_the_cure_before_anything_is_made() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("data");
+    let up = |options: &[&str], variables: &[(&str, &str)]| {
+        let mut command = command(&[&["up", "--port", "0"], options].concat());
+        command.arg("--data").arg(&folder).envs(variables.iter().copied());
+        run(command, b"")
+    };
+    fails(
+        &up(&[], &[]),
+        2,
+        &["--kettle is missing: set it to an http or https URL, or `gas`. Where the water is boiled."],
+    );
+    let gas = ("QUADRILLE_KETTLE", "gas");
+    for (options, variables, says) in [
+        (&["--kettle", "\"gas\""][..], &[][..], r#"--kettle="\"gas\"" stands in quotes: remove them"#),
+        (
+            &[],
+            &[("QUADRILLE_KETTLE", "'http://kettle'")],
+            r#"--kettle="'http://kettle'" stands in quotes: remove them"#,
+        ),
+        (&[], &[("QUADRILLE_KETTLE", "gas\n")], "ends with a line break: remove it"),
+        (&[], &[("QUADRILLE_KETTLE", "{\"a\":1}")], "is JSON: write the plain value"),
+        (&["--kettle", "ftp://kettle"], &[], "is not an http or https URL, or `gas`: set it to"),
+        (&["--strength", "10"], &[gas], r#"--strength="10" is not a whole number from 1 to 9: set it to"#),
+        (&["--strength", "-1"], &[gas], r#"--strength="-1" is not a whole number from 1 to 9"#),
+        (&["--strength", " 5"], &[gas], "begins or ends with white space: remove it"),
+    ] {
+        fails(&up(options, variables), 2, &[says]);
+    }
+    let both = up(&["--strength", "0", "--kettle", "x"], &[]);
+    fails(&both, 2, &["--strength=\"0\"", "--kettle=\"x\""]);
+    let secret = up(&[], &[gas, ("QUADRILLE_RECIPE", " SESAME")]);
+    fails(&secret, 2, &["--recipe begins or ends with white space"]);
+    assert!(!secret.err.contains("SESAME"), "{}", secret.err);
+    assert!(!folder.exists(), "nothing was made");
+}
+
+#[test]
+fn a_setting_is_taken_from_the_line_first_and_from_the_environment_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = command(&["up", "tea-shop", "--port", "0", "--kettle", "gas", "--data"]);
+    command.arg(folder.path());
+    command.envs([("QUADRILLE_KETTLE", "http://kettle"), ("QUADRILLE_STRENGTH", "7")]);
+    command.env("QUADRILLE_RECIPE", "SESAME");
+    let engine = Engine::start(command, folder.path());
+    let line = engine.out.find(|line| line.starts_with("tea-shop: ").then(|| line.to_owned())).unwrap();
+    assert!(line.ends_with(", kettle gas, strength 7"), "{line}");
+    engine.ask("POST", "/pots", Some(br#"{"id":"a"}"#));
+    let trail = eventually("it has steeped", || {
+        let pot = engine.get("/_quadrille/entities/pot/a").json();
+        (pot["status"] == "steeped").then(|| pot["trail"].clone())
+    });
+    let whats: Vec<&str> =
+        trail.as_array().unwrap().iter().map(|entry| entry["what"].as_str().unwrap()).collect();
+    assert_eq!(whats, ["ordered, by gas", "steeped, strength 7"]);
+    let done = engine.terminate();
+    assert!(!format!("{done:?}").contains("SESAME"), "{done:?}");
+}
+
+#[test]
+fn a_folder_of_another_system_is_refused_and_nothing_is_written_into_it() {
+    let folder = visited();
+    let before = held(folder.path());
+    for arguments in [
+        &["up", "laundry", "--port", "0"][..],
+        &["queues", "laundry"],
+        &["list", "laundry", "shirt"],
+        &["dlq", "list", "laundry", "--queue", "x"],
+        &["send", "laundry", "take_in", "-"],
+    ] {
+        fails(&on(folder.path(), arguments), 4, &["tea-shop", "laundry"]);
+        assert_eq!(held(folder.path()), before, "{arguments:?}");
+    }
+    // One that an engine holds is refused by that engine's own word.
+    let engine = tea_shop(folder.path());
+    let url = format!("http://{}", engine.address);
+    fails(&on(folder.path(), &["queues", "laundry"]), 4, &["tea-shop", "laundry"]);
+    fails(
+        &quadrille(&["queues", "laundry", "--url", &url]),
+        4,
+        &["the engine runs \"tea-shop\" and not \"laundry\""],
+    );
+    assert_eq!(quadrille(&["queues", "--url", &url]).code, 0);
+}
+
+#[test]
+fn words_that_only_look_make_and_change_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let nowhere = root.path().join("nowhere");
+    let looks: [&[&str]; 5] = [
+        &["queues"],
+        &["list", "pot"],
+        &["trace", "pot", "brown"],
+        &["dlq", "list", "--queue", "steep-dlq"],
+        &["queues", "--json"],
+    ];
+    for arguments in looks {
+        fails(&on(&nowhere, arguments), 3, &["there is no data folder"]);
+        assert!(!nowhere.exists(), "{arguments:?}");
+    }
+    let folder = visited();
+    let before = held(folder.path());
+    for arguments in looks {
+        on(folder.path(), arguments).ok();
+        assert_eq!(held(folder.path()), before, "{arguments:?}");
+    }
+}
+
+#[test]
+fn entities_of_every_kind_are_listed_and_traced() {
+    let folder = visited();
+    let on = |arguments: &[&str]| on(folder.path(), arguments);
+    let pots = on(&["list", "pot", "--json"]).json();
+    let row = |pot: &Value| (pot["id"].clone(), pot["status"].clone(), pot["state"]["is_steeped"].clone());
+    assert_eq!(
+        pots.as_array().unwrap().iter().map(row).collect::<Vec<_>>(),
+        [(json!("brown"), json!("steeped"), json!(true)), (json!("cracked"), json!("ordered"), json!(false))]
+    );
+    assert_eq!(on(&["list", "pot", "--json", "--status", "ordered"]).json().as_array().unwrap().len(), 1);
+    assert_eq!(on(&["list", "pot", "--limit", "1"]).ok().lines().count(), 1);
+    assert_eq!(on(&["list", "tasting", "--json"]).json(), json!([]));
+
+    let story = on(&["trace", "pot", "cracked", "--json"]).json();
+    assert_eq!(
+        (&story["kind"], &story["id"], &story["status"]),
+        (&json!("pot"), &json!("cracked"), &json!("ordered"))
+    );
+    let whats: Vec<&str> =
+        story["timeline"].as_array().unwrap().iter().map(|entry| entry["what"].as_str().unwrap()).collect();
+    assert_eq!(whats, ["ordered, by gas", "dead-lettered: cracked"]);
+    assert!(on(&["trace", "pot", "brown"]).ok().contains("steeped, strength 5"));
+
+    fails(&on(&["list", "cup"]), 3, &["no table holds the kind \"cup\"", "pot", "tasting"]);
+    fails(&on(&["trace", "cup", "brown"]), 3, &["cup"]);
+    fails(&on(&["trace", "pot", "nobody"]), 3, &["404"]);
+    fails(&on(&["trace", "brown"]), 2, &["say the kind before the id: pot, tasting"]);
+}
+
+#[test]
+fn a_request_is_sent_and_a_schedule_triggered_at_rest_and_through_an_engine() {
+    let folder = visited();
+    let send = |step: &str, body: &[u8], variables: &[(&str, &str)]| {
+        let mut command = command(&["send", step, "-", "--json", "--data"]);
+        command.arg(folder.path()).envs(variables.iter().copied());
+        run(command, body)
+    };
+    let gas = [("QUADRILLE_KETTLE", "gas")];
+    assert_eq!(send("order", br#"{"id":"at rest"}"#, &gas).json(), json!({ "id": "at rest" }));
+    fails(&send("order", br#"{"id":"x"}"#, &[]), 2, &["--kettle is missing"]);
+    fails(&send("order", b"no json", &gas), 4, &["400", "send {\"id\""]);
+    fails(
+        &send("bake", b"{}", &gas),
+        3,
+        &["tea-shop has no handler of requests \"bake\"; its handlers: order"],
+    );
+    let triggered = on(folder.path(), &["trigger", "tea-time", "--json"]).json();
+    assert_eq!(triggered["schedule"], "tea-time");
+    let text = on(folder.path(), &["trigger", "tea-time"]).ok();
+    assert!(text.contains("the message waits for the next `up`"), "{text}");
+    fails(
+        &on(folder.path(), &["trigger", "noon"]),
+        3,
+        &["tea-shop has no schedule \"noon\"; its schedules: tea-time"],
+    );
+
+    let engine = tea_shop(folder.path());
+    assert_eq!(send("order", br#"{"id":"through"}"#, &[]).json(), json!({ "id": "through" }));
+    let at = on(folder.path(), &["trigger", "tea-time", "--json"]).json()["at"].as_str().unwrap().to_owned();
+    eventually("all of it is worked", || {
+        let pot = |id: &str| engine.get(&format!("/_quadrille/entities/pot/{}", support::encoded(id))).json();
+        let tasted =
+            engine.get(&format!("/_quadrille/entities/tasting/{}", support::encoded(&at))).status == 200;
+        let at_rest = on(folder.path(), &["list", "tasting", "--json"]).json().as_array()?.len() == 3;
+        (tasted && at_rest && ["at rest", "through"].iter().all(|id| pot(id)["status"] == "steeped"))
+            .then_some(())
+    });
+}
+
+#[test]
+fn where_several_dead_letter_queues_are_one_has_to_be_named() {
+    let folder = visited();
+    let on = |arguments: &[&str]| on(folder.path(), arguments);
+    fails(&on(&["dlq", "list"]), 2, &["say which with --queue", "steep-dlq", "taste-dlq"]);
+    fails(&on(&["dlq", "list", "--queue", "steep"]), 3, &["steep"]);
+    let letters = on(&["dlq", "list", "--queue", "steep-dlq", "--json"]).json();
+    assert_eq!((&letters[0]["subject"], &letters[0]["reason"]), (&json!("cracked"), &json!("cracked")));
+    let dry = on(&["dlq", "redrive", "--queue", "steep-dlq", "--dry-run", "--json"]).json();
+    assert_eq!((&dry["redriven"], &dry["dry_run"]), (&json!(1), &json!(true)));
+    let names = |queues: Value| -> Vec<String> {
+        queues.as_array().unwrap().iter().map(|queue| queue["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(on(&["queues", "--json"]).json()), ["steep", "taste"]);
+}
+
+#[test]
+fn a_system_without_a_dead_letter_queue_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = command(&["up", "laundry", "--port", "0", "--data"]);
+    command.arg(folder.path());
+    Engine::start(command, folder.path()).terminate();
+    fails(&on(folder.path(), &["dlq", "list", "laundry"]), 3, &["laundry has no dead-letter queue"]);
+    fails(&on(folder.path(), &["trace", "laundry", "mine"]), 3, &["404"]);
+}
