@@ -175,6 +175,7 @@ pub mod local;
 mod macros;
 pub mod memory;
 pub mod metrics;
+mod model;
 pub mod needs;
 pub mod notify;
 pub mod operator;

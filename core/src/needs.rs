@@ -1,6 +1,6 @@
 //! What a process needs of a model, and what its environment tells it: the physical names behind the names of the model.
 
-use crate::choreography::{
+use crate::model::{
     BucketUse, BusUse, Destination, Model, QueueUse, ResourceKind, TableUse, TopicUse, Variable,
 };
 use serde::{Deserialize, Serialize};

@@ -1,12 +1,12 @@
 //! The relay: turns committed events into messages. It knows no domain: an event's type tells its destinations.
 
 use crate::{
-    choreography::{Destination, Model},
     dead_letter::{DeadLetter, Identity},
     event::Envelope,
     failure::Failure,
     limits::QUEUE_DELAY_MAX,
     metrics::{self, Meter},
+    model::{Destination, Model},
     port::{
         Attributes, Bus, BusEntry, Message, NewMessage, PortError, Ports, Receipt, StreamRecord, is_sendable,
     },

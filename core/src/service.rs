@@ -18,8 +18,8 @@
 //! ```
 
 use crate::{
-    choreography::{Model, ServiceModel, Uses},
     failure::Failure,
+    model::{Model, ServiceModel, Uses},
     port::{Bucket, Clock, Ports, Random},
     services::{Services, service_name},
     setting::{FromSetting, SettingError, Settings},

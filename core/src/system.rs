@@ -2,9 +2,10 @@
 //! functions, the infrastructure and the demonstration.
 
 use crate::{
-    choreography::{Choreography, Definition, DefinitionErrors, EntityView},
+    choreography::{Choreography, Definition, EntityView},
     failure::Failure,
     infrastructure::Infrastructure,
+    model::DefinitionErrors,
     pipeline::Pipeline,
 };
 use async_trait::async_trait;

@@ -366,7 +366,7 @@ fn what_does_not_fit_the_choreography_is_refused_by_name() {
     fn none(infrastructure: Infrastructure<'_>) -> Infrastructure<'_> {
         infrastructure
     }
-    let alike = post_office().table(Table::new("par-cels")).table(Table::new("par_cels"));
+    let alike = post_office().table(Table::new("par-cels")).table(Table::new("par_cels").variable("PARCELS"));
     assert!(
         matches!(refused(alike, none), InfrastructureError::NamesAlike(names) if names.contains(&"parCelsTable".into()))
     );

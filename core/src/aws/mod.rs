@@ -29,7 +29,7 @@
 //! # Permissions
 //!
 //! What a process [`Needs`] says how it uses each table, queue, bucket, topic and event bus, and each use which actions it takes:
-//! [`TableUse::actions`](crate::choreography::TableUse::actions), and so on. An operator needs `dynamodb:Scan` as well. What
+//! [`TableUse::actions`](crate::model::TableUse::actions), and so on. An operator needs `dynamodb:Scan` as well. What
 //! Lambda needs to read a stream comes on top.
 
 mod batch;
@@ -44,7 +44,7 @@ mod topic;
 pub use crate::needs::{Names, NamesError, Needs};
 
 use crate::{
-    choreography::{Model, TableModel},
+    model::{Model, TableModel},
     port::{Bucket, Bus, Clock, Ports, Queue, Random, SystemClock, SystemRandom, Table, Topic},
     services::Services,
 };

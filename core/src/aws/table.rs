@@ -9,12 +9,12 @@ use super::{
     outbox,
 };
 use crate::{
-    choreography::TableModel,
     layout::{
         DOCUMENT, EXPIRES_AT, EXPIRES_AT_MILLIS, INDEX, INDEX_PARTITION, INDEX_SORT, KEY, OUTBOX, RELAY,
         VERSION,
     },
     limits,
+    model::TableModel,
     port::{
         CommitError, IndexEntry, IndexPage, IndexQuery, Item, PortError, ScanPage, StreamRecord, Table, Write,
     },

@@ -1,6 +1,6 @@
 //! An event bus of a definition.
 
-use super::model::BusModel;
+use crate::model::BusModel;
 
 /// An event bus: what is published to it reaches everybody who has a [`Rule`](super::Rule) for it.
 #[derive(Clone, Debug)]

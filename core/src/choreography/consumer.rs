@@ -1,10 +1,5 @@
 //! A handler of events, with the policy its messages are consumed by.
 
-use super::{
-    model::{Budget, Source, StepModel},
-    rule::Rule,
-    uses::{TableUse, Uses},
-};
 use crate::{
     backoff::Waits,
     entity::Entity as _,
@@ -12,6 +7,7 @@ use crate::{
     failure::Failure,
     handler::{Erased, ErasedHandler, Handler, Signature},
     limits,
+    model::{Budget, Rule, Source, StepModel, TableUse, Uses},
     timestamp::Timestamp,
 };
 use serde_json::value::RawValue;

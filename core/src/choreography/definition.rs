@@ -1,20 +1,20 @@
 //! A choreography while it is being defined.
 
 use super::{
-    Bus, Choreography, DefinitionErrors, ScheduledEvent, check,
+    Bus, Choreography, ScheduledEvent,
     consumer::{Consumer, Decode, FollowUp},
-    model::{
-        AlarmModel, BucketModel, Model, OutletModel, OutletTarget, QueueModel, RedrivePolicy, ScheduleModel,
-        TopicModel,
-    },
     route::Route,
     table::{ReadEntity, Table},
-    when::When,
 };
 use crate::{
     event::{Envelope, Event},
     handler::{ErasedHandler, ErasedRoute},
-    limits, notify,
+    limits,
+    model::{
+        AlarmModel, BucketModel, DefinitionErrors, Model, OutletModel, OutletTarget, QueueModel,
+        RedrivePolicy, ScheduleModel, TopicModel, When, check,
+    },
+    notify,
     service::{Maker, Service},
     setting::Setting,
     timestamp::Timestamp,

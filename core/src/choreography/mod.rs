@@ -5,43 +5,31 @@
 //! [`DefinitionError`] at start. What it proved is a [`Model`], plain data, from which diagrams and infrastructure
 //! are derived, and to which the adapters are opened. Nothing in it depends on who looks at it.
 
-mod advice;
 mod bus;
-mod check;
 mod consumer;
 mod definition;
-mod diagram;
-mod model;
 mod route;
-mod rule;
 mod table;
-mod uses;
-mod variable;
-mod when;
 
-pub use advice::Advice;
+pub use crate::model::{
+    Advice, AlarmModel, BucketModel, BucketUse, Budget, BusModel, BusUse, Comparison, Cron, DefinitionError,
+    DefinitionErrors, FUNCTION, Match, Model, OutletModel, OutletTarget, QueueModel, QueueUse, RedrivePolicy,
+    ResourceKind, RouteModel, Rule, ScheduleModel, ServiceModel, Source, StepModel, TableModel, TableUse,
+    TopicModel, TopicUse, Uses, Variable, When, WhenError,
+};
 pub use bus::Bus;
-pub use check::{DefinitionError, DefinitionErrors};
 pub use consumer::Consumer;
 pub(crate) use consumer::{Decode, FollowUp};
 pub use definition::Definition;
-pub(crate) use model::Destination;
-pub use model::{
-    AlarmModel, BucketModel, Budget, BusModel, Model, OutletModel, OutletTarget, QueueModel, RedrivePolicy,
-    RouteModel, ScheduleModel, ServiceModel, Source, StepModel, TableModel, TopicModel,
-};
 pub use route::Route;
-pub use rule::{Comparison, Match, Rule};
 pub(crate) use table::ReadEntity;
 pub use table::{EntityView, Table};
-pub use uses::{BucketUse, BusUse, QueueUse, TableUse, TopicUse, Uses};
-pub use variable::{FUNCTION, ResourceKind, Variable};
-pub use when::{Cron, When, WhenError};
 
 use crate::{
     event::Envelope,
     failure::Failure,
     handler::{ErasedHandler, ErasedRoute},
+    model,
     port::{Item, Ports},
     service::{self, Maker},
     setting::{SettingError, Settings},
@@ -102,17 +90,17 @@ impl Choreography {
 
     /// The flow as a Mermaid flowchart.
     pub fn to_mermaid(&self) -> String {
-        diagram::mermaid(&self.model)
+        model::diagram::mermaid(&self.model)
     }
 
     /// The flow as lines of text, for a terminal.
     pub fn to_text(&self) -> String {
-        diagram::text(&self.model)
+        model::diagram::text(&self.model)
     }
 
     /// What is no mistake, and still worth a second look.
     pub fn advice(&self) -> Vec<Advice> {
-        advice::of(&self.model)
+        model::advice::of(&self.model)
     }
 
     /// Ports with all that the handlers need besides: the values of the settings, and the services, each made once as the

@@ -1,11 +1,11 @@
 //! A handler of requests: by HTTP, or invoked directly with bare JSON.
 
-use super::{model::RouteModel, uses::Uses};
 use crate::{
     event::Emits,
     handler::{Erased, ErasedRoute, RouteHandler},
     http::Method,
     limits,
+    model::{RouteModel, Uses},
 };
 use std::{fmt, sync::Arc, time::Duration};
 

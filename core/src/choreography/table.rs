@@ -1,6 +1,6 @@
 //! A table of a definition, and what is known of the entities it holds.
 
-use super::model::TableModel;
+use crate::model::TableModel;
 use crate::{
     entity::Entity, failure::Failure, port::Item, stored::Stored, timestamp::Timestamp, trail::TrailEntry,
 };

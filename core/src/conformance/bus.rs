@@ -7,8 +7,8 @@ use super::{
     stage::{Stage, same, same_ids},
 };
 use crate::{
-    choreography::{Comparison, Match, Rule},
     limits::{BUS_DETAIL_TYPE_MAX, BUS_ENTRY_BYTES_MAX},
+    model::{Comparison, Match, Rule},
     port::{Bus, BusEntry, PortError},
 };
 use serde_json::{Value, json};

@@ -52,7 +52,7 @@ pub use report::{Outcome, Report, ScenarioReport, Violation};
 
 use crate::{
     backoff::Waits,
-    choreography::{
+    model::{
         BucketModel, BusModel, Model, QueueModel, RedrivePolicy, Source, StepModel, TableModel, TopicModel,
         Uses,
     },

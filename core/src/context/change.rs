@@ -2,11 +2,11 @@
 
 use super::{Committed, Context, PIECES_UNDER_WAY, in_pieces};
 use crate::{
-    choreography::TableUse,
     commit::Commit,
     entity::{Entity, key_of},
     failure::Failure,
     limits::COMMIT_RACES_MAX,
+    model::TableUse,
     stored::Stored,
 };
 use futures_util::{StreamExt as _, stream};

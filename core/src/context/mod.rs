@@ -5,11 +5,11 @@ mod change;
 pub use change::Change;
 
 use crate::{
-    choreography::{BucketUse, Model, TableUse},
     commit::{Carried, Commit, Pending, Stamp},
     entity::{Entity, key_of},
     failure::Failure,
     metrics::{Meter, Metric},
+    model::{BucketUse, Model, TableUse},
     port::{Bucket, CommitError, IndexQuery, ObjectPage, PortError, Ports, Random, Table, Write},
     service,
     services::service_name,

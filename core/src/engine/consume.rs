@@ -6,8 +6,8 @@ use super::{
     task::{Progress, Stopping, Turns},
 };
 use crate::{
-    choreography::StepModel,
     failure::Failure,
+    model::StepModel,
     pipeline::{Observation, Pipeline, Settled},
     port::{Message, Receipt},
 };

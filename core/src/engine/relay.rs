@@ -6,9 +6,9 @@ use super::{
     task::{Progress, Stopping, Turns},
 };
 use crate::{
-    choreography::Model,
     failure::Failure,
     metrics::Meter,
+    model::Model,
     pipeline::Pipeline,
     port::{ChangeStream, PortError, Ports, StreamRecord},
     relay,

@@ -5,8 +5,8 @@ use super::{
     task::{Progress, Stopping, Turns},
 };
 use crate::{
-    choreography::{ScheduleModel, When},
     failure::Failure,
+    model::{ScheduleModel, When},
     pipeline::Pipeline,
     port::{NewMessage, PortError},
     timestamp::Timestamp,

@@ -1,6 +1,6 @@
 //! What each use takes of IAM. Policies are derived from it; a test sees on the wire that the adapters call just these.
 
-use crate::choreography::{BucketUse, BusUse, QueueUse, TableUse, TopicUse};
+use crate::model::{BucketUse, BusUse, QueueUse, TableUse, TopicUse};
 
 impl TableUse {
     /// The actions of IAM that the adapter of AWS needs for it: of [`Query`](Self::Query) on the table's index

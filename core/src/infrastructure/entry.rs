@@ -12,7 +12,8 @@ use super::{
     yaml::{Map, Yaml, call},
 };
 use crate::{
-    choreography::{Choreography, Model, QueueUse, RouteModel, ScheduleModel, Source},
+    choreography::Choreography,
+    model::{Model, QueueUse, RouteModel, ScheduleModel, Source},
     timestamp::Timestamp,
 };
 

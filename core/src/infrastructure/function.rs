@@ -9,8 +9,8 @@ use super::{
     yaml::Map,
 };
 use crate::{
-    choreography::{Budget, FUNCTION, Model, ResourceKind, RouteModel, StepModel, TableUse},
     layout,
+    model::{Budget, FUNCTION, Model, ResourceKind, RouteModel, StepModel, TableUse},
     needs::Needs,
 };
 use std::time::Duration;

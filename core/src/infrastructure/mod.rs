@@ -32,10 +32,9 @@ mod yaml;
 pub use settings::ConfigValue;
 
 use crate::{
-    choreography::{
-        Choreography, Destination, Model, OutletTarget, RouteModel, Source, StepModel, TableModel, TableUse,
-    },
+    choreography::Choreography,
     metrics::Metric,
+    model::{Destination, Model, OutletTarget, RouteModel, Source, StepModel, TableModel, TableUse},
     needs::Needs,
 };
 use program::{Options, Program, logical, reference};
@@ -389,7 +388,7 @@ impl<'a> Infrastructure<'a> {
 fn names_fit(model: &Model) -> Result<(), InfrastructureError> {
     let prefix = model.name.len() + 1 + STACK_BYTES_MAX + 1;
     let schedules = model.schedules.iter().map(entry::role_name);
-    let ours = |queue: &&crate::choreography::QueueModel| !queue.is_outside;
+    let ours = |queue: &&crate::model::QueueModel| !queue.is_outside;
     let short = Infrastructure::functions(model).into_iter().chain(schedules);
     let short = short.map(|name| (prefix + name.len(), NAME_BYTES_MAX, name));
     let queues = model.queues.iter().filter(ours).map(|queue| queue.name.clone());

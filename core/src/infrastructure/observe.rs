@@ -10,9 +10,9 @@ use super::{
     yaml::{Map, Yaml},
 };
 use crate::{
-    choreography::{Model, StepModel},
     limits::QUEUE_DELAY_MAX,
     metrics::{self, Metric, Unit},
+    model::{Model, StepModel},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},

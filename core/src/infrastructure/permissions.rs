@@ -6,8 +6,8 @@ use super::{
     yaml::{Map, Yaml},
 };
 use crate::{
-    choreography::{BucketUse, QueueUse, TableUse},
     layout,
+    model::{BucketUse, QueueUse, TableUse},
     needs::Needs,
 };
 use std::collections::BTreeSet;

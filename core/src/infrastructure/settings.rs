@@ -5,7 +5,7 @@ use super::{
     yaml::{Map, Yaml},
 };
 use crate::{
-    choreography::Model,
+    model::Model,
     setting::{Place, SettingKind, SettingModel},
 };
 use std::collections::BTreeSet;

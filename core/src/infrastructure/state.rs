@@ -7,9 +7,9 @@ use super::{
     yaml::{Map, Yaml},
 };
 use crate::{
-    choreography::{BusModel, Model, QueueModel, Rule, Source, StepModel, TableModel},
     layout,
     limits::{MESSAGE_BYTES_MAX, QUEUE_RETENTION_MAX},
+    model::{BusModel, Model, QueueModel, Rule, Source, StepModel, TableModel},
     setting::SettingModel,
 };
 use std::time::Duration;

@@ -54,11 +54,12 @@ pub use log::init_logging;
 
 use crate::{
     aws::{self, Names, NamesError, Needs},
-    choreography::{Choreography, DefinitionErrors, FUNCTION, Model},
+    choreography::Choreography,
     failure::Failure,
     http::Problem,
     infrastructure::{self, Infrastructure},
     metrics::Meter,
+    model::{DefinitionErrors, FUNCTION, Model},
     pipeline::{Invocation, Pipeline},
     port::Ports,
     setting::{Place, SettingError, SettingErrors, SettingModel, Settings},

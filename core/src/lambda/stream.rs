@@ -166,7 +166,7 @@ mod tests {
     use super::super::{Answer, Function, Runtime};
     use super::*;
     use crate::{
-        choreography::{Choreography, Consumer, Route, Table, Uses},
+        choreography::{Choreography, Consumer, Route, Table},
         commit::{Handled, Outcome},
         context::Context,
         dead_letter::DeadLetter,
@@ -174,6 +174,7 @@ mod tests {
         event::{Envelope, Event as _},
         http::{Request, Response},
         memory::{Memory, VirtualClock},
+        model::Uses,
         port::{Ports, SeededRandom},
         stored::Stored,
     };

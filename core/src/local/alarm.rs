@@ -10,10 +10,10 @@ use super::{
 };
 use crate::{
     alarm::{ALERT_SUBJECTS_MAX, Alert, AlertState},
-    choreography::{AlarmModel, Model},
     dead_letter::DeadLetter,
     engine::Stopping,
     event::Envelope,
+    model::{AlarmModel, Model},
     port::{Clock, PortError, Queue as _},
     timestamp::Timestamp,
 };

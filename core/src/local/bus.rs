@@ -2,7 +2,7 @@
 
 use super::queue::LocalQueue;
 use crate::{
-    choreography::Rule,
+    model::Rule,
     port::{Bus, BusEntry, NewMessage, PortError, Queue as _},
 };
 use async_trait::async_trait;

@@ -7,7 +7,7 @@ use super::{
     store::table_name,
     store_error::StoreError,
 };
-use crate::choreography::Model;
+use crate::model::Model;
 use rusqlite::ErrorCode;
 use std::{
     collections::BTreeSet,

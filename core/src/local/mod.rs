@@ -30,8 +30,9 @@ pub use lock::{FolderLock, LockError, address};
 pub use store_error::StoreError;
 
 use crate::{
-    choreography::{Choreography, Model, QueueModel, TableModel},
+    choreography::Choreography,
     engine::{Engine, Stopping},
+    model::{Model, QueueModel, TableModel},
     pipeline::Pipeline,
     port::{Bucket, Clock, PortError, Ports, Random},
     services::Services,
@@ -386,8 +387,8 @@ async fn sweep_once(
 mod tests {
     use super::*;
     use crate::{
-        choreography::{QueueModel, RedrivePolicy, TableModel},
         memory::VirtualClock,
+        model::{QueueModel, RedrivePolicy, TableModel},
         port::{IndexEntry, IndexQuery, Item, Queue, SeededRandom},
         timestamp::Timestamp,
     };

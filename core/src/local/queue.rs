@@ -14,8 +14,8 @@
 
 use super::store::{Rollbacks, Sequence, Store, identifier};
 use crate::{
-    choreography::QueueModel,
     limits,
+    model::QueueModel,
     port::{Attributes, Clock, Depth, Message, NewMessage, PortError, Queue, Receipt},
     timestamp::Timestamp,
 };

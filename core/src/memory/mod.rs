@@ -96,7 +96,7 @@ mod topic;
 pub use clock::{VirtualClock, all_wait};
 
 use crate::{
-    choreography::Model,
+    model::Model,
     port::{Bucket, Bus, ChangeStream, Clock, Ports, Queue, Random, Table, Topic},
     services::Services,
 };

@@ -1,8 +1,8 @@
 //! Queue in memory.
 
 use crate::{
-    choreography::QueueModel,
     limits::{MESSAGE_BYTES_MAX, QUEUE_DELAY_MAX, QUEUE_VISIBILITY_MAX},
+    model::QueueModel,
     port::{Attributes, Clock, Depth, Message, NewMessage, PortError, Queue, Random, Receipt},
     timestamp::Timestamp,
 };

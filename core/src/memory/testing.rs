@@ -154,11 +154,12 @@ impl Memory {
 mod tests {
     use super::*;
     use crate::{
-        choreography::{Choreography, Consumer, Table, Uses},
+        choreography::{Choreography, Consumer, Table},
         commit::Outcome,
         context::Context,
         engine::Engine,
         memory::VirtualClock,
+        model::Uses,
         pipeline::Pipeline,
         port::{Clock as _, SeededRandom},
         setting::Setting,

@@ -3,10 +3,11 @@
 use super::Notifier;
 use crate::{
     alarm::Alert,
-    choreography::{Consumer, Uses},
+    choreography::Consumer,
     commit::{Handled, Outcome},
     context::Context,
     failure::Failure,
+    model::Uses,
     service::{Service, Surroundings},
     setting::{Setting, SettingError, Settings},
 };

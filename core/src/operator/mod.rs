@@ -9,9 +9,9 @@ mod api;
 pub use api::{Api, EntityPage, GiveBack, Walk};
 
 use crate::{
-    choreography::Destination,
     dead_letter::DeadLetter,
     failure::Failure,
+    model::Destination,
     pipeline::Pipeline,
     port::{Depth, Message, Queue, Receipt},
     relay,

@@ -1,13 +1,13 @@
 //! Whether a message is to be handled now.
 
 use crate::{
-    choreography::{Model, StepModel},
     commit::Carried,
     context::About,
     dead_letter::RECEIVES_EXHAUSTED,
     event::Envelope,
     failure::Failure,
     handler::{Decoded, ErasedHandler},
+    model::{Model, StepModel},
     panics::{PANICKED, caught_now},
     port::Message,
     relay::first_hop,

@@ -23,9 +23,10 @@ pub(crate) use settle::Settled;
 pub use verdict::Verdict;
 
 use crate::{
-    choreography::{Choreography, StepModel},
+    choreography::Choreography,
     context::{About, Call},
     failure::Failure,
+    model::StepModel,
     port::{Message, Ports, Receipt},
 };
 use observe::Counters;

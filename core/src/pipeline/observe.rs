@@ -5,7 +5,7 @@ use super::{
     batch::{Work, Worked},
     verdict::Verdict,
 };
-use crate::{choreography::StepModel, event::Envelope, metrics, timestamp::Timestamp, trace::trace_id};
+use crate::{event::Envelope, metrics, model::StepModel, timestamp::Timestamp, trace::trace_id};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::{

@@ -8,12 +8,12 @@ use super::{
     verdict::is_given_up,
 };
 use crate::{
-    choreography::StepModel,
     commit::Pending,
     context::{About, NotCommitted},
     failure::Failure,
     handler::{ErasedHandled, ErasedHandler, ErasedOutcome},
     limits::COMMIT_RACES_MAX,
+    model::StepModel,
     panics::{PANICKED, caught},
     port::Item,
     timestamp::Timestamp,

@@ -2,11 +2,11 @@
 
 use super::Pipeline;
 use crate::{
-    choreography::RouteModel,
     commit::Carried,
     context::About,
     failure::Failure,
     http::{Method, Problem, Request, Response},
+    model::RouteModel,
     panics::{PANICKED, caught},
     trace::trace_id,
 };

@@ -7,9 +7,9 @@ use super::{
     verdict::Verdict,
 };
 use crate::{
-    choreography::StepModel,
     dead_letter::{DeadLetter, Identity},
     failure::Failure,
+    model::StepModel,
     panics::caught_now,
     port::{Message, NewMessage, Receipt},
     relay,

@@ -7,12 +7,12 @@ use super::{
     verdict::{is_business_end, is_given_up},
 };
 use crate::{
-    choreography::StepModel,
     commit::Pending,
     context::{About, NotCommitted},
     event::Envelope,
     failure::Failure,
     limits::COMMIT_RACES_MAX,
+    model::StepModel,
     port::Item,
     timestamp::Timestamp,
 };

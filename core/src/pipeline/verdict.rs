@@ -1,7 +1,7 @@
 //! What is to become of a message.
 
 use super::Pipeline;
-use crate::{choreography::StepModel, failure::Failure};
+use crate::{failure::Failure, model::StepModel};
 use std::time::Duration;
 
 /// What is to become of a message.

@@ -8,9 +8,9 @@ use super::{
     verdict::Verdict,
 };
 use crate::{
-    choreography::StepModel,
     failure::Failure,
     handler::ErasedHandler,
+    model::StepModel,
     panics::{PANICKED, caught_now},
     port::Message,
 };

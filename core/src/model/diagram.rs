@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 /// the handler stands for both. What leaves a table goes through the relay, or straight
 /// to a step that reads its stream. Dotted lines are for what failed, and for
 /// reading.
-pub(super) fn mermaid(model: &Model) -> String {
+pub(crate) fn mermaid(model: &Model) -> String {
     let mut chart = Chart(String::from("flowchart TD\n"));
     chart.nodes(model);
     chart.entries(model);
@@ -208,7 +208,7 @@ fn is_fed_from_outside(step: &StepModel) -> bool {
 }
 
 /// The flow as lines of text, for a terminal.
-pub(super) fn text(model: &Model) -> String {
+pub(crate) fn text(model: &Model) -> String {
     let mut lines: Vec<String> = Vec::new();
     let tables: Vec<String> = model.tables.iter().map(|table| format!("[table {}]", table.name)).collect();
     let tables = tables.join(" ");

@@ -1,10 +1,20 @@
 //! A definition as plain data.
 
-use super::{
-    rule::Rule,
-    uses::{BucketUse, TableUse, Uses},
-    when::When,
-};
+pub(crate) mod advice;
+pub(crate) mod check;
+pub(crate) mod diagram;
+mod rule;
+mod uses;
+mod variable;
+mod when;
+
+pub use advice::Advice;
+pub use check::{DefinitionError, DefinitionErrors};
+pub use rule::{Comparison, Match, Rule};
+pub use uses::{BucketUse, BusUse, QueueUse, TableUse, TopicUse, Uses};
+pub use variable::{FUNCTION, ResourceKind, Variable};
+pub use when::{Cron, When, WhenError};
+
 use crate::{backoff::Waits, commit::Carried, http::Method, setting::SettingModel, timestamp::Timestamp};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -503,7 +513,7 @@ impl Model {
     }
 
     /// Marks every step that can reach itself with the first step of its cycle.
-    pub(super) fn find_cycles(&mut self) {
+    pub(crate) fn find_cycles(&mut self) {
         let cycles: Vec<Option<String>> = self
             .steps
             .iter()

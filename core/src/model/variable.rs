@@ -1,6 +1,6 @@
 //! The environment variables of a system's processes: no two things of a definition have the same.
 
-use super::model::Model;
+use super::Model;
 use std::collections::BTreeSet;
 
 /// The variable that says which function a process is: the name of a handler, or `relay`.

@@ -5,7 +5,7 @@ mod names;
 mod policies;
 mod uses;
 
-use super::model::Model;
+use super::Model;
 use crate::limits;
 use std::{fmt, time::Duration};
 
@@ -331,7 +331,7 @@ impl fmt::Display for DefinitionErrors {
 impl std::error::Error for DefinitionErrors {}
 
 /// All mistakes of a model.
-pub(super) fn check(model: &Model) -> Vec<DefinitionError> {
+pub(crate) fn check(model: &Model) -> Vec<DefinitionError> {
     let mut errors = Vec::new();
     names::check(model, &mut errors);
     edges::check(model, &mut errors);

@@ -260,7 +260,7 @@ impl Rule {
     }
 
     /// The rule, with events of this type where it says nothing of the detail type.
-    pub(super) fn or_type(mut self, event_type: &str) -> Self {
+    pub(crate) fn or_type(mut self, event_type: &str) -> Self {
         if self.detail_type.is_empty() {
             self.detail_type.push(event_type.into());
         }

@@ -113,7 +113,7 @@ impl Uses {
         self
     }
 
-    pub(super) fn kind(mut self, kind: &str, how: TableUse) -> Self {
+    pub(crate) fn kind(mut self, kind: &str, how: TableUse) -> Self {
         self.kinds.entry(kind.to_owned()).or_default().insert(how);
         self
     }

@@ -2,8 +2,8 @@
 
 use super::DefinitionError;
 use crate::{
-    choreography::model::{Model, QueueModel, StepModel},
     limits,
+    model::{Model, QueueModel, StepModel},
 };
 use std::time::Duration;
 

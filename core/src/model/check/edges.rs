@@ -3,11 +3,8 @@
 use super::{DefinitionError, undefined};
 use crate::{
     alarm::Alert,
-    choreography::{
-        model::{Model, OutletTarget, Source, StepModel},
-        uses::TableUse,
-    },
     event::Event as _,
+    model::{Model, OutletTarget, Source, StepModel, uses::TableUse},
 };
 use std::collections::BTreeSet;
 

@@ -43,7 +43,7 @@ impl fmt::Display for Advice {
     }
 }
 
-pub(super) fn of(model: &Model) -> Vec<Advice> {
+pub(crate) fn of(model: &Model) -> Vec<Advice> {
     let mut advice = Vec::new();
     let dead = model.queues.iter().filter(|queue| model.redrive_target(&queue.name).is_some()).count();
     if model.alarms.is_empty() && dead > 0 {

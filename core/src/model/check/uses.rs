@@ -2,7 +2,7 @@
 
 use super::{DefinitionError, undefined};
 use crate::{
-    choreography::{model::Model, uses::Uses},
+    model::{Model, uses::Uses},
     setting::{Place, SettingError, parse},
 };
 use std::collections::BTreeSet;

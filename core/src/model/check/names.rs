@@ -2,12 +2,9 @@
 
 use super::DefinitionError;
 use crate::{
-    choreography::{
-        model::{Model, RouteModel, TableModel},
-        variable,
-    },
     layout::{self, DOCUMENT, EXPIRES_AT, EXPIRES_AT_MILLIS, INDEX_PARTITION, INDEX_SORT, OUTBOX, VERSION},
     limits,
+    model::{Model, RouteModel, TableModel, variable},
 };
 use std::{collections::BTreeSet, time::Duration};
 
