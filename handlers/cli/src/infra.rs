@@ -113,7 +113,8 @@ async fn check(app: &App<'_>, args: InfraCheck) -> Result<(), CommandError> {
     }
     if differences.is_empty() {
         if !args.json {
-            line(format_args!("{checked} files are as the definition derives them"));
+            let are = if checked == 1 { "file is" } else { "files are" };
+            line(format_args!("{checked} {are} as the definition derives them"));
         }
         return Ok(());
     }

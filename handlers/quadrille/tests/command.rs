@@ -278,7 +278,7 @@ fn a_trace_tells_what_happened_and_what_is_waited_for() {
     });
     assert_eq!((&traced["status"], &traced["run_id"]), (&json!("submitted"), &json!(run_id)));
     let waiting = &traced["waiting"];
-    assert_eq!(waiting["for"], "waiting: not ready (ask 1)");
+    assert_eq!(waiting["for"], "waiting: not ready (poll 1)");
     let millis = |at: &Value| quadrille::Timestamp::parse(at.as_str().unwrap()).unwrap().as_millis();
     let started = quadrille::Timestamp::parse(&run_id).unwrap().as_millis();
     let wait = millis(&waiting["until"]) - started;
@@ -301,7 +301,7 @@ fn a_trace_tells_what_happened_and_what_is_waited_for() {
     let text = trace(&[]).ok();
     let until = &waiting["until"].as_str().unwrap()[11..23];
     let now = text.lines().find(|line| line.trim_start().starts_with("now: ")).unwrap();
-    assert!(now.contains(&format!("waiting: not ready (ask 1) until {until}")), "{now}");
+    assert!(now.contains(&format!("waiting: not ready (poll 1) until {until}")), "{now}");
     assert!(!text.contains('\u{202e}') && !text.contains("SECRET-CONTENT"), "{text}");
     let order = engine.order(id);
     for known in ["correlation_id", "trace_id"] {

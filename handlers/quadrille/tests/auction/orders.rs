@@ -119,7 +119,7 @@ fn every_order_reaches_exactly_one_end() {
     let run = engine.run(&run_id).unwrap();
     let asks: Vec<String> =
         whats(&run["trail"]).into_iter().filter(|what| what.starts_with("waiting")).collect();
-    let not_ready = |ask: u32| format!("waiting: not ready (ask {ask})");
+    let not_ready = |poll: u32| format!("waiting: not ready (poll {poll})");
     assert_eq!(asks, [not_ready(1), not_ready(2), not_ready(3)]);
     assert_eq!((&run["state"]["phase"], &run["state"]["polls"]), (&json!("ended"), &json!(3)));
     assert_eq!(engine.dead_letters(POLL_DEAD), [] as [Value; 0]);

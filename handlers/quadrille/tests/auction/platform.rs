@@ -143,8 +143,8 @@ fn a_platform_that_fails_is_asked_again_until_it_answers() {
         },
     });
     let folder = tempfile::tempdir().unwrap();
-    // The deadline bounds the waits between attempts.
-    let engine = up(folder.path(), &platform, &["--deadline", "10s"]);
+    // The waits between these attempts sum up to 11 s at most.
+    let engine = up(folder.path(), &platform, &["--deadline", "1m"]);
     engine.take(&all);
     let run = engine.kickoff();
     engine.settled(all.len());

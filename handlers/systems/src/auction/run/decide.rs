@@ -30,7 +30,7 @@ pub(super) async fn poll(
             cx.measure(POLLS_NOT_READY, 1.0);
             run.polls += 1;
             let wait = backoff.after(run.polls, cx.random());
-            let what = format!("waiting: not ready (ask {})", run.polls);
+            let what = format!("waiting: not ready (poll {})", run.polls);
             Ok(next_round(run, what, Some(wait)).into())
         }
         Answer::Ready { decisions, faults, next } => {
