@@ -150,12 +150,20 @@ pub fn command(app: &App<'_>) -> Result<Command, CommandError> {
             None => root.mut_subcommand(words, |it| it.after_help(text)),
         };
     }
+    let mut order: Vec<String> = root.get_subcommands().map(|word| word.get_name().to_owned()).collect();
     for word in app.system.words() {
         let own = own(app, &word);
-        root = match root.find_subcommand(word.name).is_some() {
+        root = match order.iter().any(|name| name == word.name) {
             true => root.mut_subcommand(word.name, |_| own),
-            false => root.subcommand(own),
+            false => {
+                order.push(word.name.to_owned());
+                root.subcommand(own)
+            }
         };
+    }
+    // A word of the system's that replaces a general one stands in its place.
+    for (place, name) in order.iter().enumerate() {
+        root = root.mut_subcommand(name, |word| word.display_order(place));
     }
     Ok(root)
 }

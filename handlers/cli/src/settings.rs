@@ -1,6 +1,6 @@
 //! The options that a system's settings make, and their values.
 
-use crate::{App, error::CommandError, token};
+use crate::{error::CommandError, token};
 use clap::{Arg, ArgMatches, Command};
 use quadrille::{
     Settings,

@@ -4,7 +4,6 @@ use quadrille::{
     Choreography, System as _,
     aws::{Names, Needs},
     choreography::{FUNCTION, Model, ResourceKind, Variable},
-    infrastructure,
 };
 use systems::auction::Auction;
 
