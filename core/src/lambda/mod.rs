@@ -10,7 +10,7 @@
 //! | variable | what |
 //! | --- | --- |
 //! | `QUADRILLE_FUNCTION` | which function a process is: the name of a handler, or `relay` |
-//! | `QUADRILLE_TABLE_<NAME>`, and `QUEUE`, `BUCKET`, `TOPIC` in place of `TABLE` | the physical names of what it [needs](Needs) |
+//! | `QUADRILLE_TABLE_<NAME>`, and `QUEUE`, `BUCKET`, `TOPIC`, `BUS` in place of `TABLE` | the physical names of what it [needs](Needs) |
 //! | `QUADRILLE_<SETTING>` | a [setting](crate::setting) that its handler reads, itself or by a service |
 //! | `QUADRILLE_<SETTING>_SECRET` | of a setting that is a secret: the ARN or name of the secret in Secrets Manager |
 //!
