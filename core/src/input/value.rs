@@ -65,7 +65,7 @@ impl Reader for Text<'_> {
         // For faults only: in a sound text nothing of it is asked.
         let subject = || input.place.subject();
         let Some(text) = document::decode(input.raw) else {
-            let detail = format_args!("{} has one half of a surrogate pair without the other.", subject());
+            let detail = format!("{} has one half of a surrogate pair without the other.", subject());
             return input.refuse(code::LONE_SURROGATE, detail);
         };
         let (min, max, count) = (*self.bytes.start(), *self.bytes.end(), text.len());
