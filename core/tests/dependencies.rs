@@ -56,7 +56,7 @@ fn the_library_by_itself_contains_no_database_no_server_and_no_sdk() {
 
 #[test]
 fn the_command_contains_no_sdk() {
-    assert_free_of("a crate of AWS's", of_aws, "quadrille-cli", &ways("quadrille-cli", &[]));
+    assert_free_of("a crate of AWS's", of_aws, "quadrille-command", &ways("quadrille-command", &[]));
 }
 
 #[test]
