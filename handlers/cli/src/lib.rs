@@ -13,7 +13,7 @@
 //! }
 //! ```
 //!
-//! Every word works for every system. Where there are several, one is named behind the word (`up snacks`); the first one is
+//! Every word works for every system. Where there are several, one is named behind the word (`up tea-shop`); the first one is
 //! meant where none is named. What a system adds, its own words among them, it declares itself
 //! ([`System`]).
 #![forbid(unsafe_code)]

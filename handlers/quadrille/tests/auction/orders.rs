@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    path::Path,
     sync::atomic::{AtomicUsize, Ordering},
 };
 use systems::auction::run::ORDERS_PER_ROUND;
@@ -286,13 +287,15 @@ fn a_repeated_kickoff_repeats_nothing_and_a_later_one_takes_what_came_later() {
     assert_eq!(subjects(&engine.dead_letters(RESULTS_DEAD)), rejected.into_iter().collect::<Vec<_>>());
 }
 
+/// An engine whose platform has decided the second time it is polled.
+fn up(folder: &Path, more: &[&str]) -> Engine {
+    Engine::up(folder, &[&QUICK[..], &["--not-ready", "1"], more].concat())
+}
+
 #[test]
 fn the_schedule_starts_runs_by_itself() {
     let folder = tempfile::tempdir().unwrap();
-    let engine = Engine::up(
-        folder.path(),
-        &["--every", "200ms", "--seed", "7", "--backoff", "10ms", "--not-ready", "1"],
-    );
+    let engine = up(folder.path(), &["--every", "200ms"]);
     let all = orders("scheduled-", 20);
     for (at, order) in all.iter().enumerate() {
         engine.take(std::slice::from_ref(order));
@@ -527,10 +530,7 @@ fn an_alarm_reaches_slack() {
 #[test]
 fn posting_while_a_run_goes_on_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let engine = Engine::up(
-        folder.path(),
-        &["--every", "100ms", "--seed", "7", "--backoff", "10ms", "--not-ready", "1"],
-    );
+    let engine = up(folder.path(), &["--every", "100ms"]);
     let all = orders("busy-", 400);
     std::thread::scope(|scope| {
         for part in all.chunks(100) {
@@ -554,7 +554,7 @@ fn a_thousand_of_the_longest_ids_are_no_longer_than_any_limit() {
     let all: Vec<Order> = (0..1_000).map(|n| Order::new(longest_id(n), "\"".repeat(200), "1")).collect();
     let (accepted, _) = expected(SEED, &all);
     let folder = tempfile::tempdir().unwrap();
-    let engine = Engine::up(folder.path(), &["--seed", "7", "--backoff", "10ms", "--not-ready", "1"]);
+    let engine = up(folder.path(), &[]);
     engine.take(&all);
     engine.kickoff();
     engine.settled(all.len());
@@ -565,7 +565,7 @@ fn a_thousand_of_the_longest_ids_are_no_longer_than_any_limit() {
 #[test]
 fn a_run_of_more_than_a_round_is_worked_in_rounds() {
     let folder = tempfile::tempdir().unwrap();
-    let engine = Engine::up(folder.path(), &["--seed", "7", "--backoff", "10ms", "--not-ready", "1"]);
+    let engine = up(folder.path(), &[]);
     let all = orders("many-", ORDERS_PER_ROUND + 100);
     all.chunks(1_000).for_each(|orders| engine.take(orders));
     engine.kickoff();
