@@ -197,7 +197,7 @@ mod trail;
 
 pub use alarm::{ALERT_SUBJECTS_MAX, Alert, AlertState};
 pub use backoff::{Backoff, Waits};
-pub use choreography::{Budget, Choreography, Consumer, Cron, Definition, Route, Table, Uses};
+pub use choreography::{Budget, Choreography, Consumer, Cron, Definition, Route, Table, Topic, Uses};
 pub use commit::{Commit, Handled, Outcome};
 pub use context::{Change, Committed, Context};
 pub use dead_letter::{DeadLetter, RECEIVES_EXHAUSTED};

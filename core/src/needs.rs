@@ -99,14 +99,10 @@ impl Needs {
     }
 
     /// The environment variables that tell the physical names, in the order of tables, queues, buckets, topics and event buses.
-    /// A table may have one of its own.
+    /// Those that have one of their own are told by that.
     pub fn variables(&self, model: &Model) -> Vec<Variable> {
-        let own = |name: &str| model.tables.iter().find(|table| table.name == name)?.variable.clone();
         let named = |kind: ResourceKind, names: Vec<&String>| -> Vec<Variable> {
-            let variable = |of: &String| {
-                let own = own(of).filter(|_| kind == ResourceKind::Table);
-                Variable { name: own.unwrap_or_else(|| kind.variable_of(of)), kind, of: of.clone() }
-            };
+            let variable = |of: &String| Variable { name: model.variable_of(kind, of), kind, of: of.clone() };
             names.into_iter().map(variable).collect()
         };
         [

@@ -161,7 +161,7 @@ fn a_name_that_aws_would_not_take_everywhere() {
 fn a_name_of_40_bytes_is_taken_and_its_dead_letter_queue_counts_too() {
     let forty = format!("a{}-_9", "z".repeat(36));
     assert_eq!(forty.len(), 40);
-    assert_eq!(mistakes(good().topic(&forty)), []);
+    assert_eq!(mistakes(good().topic(forty.clone())), []);
     // `-dlq` makes it 44.
     let dead = Broken::InvalidName { what: "queue", name: format!("{forty}-dlq") };
     assert_eq!(mistakes(with(|sort| sort.queue(&forty))), [dead]);
@@ -208,6 +208,26 @@ fn two_things_of_one_sort_with_one_name() {
         };
         assert_breaks(keyed(key), unfit, "out_of_range", "1 to 40 of");
     }
+    let shown =
+        |field: &str| good().table(Table::new("stamps").key_attribute("stampId").shows(["worth", field]));
+    for taken in ["worth", "stampId", "document", "outbox"] {
+        breaks(shown(taken), "attribute of a table", taken);
+    }
+    assert_eq!(mistakes(shown("key")), []);
+    let unfit = Broken::OutOfRange {
+        name: "stamps".into(),
+        what: "a field that is shown",
+        value: "\"a b\"".into(),
+        allowed: "1 to 40 of a-z, A-Z, 0-9, '_', '-' and '.'",
+    };
+    assert_breaks(shown("a b"), unfit, "out_of_range", "1 to 40 of");
+    let bare = Broken::OutOfRange {
+        name: "stamps".into(),
+        what: "the number of kinds under bare keys",
+        value: "0".into(),
+        allowed: "1",
+    };
+    assert_breaks(good().table(Table::new("stamps").bare_keys()), bare, "out_of_range", "1");
     breaks(good().topic("notices"), "topic", "notices");
     breaks(good().schedule("rounds", DAY, |_| Posted), "schedule", "rounds");
     breaks(good().table(Table::new("others").holds::<Letter>()), "entity kind", "letter");

@@ -4,7 +4,7 @@
 
 use quadrille::{
     Backoff, Budget, Choreography, Consumer, Context, Definition, Emits, Entity, Event, Failure, Handled,
-    Outcome, Route, Setting, Stored, Table, Timestamp, Uses, Waits,
+    Outcome, Route, Setting, Stored, Table, Timestamp, Topic, Uses, Waits,
     choreography::{Bus, Match, Rule},
     http::{Request, Response},
     infrastructure::{File, FunctionOptions, Infrastructure, InfrastructureError, STACK_BYTES_MAX, Stack},
@@ -236,6 +236,44 @@ fn a_bus_has_the_name_that_has_to_stay_and_one_of_others_is_not_made() {
         assert!(variables.contains(part), "{part} is not in:\n{variables}");
     }
     has(&program, "hearRule", &["eventBusName: ${townBus.name}"]);
+}
+
+#[test]
+fn what_others_know_by_a_name_keeps_it() {
+    let table = Table::new("parcels").holds::<Parcel>().physical_name("Parcels");
+    let sort = Consumer::new("sort", load::<Arrived, ()>)
+        .physical_name("parcel-sorter")
+        .queue_physical_name("parcels-to-sort")
+        .dead_letter_queue_physical_name("parcels-lost")
+        .uses(Uses::new().setting("days"));
+    let take = Route::post("/parcels", "take", take::<(Arrived,)>).uses(Uses::new().commits::<Parcel>());
+    let definition = Choreography::define("post-office")
+        .table(table.key_attribute("parcelId").bare_keys().shows(["state"]).variable("PARCELS_TABLE"))
+        .topic(Topic::new("news").physical_name("parcel-news").variable("NEWS_ARN"))
+        .bus(Bus::new("town").physical_name("the-town").variable("TOWN_NAME"))
+        .setting(Setting::integer("days").default("7").variable("DAYS"))
+        .publish::<Arrived>("news")
+        .publish_to_bus::<Arrived>("town")
+        .route(take.physical_name("parcel-taker"))
+        .on(sort);
+    let choreography = definition.build().unwrap();
+    let infrastructure = Infrastructure::of(&choreography).key_alias("parcels");
+    let program = infrastructure.render().unwrap().remove(0).text;
+    has(&program, "keyAlias", &["name: alias/parcels"]);
+    has(&program, "parcelsTable", &["name: Parcels", "hashKey: parcelId"]);
+    has(&program, "newsTopic", &["name: parcel-news"]);
+    has(&program, "townBus", &["name: the-town"]);
+    has(&program, "takeFunction", &["name: parcel-taker", "PARCELS_TABLE: ${parcelsTable.name}"]);
+    has(&program, "sortFunction", &["name: parcel-sorter", "DAYS: ${days}"]);
+    has(&program, "sortLogs", &["name: /aws/lambda/parcel-sorter"]);
+    has(&program, "sortQueue", &["name: parcels-to-sort"]);
+    has(&program, "sortDlqQueue", &["name: parcels-lost"]);
+    has(&program, "relayFunction", &["NEWS_ARN: ${newsTopic.arn}", "TOWN_NAME: ${townBus.name}"]);
+    let long = Choreography::define("post-office")
+        .table(Table::new("parcels").holds::<Parcel>())
+        .route(Route::get("/", "look", self::take::<()>).physical_name("x".repeat(65)));
+    let long = Infrastructure::of(&long.build().unwrap()).render().unwrap_err();
+    assert!(matches!(long, InfrastructureError::NameTooLong { limit: 64, bytes: 65, .. }), "{long}");
 }
 
 #[test]

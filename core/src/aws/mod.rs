@@ -38,6 +38,7 @@ mod bus;
 mod fault;
 mod outbox;
 mod queue;
+mod shown;
 pub mod table;
 mod topic;
 

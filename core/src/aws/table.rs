@@ -7,6 +7,7 @@
 use super::{
     fault::{CONCURRENCY, Pace, answered, fault},
     outbox,
+    shown::{self, Shown},
 };
 use crate::{
     layout::{
@@ -81,6 +82,10 @@ pub(super) struct DynamoTable {
     table: String,
     /// The attribute of its partition key.
     key: String,
+    /// What keys have in the model and not in the table: `kind/`.
+    prefix: String,
+    /// Fields of the state that are attributes of their own.
+    shown: Vec<String>,
     pace: Pace,
 }
 
@@ -89,7 +94,11 @@ struct PlacedWrite {
     /// Its place in the call.
     at: usize,
     write: Write,
+    /// Its key in the table.
+    key: String,
     outbox: Option<String>,
+    /// Attributes that show what the document holds.
+    shown: Vec<(String, Shown)>,
     bytes: usize,
 }
 
@@ -99,6 +108,8 @@ enum Value<'a> {
     S(&'a str),
     #[serde(serialize_with = "as_text")]
     N(u64),
+    #[serde(untagged)]
+    Shown(&'a Shown),
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // the shape serde asks for
@@ -111,6 +122,7 @@ impl From<Value<'_>> for AttributeValue {
         match value {
             Value::S(text) => Self::S(text.to_owned()),
             Value::N(number) => Self::N(number.to_string()),
+            Value::Shown(shown) => shown.into(),
         }
     }
 }
@@ -132,8 +144,8 @@ struct Statements<'a> {
 }
 
 impl PlacedWrite {
-    /// The attributes after the write, but the key.
-    fn attributes(&self) -> impl Iterator<Item = (&'static str, Value<'_>)> {
+    /// The attributes after the write, but the key and what is shown.
+    fn attributes(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
         let Item { version, document, expires_at, index, .. } = &self.write.item;
         let millis = |at: Timestamp| at.as_millis().unsigned_abs();
         [
@@ -151,17 +163,22 @@ impl PlacedWrite {
     }
 
     fn key(&self) -> Value<'_> {
-        Value::S(&self.write.item.key)
+        Value::S(&self.key)
+    }
+
+    /// The attributes that show what the document holds.
+    fn shown(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
+        self.shown.iter().map(|(name, value)| (name.as_str(), Value::Shown(value)))
     }
 
     /// The write as one statement of a batch.
-    fn statement(&self, table: &str, key: &str) -> Statement<'_> {
+    fn statement<'a>(&'a self, table: &str, key: &str, shown: &'a [String]) -> Statement<'a> {
         let mut statement = String::with_capacity(256);
         let mut parameters = Vec::with_capacity(10);
         if self.write.expected == 0 {
             statement.extend(["INSERT INTO \"", table, "\" VALUE {'", key, "':?"]);
             parameters.push(self.key());
-            for (name, value) in self.attributes() {
+            for (name, value) in self.attributes().chain(self.shown()) {
                 statement.extend([",'", name, "':?"]);
                 parameters.push(value);
             }
@@ -175,7 +192,8 @@ impl PlacedWrite {
                 _ => false,
             };
             let mut gone = vec![EXPIRES_AT, EXPIRES_AT_MILLIS, INDEX_PARTITION, INDEX_SORT, OUTBOX, RELAY];
-            for (name, value) in self.attributes() {
+            gone.extend(shown.iter().map(String::as_str));
+            for (name, value) in self.attributes().chain(self.shown()) {
                 gone.retain(|other| *other != name);
                 if !left(name) {
                     statement.extend([" SET \"", name, "\"=?"]);
@@ -195,10 +213,11 @@ impl PlacedWrite {
         }
     }
 
-    /// Whether `stored` is what this write makes: then it was applied, though its answer was lost.
+    /// Whether `stored` is what this write makes: then it was applied, though its answer was lost. What is shown is only
+    /// counted, for the document holds it, and DynamoDB writes numbers in its own way.
     fn made(&self, stored: &Attributes, key: &str) -> bool {
-        let mut count = 1;
-        stored.get(key).and_then(|key| key.as_s().ok()) == Some(&self.write.item.key)
+        let mut count = 1 + self.shown.len();
+        stored.get(key).and_then(|key| key.as_s().ok()) == Some(&self.key)
             && self.attributes().all(|(name, value)| {
                 count += 1;
                 stored.get(name) == Some(&value.into())
@@ -224,7 +243,19 @@ type Answer = (usize, Result<(), CommitError>);
 impl DynamoTable {
     pub(super) fn new(client: Client, model: &TableModel, table: String, pace: Pace) -> Self {
         let key = model.key_attribute.clone().unwrap_or_else(|| KEY.to_owned());
-        Self { client, name: model.name.clone(), table, key, pace }
+        let prefix = model.kinds.first().filter(|_| model.has_bare_keys).map(|kind| [kind, "/"].concat());
+        let (prefix, shown) = (prefix.unwrap_or_default(), model.shows.clone());
+        Self { client, name: model.name.clone(), table, key, prefix, shown, pace }
+    }
+
+    /// A key as the table has it; `None` where the table can have no such item.
+    fn stored_key<'a>(&self, key: &'a str) -> Option<&'a str> {
+        key.strip_prefix(self.prefix.as_str()).filter(|key| is_key(key, limits::KEY_BYTES_MAX))
+    }
+
+    /// A key of the table as the model has it.
+    fn model_key(&self, key: String) -> String {
+        if self.prefix.is_empty() { key } else { [self.prefix.as_str(), &key].concat() }
     }
 
     fn permanent(&self, detail: impl std::fmt::Display) -> PortError {
@@ -240,11 +271,8 @@ impl DynamoTable {
 
     /// Refuses what DynamoDB would refuse, and what the caller must not ask for.
     fn check(&self, write: &Write, bytes: usize) -> Result<(), CommitError> {
-        let Item { key, version, index, .. } = &write.item;
+        let Item { version, index, .. } = &write.item;
         let refuse = |detail: &str| Err(CommitError::Port(self.permanent(detail)));
-        if !is_key(key, limits::KEY_BYTES_MAX) {
-            return refuse("the key is empty, or over 2,048 bytes");
-        }
         if let Some(entry) = index
             && !(is_key(&entry.partition, limits::KEY_BYTES_MAX)
                 && is_key(&entry.sort, limits::INDEX_SORT_BYTES_MAX))
@@ -259,12 +287,30 @@ impl DynamoTable {
         if bytes > limits::ITEM_BYTES_MAX { Err(CommitError::TooLarge { bytes }) } else { Ok(()) }
     }
 
+    /// A write as the table takes it.
+    fn place(&self, at: usize, write: Write) -> Result<PlacedWrite, CommitError> {
+        let Some(key) = self.stored_key(&write.item.key).map(str::to_owned) else {
+            let detail = "the key is empty, over 2,048 bytes, or of a kind that the table does not hold";
+            return Err(CommitError::Port(self.permanent(detail)));
+        };
+        let shown = shown::of(&write.item.document, &self.shown)
+            .map_err(|error| self.permanent(format_args!("a document without a state: {error}")))?;
+        let outbox = array(&write.outbox);
+        let beside: usize = shown.iter().map(|(name, value)| name.len() + value.size()).sum();
+        // Whether it is too large must not depend on how well it can be shortened.
+        let bytes = size(&write, outbox.as_deref(), &self.key) + beside;
+        self.check(&write, bytes)?;
+        let outbox = outbox.map(|outbox| outbox::shortened(outbox, bytes, &key, &write.item.document));
+        Ok(PlacedWrite { at, write, key, outbox, shown, bytes })
+    }
+
     /// One write as a request of its own. A put, for its condition can say what a statement's can't: absent, or expired.
     async fn put(&self, pending: &PlacedWrite) -> Result<(), CommitError> {
         let mut attempt = 1;
         let stored = loop {
             let key = (self.key.clone(), pending.key().into());
-            let item = pending.attributes().map(|(name, value)| (name.to_owned(), value.into())).chain([key]);
+            let attributes = pending.attributes().chain(pending.shown());
+            let item = attributes.map(|(name, value)| (name.to_owned(), value.into())).chain([key]);
             let request = self
                 .client
                 .put_item()
@@ -304,7 +350,7 @@ impl DynamoTable {
         };
         let stored = match stored {
             Some(stored) => Some(stored),
-            None => self.stored(&pending.write.item.key).await?,
+            None => self.stored(&pending.key).await?,
         };
         if stored.is_some_and(|stored| pending.made(&stored, &self.key)) {
             Ok(())
@@ -327,13 +373,13 @@ impl DynamoTable {
     }
 
     /// The items of different keys.
-    async fn stored_all(&self, keys: Vec<&String>) -> Result<HashMap<String, Attributes>, PortError> {
+    async fn stored_all(&self, keys: Vec<&str>) -> Result<HashMap<String, Attributes>, PortError> {
         if let [key] = keys[..] {
-            return Ok(self.stored(key).await?.map(|item| (key.clone(), item)).into_iter().collect());
+            return Ok(self.stored(key).await?.map(|item| (key.to_owned(), item)).into_iter().collect());
         }
         let chunks: Vec<Vec<AttributeValue>> = keys
             .chunks(GET_KEYS_MAX)
-            .map(|keys| keys.iter().map(|key| AttributeValue::S((*key).clone())).collect())
+            .map(|keys| keys.iter().map(|key| AttributeValue::S((*key).to_owned())).collect())
             .collect();
         let mut found = HashMap::with_capacity(keys.len());
         let mut reads =
@@ -422,7 +468,8 @@ impl DynamoTable {
     }
 
     async fn execute(&self, left: &[PlacedWrite]) -> Result<Vec<BatchStatementResponse>, PortError> {
-        let statements = left.iter().map(|pending| pending.statement(&self.table, &self.key)).collect();
+        let statements =
+            left.iter().map(|pending| pending.statement(&self.table, &self.key, &self.shown)).collect();
         // Statement, names and escapes beside what the item has.
         let bytes: usize = left.iter().map(|pending| pending.bytes + pending.bytes / 4 + 400).sum();
         let mut body = Vec::with_capacity(bytes);
@@ -463,17 +510,17 @@ impl DynamoTable {
     /// Decides what met an item other than expected. An item that is just what was to be written is ours: an answer was
     /// lost, and the SDK has asked again.
     async fn resolve(&self, mut contested: Vec<(PlacedWrite, Option<Attributes>)>) -> Vec<Answer> {
-        let unknown: Vec<&String> = contested
+        let unknown: Vec<&str> = contested
             .iter()
             .filter(|(_, stored)| stored.is_none())
-            .map(|(pending, _)| &pending.write.item.key)
+            .map(|(pending, _)| pending.key.as_str())
             .collect();
         let mut unread = None;
         if !unknown.is_empty() {
             match self.stored_all(unknown).await {
                 Ok(mut found) => {
                     for (pending, stored) in contested.iter_mut().filter(|(_, stored)| stored.is_none()) {
-                        *stored = found.remove(&pending.write.item.key);
+                        *stored = found.remove(&pending.key);
                     }
                 }
                 Err(error) => unread = Some(error),
@@ -504,7 +551,7 @@ impl DynamoTable {
         let version = version.and_then(|version| version.parse().ok());
         match (key, version, document) {
             (Some(key), Some(version), Some(document)) => Ok(Item {
-                key,
+                key: self.model_key(key),
                 version,
                 document,
                 expires_at,
@@ -577,8 +624,8 @@ impl Table for DynamoTable {
     async fn get(&self, keys: &[String]) -> Result<Vec<Option<Item>>, PortError> {
         let mut seen = HashSet::with_capacity(keys.len());
         // DynamoDB refuses a key twice in a request, and a key that no item can have.
-        let asked: Vec<&String> =
-            keys.iter().filter(|key| is_key(key, limits::KEY_BYTES_MAX) && seen.insert(*key)).collect();
+        let asked: Vec<&str> =
+            keys.iter().filter_map(|key| self.stored_key(key)).filter(|key| seen.insert(*key)).collect();
         if asked.is_empty() {
             return Ok(vec![None; keys.len()]);
         }
@@ -586,6 +633,7 @@ impl Table for DynamoTable {
         let mut found = self.stored_all(asked).await?;
         keys.iter()
             .map(|key| {
+                let Some(key) = self.stored_key(key) else { return Ok(None) };
                 let stored = if repeats { found.get(key).cloned() } else { found.remove(key) };
                 stored.map(|stored| self.item(stored)).transpose()
             })
@@ -605,20 +653,20 @@ impl Table for DynamoTable {
             })
             .collect();
         for (at, write) in writes.into_iter().enumerate() {
-            let outbox = array(&write.outbox);
-            // Whether it is too large must not depend on how well it can be shortened.
-            let bytes = size(&write, outbox.as_deref(), &self.key);
-            answers.push(self.check(&write, bytes));
-            let outbox =
-                outbox.map(|outbox| outbox::shortened(outbox, bytes, &write.item.key, &write.item.document));
-            if answers[at].is_err() {
-                continue;
-            }
+            let placed = match self.place(at, write) {
+                Ok(placed) => placed,
+                Err(error) => {
+                    answers.push(Err(error));
+                    continue;
+                }
+            };
+            // Until its round has come.
+            answers.push(Ok(()));
             let round = round_of[at];
             if rounds.len() <= round {
                 rounds.resize_with(round + 1, Vec::new);
             }
-            rounds[round].push(PlacedWrite { at, write, outbox, bytes });
+            rounds[round].push(placed);
         }
         for round in rounds {
             let mut under_way =

@@ -22,6 +22,8 @@ pub struct Consumer {
     pub(super) visibility: Option<Duration>,
     pub(super) retention: Duration,
     pub(super) dead_letter_queue: Option<String>,
+    pub(super) queue_physical: Option<String>,
+    pub(super) dead_letter_queue_physical: Option<String>,
 }
 
 /// Turns the body of a queue that others write to, sent at a time, into the envelope of an event.
@@ -52,6 +54,7 @@ impl Consumer {
             step: StepModel {
                 queue: name.clone(),
                 name,
+                physical: None,
                 event_type: signature.event_type.to_owned(),
                 source: Source::Events,
                 entity_kind: signature.entity_kind.map(str::to_owned),
@@ -77,6 +80,8 @@ impl Consumer {
             visibility: None,
             retention: Duration::from_secs(4 * 86_400),
             dead_letter_queue: None,
+            queue_physical: None,
+            dead_letter_queue_physical: None,
         }
     }
 
@@ -138,6 +143,28 @@ impl Consumer {
     #[must_use]
     pub fn dead_letter_queue(mut self, name: impl Into<String>) -> Self {
         self.dead_letter_queue = Some(name.into());
+        self
+    }
+
+    /// The name of its function on AWS, where that can't be `<choreography>-<stack>-<step>`. There is then one stack an account
+    /// and region.
+    #[must_use]
+    pub fn physical_name(mut self, name: impl Into<String>) -> Self {
+        self.step.physical = Some(name.into());
+        self
+    }
+
+    /// The queue's name on AWS, where that can't be `<choreography>-<stack>-<queue>`. There is then one stack an account and region.
+    #[must_use]
+    pub fn queue_physical_name(mut self, name: impl Into<String>) -> Self {
+        self.queue_physical = Some(name.into());
+        self
+    }
+
+    /// The dead-letter queue's name on AWS: see [`queue_physical_name`](Self::queue_physical_name).
+    #[must_use]
+    pub fn dead_letter_queue_physical_name(mut self, name: impl Into<String>) -> Self {
+        self.dead_letter_queue_physical = Some(name.into());
         self
     }
 

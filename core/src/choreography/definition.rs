@@ -5,6 +5,7 @@ use super::{
     consumer::{Consumer, Decode, FollowUp},
     route::Route,
     table::{ReadEntity, Table},
+    topic::Topic,
 };
 use crate::{
     event::{Envelope, Event},
@@ -12,7 +13,7 @@ use crate::{
     limits,
     model::{
         AlarmModel, BucketModel, DefinitionErrors, Model, OutletModel, OutletTarget, QueueModel,
-        RedrivePolicy, ScheduleModel, TopicModel, When, check,
+        RedrivePolicy, ScheduleModel, When, check,
     },
     notify,
     service::{Maker, Service},
@@ -72,8 +73,8 @@ impl Definition {
 
     /// Adds a topic.
     #[must_use]
-    pub fn topic(mut self, name: impl Into<String>) -> Self {
-        self.model.topics.push(TopicModel { name: name.into() });
+    pub fn topic(mut self, topic: impl Into<Topic>) -> Self {
+        self.model.topics.push(topic.into().model);
         self
     }
 
@@ -153,9 +154,8 @@ impl Definition {
     /// Adds a consumer.
     #[must_use]
     pub fn on(mut self, consumer: Consumer) -> Self {
-        let Consumer { step, handler, decode, follow_up, visibility, retention, dead_letter_queue } =
-            consumer;
-        let dead_letter_queue = dead_letter_queue.unwrap_or_else(|| format!("{}-dlq", step.queue));
+        let Consumer { step, handler, decode, follow_up, visibility, retention, .. } = consumer;
+        let dead_letter_queue = consumer.dead_letter_queue.unwrap_or_else(|| format!("{}-dlq", step.queue));
         let least = step.timeout.saturating_mul(limits::VISIBILITY_PER_TIMEOUT_MIN);
         let visibility = visibility.unwrap_or(least.saturating_add(step.batch_window));
         self.model.queues.push(QueueModel {
@@ -167,9 +167,10 @@ impl Definition {
                 // More than the attempts: who gives a message up is the pipeline, which tells why, and what follows.
                 receives_max: step.attempts.saturating_add(limits::SPARE_RECEIVES),
             }),
+            physical: consumer.queue_physical,
             is_outside: false,
         });
-        self.dead_letters(dead_letter_queue);
+        self.dead_letters(dead_letter_queue, consumer.dead_letter_queue_physical);
         self.handlers.insert(step.name.clone(), handler);
         self.decoders.extend(decode.map(|decode| (step.name.clone(), decode)));
         self.follow_ups.extend(follow_up.map(|follow_up| (step.name.clone(), follow_up)));
@@ -178,12 +179,13 @@ impl Definition {
     }
 
     /// A dead-letter queue.
-    fn dead_letters(&mut self, name: String) {
+    fn dead_letters(&mut self, name: String, physical: Option<String>) {
         self.model.queues.push(QueueModel {
             name,
             visibility_timeout: Duration::from_secs(30),
             retention: limits::QUEUE_RETENTION_MAX,
             redrive: None,
+            physical,
             is_outside: false,
         });
     }
@@ -213,6 +215,7 @@ impl Definition {
                 visibility_timeout: Duration::from_secs(30),
                 retention: limits::QUEUE_RETENTION_MAX,
                 redrive: None,
+                physical: None,
                 is_outside: true,
             });
         }
@@ -222,7 +225,7 @@ impl Definition {
     fn outlet(mut self, event_type: &str, to: OutletTarget) -> Self {
         let dead_letter_queue = format!("{}-dlq", to.name());
         if self.model.queue(&dead_letter_queue).is_none() {
-            self.dead_letters(dead_letter_queue.clone());
+            self.dead_letters(dead_letter_queue.clone(), None);
         }
         self.model.outlets.push(OutletModel { event_type: event_type.to_owned(), to, dead_letter_queue });
         self

@@ -10,6 +10,7 @@ mod consumer;
 mod definition;
 mod route;
 mod table;
+mod topic;
 
 pub use crate::model::{
     Advice, AlarmModel, BucketModel, BucketUse, Budget, BusModel, BusUse, Comparison, Cron, DefinitionError,
@@ -24,6 +25,7 @@ pub use definition::Definition;
 pub use route::Route;
 pub(crate) use table::ReadEntity;
 pub use table::{EntityView, Table};
+pub use topic::Topic;
 
 use crate::{
     event::Envelope,

@@ -97,6 +97,7 @@ impl Route {
             method,
             path,
             step,
+            physical: None,
             emits,
             uses: Uses::new(),
             timeout: limits::ROUTE_TIMEOUT_MAX,
@@ -109,6 +110,14 @@ impl Route {
     #[must_use]
     pub fn uses(mut self, uses: Uses) -> Self {
         self.model.uses = self.model.uses.and(uses);
+        self
+    }
+
+    /// The name of its function on AWS, where that can't be `<choreography>-<stack>-<step>`. There is then one stack an account
+    /// and region.
+    #[must_use]
+    pub fn physical_name(mut self, name: impl Into<String>) -> Self {
+        self.model.physical = Some(name.into());
         self
     }
 

@@ -25,6 +25,8 @@ impl Table {
             kinds: Vec::new(),
             physical: None,
             key_attribute: None,
+            has_bare_keys: false,
+            shows: Vec::new(),
             variable: None,
         };
         Self { model, kinds: BTreeMap::new() }
@@ -49,6 +51,23 @@ impl Table {
     #[must_use]
     pub fn key_attribute(mut self, name: impl Into<String>) -> Self {
         self.model.key_attribute = Some(name.into());
+        self
+    }
+
+    /// The value of its partition key on DynamoDB is the entity's id, and not `kind/id`: for a table of one kind whose items others
+    /// know by their ids.
+    #[must_use]
+    pub fn bare_keys(mut self) -> Self {
+        self.model.has_bare_keys = true;
+        self
+    }
+
+    /// On DynamoDB these fields of an entity's state are attributes of their own beside the document, for people and programs
+    /// that look at the table itself. They count into the item's size. The library reads the document alone; a field that is
+    /// null is no attribute.
+    #[must_use]
+    pub fn shows<F: Into<String>>(mut self, fields: impl IntoIterator<Item = F>) -> Self {
+        self.model.shows.extend(fields.into_iter().map(Into::into));
         self
     }
 

@@ -131,9 +131,14 @@ pub fn model() -> Model {
         .into_iter()
         .chain(bus::TARGETS.map(plain_queue))
         .collect(),
-        topics: vec![TopicModel { name: topic::TOPIC.to_owned() }],
+        topics: vec![TopicModel { name: topic::TOPIC.to_owned(), physical: None, variable: None }],
         buckets: vec![BucketModel { name: bucket::BUCKET.to_owned() }],
-        buses: vec![BusModel { name: bus::BUS.to_owned(), physical: None, is_outside: false }],
+        buses: vec![BusModel {
+            name: bus::BUS.to_owned(),
+            physical: None,
+            variable: None,
+            is_outside: false,
+        }],
         steps: topic::SUBSCRIPTIONS
             .iter()
             .map(|queue| fed(queue, Source::Topic(topic::TOPIC.to_owned())))
@@ -153,6 +158,7 @@ fn plain_queue(name: &str) -> QueueModel {
         visibility_timeout: queue::VISIBILITY,
         retention: Duration::from_secs(4 * 86_400),
         redrive: None,
+        physical: None,
         is_outside: false,
     }
 }
@@ -161,6 +167,7 @@ fn plain_queue(name: &str) -> QueueModel {
 fn fed(queue: &str, source: Source) -> StepModel {
     StepModel {
         name: queue.to_owned(),
+        physical: None,
         event_type: "conformance.published".to_owned(),
         queue: queue.to_owned(),
         source,

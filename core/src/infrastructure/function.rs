@@ -5,7 +5,7 @@ use super::{
     program::{Options, Program, json, logical, reference},
     relayed_tables,
     settings::{self, HTTP_CONCURRENCY, LOG_RETENTION, MEMORY},
-    state::{physical, seconds},
+    state::{kept_or_physical, physical, seconds},
     yaml::Map,
 };
 use crate::{
@@ -38,6 +38,8 @@ const RELAY_RETRIES: i64 = 1_000;
 /// A function to be rendered.
 struct Function<'a> {
     name: &'a str,
+    /// Its name on AWS.
+    physical: String,
     timeout: Duration,
     memory: Option<u32>,
     needs: Needs,
@@ -66,7 +68,9 @@ pub(super) fn of_route(program: &mut Program, model: &Model, route: &RouteModel)
     let needs = Needs::of_step(model, &route.step).unwrap_or_default();
     let (timeout, memory, is_http) = (route.timeout, route.memory, route.path.is_some());
     let (streams, failures) = (Vec::new(), None);
-    add(program, model, Function { name: &route.step, timeout, memory, needs, is_http, streams, failures });
+    let name = route.step.as_str();
+    let physical = kept_or_physical(route.physical.as_ref(), name);
+    add(program, model, Function { name, physical, timeout, memory, needs, is_http, streams, failures });
 }
 
 /// The function of a step, with the event source mapping that invokes it.
@@ -77,10 +81,12 @@ pub(super) fn of_step(program: &mut Program, model: &Model, step: &StepModel) {
     let failures = redrive.map(|redrive| redrive.dead_letter_queue.as_str());
     let streams: Vec<&str> = step.stream().into_iter().collect();
     let read = streams.clone();
+    let name = step.name.as_str();
+    let physical = kept_or_physical(step.physical.as_ref(), name);
     add(
         program,
         model,
-        Function { name: &step.name, timeout, memory, needs, is_http: false, streams, failures },
+        Function { name, physical, timeout, memory, needs, is_http: false, streams, failures },
     );
     if let Some(budget) = model.budget_of(step) {
         allow_recursion(program, &step.name, &[budget]);
@@ -149,6 +155,7 @@ pub(super) fn relay(program: &mut Program, model: &Model, tables: &[&String]) {
         model,
         Function {
             name: RELAY,
+            physical: physical(RELAY),
             timeout: RELAY_TIMEOUT,
             memory: None,
             needs,
@@ -198,11 +205,11 @@ fn allow_recursion(program: &mut Program, name: &str, budgets: &[Budget]) {
 }
 
 fn add(program: &mut Program, model: &Model, function: Function<'_>) {
-    let Function { name, timeout, memory, needs, is_http, streams, failures } = function;
+    let Function { name, physical: own_name, timeout, memory, needs, is_http, streams, failures } = function;
     let settings = model.settings_of(name);
     let relayed = relayed_tables(model);
     let log_group = Map::new()
-        .with("name", format!("/aws/lambda/{}", physical(name)))
+        .with("name", format!("/aws/lambda/{own_name}"))
         .with("retentionInDays", reference(LOG_RETENTION));
     program.resource(&logs(name), "aws:cloudwatch:LogGroup", log_group, Options::default());
     let role = logical(name, "Role");
@@ -238,7 +245,7 @@ fn add(program: &mut Program, model: &Model, function: Function<'_>) {
         variables.put(setting.function_variable(), reference(&value));
     }
     let mut properties = Map::new()
-        .with("name", physical(name))
+        .with("name", own_name)
         .with("role", reference(&format!("{role}.arn")))
         .with("runtime", "provided.al2023")
         .with("architectures", ["arm64"])

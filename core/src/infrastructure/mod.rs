@@ -180,18 +180,27 @@ pub struct Infrastructure<'a> {
     choreography: &'a Choreography,
     functions: BTreeMap<String, FunctionOptions>,
     stacks: Vec<Stack>,
+    key_alias: Option<String>,
 }
 
 impl<'a> Infrastructure<'a> {
     /// Of `choreography`, with nothing added.
     pub fn of(choreography: &'a Choreography) -> Self {
-        Self { choreography, functions: BTreeMap::new(), stacks: Vec::new() }
+        Self { choreography, functions: BTreeMap::new(), stacks: Vec::new(), key_alias: None }
     }
 
     /// What the function of a step or a route has beyond the definition.
     #[must_use]
     pub fn function(mut self, name: impl Into<String>, options: FunctionOptions) -> Self {
         self.functions.insert(name.into(), options);
+        self
+    }
+
+    /// The alias of the key that everything is encrypted with, where that can't be `<choreography>-<stack>`. There is then one
+    /// stack an account and region.
+    #[must_use]
+    pub fn key_alias(mut self, name: impl Into<String>) -> Self {
+        self.key_alias = Some(name.into());
         self
     }
 
@@ -270,7 +279,7 @@ impl<'a> Infrastructure<'a> {
         let tables = relayed_tables(model);
         program.section("The provider, and the key that everything is encrypted with.");
         provider(program, &model.name);
-        state::key(program, &model.name);
+        state::key(program, &model.name, self.key_alias.as_deref());
         for secret in settings::needed(model).filter(|setting| setting.is_secret) {
             state::secret(program, secret);
         }
@@ -288,7 +297,7 @@ impl<'a> Infrastructure<'a> {
         for topic in &model.topics {
             program.section(&topic_heading(model, &topic.name));
             let is_alarmed = model.alarms.iter().any(|alarm| alarm.topic == topic.name);
-            state::topic(program, &topic.name, is_alarmed);
+            state::topic(program, topic, is_alarmed);
         }
         for bus in model.buses.iter().filter(|bus| !bus.is_outside) {
             program.section(&bus_heading(model, &bus.name));
@@ -389,10 +398,17 @@ fn names_fit(model: &Model) -> Result<(), InfrastructureError> {
     let prefix = model.name.len() + 1 + STACK_BYTES_MAX + 1;
     let schedules = model.schedules.iter().map(entry::role_name);
     let ours = |queue: &&crate::model::QueueModel| !queue.is_outside;
+    // A role has the name of its step, a function may keep another.
     let short = Infrastructure::functions(model).into_iter().chain(schedules);
     let short = short.map(|name| (prefix + name.len(), NAME_BYTES_MAX, name));
-    let queues = model.queues.iter().filter(ours).map(|queue| queue.name.clone());
-    let queues = queues.map(|name| (prefix + name.len(), QUEUE_NAME_BYTES_MAX, name));
+    let kept = |name: &Option<String>, limit| name.clone().map(|name| (name.len(), limit, name));
+    let functions = model.routes.iter().map(|route| &route.physical);
+    let functions = functions.chain(model.steps.iter().map(|step| &step.physical));
+    let short = short.chain(functions.filter_map(|name| kept(name, NAME_BYTES_MAX)));
+    let queues = model.queues.iter().filter(ours).map(|queue| {
+        let derived = || (prefix + queue.name.len(), QUEUE_NAME_BYTES_MAX, queue.name.clone());
+        kept(&queue.physical, QUEUE_NAME_BYTES_MAX).unwrap_or_else(derived)
+    });
     let after = 1 + STACK_BYTES_MAX + 1 + ACCOUNT_BYTES;
     let buckets = model.buckets.iter().map(|bucket| bucket.name.clone());
     let buckets = buckets.map(|name| (name.len() + after, BUCKET_NAME_BYTES_MAX, name));

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     layout,
     limits::{MESSAGE_BYTES_MAX, QUEUE_RETENTION_MAX},
-    model::{BusModel, Model, QueueModel, Rule, Source, StepModel, TableModel},
+    model::{BusModel, Model, QueueModel, Rule, Source, StepModel, TableModel, TopicModel},
     setting::SettingModel,
 };
 use std::time::Duration;
@@ -36,8 +36,13 @@ pub(super) fn physical(name: &str) -> String {
     format!("{}-{name}", reference("prefix"))
 }
 
-/// The stack's one key: for tables, objects and topics.
-pub(super) fn key(program: &mut Program, system: &str) {
+/// The physical name of `name`: the one that it keeps, where it has one.
+pub(super) fn kept_or_physical(kept: Option<&String>, name: &str) -> String {
+    kept.cloned().unwrap_or_else(|| physical(name))
+}
+
+/// The stack's one key: for tables, objects and topics. Its alias is `alias`, or the prefix of the stack.
+pub(super) fn key(program: &mut Program, system: &str, alias: Option<&str>) {
     let account = Map::new()
         .comment("the account's own policies decide who may do what; in a key's policy, `*` is this key")
         .with("Effect", "Allow")
@@ -65,7 +70,7 @@ pub(super) fn key(program: &mut Program, system: &str) {
         .with("policy", json(policy));
     program.resource("key", "aws:kms:Key", key, Options::protected_by(REMOVAL_PROTECTION));
     let alias = Map::new()
-        .with("name", format!("alias/{}", reference("prefix")))
+        .with("name", format!("alias/{}", alias.map_or_else(|| reference("prefix"), str::to_owned)))
         .with("targetKeyId", reference("key.keyId"));
     program.resource("keyAlias", "aws:kms:Alias", alias, Options::default());
 }
@@ -74,7 +79,7 @@ pub(super) fn key(program: &mut Program, system: &str) {
 pub(super) fn table(program: &mut Program, table: &TableModel, is_read: bool) {
     let name = &table.name;
     let key = table.key_attribute.as_deref().unwrap_or(layout::KEY);
-    let physical = table.physical.clone().unwrap_or_else(|| physical(name));
+    let physical = kept_or_physical(table.physical.as_ref(), name);
     let attribute = |name: &str| Map::new().with("name", name).with("type", "S");
     let part = |name: &str, kind: &str| Map::new().with("attributeName", name).with("keyType", kind);
     let projected: Vec<&str> = layout::INDEX_PROJECTED.to_vec();
@@ -145,7 +150,8 @@ fn rule(step: &str) -> String {
 
 /// The queue of that name with its dead-letter queue. `fed_by` is what sends to it in its own name, where something does.
 pub(super) fn queue(program: &mut Program, model: &Model, queue: &QueueModel, fed_by: Option<&Feeder>) {
-    let mut properties = bare_queue(&queue.name, queue.retention);
+    let physical_of = |queue: &QueueModel| kept_or_physical(queue.physical.as_ref(), &queue.name);
+    let mut properties = bare_queue(&physical_of(queue), queue.retention);
     properties.put("visibilityTimeoutSeconds", seconds(queue.visibility_timeout));
     let dead = queue.redrive.as_ref().and_then(|redrive| {
         properties.put(
@@ -161,7 +167,7 @@ pub(super) fn queue(program: &mut Program, model: &Model, queue: &QueueModel, fe
     add_queue(program, &queue.name, properties, fed_by);
     if let Some(dead) = dead {
         // What the topic or the bus can't deliver goes there as well.
-        add_queue(program, &dead.name, bare_queue(&dead.name, dead.retention), fed_by);
+        add_queue(program, &dead.name, bare_queue(&physical_of(dead), dead.retention), fed_by);
         let allowed =
             Map::new().with("redrivePermission", "byQueue").with("sourceQueueArns", [arn(&queue.name)]);
         let redrive = Map::new().with("queueUrl", url(&dead.name)).with("redriveAllowPolicy", json(allowed));
@@ -173,17 +179,19 @@ pub(super) fn queue(program: &mut Program, model: &Model, queue: &QueueModel, fe
 /// The dead-letter queue of what leaves the choreography.
 pub(super) fn outlet_dead_letters(program: &mut Program, model: &Model, name: &str) {
     let retention = model.queue(name).map_or(QUEUE_RETENTION_MAX, |queue| queue.retention);
-    add_queue(program, name, bare_queue(name, retention), None);
+    let kept = model.queue(name).and_then(|queue| queue.physical.as_ref());
+    add_queue(program, name, bare_queue(&kept_or_physical(kept, name), retention), None);
 }
 
 /// A queue for what a service of AWS gave up, which nobody consumes: looked at by people.
 pub(super) fn failures_queue(program: &mut Program, name: &str) {
-    add_queue(program, name, bare_queue(name, QUEUE_RETENTION_MAX), None);
+    add_queue(program, name, bare_queue(&physical(name), QUEUE_RETENTION_MAX), None);
 }
 
-fn bare_queue(name: &str, retention: Duration) -> Map {
+/// A queue whose name on AWS is `physical`.
+fn bare_queue(physical: &str, retention: Duration) -> Map {
     Map::new()
-        .with("name", physical(name))
+        .with("name", physical)
         .with("sqsManagedSseEnabled", true)
         .with("maxMessageSize", i64::try_from(MESSAGE_BYTES_MAX).unwrap_or(i64::MAX))
         .with("messageRetentionSeconds", seconds(retention))
@@ -273,10 +281,11 @@ pub(super) fn bucket(program: &mut Program, name: &str) {
 }
 
 /// A topic, encrypted. One that alarms go to lets CloudWatch publish, and mails to people.
-pub(super) fn topic(program: &mut Program, name: &str, is_alarmed: bool) {
-    let logical_name = logical(name, "Topic");
+pub(super) fn topic(program: &mut Program, topic: &TopicModel, is_alarmed: bool) {
+    let logical_name = logical(&topic.name, "Topic");
     let arn = reference(&format!("{logical_name}.arn"));
-    let properties = Map::new().with("name", physical(name)).with("kmsMasterKeyId", reference("key.arn"));
+    let physical = kept_or_physical(topic.physical.as_ref(), &topic.name);
+    let properties = Map::new().with("name", physical).with("kmsMasterKeyId", reference("key.arn"));
     program.resource(&logical_name, "aws:sns:Topic", properties, Options::default());
     // A topic's policy takes no `sns:*`: it must name actions of topics.
     let mut statements = vec![refuse_plain("sns:Publish", vec![arn.clone()])];
@@ -332,7 +341,7 @@ pub(super) fn subscription(program: &mut Program, model: &Model, topic: &str, qu
 
 /// An event bus.
 pub(super) fn bus(program: &mut Program, bus: &BusModel) {
-    let physical = bus.physical.clone().unwrap_or_else(|| physical(&bus.name));
+    let physical = kept_or_physical(bus.physical.as_ref(), &bus.name);
     let properties = Map::new().with("name", physical);
     program.resource(&logical(&bus.name, "Bus"), "aws:cloudwatch:EventBus", properties, Options::default());
 }

@@ -405,6 +405,7 @@ mod tests {
             visibility_timeout: Duration::from_secs(60),
             retention: Duration::from_secs(14 * 86_400),
             redrive,
+            physical: None,
             is_outside: false,
         };
         Model {

@@ -344,6 +344,7 @@ mod tests {
             visibility_timeout: Duration::from_secs(30),
             retention: Duration::from_secs(600),
             redrive: None,
+            physical: None,
             is_outside: false,
         };
         Arc::new(MemoryQueue::new(

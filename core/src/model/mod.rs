@@ -63,6 +63,10 @@ pub struct TableModel {
     pub physical: Option<String>,
     /// The attribute of its partition key on DynamoDB, where it is not the library's.
     pub key_attribute: Option<String>,
+    /// Whether a partition key on DynamoDB is the id alone, and not `kind/id`.
+    pub has_bare_keys: bool,
+    /// Fields of the entities' states that are attributes of their own on DynamoDB.
+    pub shows: Vec<String>,
     /// The environment variable that tells a function its name on AWS, where it is not derived.
     pub variable: Option<String>,
 }
@@ -78,6 +82,8 @@ pub struct QueueModel {
     pub retention: Duration,
     /// Where its messages go after too many receives; `None` for a dead-letter queue.
     pub redrive: Option<RedrivePolicy>,
+    /// Its name on AWS, where it is not derived.
+    pub physical: Option<String>,
     /// Whether it belongs to others, who consume it: it is not made with the infrastructure.
     pub is_outside: bool,
 }
@@ -97,6 +103,10 @@ pub struct RedrivePolicy {
 pub struct TopicModel {
     /// Its name.
     pub name: String,
+    /// Its name on AWS, where it is not derived.
+    pub physical: Option<String>,
+    /// The environment variable that tells a function its ARN on AWS, where it is not derived.
+    pub variable: Option<String>,
 }
 
 /// An event bus. Its rules are those of the steps that name it; others may have rules on it as well.
@@ -106,6 +116,8 @@ pub struct BusModel {
     pub name: String,
     /// Its name on AWS, where it is not derived.
     pub physical: Option<String>,
+    /// The environment variable that tells a function its name on AWS, where it is not derived.
+    pub variable: Option<String>,
     /// Whether it belongs to others, who may publish to it: it is not made with the infrastructure.
     pub is_outside: bool,
 }
@@ -148,6 +160,8 @@ pub struct RouteModel {
     pub path: Option<String>,
     /// The handler's name.
     pub step: String,
+    /// The name of its function on AWS, where it is not derived.
+    pub physical: Option<String>,
     /// Events it may emit.
     pub emits: Vec<String>,
     /// What it uses.
@@ -163,6 +177,8 @@ pub struct RouteModel {
 pub struct StepModel {
     /// Its name.
     pub name: String,
+    /// The name of its function on AWS, where it is not derived.
+    pub physical: Option<String>,
     /// The event it consumes.
     pub event_type: String,
     /// The queue it consumes from.

@@ -47,22 +47,36 @@ impl ResourceKind {
     }
 }
 
+impl Model {
+    /// The variable for the physical name of what the model calls `name`: its own, where it has one.
+    pub fn variable_of(&self, kind: ResourceKind, name: &str) -> String {
+        let own = match kind {
+            ResourceKind::Table => {
+                self.tables.iter().find(|table| table.name == name).map(|table| &table.variable)
+            }
+            ResourceKind::Topic => {
+                self.topics.iter().find(|topic| topic.name == name).map(|topic| &topic.variable)
+            }
+            ResourceKind::Bus => self.buses.iter().find(|bus| bus.name == name).map(|bus| &bus.variable),
+            ResourceKind::Queue | ResourceKind::Bucket => None,
+        };
+        own.cloned().flatten().unwrap_or_else(|| kind.variable_of(name))
+    }
+}
+
 /// The variables that the functions of a model have, and the command for its settings. A name stands twice where two things would
 /// have the same.
 pub(super) fn all(model: &Model) -> Vec<String> {
     let mut things: BTreeSet<(&str, String)> = BTreeSet::new();
-    for table in &model.tables {
-        let own = table.variable.clone();
-        things.insert((&table.name, own.unwrap_or_else(|| ResourceKind::Table.variable_of(&table.name))));
-    }
-    let named: [(ResourceKind, Vec<&String>); 4] = [
+    let named: [(ResourceKind, Vec<&String>); 5] = [
+        (ResourceKind::Table, model.tables.iter().map(|table| &table.name).collect()),
         (ResourceKind::Queue, model.queues.iter().map(|queue| &queue.name).collect()),
         (ResourceKind::Bucket, model.buckets.iter().map(|bucket| &bucket.name).collect()),
         (ResourceKind::Topic, model.topics.iter().map(|topic| &topic.name).collect()),
         (ResourceKind::Bus, model.buses.iter().map(|bus| &bus.name).collect()),
     ];
     for (kind, names) in named {
-        things.extend(names.into_iter().map(|name| (name.as_str(), kind.variable_of(name))));
+        things.extend(names.into_iter().map(|name| (name.as_str(), model.variable_of(kind, name))));
     }
     for setting in &model.settings {
         // One that is no secret has one variable, and one thing has it.

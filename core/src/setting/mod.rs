@@ -48,6 +48,8 @@ pub struct SettingModel {
     pub is_optional: bool,
     /// Whether its value is a secret: never shown, and kept in Secrets Manager on AWS.
     pub is_secret: bool,
+    /// Its environment variable, where that is not derived.
+    pub own_variable: Option<String>,
 }
 
 /// What the value of a setting is.
@@ -121,6 +123,7 @@ impl Setting {
                 words: Vec::new(),
                 is_optional: false,
                 is_secret: false,
+                own_variable: None,
             },
         }
     }
@@ -181,6 +184,13 @@ impl Setting {
         self
     }
 
+    /// Its environment variable, where that can't be `QUADRILLE_<NAME>`.
+    #[must_use]
+    pub fn variable(mut self, name: impl Into<String>) -> Self {
+        self.model.own_variable = Some(name.into());
+        self
+    }
+
     /// The same as plain data.
     pub fn model(&self) -> &SettingModel {
         &self.model
@@ -197,9 +207,9 @@ impl SettingModel {
         self.name.replace('_', "-")
     }
 
-    /// Its environment variable: `QUADRILLE_KITCHEN_TIMEOUT`.
+    /// Its environment variable: its own, or `QUADRILLE_KITCHEN_TIMEOUT`.
     pub fn variable(&self) -> String {
-        format!("QUADRILLE_{}", self.name.to_ascii_uppercase())
+        self.own_variable.clone().unwrap_or_else(|| format!("QUADRILLE_{}", self.name.to_ascii_uppercase()))
     }
 
     /// The environment variable of a function: of a secret it holds the secret's ARN, and ends in `_SECRET`.

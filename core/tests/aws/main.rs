@@ -24,6 +24,7 @@ fn one_of_each() -> Model {
         visibility_timeout: Duration::from_secs(60),
         retention: Duration::from_secs(600),
         redrive: None,
+        physical: None,
         is_outside: false,
     };
     Model {
@@ -34,8 +35,8 @@ fn one_of_each() -> Model {
         }],
         queues: vec![queue],
         buckets: vec![BucketModel { name: "bucket".to_owned() }],
-        topics: vec![TopicModel { name: "topic".to_owned() }],
-        buses: vec![BusModel { name: "bus".to_owned(), physical: None, is_outside: false }],
+        topics: vec![TopicModel { name: "topic".to_owned(), physical: None, variable: None }],
+        buses: vec![BusModel { name: "bus".to_owned(), physical: None, variable: None, is_outside: false }],
         ..Model::default()
     }
 }

@@ -150,6 +150,56 @@ async fn a_table_may_have_a_name_of_its_own_for_the_partition_key() {
     assert_eq!(scanned, ["a", "alone", "b", "c"]);
 }
 
+/// By a commit alone and by one of many: an item is found by its bare id, shows fields of the state beside the document, and
+/// shows no longer what the state no longer has.
+#[tokio::test]
+async fn a_table_may_have_bare_keys_and_show_fields() {
+    let mut model = one_of_each();
+    model.tables[0].has_bare_keys = true;
+    model.tables[0].shows = ["status", "items", "paid"].map(str::to_owned).to_vec();
+    let Some(scene) = scene_of("a_table_may_have_bare_keys_and_show_fields", &model).await else { return };
+    let shown = |id: &str, version, state: &str| {
+        let mut write = write(&format!("thing/{id}"), version);
+        write.item.document = format!("{{\"state\":{state},\"trail\":[]}}");
+        write
+    };
+    let item = HashMap::from([("price".to_owned(), AttributeValue::N("1.5".to_owned()))]);
+    for others in [vec![], vec!["x", "y"]] {
+        let id = format!("a/b-{}", others.len());
+        let commit = |version, state: &'static str| {
+            let all = others.iter().map(|other| shown(&format!("{other}-{id}"), version, state));
+            scene.commit(all.chain([shown(&id, version, state)]).collect())
+        };
+        let first = r#"{"status":"new","items":[{"price":1.5}],"paid":null}"#;
+        let second = r#"{"status":"done","paid":true}"#;
+        for (version, state) in [(1, first), (2, second)] {
+            // The second time as by an answer that was lost.
+            for _ in 0..2 {
+                let answers = commit(version, state).await;
+                assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+            }
+            let raw = scene.raw(&id).await;
+            let status = if version == 1 { "new" } else { "done" };
+            assert_eq!(raw["status"], text(status));
+            let items = AttributeValue::L(vec![AttributeValue::M(item.clone())]);
+            assert_eq!(raw.get("items"), (version == 1).then_some(&items));
+            assert_eq!(raw.get("paid"), (version == 2).then_some(&AttributeValue::Bool(true)));
+        }
+        assert_eq!(*commit(2, first).await.last().unwrap(), Err(CommitError::Conflict));
+        let table = scene.ports.table("table").unwrap();
+        let keys = [format!("thing/{id}"), format!("other/{id}"), format!("thing/{id}")];
+        let found = table.get(&keys).await.unwrap();
+        let versions: Vec<_> = found.iter().map(|item| item.as_ref().map(|item| item.version)).collect();
+        assert_eq!(versions, [Some(2), None, Some(2)]);
+        assert_eq!(found[0].as_ref().map(|item| item.key.as_str()), Some(keys[0].as_str()));
+    }
+    let scanned = scene.ports.table("table").unwrap().scan(None, 100).await.unwrap().items;
+    assert!(scanned.len() == 4 && scanned.iter().all(|item| item.key.starts_with("thing/")), "{scanned:?}");
+    // Of another kind there is none in such a table.
+    let other = scene.commit(vec![write("other/1", 1)]).await.remove(0);
+    assert!(matches!(&other, Err(CommitError::Port(error)) if !error.is_transient()), "{other:?}");
+}
+
 #[tokio::test]
 async fn the_relay_reads_a_commit_from_the_item() {
     let Some(scene) = scene("the_relay_reads_a_commit_from_the_item").await else { return };

@@ -32,7 +32,7 @@ pub(super) fn check(model: &Model, errors: &mut Vec<DefinitionError>) {
             }
         }
     }
-    model.tables.iter().for_each(|table| key_attribute(table, errors));
+    model.tables.iter().for_each(|table| attributes(table, errors));
     // What is no name makes no variable.
     if !errors.iter().any(|error| matches!(error, DefinitionError::InvalidName { .. })) {
         unique("environment variable", variable::all(model).iter().map(String::as_str), errors);
@@ -48,19 +48,24 @@ pub(super) fn check(model: &Model, errors: &mut Vec<DefinitionError>) {
     model.routes.iter().for_each(|route| of_route(route, errors));
 }
 
-/// The partition key's own name is one that a statement can hold, and that no other attribute has.
-fn key_attribute(table: &TableModel, errors: &mut Vec<DefinitionError>) {
-    let Some(name) = &table.key_attribute else { return };
+/// The attributes that have names of their own: such that a statement can hold, and that no other attribute has. Keys without a
+/// kind are of one kind.
+fn attributes(table: &TableModel, errors: &mut Vec<DefinitionError>) {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    if name.is_empty() || name.len() > limits::NAME_BYTES_MAX || !name.bytes().all(plain) {
-        errors.push(DefinitionError::OutOfRange {
-            name: table.name.clone(),
-            what: "the key attribute",
-            value: format!("{name:?}"),
-            allowed: "1 to 40 of a-z, A-Z, 0-9, '_', '-' and '.'",
-        });
+    let mut range = |what, value: String, allowed| {
+        errors.push(DefinitionError::OutOfRange { name: table.name.clone(), what, value, allowed });
+    };
+    let key = table.key_attribute.as_ref().map(|name| ("the key attribute", name));
+    let named = key.into_iter().chain(table.shows.iter().map(|name| ("a field that is shown", name)));
+    for (what, name) in named.clone() {
+        if name.is_empty() || name.len() > limits::NAME_BYTES_MAX || !name.bytes().all(plain) {
+            range(what, format!("{name:?}"), "1 to 40 of a-z, A-Z, 0-9, '_', '-' and '.'");
+        }
     }
-    let others = [
+    if table.has_bare_keys && table.kinds.len() != 1 {
+        range("the number of kinds under bare keys", table.kinds.len().to_string(), "1");
+    }
+    let ours = [
         VERSION,
         DOCUMENT,
         EXPIRES_AT,
@@ -70,9 +75,9 @@ fn key_attribute(table: &TableModel, errors: &mut Vec<DefinitionError>) {
         OUTBOX,
         layout::RELAY,
     ];
-    if others.contains(&name.as_str()) {
-        errors.push(DefinitionError::NameUsedTwice { what: "attribute of a table", name: name.clone() });
-    }
+    let default_key = table.key_attribute.is_none().then_some(layout::KEY);
+    let all = ours.into_iter().chain(default_key).chain(named.map(|(_, name)| name.as_str()));
+    unique("attribute of a table", all, errors);
 }
 
 fn is_shaped(name: &str) -> bool {
