@@ -1,5 +1,6 @@
 //! The HTTP side of a choreography, as far as a handler sees it: a request, a response, a problem.
 
+use crate::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
@@ -68,6 +69,26 @@ impl Request {
     /// A header by its lower-case name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
+    }
+
+    /// A parameter of the route's path; empty where there is none of that name.
+    pub fn parameter(&self, name: &str) -> &str {
+        self.parameters.get(name).map(String::as_str).unwrap_or_default()
+    }
+
+    /// The sender's name for this request, the header `Idempotency-Key`: a request that is sent again under it is the same.
+    ///
+    /// # Errors
+    /// The problem to answer with, 400: it is empty or over [`IDEMPOTENCY_KEY_BYTES_MAX`], or has a control character.
+    pub fn idempotency_key(&self) -> Result<Option<&str>, Problem> {
+        let Some(key) = self.header("idempotency-key") else { return Ok(None) };
+        if (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) && !key.contains(char::is_control) {
+            return Ok(Some(key));
+        }
+        let detail = format_args!(
+            "an Idempotency-Key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes without control characters"
+        );
+        Err(Problem::new(400, "invalid_idempotency_key", detail))
     }
 
     /// Whether the body is declared to be JSON in UTF-8, unencoded.
@@ -186,5 +207,26 @@ fn title(status: u16) -> &'static str {
         421 => "Misdirected Request",
         503 => "Service Unavailable",
         _ => "Internal Server Error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idempotency_key_is_short_text_or_a_problem() {
+        let of = |key: &str| {
+            let headers = BTreeMap::from([("idempotency-key".to_owned(), key.to_owned())]);
+            let request = Request { headers, ..Request::default() };
+            request.idempotency_key().map(|key| key.map(str::to_owned)).map_err(|problem| problem.status)
+        };
+        assert_eq!(Request::default().idempotency_key().ok(), Some(None));
+        for sound in ["a", "\"8e03978e-40d5-43dd\"", &"x".repeat(IDEMPOTENCY_KEY_BYTES_MAX)] {
+            assert_eq!(of(sound), Ok(Some(sound.to_owned())));
+        }
+        for wrong in ["", "a\tb", &"x".repeat(IDEMPOTENCY_KEY_BYTES_MAX + 1)] {
+            assert_eq!(of(wrong), Err(400), "{wrong:?}");
+        }
     }
 }

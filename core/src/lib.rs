@@ -164,6 +164,7 @@ mod history;
 pub mod http;
 #[cfg(feature = "client")]
 pub mod http_client;
+pub mod ids;
 pub mod infrastructure;
 pub mod input;
 #[cfg(feature = "lambda")]
@@ -211,7 +212,7 @@ pub use pipeline::{Delivered, Invocation, Observation, Pipeline, StepCounts, Ver
 pub use service::{Service, Surroundings};
 pub use services::{Services, service_name};
 pub use setting::{Setting, Settings};
-pub use stored::Stored;
+pub use stored::{Stored, Told};
 pub use system::System;
 pub use timestamp::{Timestamp, TimestampError};
 pub use trail::{Trail, TrailEntry, TrailEntryKind};

@@ -35,6 +35,9 @@ pub const FUNCTION_TIMEOUT_MAX: Duration = Duration::from_secs(900);
 /// Longest time for a request to a route: 29 s. Ours: an HTTP API of API Gateway answers 503 by itself after 30 s.
 pub const ROUTE_TIMEOUT_MAX: Duration = Duration::from_secs(29);
 
+/// Longest idempotency key of a request: 256 bytes. Ours.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
+
 /// Largest item: 400 KB of names and values (DynamoDB counts 1 KB as 1,024 bytes).
 pub const ITEM_BYTES_MAX: usize = 400 * 1024;
 

@@ -6,6 +6,7 @@
 //! gathered as one line of CloudWatch's Embedded Metric Format; the local engine, whose state can be asked directly,
 //! gathers none.
 
+use crate::timestamp::Timestamp;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a metric's values are.
@@ -54,6 +55,11 @@ impl Metric {
     pub fn unit(self) -> Unit {
         self.unit
     }
+}
+
+/// The time between two points of a life, as the value of a metric of [`Unit::Milliseconds`].
+pub fn millis(from: Timestamp, to: Timestamp) -> f64 {
+    to.since(from).as_secs_f64() * 1_000.0
 }
 
 /// Messages handled, those with nothing to do among them.

@@ -1,9 +1,16 @@
 //! An entity as it was loaded, with its version and trail.
 
 use crate::{
-    commit::Commit, entity::Entity, failure::Failure, history::History, port::Item, timestamp::Timestamp,
-    trace::trace_id, trail::Trail,
+    commit::Commit,
+    entity::Entity,
+    failure::Failure,
+    history::History,
+    port::Item,
+    timestamp::Timestamp,
+    trace::trace_id,
+    trail::{Trail, TrailEntry},
 };
+use serde::Serialize;
 use std::{
     borrow::Cow,
     ops::{Deref, DerefMut},
@@ -15,6 +22,26 @@ use std::{
 pub struct Stored<E> {
     state: E,
     pub(crate) history: History,
+}
+
+/// An entity as a person is told of it: its state, and beside its fields its version, what its flow is known by, and its trail.
+#[derive(Debug, Serialize)]
+pub struct Told<'a, E> {
+    #[serde(flatten)]
+    state: &'a E,
+    version: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<&'a str>,
+    trail: &'a [TrailEntry],
+    #[serde(skip_serializing_if = "is_zero")]
+    trail_dropped: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // the shape serde asks for
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 impl<E: Entity> Stored<E> {
@@ -62,6 +89,19 @@ impl<E: Entity> Stored<E> {
     /// Its trace, 32 hex digits.
     pub fn trace_id(&self) -> Option<&str> {
         self.history.traceparent.as_deref().and_then(trace_id)
+    }
+
+    /// As a person is told of it.
+    pub fn told(&self) -> Told<'_, E> {
+        let trail = self.trail();
+        Told {
+            state: &self.state,
+            version: self.version(),
+            correlation_id: self.correlation_id(),
+            trace_id: self.trace_id(),
+            trail: &trail.entries,
+            trail_dropped: trail.dropped,
+        }
     }
 
     /// The state alone.

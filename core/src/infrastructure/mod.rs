@@ -145,6 +145,15 @@ impl Stack {
         self
     }
 
+    /// A stack that may be removed with all that is in it, and that keeps little: for trials and tests.
+    pub fn disposable(name: impl Into<String>, about: impl Into<String>) -> Self {
+        Self::new(name, about)
+            .set(settings::LOG_RETENTION, 7)
+            .set(settings::OLD_VERSIONS, 1)
+            .set(settings::REMOVAL_PROTECTION, false)
+            .set(settings::EMPTY_BUCKETS, true)
+    }
+
     fn text(&self, project: &str) -> String {
         let values = self
             .values

@@ -38,14 +38,10 @@ pub(super) fn infrastructure(infrastructure: Infrastructure<'_>) -> Infrastructu
         )
 }
 
-/// A stack that may be removed with all that is in it.
+/// A stack for trials: its platform is simulated.
 fn trial(name: &str, about: &str) -> Stack {
-    Stack::new(name, about)
+    Stack::disposable(name, about)
         .set("alarmEmail", "auction-developers@example.com")
         .set("platform", SIMULATED)
         .set("kickoffSchedule", "rate(1 hour)")
-        .set("logRetentionDays", 7)
-        .set("oldVersionsDays", 1)
-        .set("removalProtection", false)
-        .set("emptyBucketsOnRemoval", true)
 }

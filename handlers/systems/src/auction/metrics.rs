@@ -1,6 +1,6 @@
 //! What the auction counts and measures. What each means stands in `docs/metrics.md` too, which a test holds to this list.
 
-use quadrille::{Timestamp, metrics::Metric};
+use quadrille::metrics::Metric;
 
 /// Orders stored for the first time.
 pub const ORDERS_RECEIVED: Metric = Metric::count("OrdersReceived");
@@ -33,11 +33,6 @@ pub const ALL: [Metric; 9] = [
     RECEIVED_TO_DECIDED,
     RECEIVED_TO_STORED,
 ];
-
-/// The time between two points of an order's life, as a metric's value.
-pub(super) fn millis(from: Timestamp, to: Timestamp) -> f64 {
-    to.since(from).as_secs_f64() * 1_000.0
-}
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,7 @@
 
 use super::metrics::ORDERS_RECEIVED;
 use quadrille::{
-    Committed, Context, Failure, Stored, TrailEntry,
+    Committed, Context, Failure, Stored,
     domain::auction::{BODY_BYTES_MAX, NewOrder, Order, orders, parse_orders},
     http::{Problem, Request, Response},
     input::read_request,
@@ -91,45 +91,16 @@ async fn take(
     Ok(outcomes)
 }
 
-/// An order as it is told.
-#[derive(Serialize)]
-struct View<'a> {
-    #[serde(flatten)]
-    order: &'a Order,
-    version: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    correlation_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trace_id: Option<&'a str>,
-    trail: &'a [TrailEntry],
-    #[serde(skip_serializing_if = "is_zero")]
-    trail_dropped: u32,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // the shape serde asks for
-fn is_zero(count: &u32) -> bool {
-    *count == 0
-}
-
 /// `GET /orders/{record_id}`: the order with its trail, or 404.
 ///
 /// # Errors
 /// A [`Failure`] of the table.
 pub async fn get_order(request: Request, cx: Context<()>) -> Result<Response, Failure> {
-    let id = request.parameters.get("record_id").map(String::as_str).unwrap_or_default();
-    let found = cx.get::<Order>(&[id]).await?.pop().flatten();
+    let found = cx.get::<Order>(&[request.parameter("record_id")]).await?.pop().flatten();
     let Some(order) = found else {
         return Ok(
             Problem::new(404, "no_such_order", "no order has this record_id, or it has expired").into()
         );
     };
-    let view = View {
-        order: &order,
-        version: order.version(),
-        correlation_id: order.correlation_id(),
-        trace_id: order.trace_id(),
-        trail: &order.trail().entries,
-        trail_dropped: order.trail().dropped,
-    };
-    Ok(Response::json(200, &view))
+    Ok(Response::json(200, &order.told()))
 }

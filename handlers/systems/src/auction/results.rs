@@ -1,10 +1,11 @@
 //! Results: Lambda B, `store_result`, files accepted orders and fails the others into the dead-letter queue.
 
-use super::metrics::{ORDERS_STORED, RECEIVED_TO_STORED, millis};
+use super::metrics::{ORDERS_STORED, RECEIVED_TO_STORED};
 use quadrille::{
     Context, Event, Failure, Handled, Outcome, Stored, Timestamp,
     decimal::Decimal,
     domain::auction::{Order, OrderResult, OrderStatus, result_key},
+    metrics::millis,
 };
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;

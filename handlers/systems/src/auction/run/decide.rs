@@ -4,7 +4,6 @@ use super::{Emits, ORDERS_PER_PAGE, Round, RoundEvent, Run, end, next_round};
 use crate::auction::{
     metrics::{
         ORDERS_ACCEPTED, ORDERS_REJECTED, ORDERS_UNDECIDABLE, POLLS, POLLS_NOT_READY, RECEIVED_TO_DECIDED,
-        millis,
     },
     platform::{Answer, AuctionPlatform, Decision},
     results::OrderDecided,
@@ -12,6 +11,7 @@ use crate::auction::{
 use quadrille::{
     Backoff, Change, Commit, Context, Failure, Outcome, Stored, Timestamp,
     domain::auction::{Order, OrderStatus},
+    metrics::millis,
 };
 use std::{borrow::Cow, collections::HashMap};
 
