@@ -99,12 +99,20 @@ pub enum Meaning {
     Send {
         /// The route's handler.
         step: &'static str,
-        /// Most elements of an array in one request; `None` where the body is no array.
+        /// Most elements of an array in one request; `None` where the body is no array: of a file with one, each element is then
+        /// sent in a request of its own.
         elements_max: Option<usize>,
-        /// The outcomes that the answer tells in `results[].outcome`, as they are counted and printed.
+        /// The outcomes that the answer tells in `results[].outcome`, or in `outcome`, as they are counted and printed.
         outcomes: &'static [&'static str],
         /// The outcome that makes the command fail.
         refused: Option<&'static str>,
+    },
+    /// Asks a handler of requests about one thing, and prints the answer.
+    Ask {
+        /// The handler.
+        step: &'static str,
+        /// What the thing's id is called in the request: the parameter of the handler's path.
+        parameter: &'static str,
     },
     /// Sends the message of a schedule now.
     Trigger {
@@ -169,6 +177,19 @@ pub trait Demo: Send + Sync {
     /// own.
     fn body(&self, ids: &[String]) -> Value;
 
+    /// The id of the entity that what is posted under `id` becomes; `None` where it is the same.
+    fn entity(&self, id: &str) -> Option<String> {
+        let _ = id;
+        None
+    }
+
+    /// Further requests, sent as soon as these ids are posted: a handler of requests, and the body it is invoked with. One that
+    /// is refused as a conflict (409) came too late, which is as good an end.
+    fn then(&self, ids: &[String]) -> Vec<(&'static str, Value)> {
+        let _ = ids;
+        Vec::new()
+    }
+
     /// The schedules that are triggered once all are posted.
     fn triggers(&self) -> &'static [&'static str] {
         &[]
@@ -183,13 +204,13 @@ pub trait Demo: Send + Sync {
     }
 
     /// The names that one of those that were posted counts for, by what lies in tables, buckets and dead-letter queues. By
-    /// default the status of its entity, where that is among [`counts`](Self::counts), and [`DEAD_LETTERED`] where there is
-    /// a dead letter of it.
+    /// default the status of its entity, in small letters, where that is among [`counts`](Self::counts), and
+    /// [`DEAD_LETTERED`] where there is a dead letter of it.
     fn counted(&self, evidence: &Evidence<'_>) -> Vec<&'static str> {
         let status = evidence.entity.and_then(|entity| entity.status.as_deref());
         let counts = |name: &&str| match *name {
             DEAD_LETTERED => !evidence.dead_letters.is_empty(),
-            name => status == Some(name),
+            name => status.is_some_and(|status| status.eq_ignore_ascii_case(name)),
         };
         self.counts().iter().copied().filter(counts).collect()
     }
@@ -264,9 +285,10 @@ mod tests {
             serde_json::from_str(&text).unwrap()
         };
         let dead = [("brew-dlq".to_owned(), "sold_out".to_owned())];
-        let (served, taken) = (view("served"), view("taken"));
+        let (served, taken, loud) = (view("served"), view("taken"), view("SERVED"));
         for (entity, dead_letters, counted) in [
             (Some(&served), &[][..], &["served"][..]),
+            (Some(&loud), &[], &["served"]),
             (Some(&served), &dead, &["served", DEAD_LETTERED]),
             (Some(&taken), &dead, &[DEAD_LETTERED]),
             (Some(&taken), &[], &[]),

@@ -188,6 +188,7 @@ fn own(app: &App<'_>, word: &Word) -> Command {
     let command = Command::new(word.name);
     let command = match &word.means {
         Meaning::Send { .. } => OwnSend::augment_args(command),
+        Meaning::Ask { .. } => OwnAsk::augment_args(command),
         Meaning::Trigger { .. } => Plain::augment_args(command),
         Meaning::List { statuses: [], .. } => OwnList::augment_args(command),
         Meaning::List { statuses, .. } => {
@@ -328,6 +329,14 @@ pub struct Send {
 pub struct OwnSend {
     /// The file, or `-`.
     pub file: PathBuf,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct OwnAsk {
+    /// The id of the one that is asked about.
+    pub id: String,
     #[command(flatten)]
     pub target: Target,
 }

@@ -117,6 +117,7 @@ async fn dispatch(app: &App<'_>, word: &str, matches: &clap::ArgMatches) -> Resu
                 let way = send::Way { step, elements_max, outcomes, refused };
                 send::send(app, args::read(matches)?, way).await
             }
+            Meaning::Ask { step, parameter } => send::about(app, args::read(matches)?, step, parameter).await,
             Meaning::Trigger { schedule, field } => {
                 trigger::trigger(app, args::read(matches)?, schedule, Some(field)).await
             }

@@ -3,7 +3,7 @@
 use crate::{
     App,
     access::Access,
-    args::{OwnSend, Send},
+    args::{OwnAsk, OwnSend, Send},
     client::{Answer, Client, encoded},
     error::CommandError,
     print::{Shown, line, shown},
@@ -12,7 +12,7 @@ use quadrille::{
     choreography::RouteModel, excerpt, http::Method as RouteMethod, http_client::Method,
     limits::HTTP_BODY_BYTES_MAX,
 };
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Map, Value, json, value::RawValue};
 use std::{io::Read as _, path::Path};
 
 /// How a body is sent, and what its answers tell.
@@ -31,13 +31,27 @@ pub async fn named(app: &App<'_>, args: Send) -> Result<(), CommandError> {
     let client = Client::open(app, &own.target, Access::Answers(&step)).await?;
     let (method, address) = address(route);
     let answer = client.ask(method, &address, Some(body.into_bytes())).await?;
+    print_answer(&answer, own.target.json)
+}
+
+/// A word of the system's own: asks about one thing, whose id is called `parameter`, and prints the answer.
+pub async fn about(app: &App<'_>, args: OwnAsk, step: &str, parameter: &str) -> Result<(), CommandError> {
+    let route = route(app, step)?;
+    let client = Client::open(app, &args.target, Access::Answers(step)).await?;
+    let path = format!("/_quadrille/invoke/{}", encoded(&route.step));
+    let body = serde_json::to_vec(&json!({ (parameter): args.id }))?;
+    print_answer(&client.ask(Method::POST, &path, Some(body)).await?, args.target.json)
+}
+
+/// Prints an answer, or what is wrong with the request.
+fn print_answer(answer: &Answer, json: bool) -> Result<(), CommandError> {
     if !(200..300).contains(&answer.status) {
-        print_faults(&answer);
+        print_faults(answer);
         return Err(answer.refused());
     }
     if !answer.body.is_empty() {
         let value: Value = serde_json::from_slice(&answer.body)?;
-        line(if own.target.json { value.to_string() } else { serde_json::to_string_pretty(&value)? });
+        line(if json { value.to_string() } else { serde_json::to_string_pretty(&value)? });
     }
     Ok(())
 }
@@ -52,12 +66,15 @@ pub async fn send(app: &App<'_>, args: OwnSend, way: Way) -> Result<(), CommandE
     for body in bodies(text, way.elements_max) {
         let answer = client.ask(method.clone(), &address, Some(body)).await?;
         let told: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        // An answer about one thing is its own row.
+        let rows = told["results"].as_array().map_or_else(|| std::slice::from_ref(&told), Vec::as_slice);
         // A conflict tells the outcomes of all elements.
-        if !(200..300).contains(&answer.status) && (answer.status != 409 || !told["results"].is_array()) {
+        let tells = rows.iter().any(|row| row["outcome"].is_string());
+        if !(200..300).contains(&answer.status) && !(answer.status == 409 && tells) {
             print_faults(&answer);
             return Err(answer.refused());
         }
-        for row in told["results"].as_array().into_iter().flatten() {
+        for row in rows {
             let outcome = row["outcome"].as_str().unwrap_or_default();
             counts.iter_mut().filter(|(name, _)| *name == outcome).for_each(|(_, count)| *count += 1);
             if way.refused == Some(outcome) && !args.target.json {
@@ -125,11 +142,14 @@ fn print_faults(answer: &Answer) {
     }
 }
 
-/// The body, or several where it is an array longer than one request takes.
+/// The body, or several where it is an array and one request takes fewer of its elements.
 fn bodies(text: String, elements_max: Option<usize>) -> Vec<Vec<u8>> {
     // What is no array is sent as it is: the handler says what is wrong, and where.
     let elements: Vec<Box<RawValue>> = serde_json::from_str(&text).unwrap_or_default();
     match elements_max {
+        None if !elements.is_empty() => {
+            elements.iter().map(|element| element.get().as_bytes().to_vec()).collect()
+        }
         Some(max) if !elements.is_empty() && (elements.len() > max || text.len() > HTTP_BODY_BYTES_MAX) => {
             requests(&elements, max)
         }

@@ -46,7 +46,7 @@ pub async fn account(demo: &dyn Demo, running: &Running, show: &Show) -> Result<
     let table = pipeline.choreography().model().table_of(demo.kind()).unwrap_or_default().to_owned();
     let mut at = 0;
     while at < total {
-        let ids: Vec<String> = (at..total.min(at + PAGE)).map(|at| show.id(at)).collect();
+        let ids: Vec<String> = (at..total.min(at + PAGE)).map(|at| show.entity(demo, at)).collect();
         let keys: Vec<String> = ids.iter().map(|id| format!("{}/{id}", demo.kind())).collect();
         let items = pipeline.ports().table(&table)?.get(&keys).await?;
         for (id, item) in ids.iter().zip(items) {

@@ -21,12 +21,7 @@ use quadrille::{
     system::Demo,
 };
 use show::Show;
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 /// Alerts kept for the demonstration, which looks at the first of them.
@@ -68,7 +63,7 @@ pub async fn demo(app: &App<'_>, args: args::Demo, matches: &ArgMatches) -> Resu
     let tag = running.engine.pipeline().ports().clock.now().as_millis();
     let prefix =
         if args.data.is_some() { format!("{}-{tag}-", demo.kind()) } else { format!("{}-", demo.kind()) };
-    let show = Show { count: args.orders, prefix, began: Instant::now(), quiet: args.json };
+    let show = Show::new(demo.as_ref(), args.orders, prefix, args.json);
     let outcome = play::play(app, demo.as_ref(), &running, &show, &mut told).await;
     running.stop().await;
     let summary = outcome?;

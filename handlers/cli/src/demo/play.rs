@@ -13,6 +13,7 @@ use crate::{
     print::{Progress, Shown, line, shown},
     trace::Story,
 };
+use futures_util::{StreamExt as _, stream};
 use quadrille::{
     Alert, Observation, excerpt,
     http_client::Method,
@@ -25,6 +26,12 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::{broadcast, mpsc};
+
+/// Posted at once: as many wait for one flush of the disk together, as the requests of many senders do.
+const POSTED_AT_ONCE: usize = 32;
+
+/// The status of what came too late.
+const CONFLICT: u16 = 409;
 
 /// How often the queues are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -105,30 +112,54 @@ pub async fn play(
 async fn post(app: &App<'_>, demo: &dyn Demo, client: &Client, show: &Show) -> Result<(), CommandError> {
     let route = app.choreography.model().routes.iter().find(|route| route.step == demo.step());
     let address = route.map(|route| route.address()).unwrap_or_default();
-    let path = format!("/_quadrille/invoke/{}", encoded(demo.step()));
-    let path = route.and_then(|route| route.path.clone()).unwrap_or(path);
+    let path = route.and_then(|route| route.path.clone()).unwrap_or_else(|| invocation(demo.step()));
+    let (batch, total) = (demo.batch().max(1), usize::try_from(show.count).unwrap_or(usize::MAX));
+    let requests = stream::iter((0..total).step_by(batch)).map(|from| {
+        let ids: Vec<String> = (from..total.min(from + batch)).map(|at| show.id(at)).collect();
+        post_one(demo, client, &path, ids)
+    });
+    let mut answers = requests.buffered((POSTED_AT_ONCE / batch).max(1));
     let progress = Progress::new();
-    let (mut posted, total) = (0_usize, usize::try_from(show.count).unwrap_or(usize::MAX));
-    while posted < total {
-        let until = (posted + demo.batch().max(1)).min(total);
-        let ids: Vec<String> = (posted..until).map(|at| show.id(at)).collect();
-        let body = serde_json::to_vec(&demo.body(&ids))?;
-        let answer = client.ask(Method::POST, &path, Some(body)).await?;
-        let status = answer.status;
-        if !(200..300).contains(&status) {
-            return Err(answer.refused());
+    let mut posted = 0_usize;
+    while let Some(status) = answers.next().await {
+        let (status, first) = (status?, posted == 0);
+        posted = total.min(posted + batch);
+        if first {
+            let more = if total > posted { ", and so on" } else { "" };
+            show.step(&address, &format!("{posted} {} taken ({status}){more}", demo.subjects()));
         }
-        if posted == 0 {
-            let more = if total > until { ", and so on" } else { "" };
-            show.step(&address, &format!("{until} {} taken ({status}){more}", demo.subjects()));
-        }
-        posted = until;
         if !show.one_by_one() && !show.quiet {
             progress.show(format_args!("posted {posted} of {total}"));
         }
     }
     progress.clear();
     Ok(())
+}
+
+/// Posts these ids in one request, and sends what follows at once; answers with the status.
+async fn post_one(
+    demo: &dyn Demo,
+    client: &Client,
+    path: &str,
+    ids: Vec<String>,
+) -> Result<u16, CommandError> {
+    let body = serde_json::to_vec(&demo.body(&ids))?;
+    let answer = client.ask(Method::POST, path, Some(body)).await?;
+    if !(200..300).contains(&answer.status) {
+        return Err(answer.refused());
+    }
+    for (step, body) in demo.then(&ids) {
+        let answer = client.ask(Method::POST, &invocation(step), Some(serde_json::to_vec(&body)?)).await?;
+        if !(200..300).contains(&answer.status) && answer.status != CONFLICT {
+            return Err(answer.refused());
+        }
+    }
+    Ok(answer.status)
+}
+
+/// Where a handler of requests is invoked directly.
+fn invocation(step: &str) -> String {
+    format!("/_quadrille/invoke/{}", encoded(step))
 }
 
 /// Shows each step until the engine has nothing more to do.
@@ -213,7 +244,7 @@ async fn epilogue(
     line(running.node.choreography.to_text());
     for (end, at) in &account.first {
         show.title(&format!("One that is {}", end.replace('_', " ")));
-        Story::of(client, demo.kind(), &show.id(*at)).await?.print(None);
+        Story::of(client, demo.kind(), &show.entity(demo, *at)).await?.print(None);
     }
     objects(running, show, demo).await?;
     let pipeline = running.engine.pipeline();
