@@ -10,7 +10,7 @@ use crate::{
     port::{IndexEntry, Item, Write},
     timestamp::Timestamp,
     trace::continue_trace,
-    trail::{TrailEntry, TrailEntryKind, dead_lettered},
+    trail::{TrailDetails, TrailEntry, TrailEntryKind, cut, dead_lettered},
 };
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -131,6 +131,41 @@ fn begun(state: &impl Serialize) -> Result<Vec<u8>, String> {
     Ok(document)
 }
 
+/// Ends a document with its trail, and what the flow is known by.
+fn ended(
+    document: &mut Vec<u8>,
+    history: &History,
+    entry: &TrailEntry,
+    correlation_id: Option<&str>,
+    traceparent: Option<&str>,
+    created: Timestamp,
+) -> serde_json::Result<()> {
+    history.trail.write_with(entry, document)?;
+    for (name, value) in [(r#","correlation_id":"#, correlation_id), (r#","traceparent":"#, traceparent)] {
+        if let Some(value) = value {
+            document.extend(name.as_bytes());
+            serde_json::to_writer(&mut *document, value)?;
+        }
+    }
+    document.extend(DOCUMENT_ENDS.as_bytes());
+    serde_json::to_writer(&mut *document, &created)?;
+    document.push(b'}');
+    Ok(())
+}
+
+/// What a trail keeps of the events that a commit emits.
+fn told(events: &[PendingEvent]) -> String {
+    let told = |event: &PendingEvent| {
+        let data = event.data.as_ref().map_or("null", |data| data.get());
+        // A type is a word of the program's.
+        format!("{{\"type\":\"{}\",\"data\":{data}}}", event.event_type)
+    };
+    if events.is_empty() {
+        return String::new();
+    }
+    cut(&format!("[{}]", events.iter().map(told).collect::<Vec<_>>().join(",")))
+}
+
 /// Who commits, when, and in whose name.
 #[derive(Clone, Debug)]
 pub(crate) struct Stamp<'a> {
@@ -140,6 +175,8 @@ pub(crate) struct Stamp<'a> {
     pub(crate) attempt: u32,
     pub(crate) correlation_id: Option<&'a str>,
     pub(crate) traceparent: Option<&'a str>,
+    /// What the handler was called for and when, where trails keep that.
+    pub(crate) called: Option<(Timestamp, &'a str)>,
 }
 
 /// What is left of a cycle's budget for an event: its deadline and the rounds walked so far.
@@ -152,6 +189,11 @@ pub(crate) struct Carried {
 impl Pending {
     pub(crate) fn what(&self) -> &str {
         &self.what
+    }
+
+    /// The kind of its entity.
+    pub(crate) fn entity_kind(&self) -> &str {
+        self.key.split_once('/').map_or("", |(kind, _)| kind)
     }
 
     /// What to measure once it is applied.
@@ -169,7 +211,8 @@ impl Pending {
 
     /// The same of a message that ended for a reason that is business.
     pub(crate) fn ended(item: &Item, failure: &Failure) -> Result<Self, Failure> {
-        Self::note(item, ["ended: ", failure.reason()].concat().into(), TrailEntryKind::Committed)
+        let kind = TrailEntryKind::Ended { reason: Cow::Owned(failure.reason().to_owned()) };
+        Self::note(item, ["ended: ", failure.reason()].concat().into(), kind)
     }
 
     fn note(item: &Item, what: Cow<'static, str>, kind: TrailEntryKind) -> Result<Self, Failure> {
@@ -200,6 +243,11 @@ impl Pending {
         let created = history.created_at.unwrap_or(stamp.now);
         let correlation_id = history.correlation_id.as_deref().or(stamp.correlation_id);
         let traceparent = history.traceparent.as_deref().or(stamp.traceparent);
+        let details = stamp.called.map(|(at, input)| TrailDetails {
+            took_millis: u64::try_from(stamp.now.since(at).as_millis()).unwrap_or(u64::MAX),
+            input: input.to_owned(),
+            output: told(&events),
+        });
         let mut outbox = Vec::with_capacity(events.len());
         let mut until = None;
         for (position, event) in events.into_iter().enumerate() {
@@ -231,20 +279,10 @@ impl Pending {
             attempt: stamp.attempt,
             until,
             kind,
+            details,
         };
-        let written = history.trail.write_with(&entry, &mut document).and_then(|()| {
-            let known_by = [(r#","correlation_id":"#, correlation_id), (r#","traceparent":"#, traceparent)];
-            for (name, value) in known_by {
-                if let Some(value) = value {
-                    document.extend(name.as_bytes());
-                    serde_json::to_writer(&mut document, value)?;
-                }
-            }
-            document.extend(DOCUMENT_ENDS.as_bytes());
-            serde_json::to_writer(&mut document, &created)
-        });
+        let written = ended(&mut document, &history, &entry, correlation_id, traceparent, created);
         written.map_err(|error| unwritable(error.to_string()))?;
-        document.push(b'}');
         let document = String::from_utf8(document).map_err(|error| unwritable(error.to_string()))?;
         let is_new = history.version == 0;
         Ok(Write {

@@ -215,4 +215,4 @@ pub use setting::{Setting, Settings};
 pub use stored::{Stored, Told};
 pub use system::System;
 pub use timestamp::{Timestamp, TimestampError};
-pub use trail::{Trail, TrailEntry, TrailEntryKind};
+pub use trail::{Trail, TrailDetails, TrailEntry, TrailEntryKind};

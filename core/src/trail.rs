@@ -1,6 +1,9 @@
 //! The trail: what happened to an entity, kept with it, so that one read tells where it is and why.
 
-use crate::{limits::TRAIL_ENTRIES_MAX, timestamp::Timestamp};
+use crate::{
+    limits::{TRAIL_DETAIL_BYTES_MAX, TRAIL_ENTRIES_MAX},
+    timestamp::Timestamp,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::SerializeMap as _};
 use serde_json::value::RawValue;
 use std::{borrow::Cow, ops::Range, sync::OnceLock};
@@ -22,6 +25,29 @@ pub struct TrailEntry {
     pub until: Option<Timestamp>,
     /// What kind of thing it is.
     pub kind: TrailEntryKind,
+    /// More about it, where the entity's table [keeps details](crate::Table::keeps_details).
+    pub details: Option<TrailDetails>,
+}
+
+/// More about an entry of a trail: what a handler was given, what it made of it, and how long that took.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrailDetails {
+    /// From the call of the handler to its commit, in milliseconds; `took` in JSON.
+    pub took_millis: u64,
+    /// The data of the event that it handled, or the body of the request: the text, cut at 1,024 bytes
+    /// ([`TRAIL_DETAIL_BYTES_MAX`](crate::limits::TRAIL_DETAIL_BYTES_MAX)).
+    pub input: String,
+    /// What it emitted, a JSON array of types and data: the text, cut as well. Empty where it emitted nothing.
+    pub output: String,
+}
+
+/// `text`, cut to what an entry keeps of it.
+pub(crate) fn cut(text: &str) -> String {
+    if text.len() <= TRAIL_DETAIL_BYTES_MAX {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(TRAIL_DETAIL_BYTES_MAX - '…'.len_utf8());
+    [&text[..end], "…"].concat()
 }
 
 /// What kind of thing happened to an entity.
@@ -33,6 +59,11 @@ pub enum TrailEntryKind {
     Committed,
     /// A message about the entity was given up and went to the dead-letter queue; `dead` in JSON, the reason.
     DeadLettered {
+        /// The reason of the failure.
+        reason: Cow<'static, str>,
+    },
+    /// A message about the entity failed for a reason that is an end like any other; `ended` in JSON, the reason.
+    Ended {
         /// The reason of the failure.
         reason: Cow<'static, str>,
     },
@@ -61,11 +92,17 @@ impl Serialize for TrailEntry {
         }
         match &self.kind {
             TrailEntryKind::DeadLettered { reason } => entry.serialize_entry("dead", reason)?,
+            TrailEntryKind::Ended { reason } => entry.serialize_entry("ended", reason)?,
             // Without it, a reader would take the entry for an old one that tells of a dead letter.
             TrailEntryKind::Committed if self.what.starts_with(DEAD_LETTERED) => {
                 entry.serialize_entry("dead", &())?;
             }
             TrailEntryKind::Committed => {}
+        }
+        if let Some(TrailDetails { took_millis, input, output }) = &self.details {
+            entry.serialize_entry("took", took_millis)?;
+            entry.serialize_entry("input", input)?;
+            entry.serialize_entry("output", output)?;
         }
         entry.end()
     }
@@ -84,6 +121,14 @@ struct Written {
     /// `null` says that it is none, a missing one says nothing.
     #[serde(default, deserialize_with = "present")]
     dead: Option<Option<String>>,
+    #[serde(default)]
+    ended: Option<String>,
+    #[serde(default)]
+    took: Option<u64>,
+    #[serde(default)]
+    input: String,
+    #[serde(default)]
+    output: String,
 }
 
 impl From<Written> for TrailEntry {
@@ -93,14 +138,20 @@ impl From<Written> for TrailEntry {
             // Entries were first written without a kind: of those, only the text tells that a message was given up.
             None => written.what.strip_prefix(DEAD_LETTERED).map(str::to_owned),
         };
-        let dead_lettered = |reason| TrailEntryKind::DeadLettered { reason: Cow::Owned(reason) };
+        let kind = match (reason, written.ended) {
+            (Some(reason), _) => TrailEntryKind::DeadLettered { reason: reason.into() },
+            (None, Some(reason)) => TrailEntryKind::Ended { reason: reason.into() },
+            (None, None) => TrailEntryKind::Committed,
+        };
+        let (input, output) = (written.input, written.output);
         Self {
             at: written.at,
             what: written.what.into(),
             handler: written.by.into(),
             attempt: written.attempt,
             until: written.until,
-            kind: reason.map(dead_lettered).unwrap_or_default(),
+            kind,
+            details: written.took.map(|took_millis| TrailDetails { took_millis, input, output }),
         }
     }
 }
@@ -252,6 +303,7 @@ mod tests {
             attempt: 1,
             until: None,
             kind: TrailEntryKind::Committed,
+            details: None,
         }
     }
 
@@ -307,6 +359,23 @@ mod tests {
             }
         }
         assert_eq!(dead_lettered("burnt"), "dead-lettered: burnt");
+    }
+
+    #[test]
+    fn an_entry_keeps_its_details() {
+        let (input, output) = (r#"{"a":[1]}"#.to_owned(), String::new());
+        let details = Some(TrailDetails { took_millis: 12, input, output });
+        let kind = TrailEntryKind::Ended { reason: "declined".into() };
+        let told = TrailEntry { details, kind, ..entry(0) };
+        let mut text = TrailText::default();
+        for _ in 0..20 {
+            text = serde_json::from_str(&with(&text, &told)).unwrap();
+            assert_eq!(text.read().last(), Some(&told));
+        }
+        assert_eq!((text.read().entries.len(), text.read().dropped), (TRAIL_ENTRIES_MAX, 4));
+        let long = "é".repeat(TRAIL_DETAIL_BYTES_MAX);
+        assert!(cut(&long).len() <= TRAIL_DETAIL_BYTES_MAX && cut(&long).ends_with("é…"));
+        assert_eq!(cut("short"), "short");
     }
 
     #[test]

@@ -3,8 +3,8 @@
 
 use quadrille::{
     Backoff, Budget, Choreography, Consumer, Context, Cron, Definition, Emits, Entity, Event, Failure,
-    Handled, Outcome, Route, Setting, Stored, Table, Uses, Waits,
-    choreography::{Advice, Bus, Comparison, DefinitionError as Broken, Match, Rule, When},
+    Handled, Outcome, Route, Setting, Stored, Table, Timestamp, TrailEntry, TrailEntryKind, Uses, Waits,
+    choreography::{Advice, Bus, Comparison, DefinitionError as Broken, Match, Passage, Path, Rule, When},
     http::{Request, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -823,6 +823,36 @@ fn the_flowchart_of_a_small_definition() {
     queue_sort_dlq & queue_carriers_dlq -. alarm .-> topic_alarms
 "#;
     assert_eq!(choreography.to_mermaid(), expected);
+
+    let entry = |at, handler: &'static str, kind| TrailEntry {
+        at: Timestamp::from_millis(at),
+        what: "x".into(),
+        handler: handler.into(),
+        attempt: 1,
+        until: None,
+        kind,
+        details: None,
+    };
+    let failed = TrailEntryKind::DeadLettered { reason: "lost".into() };
+    // The last passage counts, in whatever order they come.
+    let trail = [entry(2, "sort", failed.clone()), entry(1, "sort", TrailEntryKind::Committed)];
+    let path = Path::of(&[trail.as_slice(), &[entry(0, "take", TrailEntryKind::Committed)]].concat());
+    let marked = choreography.to_mermaid_of(&path);
+    assert_eq!(
+        marked.strip_prefix(expected).unwrap(),
+        r#"    classDef done fill:#dafbe1,stroke:#1a7f37,stroke-width:3px,color:#1f2328
+    class relay,step_take,table_letters done
+    classDef failed fill:#ffebe9,stroke:#cf222e,stroke-width:3px,color:#1f2328
+    class queue_sort_dlq,step_sort failed
+    linkStyle 0,5,7 stroke:#1a7f37,stroke-width:3px
+    linkStyle 12 stroke:#cf222e,stroke-width:3px
+"#
+    );
+    let lines = choreography.to_lines_of(&path);
+    let of = |part: &str| lines.iter().find(|(line, _)| line.contains(part)).unwrap().1;
+    assert_eq!(of("POST /letters"), Some(Passage::Done));
+    assert_eq!(of("(sort) ─▶ sort"), Some(Passage::Failed { is_dead_lettered: true }));
+    assert_eq!(of("GET /letters"), None);
 }
 
 #[test]

@@ -14,9 +14,9 @@ mod topic;
 
 pub use crate::model::{
     Advice, AlarmModel, BucketModel, BucketUse, Budget, BusModel, BusUse, Comparison, Cron, DefinitionError,
-    DefinitionErrors, FUNCTION, Match, Model, OutletModel, OutletTarget, QueueModel, QueueUse, RedrivePolicy,
-    ResourceKind, RouteModel, Rule, ScheduleModel, ServiceModel, Source, StepModel, TableModel, TableUse,
-    TopicModel, TopicUse, Uses, Variable, When, WhenError,
+    DefinitionErrors, FUNCTION, Match, Model, OutletModel, OutletTarget, Passage, Path, QueueModel, QueueUse,
+    RedrivePolicy, ResourceKind, RouteModel, Rule, ScheduleModel, ServiceModel, Source, StepModel,
+    TableModel, TableUse, TopicModel, TopicUse, Uses, Variable, When, WhenError,
 };
 pub use bus::Bus;
 pub use consumer::Consumer;
@@ -95,9 +95,24 @@ impl Choreography {
         model::diagram::mermaid(&self.model)
     }
 
+    /// The flow as a Mermaid flowchart, with the path that an entity has taken: green where it passed, red where it failed.
+    pub fn to_mermaid_of(&self, path: &Path) -> String {
+        model::diagram::mermaid_of(&self.model, path)
+    }
+
     /// The flow as lines of text, for a terminal.
     pub fn to_text(&self) -> String {
-        model::diagram::text(&self.model)
+        let lines = model::diagram::lines(&self.model).into_iter().map(|(line, _)| line);
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// The same line by line, each with how an entity of this path has passed the handler that the line is about.
+    pub fn to_lines_of(&self, path: &Path) -> Vec<(String, Option<Passage>)> {
+        let passed = |handler: Option<&str>| handler.and_then(|handler| path.passage(handler));
+        model::diagram::lines(&self.model)
+            .into_iter()
+            .map(|(line, handler)| (line, passed(handler)))
+            .collect()
     }
 
     /// What is no mistake, and still worth a second look.

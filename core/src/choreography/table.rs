@@ -27,6 +27,7 @@ impl Table {
             key_attribute: None,
             has_bare_keys: false,
             shows: Vec::new(),
+            keeps_details: false,
             variable: None,
         };
         Self { model, kinds: BTreeMap::new() }
@@ -68,6 +69,15 @@ impl Table {
     #[must_use]
     pub fn shows<F: Into<String>>(mut self, fields: impl IntoIterator<Item = F>) -> Self {
         self.model.shows.extend(fields.into_iter().map(Into::into));
+        self
+    }
+
+    /// The trails of its entities keep with each entry what the handler was given (the event's data, or the body of the request),
+    /// what it emitted, and how long it took: a story of each step, as `trace` tells it. Texts are cut at 1,024 bytes. A trail
+    /// is larger by them, and with it each write: on DynamoDB a write unit for each 1,024 bytes of an item.
+    #[must_use]
+    pub fn keeps_details(mut self) -> Self {
+        self.model.keeps_details = true;
         self
     }
 

@@ -19,7 +19,11 @@ use crate::{
 };
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
-use std::{fmt, marker::PhantomData, sync::Arc};
+use std::{
+    fmt,
+    marker::PhantomData,
+    sync::{Arc, OnceLock},
+};
 
 /// Entities that are read or committed by one call of a port, where a handler asks for more: while the table works on some,
 /// those behind them are made ready. A multiple of what DynamoDB takes in a request, 100 keys or 25 writes.
@@ -69,6 +73,10 @@ pub(crate) struct About {
     pub(crate) correlation_id: Option<String>,
     pub(crate) traceparent: Option<String>,
     pub(crate) carried: Carried,
+    /// What the handler was given, as far as a trail keeps it; none where none does.
+    pub(crate) input: Option<String>,
+    /// When the handler was called.
+    pub(crate) called_at: OnceLock<Timestamp>,
 }
 
 impl About {
@@ -80,6 +88,7 @@ impl About {
             attempt: self.attempt.max(1),
             correlation_id: self.correlation_id.as_deref(),
             traceparent: self.traceparent.as_deref(),
+            called: self.input.as_deref().map(|input| (*self.called_at.get().unwrap_or(&now), input)),
         }
     }
 }
@@ -400,7 +409,8 @@ pub(crate) async fn commit(
         .into_iter()
         .map(|(mut pending, about)| {
             measured.push(pending.take_measured());
-            let stamp = about.stamp(&model.name, step, now);
+            let mut stamp = about.stamp(&model.name, step, now);
+            stamp.called = stamp.called.filter(|_| model.keeps_details(pending.entity_kind()));
             pending.into_write(&stamp, |event_type| model.carried(step, about.carried, event_type, now))
         })
         .collect();

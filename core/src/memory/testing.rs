@@ -71,6 +71,7 @@ impl Memory {
             attempt: 1,
             correlation_id: None,
             traceparent: None,
+            called: None,
         };
         let commit = Stored::new(entity).commit::<()>("put by a test").into_pending();
         let write = commit.into_write(&stamp, |_| Carried::default())?;

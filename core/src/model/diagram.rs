@@ -1,7 +1,13 @@
 //! The flow as a picture, derived from the model: a Mermaid flowchart for documents, lines of text for a terminal.
 
-use super::{Model, OutletTarget, Source, StepModel, TableUse};
-use std::{collections::BTreeSet, fmt::Write as _};
+use super::{Model, OutletTarget, Passage, Path, Source, StepModel, TableUse};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
+
+/// The node of the relay.
+const RELAY: &str = "relay";
 
 /// Boxes are handlers, with the route of those that answer requests; flags are queues and dead-letter queues, the
 /// cylinder is a table, the hexagon a topic, the trapezoid an event bus, the parallelogram a bucket. A queue that has its handler's name is not drawn:
@@ -9,21 +15,59 @@ use std::{collections::BTreeSet, fmt::Write as _};
 /// to a step that reads its stream. Dotted lines are for what failed, and for
 /// reading.
 pub(crate) fn mermaid(model: &Model) -> String {
-    let mut chart = Chart(String::from("flowchart TD\n"));
+    chart(model).text
+}
+
+/// The same with the path of an entity: what it has passed is green, what failed it is red.
+pub(crate) fn mermaid_of(model: &Model, path: &Path) -> String {
+    let mut chart = chart(model);
+    let marks = Marks::of(model, path);
+    for (class, colours, mark) in [
+        ("done", "fill:#dafbe1,stroke:#1a7f37", Mark::Done),
+        ("failed", "fill:#ffebe9,stroke:#cf222e", Mark::Failed),
+    ] {
+        let nodes: Vec<&str> = marks.nodes(mark).collect();
+        if !nodes.is_empty() {
+            chart.line(format_args!("classDef {class} {colours},stroke-width:3px,color:#1f2328"));
+            chart.line(format_args!("class {} {class}", nodes.join(",")));
+        }
+    }
+    for (colour, mark) in [("#1a7f37", Mark::Done), ("#cf222e", Mark::Failed)] {
+        let links =
+            chart.links.iter().enumerate().filter(|(_, (from, to))| marks.of_link(from, to) == Some(mark));
+        let links: Vec<String> = links.map(|(at, _)| at.to_string()).collect();
+        if !links.is_empty() {
+            chart.line(format_args!("linkStyle {} stroke:{colour},stroke-width:3px", links.join(",")));
+        }
+    }
+    chart.text
+}
+
+fn chart(model: &Model) -> Chart {
+    let mut chart = Chart { text: String::from("flowchart TD\n"), links: Vec::new() };
     chart.nodes(model);
     chart.entries(model);
     chart.relayed(model);
     model.steps.iter().for_each(|step| chart.step(model, step));
     chart.alarms(model);
-    chart.0
+    chart
 }
 
-struct Chart(String);
+struct Chart {
+    text: String,
+    /// From which node to which, in the order in which Mermaid counts them.
+    links: Vec<(String, String)>,
+}
 
 impl Chart {
     fn line(&mut self, text: std::fmt::Arguments<'_>) {
         // Writing to a String can't fail.
-        let _ = writeln!(self.0, "    {text}");
+        let _ = writeln!(self.text, "    {text}");
+    }
+
+    fn link(&mut self, from: &str, arrow: &str, to: &str) {
+        self.line(format_args!("{from} {arrow} {to}"));
+        self.links.push((from.to_owned(), to.to_owned()));
     }
 
     fn nodes(&mut self, model: &Model) {
@@ -39,7 +83,7 @@ impl Chart {
             self.line(format_args!("{}[(\"{}\")]", node("table", &table.name), table.name));
         }
         if !relayed(model).is_empty() {
-            self.line(format_args!("relay((\"relay\"))"));
+            self.line(format_args!("{RELAY}((\"relay\"))"));
         }
         for step in &model.steps {
             if step.queue != step.name {
@@ -76,7 +120,7 @@ impl Chart {
         }
         for schedule in &model.schedules {
             for step in model.steps.iter().filter(|step| step.is_told(&schedule.event_type)) {
-                self.line(format_args!("{} --> {}", node("schedule", &schedule.name), inbox(step)));
+                self.link(&node("schedule", &schedule.name), "-->", &inbox(step));
             }
         }
     }
@@ -84,10 +128,10 @@ impl Chart {
     fn relayed(&mut self, model: &Model) {
         let edges = relayed(model);
         for table in model.tables.iter().filter(|_| !edges.is_empty()) {
-            self.line(format_args!("{} == stream ==> relay", node("table", &table.name)));
+            self.link(&node("table", &table.name), "== stream ==>", RELAY);
         }
         for (event_type, to) in edges {
-            self.line(format_args!("relay -- {event_type} --> {to}"));
+            self.link(RELAY, &format!("-- {event_type} -->"), &to);
         }
         let published: BTreeSet<String> = model
             .outlets
@@ -96,34 +140,34 @@ impl Chart {
             .map(|outlet| end(&outlet.to))
             .collect();
         for end in published {
-            self.line(format_args!("{end} --> subscribers"));
+            self.link(&end, "-->", "subscribers");
         }
     }
 
     fn step(&mut self, model: &Model, step: &StepModel) {
         let id = node("step", &step.name);
         if let Some(topic) = step.topic() {
-            self.line(format_args!("{} --> {}", node("topic", topic), inbox(step)));
+            self.link(&node("topic", topic), "-->", &inbox(step));
         }
         if let Some((bus, _)) = step.bus() {
-            self.line(format_args!("{} --> {}", node("bus", bus), inbox(step)));
+            self.link(&node("bus", bus), "-->", &inbox(step));
         }
         if let Some(table) = step.stream() {
-            self.line(format_args!("{} == {} ==> {}", node("table", table), step.event_type, inbox(step)));
+            self.link(&node("table", table), &format!("== {} ==>", step.event_type), &inbox(step));
         }
         if is_fed_from_outside(step) {
-            self.line(format_args!("others --> {}", inbox(step)));
+            self.link("others", "-->", &inbox(step));
         }
         if step.queue != step.name {
-            self.line(format_args!("{} --> {id}", inbox(step)));
+            self.link(&inbox(step), "-->", &id);
         }
         self.used(model, &step.name);
         if let Some(dead) = dead_letter_queue(model, step) {
-            self.line(format_args!("{id} -. fails .-> {}", node("queue", dead)));
+            self.link(&id, "-. fails .->", &node("queue", dead));
         }
         if let Some(event_type) = &step.given_up {
             for to in consumers(model, event_type) {
-                self.line(format_args!("{id} -. given up: {event_type} .-> {to}"));
+                self.link(&id, &format!("-. given up: {event_type} .->"), &to);
             }
         }
     }
@@ -133,10 +177,10 @@ impl Chart {
         let id = node("step", step);
         for (table, uses) in model.tables_of(step) {
             let arrow = if uses.contains(&TableUse::Commit) { "-- commits -->" } else { "-. reads .->" };
-            self.line(format_args!("{id} {arrow} {}", node("table", &table)));
+            self.link(&id, arrow, &node("table", &table));
         }
         for bucket in model.buckets_of(step).keys() {
-            self.line(format_args!("{id} --> {}", node("bucket", bucket)));
+            self.link(&id, "-->", &node("bucket", bucket));
         }
     }
 
@@ -145,9 +189,81 @@ impl Chart {
             let told = model.alarms.iter().filter(|alarm| alarm.topic == topic.name);
             let queues: Vec<String> = told.map(|alarm| node("queue", &alarm.dead_letter_queue)).collect();
             if !queues.is_empty() {
-                self.line(format_args!("{} -. alarm .-> {}", queues.join(" & "), node("topic", &topic.name)));
+                // One line, and a link of each.
+                let to = node("topic", &topic.name);
+                self.line(format_args!("{} -. alarm .-> {to}", queues.join(" & ")));
+                self.links.extend(queues.into_iter().map(|queue| (queue, to.clone())));
             }
         }
+    }
+}
+
+/// How a node or a link is marked that an entity has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Mark {
+    Done,
+    Failed,
+}
+
+/// The nodes that an entity has passed.
+struct Marks(BTreeMap<String, Mark>);
+
+impl Marks {
+    fn of(model: &Model, path: &Path) -> Self {
+        let mut marks = Self(BTreeMap::new());
+        for name in model.handlers() {
+            let Some(passage) = path.passage(name) else { continue };
+            let id = node("step", name);
+            let tables =
+                model.tables_of(name).into_iter().filter(|(_, uses)| uses.contains(&TableUse::Commit));
+            tables.for_each(|(table, _)| marks.put(node("table", &table), Mark::Done));
+            let step = model.step(name);
+            if let Some(step) = step {
+                marks.source(model, step);
+            }
+            match passage {
+                Passage::Done => marks.put(id, Mark::Done),
+                Passage::Failed { is_dead_lettered } => {
+                    marks.put(id, Mark::Failed);
+                    let dead =
+                        step.filter(|_| is_dead_lettered).and_then(|step| dead_letter_queue(model, step));
+                    dead.into_iter().for_each(|dead| marks.put(node("queue", dead), Mark::Failed));
+                }
+            }
+        }
+        marks
+    }
+
+    /// The way of a message to a step.
+    fn source(&mut self, model: &Model, step: &StepModel) {
+        if step.queue != step.name {
+            self.put(inbox(step), Mark::Done);
+        }
+        match &step.source {
+            Source::Topic(topic) => self.put(node("topic", topic), Mark::Done),
+            Source::Bus { bus, .. } => self.put(node("bus", bus), Mark::Done),
+            Source::Outside(_) => self.put("others".to_owned(), Mark::Done),
+            Source::Events | Source::Stream(_) => {}
+        }
+        if relayed(model).iter().any(|(event_type, _)| *event_type == step.event_type) {
+            self.put(RELAY.to_owned(), Mark::Done);
+        }
+    }
+
+    /// A node that failed once is marked so, whatever else is said of it.
+    fn put(&mut self, node: String, mark: Mark) {
+        let known = self.0.entry(node).or_insert(mark);
+        *known = mark.max(*known);
+    }
+
+    fn nodes(&self, mark: Mark) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(_, marked)| **marked == mark).map(|(node, _)| node.as_str())
+    }
+
+    /// A link is passed where both its ends are, and failed where it leaves what failed, which commits nothing.
+    fn of_link(&self, from: &str, to: &str) -> Option<Mark> {
+        let (from, _) = (*self.0.get(from)?, self.0.get(to)?);
+        (from == Mark::Done || !to.starts_with("table_")).then_some(from)
     }
 }
 
@@ -207,18 +323,18 @@ fn is_fed_from_outside(step: &StepModel) -> bool {
     matches!(step.source, Source::Outside(_))
 }
 
-/// The flow as lines of text, for a terminal.
-pub(crate) fn text(model: &Model) -> String {
-    let mut lines: Vec<String> = Vec::new();
+/// The flow as lines of text, for a terminal, each with the handler that it is about.
+pub(crate) fn lines(model: &Model) -> Vec<(String, Option<&str>)> {
+    let mut lines: Vec<(String, Option<&str>)> = Vec::new();
     let tables: Vec<String> = model.tables.iter().map(|table| format!("[table {}]", table.name)).collect();
     let tables = tables.join(" ");
     for route in &model.routes {
         let used = used(model, &route.step);
-        lines.push(format!("{} ─▶ {}{used}", route.address(), route.step));
+        lines.push((format!("{} ─▶ {}{used}", route.address(), route.step), Some(&route.step)));
     }
     for schedule in &model.schedules {
         for step in model.steps.iter().filter(|step| step.is_told(&schedule.event_type)) {
-            lines.push(format!("schedule {} ─▶ ({})", schedule.name, step.queue));
+            lines.push((format!("schedule {} ─▶ ({})", schedule.name, step.queue), None));
         }
     }
     for step in &model.steps {
@@ -230,12 +346,13 @@ pub(crate) fn text(model: &Model) -> String {
             Source::Outside(_) => "others ─▶ ".to_owned(),
         };
         let used = used(model, &step.name);
-        lines.push(format!("{from}({}) ─▶ {}{used}", step.queue, step.name));
+        lines.push((format!("{from}({}) ─▶ {}{used}", step.queue, step.name), Some(&step.name)));
     }
     let emitted = model.emitted();
     for step in model.steps.iter().filter(|step| step.source == Source::Events) {
         if emitted.contains(step.event_type.as_str()) {
-            lines.push(format!("{tables} ─ stream ─▶ relay ─ {} ─▶ ({})", step.event_type, step.queue));
+            let line = format!("{tables} ─ stream ─▶ relay ─ {} ─▶ ({})", step.event_type, step.queue);
+            lines.push((line, Some(&step.name)));
         }
     }
     for outlet in &model.outlets {
@@ -244,19 +361,20 @@ pub(crate) fn text(model: &Model) -> String {
             OutletTarget::Bus(bus) => format!("{{bus {bus}}} ─▶ subscribers outside"),
             OutletTarget::Queue(queue) => format!("({queue}), of others"),
         };
-        lines.push(format!("{tables} ─ stream ─▶ relay ─ {} ─▶ {to}", outlet.event_type));
+        lines.push((format!("{tables} ─ stream ─▶ relay ─ {} ─▶ {to}", outlet.event_type), None));
     }
     for step in &model.steps {
-        lines.extend(step.given_up.iter().map(|event| format!("{} ┄ given up: {event} ┄▶", step.name)));
+        let given_up = step.given_up.iter().map(|event| format!("{} ┄ given up: {event} ┄▶", step.name));
+        lines.extend(given_up.map(|line| (line, None)));
     }
     for alarm in &model.alarms {
         if let Some(source) = model.source_of(&alarm.dead_letter_queue) {
             let dead = &alarm.dead_letter_queue;
-            lines
-                .push(format!("({}) ┄ failed ┄▶ ({dead}) ┄ alarm ┄▶ {{topic {}}}", source.name, alarm.topic));
+            let line = format!("({}) ┄ failed ┄▶ ({dead}) ┄ alarm ┄▶ {{topic {}}}", source.name, alarm.topic);
+            lines.push((line, None));
         }
     }
-    lines.join("\n")
+    lines
 }
 
 /// The tables and buckets that a handler uses, as they stand behind its name in a line of text.

@@ -3,6 +3,7 @@
 pub(crate) mod advice;
 pub(crate) mod check;
 pub(crate) mod diagram;
+mod path;
 mod rule;
 mod uses;
 mod variable;
@@ -10,6 +11,7 @@ mod when;
 
 pub use advice::Advice;
 pub use check::{DefinitionError, DefinitionErrors};
+pub use path::{Passage, Path};
 pub use rule::{Comparison, Match, Rule};
 pub use uses::{BucketUse, BusUse, QueueUse, TableUse, TopicUse, Uses};
 pub use variable::{FUNCTION, ResourceKind, Variable};
@@ -67,6 +69,8 @@ pub struct TableModel {
     pub has_bare_keys: bool,
     /// Fields of the entities' states that are attributes of their own on DynamoDB.
     pub shows: Vec<String>,
+    /// Whether trails keep what handlers were given and made of it.
+    pub keeps_details: bool,
     /// The environment variable that tells a function its name on AWS, where it is not derived.
     pub variable: Option<String>,
 }
@@ -373,6 +377,11 @@ impl Model {
             .iter()
             .find(|table| table.kinds.iter().any(|held| held == kind))
             .map(|table| table.name.as_str())
+    }
+
+    /// Whether trails of entities of `kind` keep details.
+    pub(crate) fn keeps_details(&self, kind: &str) -> bool {
+        self.tables.iter().any(|table| table.keeps_details && table.kinds.iter().any(|held| held == kind))
     }
 
     /// The event bus of that name.

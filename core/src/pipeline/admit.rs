@@ -12,9 +12,10 @@ use crate::{
     port::Message,
     relay::first_hop,
     timestamp::Timestamp,
+    trail::cut,
 };
 use serde_json::value::RawValue;
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
 
 pub(super) enum NotAdmitted {
     /// Not before its time: this much of the delay is left.
@@ -62,8 +63,16 @@ pub(super) fn admit(
         correlation_id: envelope.correlationid.clone().or_else(|| Some(envelope.id.clone())),
         traceparent: envelope.traceparent.clone(),
         carried,
+        input: kept(model, envelope.data.get().as_bytes()),
+        called_at: OnceLock::new(),
     };
     Ok((decoded, about))
+}
+
+/// What a handler was given, as far as a trail keeps it; none where no table keeps it.
+pub(super) fn kept(model: &Model, input: &[u8]) -> Option<String> {
+    let is_kept = model.tables.iter().any(|table| table.keeps_details);
+    is_kept.then(|| cut(&String::from_utf8_lossy(input)))
 }
 
 /// The event of an envelope. How it is read is written by others too, so that a panic is a failure of its message.

@@ -78,7 +78,11 @@ impl Pipeline {
             let event = std::mem::replace(&mut task.decoded.event, Box::new(()));
             let call = self.call(Arc::clone(&name), Arc::clone(&task.about));
             // The call itself is inside: a handler may panic before it gives a future.
-            let running = caught(async move { handler.call(event, item.as_ref(), call).await });
+            let clock = &self.ports.clock;
+            let running = caught(async move {
+                call.about.called_at.get_or_init(|| clock.now());
+                handler.call(event, item.as_ref(), call).await
+            });
             async move {
                 let outcome = running.await;
                 (place, outcome.unwrap_or_else(|text| Err(Failure::transient(PANICKED, text))))
@@ -137,7 +141,7 @@ impl Pipeline {
                 Err(failure) => {
                     let item = item.as_ref();
                     if let Some(item) = item.filter(|_| is_given_up(step, task.about.attempt, &failure))
-                        && let Some(note) = noted(step, item, &failure, task.about.attempt)
+                        && let Some(note) = noted(step, item, &failure, &task.about)
                     {
                         commits.given_up.push(task.at);
                         commits.notes.push(note);

@@ -1,6 +1,6 @@
 //! HTTP requests, and the routes that answer them.
 
-use super::Pipeline;
+use super::{Pipeline, admit::kept};
 use crate::{
     commit::Carried,
     context::About,
@@ -88,6 +88,8 @@ impl Pipeline {
             traceparent: traceparent
                 .or_else(|| Some(format!("00-{}-{:016x}-01", random.id(), random.next_u64() | 1))),
             carried: Carried::default(),
+            input: kept(self.choreography.model(), &request.body),
+            called_at: self.ports.clock.now().into(),
         };
         let about = Arc::new(about);
         let call = self.call(route.step.as_str().into(), Arc::clone(&about));

@@ -2,6 +2,7 @@
 
 use super::{
     Pipeline,
+    admit::kept,
     batch::{Batch, Work},
     observe::known_by,
     verdict::{is_business_end, is_given_up},
@@ -57,7 +58,10 @@ impl Pipeline {
                     later.push((key, failure, work));
                     continue;
                 }
-                if let Some(note) = noted(step, item, failure, work.message.receive_count) {
+                let data = work.envelope.as_ref().map_or("", |envelope| envelope.data.get());
+                let input = kept(self.choreography.model(), data.as_bytes());
+                let about = About { attempt: work.message.receive_count, input, ..About::default() };
+                if let Some(note) = noted(step, item, failure, &about) {
                     commits.push(note);
                     committing.push((key, failure, work));
                 }
@@ -83,12 +87,14 @@ pub(super) fn noted(
     step: &StepModel,
     item: &Item,
     failure: &Failure,
-    attempt: u32,
+    about: &About,
 ) -> Option<(Pending, Arc<About>)> {
     let is_end = is_business_end(step, failure);
     let pending = if is_end { Pending::ended(item, failure) } else { Pending::dead_lettered(item, failure) };
-    let pending = pending.ok()?;
-    Some((pending, Arc::new(About { attempt, ..About::default() })))
+    // Whose flow it is, the entity knows itself.
+    let About { attempt, input, called_at, .. } = about;
+    let (input, called_at) = (input.clone(), called_at.clone());
+    Some((pending.ok()?, Arc::new(About { attempt: *attempt, input, called_at, ..About::default() })))
 }
 
 /// Whether an item is the entity an event is told to: not expired, and not a later one of the same id.

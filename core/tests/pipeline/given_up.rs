@@ -3,7 +3,7 @@
 
 use super::support::*;
 use quadrille::{
-    Consumer, Context, Definition, Failure, Outcome, RECEIVES_EXHAUSTED, Stored, Verdict, Waits,
+    Consumer, Context, Definition, Failure, Outcome, RECEIVES_EXHAUSTED, Stored, Table, Verdict, Waits,
     port::PortError,
 };
 use std::time::Duration;
@@ -151,6 +151,40 @@ async fn an_end_that_is_business_is_done_is_followed_and_is_no_dead_letter() {
     world.deliver("scan").await;
     world.clock.advance(secs(60));
     assert_eq!(reason(&world.deliver("scan").await[0]), Some("carrier_busy"));
+}
+
+#[tokio::test]
+async fn a_trail_that_keeps_details_tells_input_output_and_time_of_each_step() {
+    async fn slow(parcel: Stored<Parcel>, event: Scanned, cx: Context<(Loaded,)>) -> Outcome<(Loaded,)> {
+        if event.place == BURNT {
+            return Err(Failure::permanent("burnt", "nothing is left"));
+        }
+        let begun = cx.now();
+        while cx.now() < begun + secs(2) {
+            tokio::task::yield_now().await;
+        }
+        let loaded = Loaded::new(event.parcel.clone(), &event.place);
+        Ok(parcel.commit("scanned").emit(loaded).into())
+    }
+    let definition = parcels_in::<(Scanned,)>(Table::new(PARCELS).keeps_details());
+    let load = Consumer::new("load", idle::<Loaded>);
+    let world = World::new(definition.on(Consumer::new("scan", slow)).on(load));
+    world.post(&["1"]).await;
+    world.tell("scan", Scanned::new("1", "oslo")).await;
+    let messages = world.receive("scan").await;
+    let pipeline = world.pipeline();
+    let (verdicts, ()) = tokio::join!(pipeline.deliver("scan", &messages), world.pass(secs(2)));
+    assert_eq!(verdicts.unwrap(), [Verdict::Done]);
+    world.tell("scan", Scanned::new("1", BURNT)).await;
+    world.deliver("scan").await;
+    let details = world.details("1").await;
+    let told: Vec<(u64, &str, &str)> = details
+        .iter()
+        .map(|details| (details.took_millis, details.input.as_str(), details.output.as_str()))
+        .collect();
+    let scanned = r#"[{"type":"parcel.loaded","data":{"parcel":"1","place":"oslo"}}]"#;
+    assert_eq!(told[1], (2_000, r#"{"parcel":"1","place":"oslo"}"#, scanned), "{told:?}");
+    assert_eq!((told[2].1, told[2].2), (format!(r#"{{"parcel":"1","place":"{BURNT}"}}"#).as_str(), ""));
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ pub use meddled::{CommitFault, MeddledQueue, MeddledTable, WatchedStream};
 
 use quadrille::{
     Backoff, Choreography, Context, Definition, Emits, Entity, Envelope, Event, Failure, Handled, Outcome,
-    Pipeline, Route, SPEC_VERSION, Stored, Timestamp, Uses, Verdict,
+    Pipeline, Route, SPEC_VERSION, Stored, Timestamp, TrailDetails, Uses, Verdict,
     http::{Method, Request, Response},
     memory::{Memory, VirtualClock},
     port::{Clock, Message, NewMessage, Ports, SeededRandom},
@@ -125,8 +125,13 @@ pub async fn idle<Ev: Event>(_: Ev, _: Context<()>) -> Outcome<()> {
 /// A definition with a table of parcels and `POST /parcels/{id}`, which makes one (the query: seconds until it expires)
 /// and claims to emit all of `Em`, so that whatever a test consumes has a producer.
 pub fn parcels<Em: Emits>() -> Definition {
+    parcels_in::<Em>(quadrille::Table::new(PARCELS))
+}
+
+/// The same with a table that has more to it than the name.
+pub fn parcels_in<Em: Emits>(table: quadrille::Table) -> Definition {
     Choreography::define("parcels")
-        .table(quadrille::Table::new(PARCELS).holds::<Parcel>())
+        .table(table.holds::<Parcel>())
         .route(Route::post("/parcels/{id}", "post", post::<Em>).uses(Uses::new().commits::<Parcel>()))
 }
 
@@ -223,6 +228,12 @@ impl World {
     pub async fn trail(&self, id: &str) -> Vec<String> {
         let parcel = self.parcel(id).await.unwrap();
         parcel.trail().entries.iter().map(|entry| entry.what.to_string()).collect()
+    }
+
+    /// The details of each entry of a parcel's trail, which has some.
+    pub async fn details(&self, id: &str) -> Vec<TrailDetails> {
+        let parcel = self.parcel(id).await.unwrap();
+        parcel.trail().entries.iter().map(|entry| entry.details.clone().unwrap()).collect()
     }
 
     pub async fn send(&self, queue: &str, body: impl Into<String>) {

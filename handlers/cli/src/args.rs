@@ -57,8 +57,8 @@ enum General {
     ///
     /// The command has to be built with the feature `package` for it.
     Package(Package),
-    /// Prints the flow as a Mermaid flowchart.
-    Diagram(Nothing),
+    /// Prints the flow as a Mermaid flowchart, or as lines of text; with the path that an entity has taken.
+    Diagram(Diagram),
     /// Lists the systems that there are.
     Systems(Systems),
     /// Writes a crate with a choreography of your own: two steps, a service, a test, a README.
@@ -83,7 +83,7 @@ const EXAMPLES: [(&str, &[&str]); 19] = [
     ("infra render", &["infra render", "infra render --out DIR"]),
     ("infra check", &["infra check --json"]),
     ("package", &["package --binaries target/lambda"]),
-    ("diagram", &["diagram > flow.mmd"]),
+    ("diagram", &["diagram > flow.mmd", "diagram --of KIND ID"]),
     ("systems", &["systems --json"]),
     ("new", &["new tea-shop", "new tea-shop --dir .. --library ."]),
 ];
@@ -216,10 +216,6 @@ fn own(app: &App<'_>, word: &Word) -> Command {
 pub fn read<T: FromArgMatches>(matches: &ArgMatches) -> Result<T, CommandError> {
     T::from_arg_matches(matches).map_err(CommandError::Shown)
 }
-
-/// No argument.
-#[derive(Debug, Args)]
-struct Nothing {}
 
 #[derive(Debug, Args)]
 pub struct Systems {
@@ -367,6 +363,27 @@ pub struct OwnList {
     pub limit: usize,
     #[command(flatten)]
     pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct Diagram {
+    /// Marks the path that this entity has taken, green where it passed and red where it failed: its kind and its id, or the id
+    /// alone where there is one kind.
+    #[arg(long, value_name = "[KIND] ID", num_args = 1..=2)]
+    pub of: Vec<String>,
+    /// How it is drawn: by default `mermaid`, and `text` on a terminal where the path of an entity is marked.
+    #[arg(long = "as", value_enum, value_name = "DRAWING")]
+    pub drawn: Option<Drawing>,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Drawing {
+    /// A Mermaid flowchart.
+    Mermaid,
+    /// Lines of text.
+    Text,
 }
 
 #[derive(Debug, Args)]

@@ -25,6 +25,7 @@ mod args;
 mod aws;
 mod client;
 mod demo;
+mod diagram;
 mod dlq;
 mod error;
 mod infra;
@@ -146,10 +147,7 @@ async fn dispatch(app: &App<'_>, word: &str, matches: &clap::ArgMatches) -> Resu
         "dlq" => dlq::dlq(app, args::read(matches)?).await,
         "infra" => infra::infra(app, args::read(matches)?).await,
         "package" => package(app, args::read(matches)?).await,
-        "diagram" => {
-            print::line(app.choreography.to_mermaid().trim_end());
-            Ok(())
-        }
+        "diagram" => diagram::diagram(app, args::read(matches)?).await,
         _ => Err(CommandError::Usage(format!("there is no command {word:?}"))),
     }
 }

@@ -20,8 +20,10 @@ pub enum Shown {
 impl Shown {
     /// The colour of an entity's status: whether it has ended, and whether one of its messages was given up last.
     pub fn of_end(is_ended: bool, trail: &[TrailEntry]) -> Self {
-        let is_dead = |entry: &TrailEntry| matches!(entry.kind, TrailEntryKind::DeadLettered { .. });
-        match (trail.last().is_some_and(is_dead), is_ended) {
+        let failed = |entry: &TrailEntry| {
+            matches!(entry.kind, TrailEntryKind::DeadLettered { .. } | TrailEntryKind::Ended { .. })
+        };
+        match (trail.last().is_some_and(failed), is_ended) {
             (true, _) => Self::Bad,
             (false, true) => Self::Good,
             (false, false) => Self::Waiting,

@@ -9,7 +9,11 @@ use crate::{
     list::picked,
     print::{Shown, line, shown},
 };
-use quadrille::{Timestamp, TrailEntry, choreography::EntityView, excerpt};
+use quadrille::{
+    Timestamp, TrailDetails, TrailEntry,
+    choreography::{EntityView, Path},
+    excerpt,
+};
 use serde_json::{Value, json};
 
 /// Related entities that a story is told with.
@@ -28,11 +32,7 @@ pub async fn trace(
     kind: Option<&str>,
     fields: Option<&[&str]>,
 ) -> Result<(), CommandError> {
-    let (kind, id) = match &args.entity[..] {
-        [kind, id] => (kind.as_str(), id.as_str()),
-        [id] => (plain_kind(app, kind)?, id.as_str()),
-        _ => return Err(CommandError::Usage("say the kind and the id of one entity".into())),
-    };
+    let (kind, id) = named(app, &args.entity, kind)?;
     let client = Client::open(app, &args.target, Access::Looks).await?;
     let story = Story::of(&client, kind, id).await?;
     if args.target.json {
@@ -41,6 +41,19 @@ pub async fn trace(
         story.print(fields);
     }
     Ok(())
+}
+
+/// The entity that these words name; `kind` is the plain one.
+pub fn named<'a>(
+    app: &'a App<'_>,
+    entity: &'a [String],
+    kind: Option<&'a str>,
+) -> Result<(&'a str, &'a str), CommandError> {
+    match entity {
+        [kind, id] => Ok((kind, id)),
+        [id] => Ok((plain_kind(app, kind)?, id)),
+        _ => Err(CommandError::Usage("say the kind and the id of one entity".into())),
+    }
 }
 
 /// The kind that is meant where none is named.
@@ -82,6 +95,11 @@ impl Story {
         entries
     }
 
+    /// The handlers that it has passed.
+    pub fn path(&self) -> Path {
+        Path::of(self.entries().into_iter().map(|(_, entry)| entry))
+    }
+
     /// What is waited for, by whom, and until when it has to be over.
     fn waiting(&self) -> Option<(&TrailEntry, &EntityView)> {
         if self.entity.is_ended {
@@ -99,8 +117,14 @@ impl Story {
     pub fn to_json(&self, fields: Option<&[&str]>) -> Value {
         let entity = &self.entity;
         let timeline = self.entries().into_iter().map(|(of, entry)| {
-            json!({ "at": entry.at, "of": of, "what": entry.what, "handler": entry.handler, "attempt": entry.attempt,
-                "until": entry.until })
+            let mut told = json!({ "at": entry.at, "of": of, "what": entry.what, "handler": entry.handler,
+                "attempt": entry.attempt, "until": entry.until });
+            if let Some(TrailDetails { took_millis, input, output }) = &entry.details {
+                told["took_millis"] = json!(took_millis);
+                told["input"] = json!(input);
+                told["output"] = json!(output);
+            }
+            told
         });
         let waiting = self
             .waiting()
@@ -151,9 +175,16 @@ impl Story {
                 if entry.attempt > 1 { format!(", attempt {}", entry.attempt) } else { String::new() };
             let until = entry.until.map(|until| format!(", until {}", clock(until))).unwrap_or_default();
             let of = if of == entity.kind { String::new() } else { format!("{}: ", excerpt(of, 100)) };
-            let by = format!("by {}{attempt}{until}", excerpt(&entry.handler, 100));
+            let took = entry.details.as_ref().map(|details| format!(", in {} ms", details.took_millis));
+            let took = took.unwrap_or_default();
+            let by = format!("by {}{attempt}{took}{until}", excerpt(&entry.handler, 100));
             let what = excerpt(&entry.what, 400);
             line(format_args!("  {}  {of}{what}  {}", clock(entry.at), shown(&by, Shown::Dim)));
+            let details = entry.details.iter();
+            let told = details.flat_map(|told| [("input ", &told.input), ("output", &told.output)]);
+            for (name, text) in told.filter(|(_, text)| !text.is_empty()) {
+                line(shown(&format!("      {name} {}", excerpt(text, 1_100)), Shown::Dim));
+            }
         }
         if let Some((entry, one)) = self.waiting() {
             let until = entry.until.map(|until| format!(" until {}", clock(until))).unwrap_or_default();

@@ -219,7 +219,25 @@ fn entities_of_every_kind_are_listed_and_traced() {
     let whats: Vec<&str> =
         story["timeline"].as_array().unwrap().iter().map(|entry| entry["what"].as_str().unwrap()).collect();
     assert_eq!(whats, ["ordered, by gas", "dead-lettered: cracked"]);
-    assert!(on(&["trace", "pot", "brown"]).ok().contains("steeped, strength 5"));
+    let ordered = &story["timeline"][0];
+    assert_eq!((&ordered["input"], ordered["took_millis"].is_u64()), (&json!("{\"id\":\"cracked\"}"), true));
+    let output = json!("[{\"type\":\"pot.ordered\",\"data\":{\"id\":\"cracked\"}}]");
+    assert_eq!(ordered["output"], output);
+    let brown = on(&["trace", "pot", "brown"]).ok();
+    for told in ["steeped, strength 5", "      input  {\"id\":\"brown\"}\n", "by steep, in "] {
+        assert!(brown.contains(told), "{told:?} is not in: {brown}");
+    }
+
+    let path = on(&["diagram", "--of", "pot", "cracked"]).ok();
+    for told in ["class queue_steep_dlq,step_steep failed", "class relay,step_order,table_pots done"] {
+        assert!(path.contains(told), "{told:?} is not in: {path}");
+    }
+    let path = on(&["diagram", "--as", "text", "--of", "pot", "cracked"]).ok();
+    for told in ["✔ POST /pots ─▶ order", "✘ (steep) ─▶ steep", "  (taste) ─▶ taste"] {
+        assert!(path.contains(told), "{told:?} is not in: {path}");
+    }
+    assert!(!on(&["diagram", "--as", "text"]).ok().contains('✔'));
+    fails(&on(&["diagram", "--of", "pot", "nobody"]), 3, &["404"]);
 
     fails(&on(&["list", "cup"]), 3, &["no table holds the kind \"cup\"", "pot", "tasting"]);
     fails(&on(&["trace", "cup", "brown"]), 3, &["cup"]);

@@ -88,7 +88,7 @@ impl System for TeaShop {
 
     fn define(&self) -> Definition {
         Choreography::define("tea-shop")
-            .table(Table::new("pots").holds::<Pot>().holds::<Tasting>())
+            .table(Table::new("pots").holds::<Pot>().holds::<Tasting>().keeps_details())
             .setting(Setting::url("kettle").or_word("gas").help("Where the water is boiled."))
             .setting(Setting::integer("strength").within(1..=9).default("5").help("How strong the tea is."))
             .setting(Setting::text("recipe").optional().secret().help("The recipe."))
