@@ -7,9 +7,10 @@
 //! ```
 
 use quadrille::{
-    Choreography, Consumer, Context, Handled, Outcome, Stored, Table,
+    Choreography, Consumer, Context, Handled, LogFormat, LogLevel, Outcome, Stored, Table,
     choreography::DefinitionErrors,
     engine::trigger,
+    init_logging,
     local::{AlarmPolicy, Local},
     port::{Clock as _, SystemClock, SystemRandom},
 };
@@ -71,6 +72,7 @@ fn tea_shop() -> Result<Choreography, DefinitionErrors> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    init_logging(LogLevel::WARN, LogFormat::Text, &["first"]);
     let tea_shop = tea_shop()?;
     println!("{}\n", tea_shop.to_text());
 

@@ -120,7 +120,7 @@
 //! None is on by default.
 //!
 //! - `local`: the embedded, durable engine: tables and queues in SQLite, buckets as files, all in one folder, with alarms.
-//!   `examples/first.rs` runs the tea shop on it.
+//!   `examples/first.rs` runs the tea shop on it. `init_logging` writes logs, for people or as JSON.
 //! - `server`: an HTTP server for routes, with limits, a token, and no trust in web pages.
 //! - `aws`: the adapters of DynamoDB, SQS, S3, SNS and EventBridge. Its SDK needs Rust 1.94.1.
 //! - `lambda`: the runtime of Lambda functions over the adapters of AWS (feature `aws`): a function is a step, a route or the
@@ -173,6 +173,8 @@ pub mod layout;
 pub mod limits;
 #[cfg(feature = "local")]
 pub mod local;
+#[cfg(any(feature = "local", feature = "lambda"))]
+mod logging;
 mod macros;
 pub mod memory;
 pub mod metrics;
@@ -208,6 +210,8 @@ pub use entity::in_one_word;
 pub use event::{Contains, Emits, Envelope, Event, Place, SPEC_VERSION};
 pub use failure::{Failure, FailureKind, OrFailure, excerpt};
 pub use handler::{Handler, Load, RouteHandler};
+#[cfg(any(feature = "local", feature = "lambda"))]
+pub use logging::{LogFormat, init_logging};
 pub use pipeline::{Delivered, Invocation, Observation, Pipeline, StepCounts, Verdict};
 pub use service::{Service, Surroundings};
 pub use services::{Services, service_name};
@@ -215,4 +219,6 @@ pub use setting::{Setting, Settings};
 pub use stored::{Stored, Told};
 pub use system::System;
 pub use timestamp::{Timestamp, TimestampError};
+#[cfg(any(feature = "local", feature = "lambda"))]
+pub use tracing::level_filters::LevelFilter as LogLevel;
 pub use trail::{Trail, TrailDetails, TrailEntry, TrailEntryKind};

@@ -41,7 +41,7 @@ fn going_round() -> World {
     let definition = Choreography::define("parcels")
         .table(Table::new(PARCELS).holds::<Parcel>())
         .route(Route::post("/parcels/{id}", "post", post).uses(Uses::new().commits::<Parcel>()))
-        .on(Consumer::new("scan", scan).attempts(3, BACKOFF).budget(budget));
+        .on(Consumer::new("scan", scan).attempts(3, BACKOFF).gives_up_early().budget(budget));
     World::new(definition)
 }
 

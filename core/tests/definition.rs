@@ -12,6 +12,9 @@ use std::{borrow::Cow, time::Duration};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// That of a cycle whose retries are those that a consumer has by default.
+const BUDGET: Budget = Budget { deadline: Duration::from_secs(150), hops: 10 };
+
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
@@ -622,8 +625,7 @@ fn a_cycle_that_nothing_bounds() {
     let cycle = |step: &str| Broken::CycleWithoutBudget { step: step.to_owned() };
     let mend = "give it a `Budget` (deadline and hops)";
     assert_breaks(circling(|sort| sort), cycle("sort"), "cycle_without_budget", mend);
-    let budget = Budget { deadline: DAY, hops: 10 };
-    assert_eq!(mistakes(circling(|sort| sort.budget(budget))), []);
+    assert_eq!(mistakes(circling(|sort| sort.budget(BUDGET))), []);
 }
 
 /// Sorts to carriers, who carry to `Em`.
@@ -639,7 +641,7 @@ fn two_steps<Em: Emits>(sort: Option<Budget>, carry: Option<Budget>) -> Definiti
 
 #[test]
 fn a_cycle_of_two_steps_needs_one_budget_on_either() {
-    let budget = Some(Budget { deadline: DAY, hops: 10 });
+    let budget = Some(BUDGET);
     let cycle = Broken::CycleWithoutBudget { step: "sort".into() };
     // One mistake, told of its first step, however many steps the cycle has.
     assert_eq!(mistakes(two_steps::<(Posted,)>(None, None)), [cycle]);
@@ -658,7 +660,7 @@ fn a_chain_is_no_cycle_and_neither_is_the_way_into_one() {
     // `sort` leads to a cycle of `carry` with itself, and comes back to neither.
     let circling = two_steps::<(Sorted,)>(None, None);
     assert_eq!(mistakes(circling), [Broken::CycleWithoutBudget { step: "carry".into() }]);
-    let budget = Some(Budget { deadline: DAY, hops: 10 });
+    let budget = Some(BUDGET);
     let bounded = two_steps::<(Sorted,)>(None, budget).build().unwrap();
     assert_eq!(bounded.model().step("sort").unwrap().cycle, None);
     assert_eq!(bounded.model().step("carry").unwrap().cycle.as_deref(), Some("carry"));
@@ -669,9 +671,8 @@ fn a_chain_is_no_cycle_and_neither_is_the_way_into_one() {
 
 #[test]
 fn each_cycle_needs_its_own_budget() {
-    let budget = Budget { deadline: DAY, hops: 10 };
     let definition = post_office()
-        .on(Consumer::new("sort", idle::<Posted, (Posted, Sorted)>).budget(budget))
+        .on(Consumer::new("sort", idle::<Posted, (Posted, Sorted)>).budget(BUDGET))
         .on(Consumer::new("carry", idle::<Sorted, (Sorted, Carried)>))
         .on(Consumer::new("hand-over", idle::<Carried, ()>));
     assert_eq!(mistakes(definition), [Broken::CycleWithoutBudget { step: "carry".into() }]);
@@ -691,6 +692,27 @@ fn retries_that_last_longer_than_the_deadline() {
 }
 
 #[test]
+fn retries_that_end_long_before_the_deadline() {
+    let bounded = |seconds| circling(move |sort| sort.budget(Budget { deadline: secs(seconds), ..BUDGET }));
+    // The default: 1, 2, 4 and 8 s, a tenth of 150 s.
+    assert_eq!(mistakes(bounded(150)), []);
+    let early = Broken::RetriesEndEarly {
+        step: "sort".into(),
+        retries: secs(15),
+        deadline: secs(160),
+        needed: secs(16),
+    };
+    assert_breaks(bounded(160), early, "retries_end_early", "attempts or its waits until they last 16s");
+    let meant = circling(|sort| sort.gives_up_early().budget(Budget { deadline: DAY, ..BUDGET }));
+    assert_eq!(mistakes(meant), []);
+    // A step off all cycles has no deadline, and Lambda itself calls again who reads a stream.
+    assert_eq!(mistakes(with(|sort| sort.attempts(1, Backoff::default()))), []);
+    let reading = Consumer::new("sort", load::<Posted, (Posted,)>).from_stream("letters");
+    let reading = reading.budget(Budget { deadline: DAY, ..BUDGET });
+    assert_eq!(mistakes(in_stream(|_| reading)), []);
+}
+
+#[test]
 fn waits_that_last_longer_than_the_queue_keeps_the_message() {
     let mend = "raise the retention (at most 14 days) or shorten the backoff or the deadline";
     let beyond = |needed: Duration, retention: Duration| Broken::BeyondRetention {
@@ -705,8 +727,9 @@ fn waits_that_last_longer_than_the_queue_keeps_the_message() {
     assert_breaks(kept(3 * hour - secs(1)), beyond(3 * hour, 3 * hour - secs(1)), "beyond_retention", mend);
     assert_eq!(mistakes(kept(3 * hour)), []);
     // The deadline counts where it is longer than the waits.
-    let budget = Budget { deadline: DAY, hops: 10 };
-    let kept = |retention: Duration| circling(move |sort| sort.budget(budget).retention(retention));
+    let budget = Budget { deadline: DAY, ..BUDGET };
+    let kept =
+        |retention: Duration| circling(move |sort| sort.gives_up_early().budget(budget).retention(retention));
     assert_breaks(kept(DAY - secs(1)), beyond(DAY, DAY - secs(1)), "beyond_retention", mend);
     assert_eq!(mistakes(kept(DAY)), []);
 }

@@ -104,6 +104,7 @@ fn post_office() -> Definition {
         .on(Consumer::new("walk", idle::<Round, ()>).uses(Uses::new().queries::<Parcel>()))
         .on(Consumer::new("move-on", load::<Moved, (Moved,)>)
             .attempts(3, Backoff::default())
+            .gives_up_early()
             .budget(Budget { deadline: secs(7_200), hops: 40 }))
         .on(Consumer::new("tell", load::<Arrived, (Moved,)>).from_topic("news"))
 }
@@ -362,6 +363,10 @@ fn an_alarm_topic_gets_every_alarm() {
     // Older than 5 attempts with all their waits, and a delay before the first.
     let patience = 900 + Waits::default().total(5).as_millis().div_ceil(1_000) + 5 * 30;
     has(&program, "walkAgeAlarm", &[&format!("threshold: {patience}")]);
+    // Retries of hours are told of after half an hour.
+    let patient = Consumer::new("stroll", idle::<Round, ()>).attempts(40, Backoff::default());
+    let program = rendered(post_office().on(patient).topic("alerts").alarm_to("alerts"));
+    has(&program, "strollAgeAlarm", &["threshold: 2700"]);
 }
 
 /// The scheduler puts the time into the message as it writes times: to the second.

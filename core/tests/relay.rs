@@ -398,8 +398,9 @@ async fn an_event_on_a_cycle_carries_its_budget_through_the_relay_to_its_end() {
         }
     };
     let budget = Budget { deadline: secs(3_600), hops: 3 };
-    let definition =
-        travelling().on(scanned("scan", &reached)).on(Consumer::new("load", load).budget(budget));
+    let definition = travelling()
+        .on(scanned("scan", &reached))
+        .on(Consumer::new("load", load).gives_up_early().budget(budget));
     let world = World::new(definition);
     let engine = Engine::start(world.pipeline());
     post(&world, "1", "oslo").await;

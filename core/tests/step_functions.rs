@@ -310,6 +310,8 @@ fn thumbnails() -> Definition {
         // It calls itself: without a budget, `build` refuses it.
         .on(Consumer::new("list", list)
             .budget(Budget { deadline: 6 * HOUR, hops: 10_000 })
+            // Without them, a night ends at an outage of 15 s: `build` refuses that too.
+            .attempts(16, Backoff::default())
             .uses(Uses::new().lists("inbox").commits::<Image>()))
         .on(Consumer::new("resize", resize))
         .on(Consumer::new("count", count))

@@ -71,6 +71,7 @@ impl Consumer {
                 workers: 1,
                 attempts: 5,
                 waits: Waits::default(),
+                gives_up_early: false,
                 budget: None,
                 cycle: None,
             },
@@ -223,6 +224,17 @@ impl Consumer {
     #[must_use]
     pub fn attempts(mut self, attempts: u32, waits: impl Into<Waits>) -> Self {
         (self.step.attempts, self.step.waits) = (attempts, waits.into());
+        self
+    }
+
+    /// Its retries may end long before the deadline of its cycle. Without this, the proof asks for retries that outlast an
+    /// outage of some time.
+    ///
+    /// This is for a step whose failure is better told soon than waited out. A customer stands at the till while the card is
+    /// charged: after ten seconds [`on_given_up`](Self::on_given_up) asks for another card, though the order has a day.
+    #[must_use]
+    pub fn gives_up_early(mut self) -> Self {
+        self.step.gives_up_early = true;
         self
     }
 

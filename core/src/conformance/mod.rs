@@ -185,6 +185,7 @@ fn fed(queue: &str, source: Source) -> StepModel {
         workers: 1,
         attempts: queue::RECEIVES_MAX,
         waits: Waits::default(),
+        gives_up_early: false,
         budget: None,
         cycle: None,
     }

@@ -25,6 +25,9 @@ const OURS: &str = "Quadrille";
 /// How far the relay may lag behind the table before somebody is told.
 const RELAY_LAG: Duration = Duration::from_secs(300);
 
+/// How long a message may be tried again before somebody is told: an outage is known while the flow still has time. Ours.
+const RETRIES_UNTOLD_MAX: Duration = Duration::from_secs(1_800);
+
 /// What an alarm watches.
 struct WatchedMetric {
     namespace: &'static str,
@@ -187,10 +190,11 @@ fn of_step(alarms: &mut Alarms<'_>, model: &Model, step: &StepModel) {
         );
     }
     // A message may be held back, and come as often as its attempts allow; one that is older is not getting through.
-    let patience = QUEUE_DELAY_MAX + step.waits.total(step.attempts) + step.timeout * step.attempts;
+    let attempts = step.waits.total(step.attempts) + step.timeout * step.attempts;
+    let patience = QUEUE_DELAY_MAX + attempts.min(RETRIES_UNTOLD_MAX);
     alarms.state(
         &format!("{}-age", step.queue),
-        &format!("a message is in {} for longer than all its attempts take", step.queue),
+        &format!("a message is in {} for longer than its attempts should take", step.queue),
         &WatchedMetric::queue(&step.queue, OLDEST),
         &Limit { threshold: seconds(patience), period: 300 },
     );

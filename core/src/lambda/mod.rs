@@ -512,6 +512,7 @@ async fn settings(
 /// }
 /// ```
 pub fn main(system: &dyn System) -> ExitCode {
+    // Where a host has logs of its own, those stay.
     init_logging(&[system.log_target()]);
     // One thread: a function has a fraction of a processor, and works one event at a time.
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {

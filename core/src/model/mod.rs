@@ -217,6 +217,8 @@ pub struct StepModel {
     pub attempts: u32,
     /// Waits between them.
     pub waits: Waits,
+    /// Whether its retries may end long before the deadline of its cycle.
+    pub gives_up_early: bool,
     /// The budget of the cycle it stands on.
     pub budget: Option<Budget>,
     /// Which cycle it stands on: the first step of it.

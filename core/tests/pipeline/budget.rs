@@ -38,8 +38,11 @@ fn going_round(seen: &Seen) -> World {
     let definition = Choreography::define("parcels")
         .table(Table::new(PARCELS).holds::<Parcel>())
         .route(Route::post("/parcels/{id}", "post", post).uses(Uses::new().commits::<Parcel>()))
-        .on(Consumer::new("scan", scan).budget(Budget { deadline: HOUR, hops: 3 }).attempts(3, BACKOFF))
-        .on(Consumer::new("load", load).budget(Budget { deadline: 2 * HOUR, hops: 3 }))
+        .on(Consumer::new("scan", scan)
+            .budget(Budget { deadline: HOUR, hops: 3 })
+            .attempts(3, BACKOFF)
+            .gives_up_early())
+        .on(Consumer::new("load", load).budget(Budget { deadline: 2 * HOUR, hops: 3 }).gives_up_early())
         .on(Consumer::new("deliver", idle::<Delivered>));
     World::new(definition)
 }

@@ -49,11 +49,11 @@ mod up;
 pub use error::CommandError;
 pub use node::{Node, Running, loopback};
 
-use args::{Global, LogFormat, LogLevel};
+use args::{Global, LogLevel};
 use clap::FromArgMatches as _;
 use quadrille::{Choreography, System, system::Meaning};
 use select::Selected;
-use std::{ffi::OsString, io::IsTerminal as _, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode};
 
 /// What a command is about: one system of those that there are.
 pub(crate) struct App<'a> {
@@ -97,7 +97,9 @@ fn run(systems: &[&dyn System], arguments: Vec<OsString>) -> Result<(), CommandE
     };
     // A demonstration gives messages up on purpose: they are no news in its log.
     let shown = if word == "demo" || is_call(&app, word) { LogLevel::Error } else { LogLevel::Warn };
-    log_to_stderr(global.log_format, global.log_level.unwrap_or(shown));
+    let level = global.log_level.unwrap_or(shown);
+    // Where the program that calls this has logs of its own, those stay.
+    quadrille::init_logging(level.into(), global.log_format.into(), &[app.system.log_target()]);
     // The store's thread has a processor's worth to do: a worker more than there are processors left costs switches.
     let workers = std::thread::available_parallelism().map_or(1, |processors| processors.get() - 1).max(1);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -166,19 +168,4 @@ async fn package(_: &App<'_>, _: args::Package) -> Result<(), CommandError> {
         "this build has no `package`: build it with the feature `package`, `cargo run --features package -- package`"
             .into(),
     ))
-}
-
-fn log_to_stderr(format: LogFormat, level: LogLevel) {
-    let level = match level {
-        LogLevel::Error => tracing::Level::ERROR,
-        LogLevel::Warn => tracing::Level::WARN,
-        LogLevel::Info => tracing::Level::INFO,
-        LogLevel::Debug => tracing::Level::DEBUG,
-        LogLevel::Trace => tracing::Level::TRACE,
-    };
-    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level);
-    match format {
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
-    }
 }

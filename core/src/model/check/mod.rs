@@ -287,6 +287,21 @@ pub enum DefinitionError {
         /// The deadline.
         deadline: Duration,
     },
+    /// Retries that end long before the cycle's deadline: an outage that is shorter than the deadline costs messages.
+    #[error(
+        "retries_end_early: {step} gives a message up after {retries:?} of retries, though its flow has {deadline:?}: raise \
+         its attempts or its waits until they last {needed:?}, or add `.gives_up_early()` where that is meant"
+    )]
+    RetriesEndEarly {
+        /// The consumer.
+        step: String,
+        /// The sum of its waits.
+        retries: Duration,
+        /// The deadline of its cycle.
+        deadline: Duration,
+        /// How long its waits have to last.
+        needed: Duration,
+    },
     /// Waits that last longer than the queue keeps the message.
     #[error(
         "beyond_retention: {step} may need a message for {needed:?}, queue {queue:?} keeps it for {retention:?}: raise the \

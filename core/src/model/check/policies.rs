@@ -7,6 +7,9 @@ use crate::{
 };
 use std::time::Duration;
 
+/// Retries last for this part of the flow's deadline at least.
+const RETRIES_PART: u32 = 10;
+
 pub(super) fn check(model: &Model, errors: &mut Vec<DefinitionError>) {
     for step in &model.steps {
         ranges(step, errors);
@@ -103,12 +106,21 @@ fn of_queue(step: &StepModel, queue: &QueueModel, errors: &mut Vec<DefinitionErr
     }
 }
 
-/// Retries fit into the deadline, and both into the time for which the queue keeps a message.
+/// Retries fit into the deadline, last for a part of it, and the queue keeps a message for longer than both.
 fn budget(model: &Model, step: &StepModel, queue: &QueueModel, errors: &mut Vec<DefinitionError>) {
     let backoff = step.waits.total(step.attempts);
     let deadline = model.budget_of(step).map(|budget| budget.deadline);
     if let Some(deadline) = deadline.filter(|deadline| backoff > *deadline) {
         errors.push(DefinitionError::BackoffBeyondDeadline { step: step.name.clone(), backoff, deadline });
+    }
+    // A step that reads a stream is called again by Lambda, whose waits are not the definition's.
+    let can_wait = step.stream().is_none() && !step.gives_up_early;
+    if let Some(deadline) = deadline.filter(|_| can_wait) {
+        let needed = deadline / RETRIES_PART;
+        if backoff < needed {
+            let (step, retries) = (step.name.clone(), backoff);
+            errors.push(DefinitionError::RetriesEndEarly { step, retries, deadline, needed });
+        }
     }
     let needed = backoff.max(deadline.unwrap_or_default());
     if needed > queue.retention {

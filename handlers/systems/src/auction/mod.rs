@@ -39,6 +39,10 @@ pub const DEADLINE: &str = "deadline";
 /// The wait before a platform is asked again doubles up to so many times the first one.
 const BACKOFF_GROWTH: u32 = 60;
 
+/// Attempts at a round, the first included. With the waits between them, 1 s doubling to 5 min, they outlast the hour that a
+/// run has by default: an outage of the platform ends a run by its deadline only.
+const POLL_ATTEMPTS: u32 = 40;
+
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// The auction as a system.
@@ -77,7 +81,6 @@ impl System for Auction {
 }
 
 fn define() -> Definition {
-    let retries = Backoff { max: Duration::from_secs(60), ..Backoff::default() };
     let definition = Choreography::define("auction")
         .table(Table::new("orders").holds::<Order>().holds::<Run>().holds::<RunPage>())
         .bucket(RESULTS_BUCKET)
@@ -115,7 +118,7 @@ fn define() -> Definition {
             .batch(1, Duration::ZERO)
             .workers(4)
             .timeout(Duration::from_secs(60))
-            .attempts(5, retries)
+            .attempts(POLL_ATTEMPTS, Backoff::default())
             .budget(Budget { deadline: 24 * HOUR, hops: 100_000 })
             .uses(Uses::new().gets::<Order>().queries::<Order>().commits::<Order>())
             .uses(Uses::new().queries::<Run>().gets::<RunPage>().commits::<RunPage>())
@@ -127,7 +130,6 @@ fn define() -> Definition {
             // While some wait for the disk, others work: what they commit meanwhile shares the next flush.
             .workers(8)
             .timeout(Duration::from_secs(30))
-            .attempts(5, retries)
             .uses(Uses::new().puts(RESULTS_BUCKET)))
         .notify_by(ALERTS)
 }

@@ -27,19 +27,30 @@ const HOUR: Duration = Duration::from_secs(3_600);
 struct Slow {
     clock: Arc<VirtualClock>,
     decides_at: Timestamp,
+    /// Before this it can't be reached.
+    away_until: Mutex<Timestamp>,
     /// The pages of each run, as they came.
     submitted: Mutex<BTreeMap<String, Vec<Vec<String>>>>,
+}
+
+impl Slow {
+    fn reached(&self) -> Result<(), Failure> {
+        let is_away = self.clock.now() < *self.away_until.lock().unwrap();
+        if is_away { Err(Failure::transient("platform_unreachable", "nobody answers")) } else { Ok(()) }
+    }
 }
 
 #[async_trait]
 impl AuctionPlatform for Slow {
     async fn submit(&self, run_id: &str, _: u32, orders: &[SubmittedOrder]) -> Result<(), Failure> {
+        self.reached()?;
         let page = orders.iter().map(|order| order.record_id.clone()).collect();
         self.submitted.lock().unwrap().entry(run_id.to_owned()).or_default().push(page);
         Ok(())
     }
 
     async fn results(&self, run_id: &str, _: u32, _: Option<&str>) -> Result<Answer, Failure> {
+        self.reached()?;
         if self.clock.now() < self.decides_at {
             return Ok(Answer::NotReady);
         }
@@ -64,7 +75,12 @@ impl World {
     fn new(decides_after: Duration) -> Self {
         let clock = Arc::new(VirtualClock::new(Timestamp::parse("2026-11-20T09:15:00Z").unwrap()));
         let decides_at = clock.now() + decides_after;
-        let platform = Arc::new(Slow { clock: clock.clone(), decides_at, submitted: Mutex::default() });
+        let platform = Arc::new(Slow {
+            clock: clock.clone(),
+            decides_at,
+            away_until: Mutex::new(clock.now()),
+            submitted: Mutex::default(),
+        });
         let auction = crate::auction();
         let memory = Memory::new(auction.model(), clock.clone(), Arc::new(SystemRandom));
         let service: Arc<dyn AuctionPlatform> = platform.clone();
@@ -118,6 +134,25 @@ async fn an_order_does_not_expire_while_runs_try_to_have_it_decided() {
     assert_eq!(order.status, OrderStatus::Accepted);
     let filed = world.ports().bucket(RESULTS_BUCKET).unwrap().list("", None, 10).await.unwrap().keys;
     assert_eq!(filed, [order.result_key.clone().unwrap()]);
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_platform_that_is_away_for_most_of_a_run_costs_nothing() {
+    let world = World::new(Duration::ZERO);
+    *world.platform.away_until.lock().unwrap() = world.clock.now() + 50 * HOUR / 60;
+    let engine = Engine::start(world.pipeline.clone());
+    world.post(&["patient"]).await;
+    world.kick_off().await;
+    world.clock.pass(49 * HOUR / 60).await;
+    assert_eq!(world.order("patient").await.unwrap().status, OrderStatus::Submitted);
+    // The next attempt is five minutes away at most.
+    world.clock.pass(7 * HOUR / 60).await;
+    assert_eq!(world.order("patient").await.unwrap().status, OrderStatus::Accepted);
+    let submitted = world.platform.submitted.lock().unwrap().len();
+    assert_eq!(submitted, 1, "the run that began ended, and no other took its orders");
+    let dead = world.ports().queue("auction-poll-dlq").unwrap().depth().await.unwrap();
+    assert_eq!(dead.total(), 0);
     engine.stop().await;
 }
 

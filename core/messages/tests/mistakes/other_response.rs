@@ -1,10 +1,11 @@
-use crate::tea::*;
+use quadrille::{http::Request, *};
 
-fn order(_: Request, _: Context<()>) -> Result<Response, Failure> {
+async fn order(_: Request, _: Context<()>) -> Result<String, Failure> {
     Err(Failure::transient("closed", "the shop is closed"))
 }
 
 pub fn route() -> Route {
     Route::post("/tea", "order", order)
-    //~ a handler is an `async fn`
 }
+
+fn main() {}

@@ -1,4 +1,5 @@
-use crate::tea::*;
+use messages::*;
+use quadrille::*;
 
 async fn brew(_: Context<()>, _: Stored<Pot>, _: TeaTime) -> Outcome<()> {
     Ok(Handled::Done)
@@ -6,6 +7,6 @@ async fn brew(_: Context<()>, _: Stored<Pot>, _: TeaTime) -> Outcome<()> {
 
 pub fn consumer() -> Consumer {
     Consumer::new("brew", brew)
-    //~ the last argument of a handler is its `Context`, not `TeaTime`
-    //~ Stored<Pot>` is not an event
 }
+
+fn main() {}

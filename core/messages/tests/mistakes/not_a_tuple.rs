@@ -1,4 +1,5 @@
-use crate::tea::*;
+use messages::*;
+use quadrille::*;
 
 #[allow(unused_parens)]
 async fn brew(_: Stored<Pot>, _: TeaTime, _: Context<(Steeped)>) -> Outcome<(Steeped)> {
@@ -7,6 +8,6 @@ async fn brew(_: Stored<Pot>, _: TeaTime, _: Context<(Steeped)>) -> Outcome<(Ste
 
 pub fn consumer() -> Consumer {
     Consumer::new("brew", brew)
-    //~ `Steeped` is not a tuple of at most six events
-    //~ a tuple of one event has a comma: `(Steeped,)`
 }
+
+fn main() {}

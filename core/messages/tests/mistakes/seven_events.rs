@@ -1,4 +1,5 @@
-use crate::tea::*;
+use messages::*;
+use quadrille::*;
 
 type Seven = (TeaTime, Steeped, TeaTime, Steeped, TeaTime, Steeped, TeaTime);
 
@@ -8,6 +9,6 @@ async fn brew(_: Stored<Pot>, _: TeaTime, _: Context<Seven>) -> Outcome<Seven> {
 
 pub fn consumer() -> Consumer {
     Consumer::new("brew", brew)
-    //~ is not a tuple of at most six events
-    //~ a handler that emits more than six types of events
 }
+
+fn main() {}

@@ -1,6 +1,6 @@
-//! What the cases speak of. Handlers as they are to be, which must compile, are here too.
+//! What the mistakes are made with. Handlers as they are to be, which must compile, are here too.
 
-pub use quadrille::{
+use quadrille::{
     Consumer, Context, Failure, Handled, OrFailure, Outcome, Route, Stored,
     http::{Request, Response},
 };
@@ -28,7 +28,7 @@ quadrille::event!(TeaTime: "tea.time", to Pot by day);
 pub struct Steeped {
     pub day: String,
 }
-quadrille::event!(Steeped: "tea.steeped", to crate::tea::Pot by day);
+quadrille::event!(Steeped: "tea.steeped", to crate::Pot by day);
 
 #[derive(Serialize, Deserialize)]
 pub struct ShopOpened {}

@@ -1,4 +1,5 @@
-use crate::tea::*;
+use messages::*;
+use quadrille::*;
 use std::{future::ready, rc::Rc};
 
 async fn brew(_: Stored<Pot>, _: TeaTime, _: Context<()>) -> Outcome<()> {
@@ -11,7 +12,6 @@ async fn brew(_: Stored<Pot>, _: TeaTime, _: Context<()>) -> Outcome<()> {
 pub fn consumer() -> Consumer {
     // The compiler's own words: they show the value and the await.
     Consumer::new("brew", brew)
-    //~ brew
-    //~ Rc<i32>
-    //~ leaves
 }
+
+fn main() {}

@@ -1,4 +1,4 @@
-use crate::tea::*;
+use quadrille::{http::Response, *};
 
 async fn order(_: String, _: Context<()>) -> Result<Response, Failure> {
     Err(Failure::transient("closed", "the shop is closed"))
@@ -7,6 +7,6 @@ async fn order(_: String, _: Context<()>) -> Result<Response, Failure> {
 pub fn route() -> Route {
     // The compiler's own words: they show both signatures.
     Route::post("/tea", "order", order)
-    //~ Request
-    //~ RouteHandler
 }
+
+fn main() {}

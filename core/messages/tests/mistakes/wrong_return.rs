@@ -1,4 +1,5 @@
-use crate::tea::*;
+use messages::*;
+use quadrille::*;
 
 async fn brew(_: Stored<Pot>, _: TeaTime, _: Context<()>) -> Result<(), Failure> {
     Ok(())
@@ -6,6 +7,6 @@ async fn brew(_: Stored<Pot>, _: TeaTime, _: Context<()>) -> Result<(), Failure>
 
 pub fn consumer() -> Consumer {
     Consumer::new("brew", brew)
-    //~ a handler with `Context<()>` returns `Outcome<()>`
-    //~ Output = Result<(),
 }
+
+fn main() {}

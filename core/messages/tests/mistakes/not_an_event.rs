@@ -1,4 +1,5 @@
-use crate::tea::*;
+use messages::*;
+use quadrille::*;
 
 async fn brew(_: Stored<Pot>, _: String, _: Context<()>) -> Outcome<()> {
     Ok(Handled::Done)
@@ -6,6 +7,6 @@ async fn brew(_: Stored<Pot>, _: String, _: Context<()>) -> Outcome<()> {
 
 pub fn consumer() -> Consumer {
     Consumer::new("brew", brew)
-    //~ String` is not an event
-    //~ an event implements `Event`: `quadrille::event!(Steeped: "tea.steeped", to Pot by day);`
 }
+
+fn main() {}

@@ -1,0 +1,12 @@
+use messages::*;
+use quadrille::*;
+
+async fn brew(_: TeaTime) -> Outcome<()> {
+    Ok(Handled::Done)
+}
+
+pub fn consumer() -> Consumer {
+    Consumer::new("brew", brew)
+}
+
+fn main() {}

@@ -1,0 +1,5 @@
+quadrille::entity!(Pot, "pot", by day);
+
+quadrille::event!(TeaTime: "tea.time", by day);
+
+fn main() {}
