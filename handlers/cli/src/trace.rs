@@ -13,6 +13,7 @@ use quadrille::{
     Timestamp, TrailDetails, TrailEntry,
     choreography::{EntityView, Path},
     excerpt,
+    system::Meaning,
 };
 use serde_json::{Value, json};
 
@@ -56,8 +57,14 @@ pub fn named<'a>(
     }
 }
 
-/// The kind that is meant where none is named.
+/// The kind that is meant where none is named: that of the system's own word, or the one that is alone.
 fn plain_kind<'a>(app: &'a App<'_>, kind: Option<&'a str>) -> Result<&'a str, CommandError> {
+    let words = app.system.words();
+    let of_word = words.into_iter().find_map(|word| match word.means {
+        Meaning::Trace { kind, .. } => Some(kind),
+        _ => None,
+    });
+    let kind = kind.or(of_word);
     let kinds: Vec<&String> = app.choreography.model().tables.iter().flat_map(|table| &table.kinds).collect();
     match (kind, &kinds[..]) {
         (Some(kind), _) => Ok(kind),
