@@ -86,10 +86,11 @@
 //! }
 //! ```
 //!
-//! The handlers are plain functions, and where one is not quite a handler, the compiler says which part is off. `brew` emits nothing but what `(Steeped,)` says, or it does not compile, and from
-//! that it is known who feeds whom: a consumer that nothing feeds, an event that nobody consumes or a cycle that nothing
-//! bounds is an error of `build`, with a name and how to mend it. Queues with their dead-letter queues, retries and the
-//! relay follow from the definition; each default can be set where it does not fit.
+//! The handlers are plain functions, and where one is not quite a handler, the compiler says which part is off. `brew` emits
+//! nothing but what `(Steeped,)` says, or it does not compile. From that it is known who feeds whom. A consumer that nothing
+//! feeds, an event that nobody consumes or a cycle that nothing bounds is an error of `build`, with a name and how to mend it.
+//! Queues with their dead-letter queues, retries and the relay follow from the definition; each default can be set where it
+//! does not fit.
 //!
 //! # The main types
 //!

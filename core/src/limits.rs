@@ -84,7 +84,7 @@ pub const VISIBILITY_PER_TIMEOUT_MIN: u32 = 6;
 pub const HTTP_BODY_BYTES_MAX: usize = 1_048_576;
 
 /// Receives that the queue itself allows beyond a step's attempts: 3. Ours: a message that has used up its attempts, because its
-/// process died or its time ran out each time, is received once more and given up by the pipeline, with its reason; a crash in
+/// process died or its time ran out each time, is received once more and given up by the pipeline, with its reason. A crash in
 /// the middle of that is made good by the ones left.
 pub const SPARE_RECEIVES: u32 = 3;
 

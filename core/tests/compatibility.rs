@@ -1,5 +1,5 @@
-//! What is sent and stored outlives the version that wrote it: during a deployment old and new handlers run side by
-//! side, a message waits for days, a dead letter for two weeks, an item for as long as it lives.
+//! What is sent and stored outlives the version that wrote it. During a deployment old and new handlers run side by
+//! side. A message waits for days, a dead letter for two weeks, an item for as long as it lives.
 //!
 //! `fixtures/` holds each of these as a version wrote it. A fixture is never changed: where what is written changes,
 //! one of the new version is added beside it, and every reader goes on reading both.

@@ -1,8 +1,8 @@
 //! Bucket on S3.
 //!
 //! A key is data and is sent as it is, each byte of it encoded. Of the keys that the port allows, two kinds are
-//! refused, with a permanent error, before the call: those whose `..` would climb above the bucket, which S3 does not
-//! take, and those of white space alone, which its SDK does not send. Reading needs the permission to list the bucket:
+//! refused, with a permanent error, before the call. S3 does not take those whose `..` would climb above the bucket, and
+//! its SDK does not send those of white space alone. Reading needs the permission to list the bucket:
 //! without it S3 answers that a missing object is forbidden.
 
 use super::fault::{Pace, fault};

@@ -19,9 +19,9 @@
 //! Each call is tried at most [`ATTEMPTS_MAX`] times, the first included, by the SDK's standard retry mode: throttling,
 //! internal errors and connections that break are tried again after a wait with jitter. A connection has
 //! [`CONNECT_TIMEOUT`], an attempt [`ATTEMPT_TIMEOUT`], a call with all its attempts [`CALL_TIMEOUT`], which is well below
-//! the timeout of a function that uses it. What then still fails is a transient [`PortError`](crate::port::PortError), and
-//! so is whatever is the fault of the deployment and not of the call (a permission that is missing as yet, a table that is
-//! not there): a message that meets it comes again, and goes to the dead-letter queue only after its last attempt. A call
+//! the timeout of a function that uses it. What then still fails is a transient [`PortError`](crate::port::PortError). So
+//! is whatever is the fault of the deployment and not of the call: a permission that is missing as yet, a table that is
+//! not there. A message that meets it comes again, and goes to the dead-letter queue only after its last attempt. A call
 //! that the service calls wrong itself is a permanent one. The body of an object is read after its attempt: the SDK's stalled
 //! stream protection gives it up, whatever the configuration says of that.
 

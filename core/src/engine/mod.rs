@@ -92,7 +92,7 @@ impl Engine {
         Stopping::new(self.stop.subscribe())
     }
 
-    /// Returns once nothing is left to do now: no queue with a consumer has a message that is visible or in flight, no
+    /// Returns once nothing is left to do now. No queue with a consumer has a message that is visible or in flight, no
     /// change stream has a record that was not sent on, and none of the engine's tasks has something in hand.
     ///
     /// What waits for a later time does not count: a message with a delay, a schedule. A message that waits for its backoff

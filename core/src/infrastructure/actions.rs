@@ -6,8 +6,8 @@ impl TableUse {
     /// The actions of IAM that the adapter of AWS needs for it: of [`Query`](Self::Query) on the table's index
     /// ([`INDEX`](crate::layout::INDEX)), of the others on the table.
     ///
-    /// A commit of one entity is a put, many are statements of PartiQL; and where the answer does not tell what was found in
-    /// the way, it is looked up: only so is a race that was lost told from an answer that was.
+    /// A commit of one entity is a put, many are statements of PartiQL. Where the answer does not tell what was found in the
+    /// way, it is looked up: only so is a race that was lost told from an answer that was.
     pub fn actions(self) -> &'static [&'static str] {
         match self {
             Self::Get => &["dynamodb:BatchGetItem", "dynamodb:GetItem"],

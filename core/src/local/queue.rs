@@ -3,7 +3,7 @@
 //! A message is a row; its id rises with every send. What is in flight stands in memory: every consumer of it dies with
 //! this process, so that a restart makes it visible again. What must outlive the process is durable: the message, the
 //! time before which it is not due, and how often it was received. The latter is a lease, one row for all the messages of
-//! a receive, written before they are handed out and removed when the last of them is settled; a lease found at start
+//! a receive, written before they are handed out and removed when the last of them is settled. A lease found at start
 //! counts as a receive of each message it names. So a message that kills its consumer every time ends in the dead-letter
 //! queue, at the price of one row a batch.
 //!

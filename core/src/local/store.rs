@@ -2,8 +2,8 @@
 //!
 //! Every piece of work is a closure on the connection. The thread takes what has gathered, runs it in one transaction,
 //! commits (WAL, `synchronous=FULL`: one fsync), and only then answers. So an answer means durable, and the busier it
-//! is the more work shares an fsync. Reads go the same way, as the writer's page cache is the one that is warm; but they run
-//! between two transactions, on what is committed, and are answered before the next one begins: a reader waits for no flush
+//! is the more work shares an fsync. Reads go the same way, as the writer's page cache is the one that is warm. But they run
+//! between two transactions, on what is committed, and are answered before the next one begins. A reader waits for no flush
 //! but the one that is under way.
 
 use super::{

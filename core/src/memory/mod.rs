@@ -1,6 +1,6 @@
 //! The in-memory adapter: every port in one process, nothing kept.
 //!
-//! For tests and for the simulator. It holds its user to AWS's limits and to AWS's freedoms: an expired item can
+//! For tests and for the simulator. It holds its user to AWS's limits and to AWS's freedoms. An expired item can
 //! still be read for a while, a receipt is void once its message is received again, a dead letter keeps the time at
 //! which it was first sent. With a [`VirtualClock`] and a [`SeededRandom`](crate::port::SeededRandom) a run is a
 //! function of its calls. Nothing polls: who waits is woken by what it waits for, or by the clock.

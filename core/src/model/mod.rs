@@ -563,8 +563,8 @@ impl Model {
         })
     }
 
-    /// What an event of `event_type` carries of a budget when `from` emits it: the rest of the one that `from` was
-    /// called with where it stays on the cycle, a fresh one where it enters a cycle, nothing off all cycles.
+    /// What an event of `event_type` carries of a budget when `from` emits it. Where it stays on the cycle, that is the
+    /// rest of the one that `from` was called with; where it enters a cycle, a fresh one; off all cycles, nothing.
     pub(crate) fn carried(&self, from: &str, carried: Carried, event_type: &str, now: Timestamp) -> Carried {
         let Some(to) = self.steps.iter().find(|step| step.event_type == event_type && step.cycle.is_some())
         else {

@@ -32,9 +32,9 @@ use std::{
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Ends with its standard input, so that it never outlives the tests, however these end; with it end the processes that it
-/// started, and its folder goes. Three things are mended: a send and the receives of event source mappings change a queue's
-/// list in several threads without a common lock, so that a message can be lost; there are no message move tasks (these
-/// move all at once, whatever rate is asked for); and what a PartiQL statement changes does not appear in the stream.
+/// started, and its folder goes. Three things are mended. A send and the receives of event source mappings change a queue's
+/// list in several threads without a common lock, so that a message can be lost. There are no message move tasks; these
+/// move all at once, whatever rate is asked for. And what a PartiQL statement changes does not appear in the stream.
 const PROGRAM: &str = "
 import os, shutil, signal, sys, threading, time, uuid
 os.setpgid(0, 0)

@@ -1,5 +1,5 @@
-//! The operator's commands on a stack on AWS, as processes: on the peer that stands in for AWS (see `core/tests/aws`, whose
-//! rules and variables hold here too), and where it lacks a call, on a server that answers as SQS documents it.
+//! The operator's commands on a stack on AWS, as processes. They run on the peer that stands in for AWS, and where it lacks a
+//! call, on a server that answers as SQS documents it. The rules and variables of `core/tests/aws` hold here too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic is how a test fails.
 
 #[path = "../../../core/tests/aws/peer.rs"]

@@ -1,7 +1,7 @@
 //! A listing: the keys of a folder, in the order of their bytes.
 //!
 //! The order of paths is another one than that of keys, so every directory that may hold keys of the page is read as a
-//! whole; but no more is kept in memory than the page and the directories still to be read.
+//! whole. But no more is kept in memory than the page and the directories still to be read.
 
 use super::path;
 use crate::{limits::OBJECT_KEY_BYTES_MAX, port::ObjectPage};

@@ -1,9 +1,9 @@
 //! The whole auction on a peer of AWS, driven from outside only: the functions' zips behind an HTTP API, event source
 //! mappings and a schedule; orders posted, asked for until they are decided, filed, dead-lettered and redriven.
 //!
-//! The peer is ministack 1.5.33. What it gets wrong and this test therefore does not show: it has no alarms on queues; its
-//! scheduler does not fill in the scheduled time, so the message is sent with a fixed one; its stream mapping drops the
-//! rest of a batch that is reported failed in part (the tests of the single functions show that answer).
+//! The peer is ministack 1.5.33. Some things it gets wrong, and this test does not show them. It has no alarms on queues. Its
+//! scheduler does not fill in the scheduled time, so the message is sent with a fixed one. Its stream mapping drops the
+//! rest of a batch that is reported failed in part; the tests of the single functions show that answer.
 #![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
 
 mod cloud;

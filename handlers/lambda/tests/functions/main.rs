@@ -1,6 +1,6 @@
-//! Every function as the process that Lambda would run: the binary, started by a small Lambda Runtime API with nothing in its
-//! environment but what Lambda and the infrastructure would set, fed with events as AWS documents them, against a small AWS
-//! that can throttle, fail, hang, or keep its answer to itself.
+//! Every function as the process that Lambda would run. A small Lambda Runtime API starts the binary with nothing in its
+//! environment but what Lambda and the infrastructure would set, and feeds it with events as AWS documents them. Behind it is
+//! a small AWS that can throttle, fail, hang, or keep its answer to itself.
 #![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
 
 mod aws;
