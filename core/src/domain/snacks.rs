@@ -26,8 +26,8 @@ pub const SNACK_NAME_BYTES_MAX: usize = 128;
 /// The largest `quantity` of a snack: the wire contract's limit.
 pub const QUANTITY_MAX: i64 = 1_000_000;
 
-/// The kind of an order, and what the ids of orders are derived under.
-const ORDER: &str = "order";
+/// What the ids of orders are derived under, for ever.
+const NAMESPACE: &str = "serverless-snacks";
 
 /// The code of a total that is not the sum.
 pub const WRONG_TOTAL: &str = "wrong_total";
@@ -98,7 +98,7 @@ fn snack_item(item: &Input<'_>) -> Option<SnackItem> {
 
 /// The id of the order that has this idempotency key: a UUID, the same for the same key.
 pub fn order_id(idempotency_key: &str) -> String {
-    ids::uuid("snacks/order", idempotency_key)
+    ids::uuid(NAMESPACE, idempotency_key)
 }
 
 /// How far an order has come.
@@ -194,7 +194,7 @@ impl Order {
 }
 
 impl Entity for Order {
-    const KIND: &'static str = ORDER;
+    const KIND: &'static str = "order";
 
     fn id(&self) -> Cow<'_, str> {
         Cow::Borrowed(&self.order_id)
@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(order_id("a"), order_id("a"));
         assert_ne!(order_id("a"), order_id("b"));
         // Kept for ever: an order that is sent again after an upgrade is the same order.
-        assert_eq!(order_id("a"), "PINNED");
+        assert_eq!(order_id("a"), "355bc9a2-2740-5b86-aaee-b31f852c840a");
     }
 
     #[test]
