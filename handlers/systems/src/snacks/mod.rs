@@ -33,6 +33,18 @@ pub const PROCESSOR: &str = "order-processor";
 /// Attempts at an order: the first, and two more.
 pub const ATTEMPTS: u32 = 3;
 
+/// What a person sees of an item beside its key, `orderId`.
+const SHOWN: [&str; 8] = [
+    "status",
+    "customerName",
+    "snackItems",
+    "totalAmount",
+    "createdAt",
+    "updatedAt",
+    "processedAt",
+    "cancelledAt",
+];
+
 /// Snacks as a system.
 #[derive(Clone, Copy, Debug)]
 pub struct Snacks;
@@ -72,11 +84,13 @@ fn define() -> Definition {
     let table = Table::new("orders")
         .physical_name("Orders")
         .key_attribute("orderId")
+        .bare_keys()
+        .shows(SHOWN)
         .variable("ORDERS_TABLE_NAME")
         .holds::<Order>();
     let definition = Choreography::define("snacks")
         .table(table)
-        .bus(Bus::new(ORDERS_BUS).physical_name(ORDERS_BUS))
+        .bus(Bus::new(ORDERS_BUS).physical_name(ORDERS_BUS).variable("EVENT_BUS_NAME"))
         .topic(PROCESSED)
         .service(kitchen::service());
     kitchen::settings()
@@ -84,6 +98,7 @@ fn define() -> Definition {
         .fold(definition, Definition::setting)
         .route(
             Route::post("/orders", "order_creator", orders::create_order)
+                .physical_name("order-creator")
                 .uses(Uses::new().gets::<Order>().commits::<Order>()),
         )
         .route(
@@ -94,6 +109,7 @@ fn define() -> Definition {
                 .uses(Uses::new().gets::<Order>().commits::<Order>()),
         )
         .on(Consumer::new("order_processor", process_order)
+            .physical_name("order-processor")
             .queue(PROCESSOR)
             .from_bus(ORDERS_BUS, Rule::new())
             // While some wait for the disk, others work.
