@@ -61,8 +61,7 @@ pub struct SnackItem {
 /// # Errors
 /// The sum has too many digits, or is out of range.
 pub fn sum(items: &[SnackItem]) -> Result<Decimal, DecimalError> {
-    let cost = |item: &SnackItem| item.price.checked_mul(&Decimal::from(item.quantity));
-    Decimal::checked_sum(&items.iter().map(cost).collect::<Result<Vec<_>, _>>()?)
+    Decimal::checked_total(items.iter().map(|item| (item.quantity, &item.price)))
 }
 
 /// Reads an order of a body, for [`input::read_request`](crate::input::read_request).
