@@ -150,6 +150,17 @@ impl Decimal {
         Self::from_big(&sum)
     }
 
+    /// What so many of each come to: the sum of the products, zero if there are none. Only the end is held to the limits.
+    ///
+    /// # Errors
+    /// It has too many digits, or is out of range.
+    pub fn checked_total<'a>(
+        counted: impl IntoIterator<Item = (i64, &'a Self)>,
+    ) -> Result<Self, DecimalError> {
+        let add = |sum: BigDecimal, (count, each): (i64, &Self)| sum + each.value.to_big() * count;
+        Self::from_big(&counted.into_iter().fold(BigDecimal::default(), add))
+    }
+
     /// The result of a calculation, within the limits.
     fn from_big(result: &BigDecimal) -> Result<Self, DecimalError> {
         let value = Value::from_big(result)?;

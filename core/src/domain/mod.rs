@@ -2,3 +2,4 @@
 //! the handlers live in `handlers/systems`, and nothing else in the library knows them. Feature `domain`.
 
 pub mod auction;
+pub mod snacks;

@@ -129,12 +129,13 @@ pub struct Stack {
     name: String,
     about: String,
     values: Vec<(String, ConfigValue)>,
+    is_disposable: bool,
 }
 
 impl Stack {
     /// The stack `name`; `about` says what it is for.
     pub fn new(name: impl Into<String>, about: impl Into<String>) -> Self {
-        Self { name: name.into(), about: about.into(), values: Vec::new() }
+        Self { name: name.into(), about: about.into(), values: Vec::new(), is_disposable: false }
     }
 
     /// Sets a key of the configuration for it: one that every program has, or a [setting](crate::Setting) by its
@@ -147,18 +148,19 @@ impl Stack {
 
     /// A stack that may be removed with all that is in it, and that keeps little: for trials and tests.
     pub fn disposable(name: impl Into<String>, about: impl Into<String>) -> Self {
-        Self::new(name, about)
-            .set(settings::LOG_RETENTION, 7)
-            .set(settings::OLD_VERSIONS, 1)
-            .set(settings::REMOVAL_PROTECTION, false)
-            .set(settings::EMPTY_BUCKETS, true)
+        Self { is_disposable: true, ..Self::new(name, about) }
     }
 
-    fn text(&self, project: &str) -> String {
-        let values = self
-            .values
-            .iter()
-            .fold(Map::new(), |map, (key, value)| map.with(format!("{project}:{key}"), value.clone()));
+    fn sets(&self, key: &str) -> bool {
+        self.values.iter().any(|(set, _)| set == key)
+    }
+
+    fn text(&self, project: &str, settings: &[ConfigKey]) -> String {
+        let disposable = settings::disposable().into_iter().filter(|(key, _)| {
+            self.is_disposable && settings.iter().any(|setting| setting.name() == key) && !self.sets(key)
+        });
+        let values = self.values.iter().cloned().chain(disposable);
+        let values = values.fold(Map::new(), |map, (key, value)| map.with(format!("{project}:{key}"), value));
         yaml::document(&Map::new().comment(&self.about).with("config", values))
     }
 }
@@ -247,12 +249,10 @@ impl<'a> Infrastructure<'a> {
         let head = self.head(model, &project, &settings);
         let text = program.text(head, outputs(model));
         let mut files = vec![File { name: "Pulumi.yaml".into(), text }];
-        files.extend(
-            self.stacks.iter().map(|stack| File {
-                name: format!("Pulumi.{}.yaml", stack.name),
-                text: stack.text(&project),
-            }),
-        );
+        files.extend(self.stacks.iter().map(|stack| File {
+            name: format!("Pulumi.{}.yaml", stack.name),
+            text: stack.text(&project, &settings),
+        }));
         Ok(files)
     }
 
@@ -267,9 +267,8 @@ impl<'a> Infrastructure<'a> {
                 let (name, bytes) = (stack.name.clone(), stack.name.len());
                 return Err(InfrastructureError::NameTooLong { name, bytes, limit: STACK_BYTES_MAX });
             }
-            let set = |name: &str| stack.values.iter().any(|(key, _)| key == name);
             if let Some(missing) =
-                settings.iter().find(|setting| setting.is_required() && !set(setting.name()))
+                settings.iter().find(|setting| setting.is_required() && !stack.sets(setting.name()))
             {
                 let (stack, setting) = (stack.name.clone(), missing.name().to_owned());
                 return Err(InfrastructureError::SettingMissing { stack, setting });

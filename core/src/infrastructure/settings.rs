@@ -106,6 +106,16 @@ impl ConfigKey {
     }
 }
 
+/// What a stack sets that may be removed with all that is in it, as far as the program has it.
+pub(super) fn disposable() -> [(String, ConfigValue); 4] {
+    [
+        (LOG_RETENTION.to_owned(), 7.into()),
+        (OLD_VERSIONS.to_owned(), 1.into()),
+        (REMOVAL_PROTECTION.to_owned(), false.into()),
+        (EMPTY_BUCKETS.to_owned(), true.into()),
+    ]
+}
+
 /// The setting of a schedule's times.
 pub(super) fn schedule(name: &str) -> String {
     logical(name, "Schedule")
@@ -135,14 +145,26 @@ pub(super) fn of(model: &Model) -> Vec<ConfigKey> {
             true,
             "Whether tables, buckets and the key are kept from being removed.",
         ),
-        ConfigKey::new(
-            EMPTY_BUCKETS,
-            false,
-            "Whether removing the stack deletes the objects in its buckets.",
-        ),
-        ConfigKey::new(OLD_VERSIONS, 30, "Days for which overwritten and deleted objects can be restored."),
-        ConfigKey::new(MEMORY, 256, "Memory of a function, in MB. Its share of a processor grows with it."),
     ]);
+    if !model.buckets.is_empty() {
+        settings.extend([
+            ConfigKey::new(
+                EMPTY_BUCKETS,
+                false,
+                "Whether removing the stack deletes the objects in its buckets.",
+            ),
+            ConfigKey::new(
+                OLD_VERSIONS,
+                30,
+                "Days for which overwritten and deleted objects can be restored.",
+            ),
+        ]);
+    }
+    settings.extend([ConfigKey::new(
+        MEMORY,
+        256,
+        "Memory of a function, in MB. Its share of a processor grows with it.",
+    )]);
     for model in &model.schedules {
         // A schedule that AWS can't have is no part of a model that was proved.
         let (expression, zone) = model.when.to_aws().unwrap_or_default();

@@ -103,6 +103,9 @@ impl Chart {
         for bus in &model.buses {
             self.line(format_args!("{}[/\"{}\"\\]", node("bus", &bus.name), bus.name));
         }
+        for dead in refused(model).into_values() {
+            self.line(format_args!("{}>\"{dead}\"]", node("queue", dead)));
+        }
         for outside in outside(model) {
             self.line(format_args!("{}>\"{outside}, of others\"]", node("queue", outside)));
         }
@@ -141,6 +144,9 @@ impl Chart {
             .collect();
         for end in published {
             self.link(&end, "-->", "subscribers");
+        }
+        for (end, dead) in refused(model) {
+            self.link(&end, "-. refuses .->", &node("queue", dead));
         }
     }
 
@@ -309,6 +315,11 @@ fn end(to: &OutletTarget) -> String {
     }
 }
 
+/// The dead-letter queue of what each of these nodes refuses for good.
+fn refused(model: &Model) -> BTreeMap<String, &str> {
+    model.outlets.iter().map(|outlet| (end(&outlet.to), outlet.dead_letter_queue.as_str())).collect()
+}
+
 /// Whether whoever wants gets what leaves there.
 fn is_published(to: &OutletTarget) -> bool {
     matches!(to, OutletTarget::Topic(_) | OutletTarget::Bus(_))
@@ -349,11 +360,15 @@ pub(crate) fn lines(model: &Model) -> Vec<(String, Option<&str>)> {
         lines.push((format!("{from}({}) ─▶ {}{used}", step.queue, step.name), Some(&step.name)));
     }
     let emitted = model.emitted();
-    for step in model.steps.iter().filter(|step| step.source == Source::Events) {
-        if emitted.contains(step.event_type.as_str()) {
-            let line = format!("{tables} ─ stream ─▶ relay ─ {} ─▶ ({})", step.event_type, step.queue);
-            lines.push((line, Some(&step.name)));
-        }
+    for step in model.steps.iter().filter(|step| emitted.contains(step.event_type.as_str())) {
+        let to = match &step.source {
+            Source::Events => format!("({})", step.queue),
+            Source::Topic(topic) => format!("{{topic {topic}}}"),
+            Source::Bus { bus, .. } => format!("{{bus {bus}}}"),
+            Source::Stream(_) | Source::Outside(_) => continue,
+        };
+        let line = format!("{tables} ─ stream ─▶ relay ─ {} ─▶ {to}", step.event_type);
+        lines.push((line, Some(&step.name)));
     }
     for outlet in &model.outlets {
         let to = match &outlet.to {

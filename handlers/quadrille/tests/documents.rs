@@ -32,7 +32,7 @@ fn documents() -> Vec<String> {
         let names = entries.map(|name| name.into_string().unwrap()).filter(|name| name.ends_with(".md"));
         names.map(|name| format!("{folder}{name}")).collect::<Vec<_>>()
     };
-    let mut all = [of(""), of("docs/")].concat();
+    let mut all = [of(""), of("docs/"), of("docs/systems/")].concat();
     all.sort();
     all
 }
@@ -58,14 +58,17 @@ fn shows(document: &str, name: &str, wanted: &str) -> bool {
 
 #[test]
 fn the_documents_show_the_flow_as_it_is_defined() {
-    let output = Command::new(env!("CARGO_BIN_EXE_quadrille")).arg("diagram").output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let derived = String::from_utf8(output.stdout).unwrap();
-    assert!(derived.starts_with("flowchart "), "{derived}");
-    let wanted = format!("```mermaid\n{derived}```\n");
-    let shown: Vec<String> =
-        documents().into_iter().filter(|document| shows(document, "flow:auction", &wanted)).collect();
-    assert!(shown.contains(&"README.md".to_owned()), "README.md has no <!-- flow:auction -->");
+    for system in systems::ALL {
+        let mut diagram = Command::new(env!("CARGO_BIN_EXE_quadrille"));
+        let output = diagram.args(["diagram", system.name()]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let derived = String::from_utf8(output.stdout).unwrap();
+        assert!(derived.starts_with("flowchart "), "{derived}");
+        let (marker, wanted) = (format!("flow:{}", system.name()), format!("```mermaid\n{derived}```\n"));
+        let shown: Vec<String> =
+            documents().into_iter().filter(|document| shows(document, &marker, &wanted)).collect();
+        assert!(!shown.is_empty(), "no document has <!-- {marker} -->");
+    }
 }
 
 /// The settings of a system as a table, as they are declared.
@@ -179,19 +182,22 @@ fn the_code_that_documents_show_is_run_by_a_test() {
 
 #[test]
 fn the_runbook_names_every_alarm() {
-    let (program, runbook) = (read("infra/auction/Pulumi.yaml"), read("docs/operations.md"));
+    let runbook = read("docs/operations.md");
     let rows: Vec<&str> = runbook.lines().filter(|line| line.starts_with("| `")).collect();
-    let mut named = 0;
-    for alarm in program.split("type: aws:cloudwatch:MetricAlarm\n").skip(1) {
-        let name = alarm.lines().find_map(|line| line.trim().strip_prefix("name: ${prefix}-"));
-        let name = name.unwrap_or_else(|| panic!("an alarm without a name: {alarm}"));
-        let of_a_function =
-            ["errors", "throttles"].into_iter().find(|end| name.ends_with(&format!("-{end}")));
-        let row = of_a_function.map_or(format!("`{name}`"), |end| format!("`<function>-{end}`"));
-        assert!(rows.iter().any(|text| text.contains(&row)), "docs/operations.md has no row for {row}");
-        named += 1;
+    for system in systems::ALL {
+        let program = read(&format!("infra/{}/Pulumi.yaml", system.name()));
+        let mut named = 0;
+        for alarm in program.split("type: aws:cloudwatch:MetricAlarm\n").skip(1) {
+            let name = alarm.lines().find_map(|line| line.trim().strip_prefix("name: ${prefix}-"));
+            let name = name.unwrap_or_else(|| panic!("an alarm without a name: {alarm}"));
+            let of_a_function =
+                ["errors", "throttles"].into_iter().find(|end| name.ends_with(&format!("-{end}")));
+            let row = of_a_function.map_or(format!("`{name}`"), |end| format!("`<function>-{end}`"));
+            assert!(rows.iter().any(|text| text.contains(&row)), "docs/operations.md has no row for {row}");
+            named += 1;
+        }
+        assert!(named > 10, "{}: {named} alarms are named", system.name());
     }
-    assert!(named > 20, "{named} alarms are named");
 }
 
 /// What stands between backticks in a line.

@@ -4,8 +4,9 @@
 #![warn(missing_debug_implementations)]
 
 pub mod auction;
+pub mod snacks;
 
 use quadrille::System;
 
 /// All systems, the standard one first: the one place that lists them.
-pub const ALL: &[&dyn System] = &[&auction::Auction];
+pub const ALL: &[&dyn System] = &[&auction::Auction, &snacks::Snacks];

@@ -1,11 +1,15 @@
-//! What the auction stores and sends outlives the version that wrote it: an order lives for a day, a run for two, a message
-//! waits for days, a dead letter for two weeks. `fixtures/` holds examples of each, as a version wrote them, in one file for
+//! What a system stores and sends outlives the version that wrote it: entities live for days or for ever, a message waits for
+//! days, a dead letter for two weeks. `fixtures/SYSTEM/` holds examples of each, as a version wrote them, in one file for
 //! each kind of entity and each type of event. A fixture is never changed: where what is written changes, a file of the next
 //! version is added beside it, and every reader goes on reading both.
 #![allow(clippy::unwrap_used)] // In a test a panic is the assertion.
 
 use quadrille::{
-    Entity, Event, Stored, choreography::Model, domain::auction::Order, port::Item, system::choreography,
+    Entity, Event, Stored,
+    choreography::Model,
+    domain::{auction::Order, snacks},
+    port::Item,
+    system::choreography,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -13,24 +17,34 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
 };
-use systems::auction::{
-    Auction,
-    results::OrderDecided,
-    run::{PollAuction, Run, RunPage},
+use systems::{
+    auction::{
+        results::OrderDecided,
+        run::{PollAuction, Run, RunPage},
+    },
+    snacks::{orders::OrderCreated, processing::OrderProcessed},
 };
 
 /// What today's code makes of a value: what it writes after it has read it.
 type Rewrite = fn(&Value) -> Value;
 
-/// How today's code reads each kind of entity and each type of event.
-fn readers() -> BTreeMap<&'static str, Rewrite> {
-    BTreeMap::from([
-        (Order::KIND, entity::<Order> as Rewrite),
-        (Run::KIND, entity::<Run>),
-        (RunPage::KIND, entity::<RunPage>),
-        (PollAuction::TYPE, data::<PollAuction>),
-        (OrderDecided::TYPE, data::<OrderDecided>),
-    ])
+/// How today's code reads each kind of entity and each type of event of a system.
+fn readers(system: &str) -> BTreeMap<&'static str, Rewrite> {
+    match system {
+        "auction" => BTreeMap::from([
+            (Order::KIND, entity::<Order> as Rewrite),
+            (Run::KIND, entity::<Run>),
+            (RunPage::KIND, entity::<RunPage>),
+            (PollAuction::TYPE, data::<PollAuction>),
+            (OrderDecided::TYPE, data::<OrderDecided>),
+        ]),
+        "snacks" => BTreeMap::from([
+            (snacks::Order::KIND, entity::<snacks::Order> as Rewrite),
+            (OrderCreated::TYPE, data::<OrderCreated>),
+            (OrderProcessed::TYPE, data::<OrderProcessed>),
+        ]),
+        _ => BTreeMap::new(),
+    }
 }
 
 fn data<T: Serialize + DeserializeOwned>(value: &Value) -> Value {
@@ -47,9 +61,9 @@ fn entity<E: Entity>(state: &Value) -> Value {
     serde_json::to_value(stored.into_state()).unwrap()
 }
 
-/// The fixtures: of which kind or type, of which version, and the examples.
-fn fixtures() -> Vec<(String, String, Vec<Value>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+/// The fixtures of a system: of which kind or type, of which version, and the examples.
+fn fixtures(system: &str) -> Vec<(String, String, Vec<Value>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(system);
     let read = |entry: std::io::Result<std::fs::DirEntry>| {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().strip_suffix(".json").unwrap();
@@ -72,40 +86,55 @@ fn stored_and_sent(model: &Model) -> BTreeSet<&str> {
 }
 
 #[test]
-fn all_that_the_auction_stores_or_sends_has_a_fixture() {
-    let auction = choreography(&Auction).unwrap();
-    let (fixtures, readers) = (fixtures(), readers());
-    let found: BTreeSet<&str> = fixtures.iter().map(|(of, ..)| of.as_str()).collect();
-    // The library's own events have their fixtures beside its tests.
-    for name in stored_and_sent(auction.model()).into_iter().filter(|name| !name.starts_with("quadrille.")) {
-        assert!(found.contains(name), "add tests/fixtures/{name}.v1.json, with examples of what is written");
-    }
-    for name in found {
-        assert!(readers.contains_key(name), "nothing reads the fixture of {name:?}");
-    }
-}
-
-#[test]
-fn todays_code_reads_every_fixture_and_loses_nothing_of_it() {
-    for (of, version, examples) in fixtures() {
-        assert!(!examples.is_empty(), "{of}.{version}");
-        for example in examples {
-            assert_eq!(readers()[of.as_str()](&example), example, "{of}.{version}");
+fn all_that_a_system_stores_or_sends_has_a_fixture() {
+    for system in systems::ALL {
+        let (choreography, system) = (choreography(*system).unwrap(), system.name());
+        let (fixtures, readers) = (fixtures(system), readers(system));
+        let found: BTreeSet<&str> = fixtures.iter().map(|(of, ..)| of.as_str()).collect();
+        // The library's own events have their fixtures beside its tests.
+        let all = stored_and_sent(choreography.model());
+        for name in all.into_iter().filter(|name| !name.starts_with("quadrille.")) {
+            let file = format!("tests/fixtures/{system}/{name}.v1.json");
+            assert!(found.contains(name), "add {file}, with examples of what is written");
+        }
+        for name in found {
+            assert!(readers.contains_key(name), "nothing reads the fixture of {system}'s {name:?}");
         }
     }
 }
 
 #[test]
+fn todays_code_reads_every_fixture_and_loses_nothing_of_it() {
+    for system in systems::ALL.iter().map(|system| system.name()) {
+        for (of, version, examples) in fixtures(system) {
+            assert!(!examples.is_empty(), "{system}: {of}.{version}");
+            for example in examples {
+                assert_eq!(readers(system)[of.as_str()](&example), example, "{system}: {of}.{version}");
+            }
+        }
+    }
+}
+
+/// Objects: the example itself, a decision in an event, what a phase knows, and a snack of an order.
+const PLACES: [&str; 6] =
+    ["", "/result", "/phase/taking_over", "/phase/deciding", "/phase/reconciling", "/snackItems/0"];
+
+#[test]
 fn what_a_later_version_adds_is_ignored() {
     let newer = json!({"from": ["a", "later", "version"]});
-    for (of, version, examples) in fixtures() {
-        for example in examples {
-            // Objects: the example itself, a decision in an event, and what a phase knows.
-            for place in ["", "/result", "/phase/taking_over", "/phase/deciding", "/phase/reconciling"] {
-                let mut more = example.clone();
-                if let Some(Value::Object(object)) = more.pointer_mut(place) {
-                    object.insert("added".into(), newer.clone());
-                    assert_eq!(readers()[of.as_str()](&more), example, "{of}.{version} {place}");
+    for system in systems::ALL.iter().map(|system| system.name()) {
+        for (of, version, examples) in fixtures(system) {
+            for example in examples {
+                for place in PLACES {
+                    let mut more = example.clone();
+                    if let Some(Value::Object(object)) = more.pointer_mut(place) {
+                        object.insert("added".into(), newer.clone());
+                    }
+                    assert_eq!(
+                        readers(system)[of.as_str()](&more),
+                        example,
+                        "{system}: {of}.{version} {place}"
+                    );
                 }
             }
         }
@@ -114,7 +143,7 @@ fn what_a_later_version_adds_is_ignored() {
 
 #[test]
 fn the_fixtures_show_every_field_every_phase_and_every_status() {
-    let fixtures = fixtures();
+    let fixtures = fixtures("auction");
     let examples = |of: &str| -> Vec<&Value> {
         fixtures.iter().filter(|(name, ..)| name == of).flat_map(|(.., examples)| examples).collect()
     };

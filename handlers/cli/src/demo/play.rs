@@ -15,7 +15,7 @@ use crate::{
 };
 use futures_util::{StreamExt as _, stream};
 use quadrille::{
-    Alert, Observation, excerpt,
+    Alert, Observation, Verdict, excerpt,
     http_client::Method,
     operator::{self, Filter, Moved},
     system::Demo,
@@ -293,21 +293,23 @@ async fn redrive(
     let ask = json!({ "queue": queue, "filter": {}, "limit": 1 });
     let moved: Moved = client.post("/_quadrille/redrive", &ask).await?;
     show.step("redrive", &format!("{} sent back", moved.moved));
-    let again = async {
-        loop {
-            let step = steps.recv().await.ok()?;
-            if step.step != quadrille::notify::NOTIFY {
-                return Some(step);
+    while let Ok(Ok(step)) = tokio::time::timeout(ALERT_WITHIN, steps.recv()).await {
+        if step.step == quadrille::notify::NOTIFY {
+            continue;
+        }
+        show.observed(&step);
+        match &step.verdict {
+            Verdict::Retry(..) | Verdict::Later(_) => continue,
+            Verdict::Done | Verdict::Ended(_) => {}
+            Verdict::DeadLetter(_) => {
+                let about = if expected.is_empty() { "It" } else { expected };
+                line(format_args!(
+                    "  {} ends as before: a redrive mends what was broken, not what was decided.",
+                    excerpt(about, 300)
+                ));
             }
         }
-    };
-    if let Ok(Some(step)) = tokio::time::timeout(ALERT_WITHIN, again).await {
-        show.observed(&step);
+        break;
     }
-    let about = if expected.is_empty() { "It" } else { expected };
-    line(format_args!(
-        "  {} ends as before: a redrive mends what was broken, not what was decided.",
-        excerpt(about, 300)
-    ));
     Ok(())
 }

@@ -23,7 +23,6 @@ mod permissions;
 mod server;
 mod units;
 
-use definition::definition;
 use lambda::Stack;
 use meter::Counts;
 use permissions::Done;
@@ -54,7 +53,14 @@ fn orders(status: &str) -> Vec<Value> {
 
 /// What an order uses that is decided so, by caller, with the size of the largest; and what each function did.
 async fn measure(url: &str, status: &str) -> ((BTreeMap<String, Counts>, usize), BTreeMap<String, Done>) {
-    let mut stack = Stack::deploy(url, definition(), SEED, NOT_READY, PLATFORM_BUCKET).await;
+    let mut stack = Stack::deploy(
+        url,
+        quadrille::system::choreography(&systems::auction::Auction).unwrap(),
+        SEED,
+        NOT_READY,
+        PLATFORM_BUCKET,
+    )
+    .await;
     for orders in orders(status).chunks(ORDERS_PER_REQUEST) {
         stack.post(orders).await;
     }

@@ -1,7 +1,7 @@
 //! What the functions did, held against what the infrastructure's policies are derived from: nothing was done that they do
 //! not allow, and no table or bucket is allowed to be used in a way in which it is not used.
 
-use crate::definition::{definition, needs};
+use crate::definition::needs;
 use quadrille::{
     choreography::{BucketUse, TableUse},
     needs::Needs,
@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub type Done = BTreeSet<(String, String)>;
 
 pub fn check(done: &BTreeMap<String, Done>) {
-    let choreography = definition();
+    let choreography = quadrille::system::choreography(&systems::auction::Auction).unwrap();
     for (function, done) in done {
         let needs = needs(choreography.model(), function);
         let allowed = allowed(&needs);

@@ -13,7 +13,6 @@ mod definition;
 mod peer;
 
 use cloud::Cloud;
-use definition::definition;
 use quadrille::{
     Timestamp,
     port::{Clock as _, Ports, SystemClock},
@@ -69,7 +68,7 @@ fn command() -> Option<PathBuf> {
 #[tokio::test]
 async fn the_auction_runs_from_post_to_file_and_dead_letter_and_a_redrive() {
     let Some(url) = peer::require("the whole flow on AWS") else { return };
-    let choreography = definition();
+    let choreography = quadrille::system::choreography(&systems::auction::Auction).unwrap();
     let config = peer::configuration(url).await;
     let names = peer::provision(choreography.model(), &config).await;
     let ports = quadrille::aws::ports(choreography.model(), &names, &config);

@@ -1,6 +1,8 @@
 //! A function's process, and the Lambda Runtime API that it asks for events
 //! (docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html).
 
+#![allow(dead_code)] // Each test binary uses a part of it.
+
 use crate::server::{Server, response};
 use bytes::Bytes;
 use hyper::{Method, Request, Response};
@@ -52,9 +54,6 @@ pub struct Function {
     _api: Server,
 }
 
-/// The binary of all functions.
-const BINARY: &str = env!("CARGO_BIN_EXE_auction-functions");
-
 /// The variable that says which function a process is.
 pub const FUNCTION: &str = "QUADRILLE_FUNCTION";
 
@@ -69,10 +68,10 @@ impl Function {
             async move { answer(request, &waiting, &say).await }
         })
         .await;
-        let mut child = Command::new(BINARY)
+        let mut child = Command::new(crate::BINARY)
             .env_clear()
             .env("AWS_LAMBDA_RUNTIME_API", api.address.to_string())
-            .env("AWS_LAMBDA_FUNCTION_NAME", format!("auction-test-{name}"))
+            .env("AWS_LAMBDA_FUNCTION_NAME", format!("test-{name}"))
             .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
             .env("AWS_REGION", "us-east-1")

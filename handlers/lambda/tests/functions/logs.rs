@@ -51,7 +51,7 @@ async fn metrics_are_one_line_an_invocation_with_their_units() {
         "Metrics": [{"Name": "OrdersReceived", "Unit": "Count"}]}]);
     assert_eq!((directive, &line["OrdersReceived"]), (&expected, &json!(2)));
     assert_eq!((&line["choreography"], &line["step"]), (&json!("auction"), &json!("post_orders")));
-    assert_eq!(line["function"], "auction-test-post_orders");
+    assert_eq!(line["function"], "test-post_orders");
     // What is there already is not received again.
     posting.invoke(&post(&orders)).await.unwrap();
     posting

@@ -15,10 +15,10 @@ mod stream;
 mod throttled;
 mod topic;
 
-use serde_json::Value;
+#[path = "../shared/fixture.rs"]
+mod documented;
 
-/// A fixture, as AWS documents it.
-fn fixture(name: &str) -> Value {
-    let path = format!("{}/tests/fixtures/{name}.json", env!("CARGO_MANIFEST_DIR"));
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
+use documented::fixture;
+
+/// The binary of all functions.
+const BINARY: &str = env!("CARGO_BIN_EXE_auction-functions");

@@ -1,11 +1,9 @@
-//! The auction's definition, for tests that deploy it, and what its functions are told.
+//! What the functions of a system are told, for tests that deploy it.
 
 use quadrille::{
-    Choreography, System as _,
     aws::{Names, Needs},
     choreography::{FUNCTION, Model, ResourceKind, Variable},
 };
-use systems::auction::Auction;
 
 /// What a function needs.
 pub fn needs(model: &Model, function: &str) -> Needs {
@@ -29,8 +27,4 @@ pub fn told(model: &Model, function: &str, names: &Names) -> Vec<(String, String
     };
     let which = (FUNCTION.to_owned(), function.to_owned());
     needs(model, function).variables(model).into_iter().map(value).chain([which]).collect()
-}
-
-pub fn definition() -> Choreography {
-    Auction.define().build().unwrap()
 }

@@ -29,7 +29,12 @@ fn text(output: &[u8]) -> String {
 
 /// The program of the auction as it is committed.
 fn committed() -> Vec<(String, String)> {
-    let folder = root().join("infra/auction");
+    committed_of("auction")
+}
+
+/// The program of a system as it is committed.
+fn committed_of(system: &str) -> Vec<(String, String)> {
+    let folder = root().join("infra").join(system);
     let mut files: Vec<(String, String)> = fs::read_dir(&folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -88,7 +93,9 @@ fn for_scripts_the_names_of_what_differs_are_one_object() {
     let dir = folder.path().to_str().unwrap();
     let check = || quadrille(&["infra", "check", "--dir", dir, "--json"]);
     assert_eq!(check().status.code(), Some(3), "there is not even a folder for it");
-    fs::create_dir(folder.path().join("auction")).unwrap();
+    for system in systems::ALL {
+        fs::create_dir(folder.path().join(system.name())).unwrap();
+    }
     let checked = check();
     assert_eq!(checked.status.code(), Some(1));
     let told: serde_json::Value = serde_json::from_slice(&checked.stdout).unwrap();
@@ -98,8 +105,10 @@ fn for_scripts_the_names_of_what_differs_are_one_object() {
 }
 
 #[test]
-fn the_program_is_sound() {
-    assert_eq!(read(&committed()).faults(), Vec::<String>::new());
+fn the_programs_are_sound() {
+    for system in systems::ALL {
+        assert_eq!(read(&committed_of(system.name())).faults(), Vec::<String>::new(), "{}", system.name());
+    }
 }
 
 /// A mistake in the program, and what it is called.

@@ -4,20 +4,16 @@
 //! That a declared use takes just these actions is seen on the wire in the library's own tests, and that a handler uses
 //! nothing it does not declare is seen in every test of it: the context refuses it.
 
-use crate::{committed, program::Program, read};
+use crate::{committed, committed_of, program::Program, read};
 use quadrille::{
-    Choreography,
-    choreography::{BucketUse, Model, QueueUse, TableUse},
+    System,
+    choreography::{BucketUse, BusUse, Model, QueueUse, TableUse, TopicUse},
     infrastructure::{Infrastructure, RELAY},
     needs::Needs,
+    system::choreography,
 };
 use std::collections::BTreeSet;
 use systems::auction::Auction;
-
-/// The auction's definition.
-fn auction() -> Choreography {
-    quadrille::system::choreography(&Auction).unwrap()
-}
 
 type Allowed = BTreeSet<(String, String)>;
 
@@ -46,14 +42,22 @@ fn expected(model: &Model, function: &str) -> Allowed {
         .add(&["logs:CreateLogStream", "logs:PutLogEvents"], format!("${{{}Logs.arn}}:*", camel(function)));
     expected.add(&["xray:PutTelemetryRecords", "xray:PutTraceSegments"], "*");
     if function == RELAY {
+        let needs = Needs::of_relay(model);
         let stream = ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"];
-        expected.add(&stream, "${ordersTable.streamArn}");
-        expected.add(&["dynamodb:ListStreams"], "${ordersTable.arn}/stream/*");
+        for table in &model.tables {
+            expected.add(&stream, format!("${{{}Table.streamArn}}", camel(&table.name)));
+            expected.add(&["dynamodb:ListStreams"], format!("{}/stream/*", arn(&table.name, "Table")));
+        }
         expected.add(&["kms:Decrypt"], "${key.arn}");
-        for queue in
-            ["auction-poll", "auction-results", "auction-poll-dlq", "auction-results-dlq", "relay-failures"]
-        {
-            expected.add(&["sqs:SendMessage"], arn(queue, "Queue"));
+        for queue in needs.queues.keys().map(String::as_str).chain(["relay-failures"]) {
+            expected.add(QueueUse::Send.actions(), arn(queue, "Queue"));
+        }
+        for topic in needs.topics.keys() {
+            expected.add(TopicUse::Publish.actions(), arn(topic, "Topic"));
+            expected.add(&["kms:GenerateDataKey"], "${key.arn}");
+        }
+        for bus in needs.buses.keys() {
+            expected.add(BusUse::Publish.actions(), arn(bus, "Bus"));
         }
         return expected.0;
     }
@@ -93,9 +97,9 @@ fn expected(model: &Model, function: &str) -> Allowed {
     expected.0
 }
 
-/// What is missing in the program's policies, and what is too much.
-fn differences(program: &Program) -> Vec<String> {
-    let choreography = auction();
+/// What is missing in the policies of a system's program, and what is too much.
+fn differences(system: &dyn System, program: &Program) -> Vec<String> {
+    let choreography = choreography(system).unwrap();
     let model = choreography.model();
     let mut differences = Vec::new();
     for function in Infrastructure::functions(model) {
@@ -113,7 +117,10 @@ fn differences(program: &Program) -> Vec<String> {
 
 #[test]
 fn each_function_may_do_what_it_needs_and_nothing_else() {
-    assert_eq!(differences(&read(&committed())), Vec::<String>::new());
+    for system in systems::ALL {
+        let program = read(&committed_of(system.name()));
+        assert_eq!(differences(*system, &program), Vec::<String>::new(), "{}", system.name());
+    }
 }
 
 #[test]
@@ -122,7 +129,7 @@ fn a_missing_permission_and_one_too_many_are_caught() {
         let mut files = committed();
         let (_, text) = files.iter_mut().find(|(_, text)| text.contains(from)).unwrap();
         *text = text.replacen(from, to, 1);
-        differences(&read(&files))
+        differences(&Auction, &read(&files))
     };
     let lacks = changed("sqs:SendMessage", "sqs:PurgeQueue");
     assert!(lacks.iter().any(|difference| difference.contains("lacks sqs:SendMessage")), "{lacks:?}");
@@ -131,22 +138,21 @@ fn a_missing_permission_and_one_too_many_are_caught() {
 
 #[test]
 fn each_function_is_told_what_it_asks_for_and_nothing_else() {
-    let (choreography, program) = (auction(), read(&committed()));
-    let model = choreography.model();
-    for function in Infrastructure::functions(model) {
-        let needs = Needs::of_step(model, &function).unwrap_or_else(|| Needs::of_relay(model));
-        let mut asked: BTreeSet<String> =
-            needs.variables(model).into_iter().map(|variable| variable.name).collect();
-        // What the functions' own tests start them with (handlers/lambda/tests/functions): which one it is, and its settings.
-        let settings: &[&str] = match function.as_str() {
-            "poll_auction" => &["PLATFORM", "PLATFORM_TIMEOUT", "SEED", "NOT_READY", "BACKOFF", "DEADLINE"],
-            "notify" => &["WEBHOOK_SECRET"],
-            _ => &[],
-        };
-        asked.extend(["FUNCTION"].iter().chain(settings).map(|name| format!("QUADRILLE_{name}")));
-        let properties = program.properties(&format!("{}Function", camel(&function)));
-        let told = properties["environment"]["variables"].as_object().unwrap();
-        assert_eq!(told.keys().cloned().collect::<BTreeSet<String>>(), asked, "{function}");
+    for system in systems::ALL {
+        let (choreography, program) = (choreography(*system).unwrap(), read(&committed_of(system.name())));
+        let model = choreography.model();
+        for function in Infrastructure::functions(model) {
+            let needs = Needs::of_step(model, &function).unwrap_or_else(|| Needs::of_relay(model));
+            let names = needs.variables(model).into_iter().map(|variable| variable.name);
+            let settings =
+                model.settings_of(&function).into_iter().map(|setting| setting.function_variable());
+            let asked: BTreeSet<String> =
+                names.chain(settings).chain(["QUADRILLE_FUNCTION".to_owned()]).collect();
+            let properties = program.properties(&format!("{}Function", camel(&function)));
+            let told = properties["environment"]["variables"].as_object().unwrap();
+            let told: BTreeSet<String> = told.keys().cloned().collect();
+            assert_eq!(told, asked, "{}: {function}", system.name());
+        }
     }
 }
 

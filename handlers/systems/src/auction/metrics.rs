@@ -33,25 +33,3 @@ pub const ALL: [Metric; 9] = [
     RECEIVED_TO_DECIDED,
     RECEIVED_TO_STORED,
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeMap;
-
-    #[test]
-    fn the_documentation_names_every_metric_with_its_unit() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
-        let text = std::fs::read_to_string(path).unwrap();
-        let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
-        let documented: BTreeMap<&str, &str> =
-            rows.filter_map(|(name, rest)| Some((name, rest.split_once(" |")?.0))).collect();
-        let declared: BTreeMap<&str, &str> = quadrille::metrics::ALL
-            .into_iter()
-            .chain(ALL)
-            .map(|metric| (metric.name(), metric.unit().as_str()))
-            .collect();
-        assert_eq!(documented, declared);
-        assert_eq!(declared.len(), quadrille::metrics::ALL.len() + ALL.len(), "a name used twice");
-    }
-}

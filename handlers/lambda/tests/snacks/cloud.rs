@@ -1,0 +1,102 @@
+//! Snacks on the peer: table, queues, bus and topic, and the functions over them.
+
+use crate::{definition::told, function::Function, peer};
+use aws_config::SdkConfig;
+use aws_sdk_sqs::types::QueueAttributeName;
+use quadrille::{
+    Choreography,
+    aws::Names,
+    http_client::{HttpClient, Method},
+    port::{Message, Ports, Random as _, SystemRandom},
+    system::choreography,
+};
+use serde_json::{Value, json};
+use std::time::Duration;
+use systems::snacks::{PROCESSED, Snacks};
+
+/// How long a message is waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const ANSWER_BYTES_MAX: usize = 1_048_576;
+
+pub struct Cloud {
+    url: &'static str,
+    choreography: Choreography,
+    config: SdkConfig,
+    names: Names,
+    ports: Ports,
+    /// A queue that has subscribed to the topic.
+    subscriber: String,
+}
+
+impl Cloud {
+    pub async fn new(url: &'static str) -> Self {
+        let choreography = choreography(&Snacks).unwrap();
+        let config = peer::configuration(url).await;
+        let names = peer::provision(choreography.model(), &config).await;
+        let ports = quadrille::aws::ports(choreography.model(), &names, &config);
+        let sqs = aws_sdk_sqs::Client::new(&config);
+        let name = format!("subscriber-{}", SystemRandom.id());
+        let subscriber = sqs.create_queue().queue_name(name).send().await.unwrap().queue_url.unwrap();
+        let asked = sqs.get_queue_attributes().queue_url(&subscriber);
+        let attributes =
+            asked.attribute_names(QueueAttributeName::QueueArn).send().await.unwrap().attributes.unwrap();
+        let subscription = aws_sdk_sns::Client::new(&config).subscribe().topic_arn(&names.topics[PROCESSED]);
+        let subscription = subscription.protocol("sqs").endpoint(&attributes[&QueueAttributeName::QueueArn]);
+        subscription.attributes("RawMessageDelivery", "true").send().await.unwrap();
+        Self { url, choreography, config, names, ports, subscriber }
+    }
+
+    /// Starts a function, told the names of what it needs and `settings`.
+    pub async fn function(&self, name: &str, settings: &[(&str, &str)]) -> Function {
+        let told = told(self.choreography.model(), name, &self.names).into_iter();
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let endpoint = ("AWS_ENDPOINT_URL".to_owned(), self.url.to_owned());
+        Function::start(name, &told.chain(settings).chain([endpoint]).collect()).await
+    }
+
+    /// The item of an order, as DynamoDB writes it.
+    pub async fn item(&self, id: &str) -> Value {
+        let body = json!({"TableName": self.names.tables["orders"], "Key": {"orderId": {"S": id}}, "ConsistentRead": true});
+        let headers = [
+            ("x-amz-target", "DynamoDB_20120810.GetItem"),
+            ("content-type", "application/x-amz-json-1.0"),
+            (
+                "authorization",
+                "AWS4-HMAC-SHA256 Credential=test/20261120/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0",
+            ),
+        ];
+        let http = HttpClient::new(PATIENCE).unwrap();
+        let sent = http.send(
+            Method::POST,
+            self.url,
+            &headers,
+            Some(body.to_string().into_bytes()),
+            ANSWER_BYTES_MAX,
+        );
+        let (status, answer) = sent.await.unwrap();
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        assert!(answer["Item"].is_object(), "there is no order {id}: {answer}");
+        answer["Item"].clone()
+    }
+
+    /// The next message of a queue.
+    pub async fn letter(&self, queue: &str) -> Message {
+        let queue = self.ports.queue(queue).unwrap();
+        queue.receive(1, PATIENCE, None).await.unwrap().into_iter().next().unwrap()
+    }
+
+    /// The body of the next message of a queue.
+    pub async fn received(&self, queue: &str) -> String {
+        self.letter(queue).await.body
+    }
+
+    /// What a subscriber of the topic was notified of.
+    pub async fn notified(&self) -> String {
+        let sqs = aws_sdk_sqs::Client::new(&self.config);
+        let received =
+            sqs.receive_message().queue_url(&self.subscriber).wait_time_seconds(20).send().await.unwrap();
+        received.messages.unwrap().remove(0).body.unwrap()
+    }
+}

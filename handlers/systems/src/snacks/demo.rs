@@ -1,0 +1,109 @@
+//! The demonstration: orders are posted, some are cancelled at once, the kitchen makes most of the others, and each is followed
+//! to its end.
+
+use super::kitchen::{BUSY, FAILING};
+use quadrille::{
+    domain::snacks::order_id,
+    system::{DEAD_LETTERED, Demo},
+};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// One of so many orders is cancelled as soon as it is posted.
+const CANCELLED_ONE_OF: u64 = 8;
+
+/// The snacks, and what one of each costs, in cents.
+const SNACKS: [(&str, u64); 4] = [("Chips", 210), ("Nuts", 335), ("Pretzels", 180), ("Olives", 425)];
+
+pub(super) struct SnacksDemo;
+
+/// The number that an id ends with.
+fn number(id: &str) -> u64 {
+    id.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or_default()
+}
+
+/// Cents as the number that people write.
+#[allow(clippy::cast_precision_loss)] // Hundreds of them.
+fn amount(cents: u64) -> Value {
+    json!(cents as f64 / 100.0)
+}
+
+impl Demo for SnacksDemo {
+    fn subjects(&self) -> &'static str {
+        "orders"
+    }
+
+    fn title(&self) -> &'static str {
+        "Snacks by way of an event bus, on one machine"
+    }
+
+    fn kind(&self) -> &'static str {
+        "order"
+    }
+
+    fn settings(&self) -> BTreeMap<&'static str, String> {
+        BTreeMap::from([(FAILING, "12".to_owned()), (BUSY, "20".to_owned())])
+    }
+
+    fn step(&self) -> &'static str {
+        "order_creator"
+    }
+
+    fn body(&self, ids: &[String]) -> Value {
+        let id = ids.concat(); // one order a request
+        let number = number(&id);
+        let first = usize::try_from(number).unwrap_or_default();
+        let chosen = SNACKS.iter().cycle().skip(first % SNACKS.len()).take(1 + first % 3);
+        let (mut items, mut total) = (Vec::new(), 0);
+        for (name, cents) in chosen {
+            let quantity = 1 + number % 5;
+            total += quantity * cents;
+            items.push(json!({ "name": name, "quantity": quantity, "price": amount(*cents) }));
+        }
+        json!({
+            "customerName": format!("Customer {number}"), "snackItems": items, "totalAmount": amount(total),
+            "idempotencyKey": id,
+        })
+    }
+
+    fn entity(&self, id: &str) -> Option<String> {
+        Some(order_id(id))
+    }
+
+    fn then(&self, ids: &[String]) -> Vec<(&'static str, Value)> {
+        let cancelled = ids.iter().filter(|id| number(id).is_multiple_of(CANCELLED_ONE_OF));
+        cancelled.map(|id| ("cancel_order", json!({ "orderId": order_id(id) }))).collect()
+    }
+
+    fn ends(&self) -> &'static [&'static str] {
+        &["processed", "cancelled", DEAD_LETTERED]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snacks::kitchen::{Fate, SimulatedKitchen};
+    use quadrille::{domain::snacks::new_order, input};
+
+    #[test]
+    fn what_it_posts_is_sound() {
+        for number in 1..=100 {
+            let body = SnacksDemo.body(&[format!("order-{number}")]).to_string();
+            assert!(input::read(body.as_bytes(), 65_536, new_order).is_ok(), "{body}");
+        }
+    }
+
+    #[test]
+    fn of_the_first_few_orders_some_fail_some_are_late_and_some_are_cancelled() {
+        let percent = |name| SnacksDemo.settings()[name].parse().unwrap();
+        let kitchen = SimulatedKitchen::new(1, percent(FAILING), percent(BUSY));
+        let ids: Vec<String> = (1..=8).map(|number| format!("order-{number}")).collect();
+        let kept: Vec<Fate> = ids[..7].iter().map(|id| kitchen.fate(&order_id(id))).collect();
+        assert!(
+            [Fate::Made, Fate::MadeLater, Fate::Failing].iter().all(|fate| kept.contains(fate)),
+            "{kept:?}"
+        );
+        assert_eq!(SnacksDemo.then(&ids).len(), 1);
+    }
+}
