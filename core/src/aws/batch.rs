@@ -8,21 +8,39 @@ use std::future::Future;
 /// Most entries of a batch (SQS, SNS and EventBridge).
 pub(super) const ENTRIES_MAX: usize = 10;
 
-/// An entry that a batch did not take.
-pub(super) struct Refused {
-    /// Its place in the batch, or what the service calls so.
-    pub(super) at: Option<usize>,
-    pub(super) error: PortError,
+/// What became of each entry of a batch, in their order.
+pub(super) type Answers = Vec<Result<(), PortError>>;
+
+/// What a service tells of an entry that it did not take. The id of an entry is its place in the batch.
+pub(super) struct Refused<'a> {
+    pub(super) id: &'a str,
+    pub(super) code: &'a str,
+    pub(super) message: Option<&'a str>,
+    /// Whether it says that the fault is the sender's.
+    pub(super) is_ours: bool,
 }
 
-impl Refused {
-    /// From what the service tells of an entry; `id` is its place in the batch.
-    pub(super) fn new(port: &str, id: &str, code: &str, message: Option<&str>, is_ours: bool) -> Self {
+/// The answers of a batch of `count` entries, by the ids of those that were taken and by those that were refused. An entry that
+/// is in neither list was not taken.
+pub(super) fn answers<'a>(
+    port: &str,
+    count: usize,
+    taken: impl IntoIterator<Item = &'a str>,
+    refused: impl IntoIterator<Item = Refused<'a>>,
+) -> Answers {
+    let unconfirmed = || Err(PortError::transient(port, "the answer to a batch does not tell of an entry"));
+    let mut answers: Answers = (0..count).map(|_| unconfirmed()).collect();
+    let place = |id: &str| id.parse().ok().filter(|at| *at < count);
+    taken.into_iter().filter_map(place).for_each(|at: usize| answers[at] = Ok(()));
+    for Refused { id, code, message, is_ours } in refused {
         let error = answered(port, code, message);
         // Throttling is told as the sender's fault too, so that the code has to be a known one as well.
         let error = if is_ours { error } else { PortError::transient(port, error) };
-        Self { at: id.parse().ok(), error }
+        if let Some(at) = place(id) {
+            answers[at] = Err(error);
+        }
     }
+    answers
 }
 
 /// One kind of batch.
@@ -30,11 +48,11 @@ pub(super) trait Batch: Sync {
     /// What it holds.
     type Entry: Send + Sync;
 
-    /// Sends one batch; an entry's id is its place in it. Answers what was not taken.
+    /// Sends one batch; an entry's id is its place in it. Answers what became of each, or the error of the call.
     fn send(
         &self,
         entries: &[(usize, Self::Entry)],
-    ) -> impl Future<Output = Result<Vec<Refused>, PortError>> + Send;
+    ) -> impl Future<Output = Result<Answers, PortError>> + Send;
 }
 
 /// Sends messages, each on its own, in batches of at most `bytes_max` bytes; answers in their order. `entry` makes of a message
@@ -69,44 +87,47 @@ pub(super) async fn send<B: Batch>(
     sent.buffer_unordered(CONCURRENCY).concat().await
 }
 
+/// Sends one batch, and what of it may still be taken again. One that is refused whole for good is cut in two: what is wrong
+/// with an entry must not take the others with it.
 async fn send_one<B: Batch>(
     batch: &B,
     pace: &Pace,
-    mut entries: Vec<(usize, B::Entry)>,
+    entries: Vec<(usize, B::Entry)>,
 ) -> Vec<(usize, PortError)> {
     let mut given_up = Vec::new();
-    let mut attempt = 1;
-    loop {
-        let refused = match batch.send(&entries).await {
-            Ok(refused) => refused,
-            Err(error) => {
-                given_up.extend(entries.iter().map(|(place, _)| (*place, error.clone())));
-                return given_up;
+    let mut parts = vec![entries];
+    while let Some(mut entries) = parts.pop() {
+        let mut attempt = 1;
+        loop {
+            let answers = match batch.send(&entries).await {
+                Ok(answers) => answers,
+                Err(error) if !error.is_transient() && entries.len() > 1 => {
+                    let rest = entries.split_off(entries.len() / 2);
+                    parts.extend([rest, entries]);
+                    break;
+                }
+                Err(error) => {
+                    given_up.extend(entries.iter().map(|(place, _)| (*place, error.clone())));
+                    break;
+                }
+            };
+            let mut again = Vec::new();
+            for ((place, entry), answer) in entries.into_iter().zip(answers) {
+                match answer {
+                    Ok(()) => {}
+                    Err(error) if error.is_transient() => again.push(((place, entry), error)),
+                    Err(error) => given_up.push((place, error)),
+                }
             }
-        };
-        let mut errors: Vec<Option<PortError>> = entries.iter().map(|_| None).collect();
-        for Refused { at, error } in refused {
-            match at.and_then(|at| errors.get_mut(at)) {
-                Some(place) => *place = Some(error),
-                // Which one it means can't be told: none of them counts as taken.
-                None => errors.iter_mut().for_each(|place| *place = Some(error.clone())),
+            if again.is_empty() || !pace.next(attempt).await {
+                given_up.extend(again.into_iter().map(|((place, _), error)| (place, error)));
+                break;
             }
+            attempt += 1;
+            entries = again.into_iter().map(|(entry, _)| entry).collect();
         }
-        let mut again = Vec::new();
-        for ((place, entry), error) in entries.into_iter().zip(errors) {
-            match error {
-                None => {}
-                Some(error) if error.is_transient() => again.push(((place, entry), error)),
-                Some(error) => given_up.push((place, error)),
-            }
-        }
-        if again.is_empty() || !pace.next(attempt).await {
-            given_up.extend(again.into_iter().map(|((place, _), error)| (place, error)));
-            return given_up;
-        }
-        attempt += 1;
-        entries = again.into_iter().map(|(entry, _)| entry).collect();
     }
+    given_up
 }
 
 /// Splits entries into batches of at most [`ENTRIES_MAX`] entries and `bytes_max` bytes.

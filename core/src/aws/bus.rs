@@ -3,7 +3,7 @@
 //! A queue behind a rule gets the detail of an entry and not what is around it, if its target has the input path `$.detail`.
 
 use super::{
-    batch::{self, Batch, Refused},
+    batch::{self, Answers, Batch},
     fault::{Pace, answered, fault},
 };
 use crate::{
@@ -38,7 +38,7 @@ impl EventBridgeBus {
 impl Batch for EventBridgeBus {
     type Entry = PutEventsRequestEntry;
 
-    async fn send(&self, entries: &[(usize, Self::Entry)]) -> Result<Vec<Refused>, PortError> {
+    async fn send(&self, entries: &[(usize, Self::Entry)]) -> Result<Answers, PortError> {
         let request = entries.iter().map(|(_, entry)| entry.clone()).collect();
         let published = self.client.put_events().set_entries(Some(request)).send().await;
         let published = published.map_err(|error| fault(&self.name, &error))?;
@@ -47,12 +47,13 @@ impl Batch for EventBridgeBus {
             let detail = format_args!("{} results of {} entries", results.len(), entries.len());
             return Err(PortError::transient(&self.name, detail));
         }
-        // A result stands where its entry stood.
-        let refused = results.iter().enumerate().filter_map(|(at, result)| {
-            let error = answered(&self.name, result.error_code.as_deref()?, result.error_message.as_deref());
-            Some(Refused { at: Some(at), error })
+        // A result stands where its entry stood. One that tells neither an id nor an error confirms nothing.
+        let answers = results.iter().map(|result| match (&result.error_code, &result.event_id) {
+            (Some(code), _) => Err(answered(&self.name, code, result.error_message.as_deref())),
+            (None, Some(_)) => Ok(()),
+            (None, None) => Err(PortError::transient(&self.name, "an answer without an event's id")),
         });
-        Ok(refused.collect())
+        Ok(answers.collect())
     }
 }
 

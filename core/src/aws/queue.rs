@@ -5,7 +5,7 @@
 
 use super::{
     ATTEMPT_TIMEOUT, CALL_TIMEOUT, CONNECT_TIMEOUT,
-    batch::{self, Batch, ENTRIES_MAX, Refused},
+    batch::{self, Answers, Batch, ENTRIES_MAX, Refused, answers},
     fault::{Pace, fault},
 };
 use crate::{
@@ -87,23 +87,20 @@ impl SqsQueue {
             .map_err(|error| self.permanent(error))
     }
 
-    fn refused(&self, failed: Vec<BatchResultErrorEntry>) -> Vec<Refused> {
-        failed
-            .iter()
-            .map(|entry| {
-                let message = entry.message.as_deref();
-                Refused::new(&self.name, &entry.id, &entry.code, message, entry.sender_fault)
-            })
-            .collect()
-    }
-
-    /// What failed, but for receipts that are void.
-    fn unsettled(&self, mut failed: Vec<BatchResultErrorEntry>) -> Vec<Refused> {
-        failed.retain(|entry| {
+    /// What became of settlements: of a receipt that is void there is nothing left to settle.
+    fn settled<'a>(
+        &self,
+        count: usize,
+        taken: impl Iterator<Item = &'a str>,
+        failed: &'a [BatchResultErrorEntry],
+    ) -> Answers {
+        let is_void = |entry: &&BatchResultErrorEntry| {
             let code = entry.code.rsplit(['#', '.']).next().unwrap_or(&entry.code);
-            !VOID_RECEIPT.contains(&code)
-        });
-        self.refused(failed)
+            VOID_RECEIPT.contains(&code)
+        };
+        let (void, failed): (Vec<_>, Vec<_>) = failed.iter().partition(is_void);
+        let taken = taken.chain(void.into_iter().map(|entry| entry.id.as_str()));
+        answers(&self.name, count, taken, failed.into_iter().map(refused))
     }
 
     async fn receive_once(
@@ -138,6 +135,11 @@ impl SqsQueue {
     }
 }
 
+fn refused(entry: &BatchResultErrorEntry) -> Refused<'_> {
+    let BatchResultErrorEntry { id, code, message, sender_fault, .. } = entry;
+    Refused { id, code, message: message.as_deref(), is_ours: *sender_fault }
+}
+
 /// A message as the port has it.
 fn message(message: SqsMessage) -> Message {
     let system = message.attributes.unwrap_or_default();
@@ -164,7 +166,8 @@ struct Sends<'a>(&'a SqsQueue);
 impl Batch for Sends<'_> {
     type Entry = SendMessageBatchRequestEntry;
 
-    async fn send(&self, entries: &[(usize, Self::Entry)]) -> Result<Vec<Refused>, PortError> {
+    async fn send(&self, entries: &[(usize, Self::Entry)]) -> Result<Answers, PortError> {
+        let count = entries.len();
         let entries = entries.iter().enumerate().map(|(at, (_, entry))| {
             let mut entry = entry.clone();
             entry.id = at.to_string();
@@ -172,7 +175,9 @@ impl Batch for Sends<'_> {
         });
         let request = self.0.client.send_message_batch().queue_url(&self.0.url);
         let sent = request.set_entries(Some(entries.collect())).send().await;
-        Ok(self.0.refused(sent.map_err(|error| fault(&self.0.name, &error))?.failed))
+        let sent = sent.map_err(|error| fault(&self.0.name, &error))?;
+        let taken = sent.successful.iter().map(|entry| entry.id.as_str());
+        Ok(answers(&self.0.name, count, taken, sent.failed.iter().map(refused)))
     }
 }
 
@@ -181,7 +186,8 @@ struct Extensions<'a>(&'a SqsQueue);
 impl Batch for Extensions<'_> {
     type Entry = (Receipt, i32);
 
-    async fn send(&self, entries: &[(usize, Self::Entry)]) -> Result<Vec<Refused>, PortError> {
+    async fn send(&self, entries: &[(usize, Self::Entry)]) -> Result<Answers, PortError> {
+        let count = entries.len();
         let entries = entries.iter().enumerate().map(|(at, (_, (receipt, timeout)))| {
             ChangeMessageVisibilityBatchRequestEntry::builder()
                 .id(at.to_string())
@@ -192,7 +198,9 @@ impl Batch for Extensions<'_> {
         let entries = entries.collect::<Result<_, BuildError>>().map_err(|error| self.0.permanent(error))?;
         let request = self.0.client.change_message_visibility_batch().queue_url(&self.0.url);
         let sent = request.set_entries(Some(entries)).send().await;
-        Ok(self.0.unsettled(sent.map_err(|error| fault(&self.0.name, &error))?.failed))
+        let sent = sent.map_err(|error| fault(&self.0.name, &error))?;
+        let taken = sent.successful.iter().map(|entry| entry.id.as_str());
+        Ok(self.0.settled(count, taken, &sent.failed))
     }
 }
 
@@ -201,14 +209,17 @@ struct Deletions<'a>(&'a SqsQueue);
 impl Batch for Deletions<'_> {
     type Entry = Receipt;
 
-    async fn send(&self, entries: &[(usize, Self::Entry)]) -> Result<Vec<Refused>, PortError> {
+    async fn send(&self, entries: &[(usize, Self::Entry)]) -> Result<Answers, PortError> {
+        let count = entries.len();
         let entries = entries.iter().enumerate().map(|(at, (_, receipt))| {
             DeleteMessageBatchRequestEntry::builder().id(at.to_string()).receipt_handle(&receipt.0).build()
         });
         let entries = entries.collect::<Result<_, BuildError>>().map_err(|error| self.0.permanent(error))?;
         let request = self.0.client.delete_message_batch().queue_url(&self.0.url);
         let sent = request.set_entries(Some(entries)).send().await;
-        Ok(self.0.unsettled(sent.map_err(|error| fault(&self.0.name, &error))?.failed))
+        let sent = sent.map_err(|error| fault(&self.0.name, &error))?;
+        let taken = sent.successful.iter().map(|entry| entry.id.as_str());
+        Ok(self.0.settled(count, taken, &sent.failed))
     }
 }
 

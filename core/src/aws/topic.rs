@@ -4,7 +4,7 @@
 //! raw message delivery.
 
 use super::{
-    batch::{self, Batch, Refused},
+    batch::{self, Answers, Batch, Refused, answers},
     fault::{Pace, fault},
 };
 use crate::{
@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use aws_sdk_sns::{
     Client,
     error::BuildError,
-    types::{MessageAttributeValue, PublishBatchRequestEntry},
+    types::{BatchResultErrorEntry, MessageAttributeValue, PublishBatchRequestEntry},
 };
 use std::{collections::HashMap, time::Duration};
 
@@ -56,7 +56,8 @@ impl SnsTopic {
 impl Batch for SnsTopic {
     type Entry = PublishBatchRequestEntry;
 
-    async fn send(&self, entries: &[(usize, Self::Entry)]) -> Result<Vec<Refused>, PortError> {
+    async fn send(&self, entries: &[(usize, Self::Entry)]) -> Result<Answers, PortError> {
+        let count = entries.len();
         let entries = entries.iter().enumerate().map(|(at, (_, entry))| {
             let mut entry = entry.clone();
             entry.id = at.to_string();
@@ -65,14 +66,17 @@ impl Batch for SnsTopic {
         let request = self.client.publish_batch().topic_arn(&self.arn);
         let published = request.set_publish_batch_request_entries(Some(entries.collect())).send().await;
         let published = published.map_err(|error| fault(&self.name, &error))?;
-        let refused = published.failed.unwrap_or_default();
-        Ok(refused
-            .iter()
-            .map(|entry| {
-                let message = entry.message.as_deref();
-                Refused::new(&self.name, &entry.id, &entry.code, message, entry.sender_fault)
-            })
-            .collect())
+        let (taken, failed) =
+            (published.successful.unwrap_or_default(), published.failed.unwrap_or_default());
+        let taken = taken.iter().filter_map(|entry| entry.id.as_deref());
+        let refused =
+            failed.iter().map(|BatchResultErrorEntry { id, code, message, sender_fault, .. }| Refused {
+                id,
+                code,
+                message: message.as_deref(),
+                is_ours: *sender_fault,
+            });
+        Ok(answers(&self.name, count, taken, refused))
     }
 }
 

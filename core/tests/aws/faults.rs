@@ -7,7 +7,7 @@ use crate::{
 use quadrille::port::Clock as _;
 use quadrille::{
     Timestamp, aws,
-    port::{CommitError, Item, NewMessage, Ports, SystemClock, Write},
+    port::{BusEntry, CommitError, Item, NewMessage, Ports, SystemClock, Write},
 };
 use serde_json::value::RawValue;
 use std::time::Duration;
@@ -169,6 +169,54 @@ async fn messages_of_a_batch_are_sent_again_alone() {
     let receipts: Vec<_> = received.iter().map(|message| message.receipt.clone()).collect();
     queue.delete(&receipts).await.unwrap();
     scene.proxy.seen();
+}
+
+/// Whatever an answer does not confirm was not taken: messages, settlements, entries of a bus.
+#[tokio::test]
+async fn what_an_answer_does_not_tell_of_is_sent_again() {
+    let Some(scene) = scene("what_an_answer_does_not_tell_of_is_sent_again").await else { return };
+    let queue = scene.ports.queue("queue").unwrap();
+    let message = |at: usize| NewMessage { body: format!("{at}"), ..NewMessage::default() };
+    scene.proxy.meddle("SendMessageBatch", &[Fault::PartUnconfirmed(4), Fault::PartUnconfirmed(4)]);
+    assert_eq!(queue.send((0..10).map(message).collect()).await, vec![Ok(()); 10]);
+    assert_eq!(scene.proxy.seen().len(), 3);
+    let received = queue.receive(100, Duration::from_secs(5), None).await.unwrap();
+    assert_eq!(received.len(), 10, "each once");
+    let receipts: Vec<_> = received.iter().map(|message| message.receipt.clone()).collect();
+    scene.proxy.meddle("DeleteMessageBatch", &[Fault::PartUnconfirmed(3)]);
+    queue.delete(&receipts).await.unwrap();
+    assert_eq!(scene.proxy.seen().len(), 2);
+    assert_eq!(queue.depth().await.unwrap().in_flight, 0);
+
+    let bus = scene.ports.bus("bus").unwrap();
+    let entry = |at: usize| BusEntry {
+        source: "test".to_owned(),
+        detail_type: "told".to_owned(),
+        detail: format!("{{\"at\":{at}}}"),
+    };
+    scene.proxy.meddle("PutEvents", &[Fault::PartUnconfirmed(2), Fault::None]);
+    assert_eq!(bus.publish((0..5).map(entry).collect()).await, vec![Ok(()); 5]);
+    assert_eq!(scene.proxy.seen().len(), 2);
+}
+
+/// What is refused whole is cut until what is wrong with it stands alone.
+#[tokio::test]
+async fn what_is_wrong_with_a_message_takes_none_of_the_others_of_its_batch_with_it() {
+    let test = "what_is_wrong_with_a_message_takes_none_of_the_others_of_its_batch_with_it";
+    let Some(scene) = scene(test).await else { return };
+    let queue = scene.ports.queue("queue").unwrap();
+    let bodies = ["a", "poison", "c", "d"];
+    let messages = bodies.map(|body| NewMessage { body: body.to_owned(), ..NewMessage::default() });
+    // All four; the first two; the first; the second; the last two.
+    scene.proxy.meddle("SendMessageBatch", &[Fault::RefusedWith("poison"); 5]);
+    let sent = queue.send(messages.to_vec()).await;
+    assert_eq!(scene.proxy.seen().len(), 5);
+    assert_eq!([&sent[0], &sent[2], &sent[3]], [&Ok(()); 3]);
+    assert!(sent[1].as_ref().is_err_and(|error| !error.is_transient()), "{sent:?}");
+    let received = queue.receive(100, Duration::from_secs(5), None).await.unwrap();
+    let mut received: Vec<&str> = received.iter().map(|message| message.body.as_str()).collect();
+    received.sort_unstable();
+    assert_eq!(received, ["a", "c", "d"]);
 }
 
 #[tokio::test]

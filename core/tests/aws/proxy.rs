@@ -36,6 +36,10 @@ pub enum Fault {
     PartThrottled(usize),
     /// The first so many keys of a read are left unprocessed; the others are read.
     PartUnprocessed(usize),
+    /// The first so many entries of a batch are not applied, and the answer does not tell of them.
+    PartUnconfirmed(usize),
+    /// It is refused for good, and not applied, where this text stands in it.
+    RefusedWith(&'static str),
 }
 
 /// What the proxy does with calls that match, in their order, and what it has seen.
@@ -205,6 +209,28 @@ async fn answer(
         Fault::Cut => {
             forwarded(body).await?;
             Err(io::Error::other("cut off on purpose"))
+        }
+        Fault::RefusedWith(text) if String::from_utf8_lossy(&body).contains(text) => Ok(plain(
+            StatusCode::BAD_REQUEST,
+            &json!({"__type": "com.amazonaws.sqs#InvalidParameterValue", "message": "on purpose"}),
+        )),
+        Fault::RefusedWith(_) => forwarded(body).await,
+        Fault::PartUnconfirmed(count) => {
+            let mut asked: Value = serde_json::from_slice(&body)?;
+            let entries = asked["Entries"].as_array_mut().unwrap();
+            let dropped = entries.drain(..count).count();
+            let is_left = !entries.is_empty();
+            let mut answered = json!({"Successful": [], "Entries": [], "Failed": []});
+            if is_left {
+                let answer = forwarded(serde_json::to_vec(&asked)?.into()).await?;
+                let body = answer.into_body().collect().await.unwrap_or_else(|never| match never {});
+                answered = serde_json::from_slice(&body.to_bytes())?;
+            }
+            if name == "PutEvents" {
+                let entries = answered["Entries"].as_array_mut().unwrap();
+                (0..dropped).for_each(|_| entries.insert(0, json!({})));
+            }
+            Ok(plain(StatusCode::OK, &answered))
         }
         Fault::PartUnprocessed(count) => {
             let mut asked: Value = serde_json::from_slice(&body)?;
