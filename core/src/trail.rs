@@ -46,7 +46,10 @@ pub(crate) fn cut(text: &str) -> String {
     if text.len() <= TRAIL_DETAIL_BYTES_MAX {
         return text.to_owned();
     }
-    let end = text.floor_char_boundary(TRAIL_DETAIL_BYTES_MAX - '…'.len_utf8());
+    let mut end = TRAIL_DETAIL_BYTES_MAX - '…'.len_utf8();
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
     [&text[..end], "…"].concat()
 }
 

@@ -294,7 +294,7 @@ impl OutletTarget {
 }
 
 impl RouteModel {
-    /// How it is reached: `POST /orders`, or `invoke order_creator`.
+    /// How it is reached: `POST /orders`, or `invoke make_tea`.
     pub fn address(&self) -> String {
         match &self.path {
             Some(path) => format!("{} {path}", self.method),

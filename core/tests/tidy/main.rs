@@ -23,8 +23,8 @@ fn assert_kept(rule: impl Fn(&[File]) -> Vec<Fault>) {
 }
 
 #[test]
-fn only_the_auction_knows_the_auction() {
-    assert_kept(absences::auction);
+fn only_a_system_knows_that_system() {
+    assert_kept(absences::systems);
 }
 
 #[test]
