@@ -183,33 +183,38 @@ pub(super) fn of(model: &Model) -> Vec<ConfigKey> {
         settings.push(ConfigKey::required(outside(&queue.name), about));
     }
     if model.routes.iter().any(|route| route.path.is_some()) {
-        settings.extend([
-            ConfigKey::new(
-                HTTP_CONCURRENCY,
-                -1,
-                "Invocations reserved for each route's function, which is then also the most it gets. -1: none reserved.",
-            ),
-            ConfigKey::new(HTTP_RATE, 100, "Requests a second that the API lets through."),
-            ConfigKey::new(HTTP_BURST, 200, "Requests at once that the API lets through."),
-            ConfigKey::new(
-                JWT,
-                0,
-                "Who may call the API. 0: whom IAM allows `execute-api:Invoke`. 1: who has a token of `jwtIssuer`.",
-            ),
-            ConfigKey::new(
-                JWT_ISSUER,
-                "https://accounts.google.com",
-                "The issuer of tokens. API Gateway asks for one that exists, even while `jwt` is 0.",
-            ),
-            ConfigKey::new(
-                JWT_AUDIENCE,
-                "nobody",
-                "The audience that tokens are issued for. No issuer issues any for this default.",
-            ),
-        ]);
+        settings.extend(of_http());
     }
     settings.extend(needed(model).filter(|setting| !setting.is_secret).map(of_setting));
     settings
+}
+
+/// The configuration of the HTTP API.
+fn of_http() -> [ConfigKey; 6] {
+    [
+        ConfigKey::new(
+            HTTP_CONCURRENCY,
+            -1,
+            "Invocations reserved for each route's function, which is then also the most it gets. -1: none reserved.",
+        ),
+        ConfigKey::new(HTTP_RATE, 100, "Requests a second that the API lets through."),
+        ConfigKey::new(HTTP_BURST, 200, "Requests at once that the API lets through."),
+        ConfigKey::new(
+            JWT,
+            0,
+            "Who may call the API. 0: whom IAM allows `execute-api:Invoke`. 1: who has a token of `jwtIssuer`.",
+        ),
+        ConfigKey::new(
+            JWT_ISSUER,
+            "https://accounts.google.com",
+            "The issuer of tokens. API Gateway asks for one that exists, even while `jwt` is 0.",
+        ),
+        ConfigKey::new(
+            JWT_AUDIENCE,
+            "nobody",
+            "The audience that tokens are issued for. No issuer issues any for this default.",
+        ),
+    ]
 }
 
 /// The settings that some function reads.
