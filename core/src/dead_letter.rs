@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// What stands beside a dead letter's body, in the message's attributes. A letter that the queue's own redrive policy
 /// moved (its consumer died on every receive) has none of it but what was there before: its reason is
-/// [`RECEIVES_EXHAUSTED`].
+/// [`RECEIVES_EXHAUSTED`]. One that EventBridge could not deliver has EventBridge's own words: its reason is [`UNDELIVERED`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
     /// Machine name of the cause.
@@ -35,6 +35,14 @@ pub struct DeadLetter {
 
 /// The reason of a dead letter that the queue's redrive policy moved: every receive ended without an answer.
 pub const RECEIVES_EXHAUSTED: &str = "receives_exhausted";
+
+/// The reason of a dead letter that an event bus or a scheduler could not hand to its queue, after all its own retries.
+pub const UNDELIVERED: &str = "undelivered";
+
+/// What EventBridge puts beside a message that it dead-letters itself.
+const ERROR_CODE: &str = "ERROR_CODE";
+const ERROR_MESSAGE: &str = "ERROR_MESSAGE";
+const RETRY_ATTEMPTS: &str = "RETRY_ATTEMPTS";
 
 const REASON: &str = "reason";
 const DETAIL: &str = "detail";
@@ -97,24 +105,75 @@ impl DeadLetter {
         let text = |name: &str| message.attributes.get(name).cloned();
         let time =
             |name: &str| text(name).and_then(|at| Timestamp::parse(&at).ok()).unwrap_or(message.sent_at);
+        let error = text(ERROR_CODE).map(|code| match text(ERROR_MESSAGE) {
+            Some(message) => format!("{code}: {message}"),
+            None => code,
+        });
+        let unsaid = if error.is_some() { UNDELIVERED } else { RECEIVES_EXHAUSTED };
+        let attempts = text(ATTEMPTS).or_else(|| text(RETRY_ATTEMPTS));
         Self {
-            reason: text(REASON).unwrap_or_else(|| RECEIVES_EXHAUSTED.to_owned()),
-            detail: text(DETAIL).unwrap_or_default(),
+            reason: text(REASON).unwrap_or_else(|| unsaid.to_owned()),
+            detail: text(DETAIL).or(error).unwrap_or_default(),
             handler: text(HANDLER).unwrap_or_default(),
             source_queue: text(SOURCE_QUEUE).unwrap_or_default(),
             correlation_id: text(CORRELATION_ID),
             subject: text(SUBJECT).or_else(|| subject_of(&message.body)),
-            attempts: text(ATTEMPTS).and_then(|count| count.parse().ok()).unwrap_or(message.receive_count),
+            attempts: attempts.and_then(|count| count.parse().ok()).unwrap_or(message.receive_count),
             first_seen: time(FIRST_SEEN),
             dead_at: time(DEAD_AT),
         }
     }
 }
 
+/// The subject of an event, or of the one that EventBridge has put its own around.
 fn subject_of(body: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Head {
         subject: String,
     }
-    serde_json::from_str::<Head>(body).ok().map(|head| crate::failure::excerpt(&head.subject, 300))
+    #[derive(Deserialize)]
+    struct Whole {
+        detail: Head,
+    }
+    let head = serde_json::from_str::<Head>(body).ok();
+    let head = head.or_else(|| Some(serde_json::from_str::<Whole>(body).ok()?.detail));
+    head.map(|head| crate::failure::excerpt(&head.subject, 300))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::Receipt;
+
+    fn message(body: &str, attributes: &[(&str, &str)]) -> Message {
+        Message {
+            id: "1".into(),
+            body: body.into(),
+            attributes: attributes.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+            sent_at: Timestamp::from_millis(1_000),
+            receive_count: 4,
+            receipt: Receipt("1".into()),
+        }
+    }
+
+    #[test]
+    fn what_eventbridge_could_not_deliver_is_told_with_its_error() {
+        let whole = r#"{"detail-type": "sent", "detail": {"subject": "parcel 1"}}"#;
+        // The attributes of EventBridge's own dead letters, as its User Guide names them.
+        let error = [
+            ("RULE_ARN", "arn:aws:events:eu-west-1:123456789012:rule/town/sort"),
+            ("TARGET_ARN", "arn:aws:sqs:eu-west-1:123456789012:sort"),
+            ("ERROR_CODE", "NO_PERMISSIONS"),
+            ("ERROR_MESSAGE", "the target may not be sent to"),
+            ("RETRY_ATTEMPTS", "185"),
+        ];
+        let letter = DeadLetter::read(&message(whole, &error));
+        assert_eq!((letter.reason.as_str(), letter.attempts), (UNDELIVERED, 185));
+        assert_eq!(letter.detail, "NO_PERMISSIONS: the target may not be sent to");
+        assert_eq!(letter.subject.as_deref(), Some("parcel 1"));
+
+        let moved = DeadLetter::read(&message(r#"{"subject": "parcel 2"}"#, &[]));
+        assert_eq!((moved.reason.as_str(), moved.attempts), (RECEIVES_EXHAUSTED, 4));
+        assert_eq!(moved.subject.as_deref(), Some("parcel 2"));
+    }
 }

@@ -204,7 +204,7 @@ pub use backoff::{Backoff, Waits};
 pub use choreography::{Budget, Choreography, Consumer, Cron, Definition, Route, Table, Topic, Uses};
 pub use commit::{Commit, Handled, Outcome};
 pub use context::{Change, Committed, Context};
-pub use dead_letter::{DeadLetter, RECEIVES_EXHAUSTED};
+pub use dead_letter::{DeadLetter, RECEIVES_EXHAUSTED, UNDELIVERED};
 pub use entity::Entity;
 #[doc(hidden)]
 pub use entity::in_one_word;

@@ -183,14 +183,14 @@ pub(super) fn of(model: &Model) -> Vec<ConfigKey> {
         settings.push(ConfigKey::required(outside(&queue.name), about));
     }
     if model.routes.iter().any(|route| route.path.is_some()) {
-        settings.extend(of_api());
+        settings.extend(of_http());
     }
     settings.extend(needed(model).filter(|setting| !setting.is_secret).map(of_setting));
     settings
 }
 
-/// What the API of a program is configured by.
-fn of_api() -> [ConfigKey; 6] {
+/// The configuration of the HTTP API.
+fn of_http() -> [ConfigKey; 6] {
     [
         ConfigKey::new(
             HTTP_CONCURRENCY,

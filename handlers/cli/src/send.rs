@@ -69,9 +69,9 @@ pub async fn send(app: &App<'_>, args: OwnSend, way: Way) -> Result<(), CommandE
         // An answer about one thing is its own row.
         let rows = told["results"].as_array().map_or_else(|| std::slice::from_ref(&told), Vec::as_slice);
         // A conflict tells the outcomes of all elements.
-        let tells = rows.iter().any(|row| row["outcome"].is_string());
-        let is_taken = (200..300).contains(&answer.status) || (answer.status == 409 && tells);
-        if !is_taken {
+        let tells = || rows.iter().any(|row| row["outcome"].is_string());
+        let is_told = (200..300).contains(&answer.status) || (answer.status == 409 && tells());
+        if !is_told {
             print_faults(&answer);
             return Err(answer.refused());
         }

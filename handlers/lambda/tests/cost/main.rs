@@ -11,7 +11,6 @@
 #[path = "../shared/definition.rs"]
 mod definition;
 mod document;
-#[allow(dead_code)] // Shared: the tests of single functions use all of it.
 #[path = "../functions/function.rs"]
 mod function;
 mod lambda;
@@ -31,6 +30,9 @@ use std::{collections::BTreeMap, io::Write as _};
 use systems::auction::platform::{PLATFORM_BUCKET, decide};
 
 /// Twice what a round takes.
+/// The binary of all functions.
+const BINARY: &str = env!("CARGO_BIN_EXE_auction-functions");
+
 const ORDERS: usize = 1_520;
 const ORDERS_PER_REQUEST: usize = 100;
 const SEED: u64 = 1;

@@ -1,5 +1,5 @@
 //! Every function of snacks as the process that Lambda would run, on a peer that speaks AWS's protocols. Events in their
-//! documented shape go in, and what they leave in the table, on the bus, in the queues and at the topic is looked at.
+//! documented shape go in. The tests look at what they leave in the table, on the bus, in the queues and at the topic.
 #![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
 
 mod cloud;

@@ -1,6 +1,9 @@
 //! Snacks on AWS: what their infrastructure has beyond what follows from the definition.
 
-use super::metrics::{CREATED_TO_PROCESSED, ORDERS_CANCELLED, ORDERS_CREATED, ORDERS_PROCESSED};
+use super::{
+    kitchen::{BUSY, FAILING},
+    metrics::{CREATED_TO_PROCESSED, ORDERS_CANCELLED, ORDERS_CREATED, ORDERS_PROCESSED},
+};
 use quadrille::infrastructure::{FunctionOptions, Infrastructure, Stack};
 
 /// The key of the address that alarms are mailed to.
@@ -13,17 +16,11 @@ pub(super) fn infrastructure(infrastructure: Infrastructure<'_>) -> Infrastructu
         .function("order_creator", shows(&[ORDERS_CREATED]))
         .function("cancel_order", shows(&[ORDERS_CANCELLED]))
         .function("order_processor", shows(&[ORDERS_PROCESSED, CREATED_TO_PROCESSED]))
-        .stack(
-            Stack::disposable("dev", "Where main is deployed to: nothing that must be kept.")
-                .set(EMAIL, "snacks-developers@example.com"),
-        )
-        .stack(
-            Stack::disposable(
-                "ephemeral",
-                "Made for one test and removed after it; the pipeline copies this file.",
-            )
-            .set(EMAIL, "snacks-developers@example.com"),
-        )
+        .stack(trial(
+            "dev",
+            "Where main is deployed to: a kitchen that fails at times, and nothing that must be kept.",
+        ))
+        .stack(trial("ephemeral", "Made for one test and removed after it; the pipeline copies this file."))
         .stack(
             Stack::new("prod", "Real orders. Set `alarmEmail` to your own before the first deployment.")
                 .set(EMAIL, "snacks-operators@example.com")
@@ -31,4 +28,9 @@ pub(super) fn infrastructure(infrastructure: Infrastructure<'_>) -> Infrastructu
                 .set("functionMemory", 512)
                 .set("orderProcessorConcurrency", 50),
         )
+}
+
+/// A stack for trials, whose kitchen fails now and then, so that a test sees every end of an order.
+fn trial(name: &str, about: &str) -> Stack {
+    Stack::disposable(name, about).set(EMAIL, "snacks-developers@example.com").set(FAILING, 25).set(BUSY, 20)
 }

@@ -117,10 +117,12 @@ pub fn settings() -> [Setting; 3] {
         Setting::integer(FAILING)
             .within(0..=100)
             .default("0")
+            .default_locally("25")
             .help("Of how many of 100 orders each attempt of the simulated kitchen fails."),
         Setting::integer(BUSY)
             .within(0..=100)
             .default("0")
+            .default_locally("20")
             .help("How many of 100 orders the simulated kitchen makes at the second attempt."),
     ]
 }
