@@ -8,7 +8,8 @@
 //! # A test of a choreography
 //!
 //! [`put`](Memory::put) an entity, [`send`](Memory::send) an event, let time [`pass`](VirtualClock::pass), and look at what is
-//! there: the entities that [`get`](Memory::get) finds and the [`dead_letters`](Memory::dead_letters). A handler has to take a
+//! there: the entities that [`get`](Memory::get) finds, the [`dead_letters`](Memory::dead_letters), and what was
+//! [`published`](Memory::published). A handler has to take a
 //! message that comes again: with [`deliver_twice`](Memory::deliver_twice) each one does.
 //!
 //! ```
@@ -96,7 +97,7 @@ mod topic;
 pub use clock::{VirtualClock, all_wait};
 
 use crate::{
-    model::Model,
+    model::{Model, Rule},
     port::{Bucket, Bus, ChangeStream, Clock, Ports, Queue, Random, Table, Topic},
     services::Services,
 };
@@ -161,11 +162,18 @@ impl Memory {
                 source.redrive_to(Arc::clone(dead_letters), redrive.receives_max);
             }
         }
+        let published: BTreeMap<&str, Arc<MemoryQueue>> = model
+            .published()
+            .into_iter()
+            .map(|(name, queue)| {
+                (name, Arc::new(MemoryQueue::new(&queue, Arc::clone(&clock), Arc::clone(&random))))
+            })
+            .collect();
         let topic = |name: &str| -> Arc<dyn Topic> {
             let steps = model.steps.iter().filter(|step| step.topic() == Some(name));
             let subscribed: BTreeSet<&str> = steps.map(|step| step.queue.as_str()).collect();
-            let subscriptions =
-                subscribed.into_iter().filter_map(|queue| queues.get(queue)).map(Arc::clone).collect();
+            let subscribed = subscribed.into_iter().filter_map(|queue| queues.get(queue));
+            let subscriptions = subscribed.chain(published.get(name)).map(Arc::clone).collect();
             Arc::new(MemoryTopic::new(name.to_owned(), subscriptions))
         };
         let topics = model.topics.iter().map(|model| (model.name.clone(), topic(&model.name))).collect();
@@ -174,7 +182,10 @@ impl Memory {
                 let (_, rule) = step.bus().filter(|(bus, _)| *bus == name)?;
                 Some((rule.clone(), Arc::clone(queues.get(&step.queue)?)))
             });
-            Arc::new(MemoryBus { name: name.to_owned(), targets: rules.collect() })
+            let kept = model.leave_by_bus(name).filter_map(|event_type| {
+                Some((Rule::new().or_type(event_type), Arc::clone(published.get(name)?)))
+            });
+            Arc::new(MemoryBus { name: name.to_owned(), targets: rules.chain(kept).collect() })
         };
         let buses = model.buses.iter().map(|model| (model.name.clone(), bus(&model.name))).collect();
         let bucket = |name: &String| -> Arc<dyn Bucket> { Arc::new(MemoryBucket::new(name.clone())) };
@@ -191,6 +202,10 @@ impl Memory {
             buckets: model.buckets.iter().map(|model| (model.name.clone(), bucket(&model.name))).collect(),
             topics,
             buses,
+            published: published
+                .into_iter()
+                .map(|(name, queue)| (name.to_owned(), queue as Arc<dyn Queue>))
+                .collect(),
             clock,
             random,
             services: Services::new(),
