@@ -11,6 +11,8 @@
 #[path = "../shared/definition.rs"]
 mod definition;
 mod document;
+#[path = "../shared/forward.rs"]
+mod forward;
 #[allow(dead_code)] // Shared: the tests of single functions use all of it.
 #[path = "../functions/function.rs"]
 mod function;
