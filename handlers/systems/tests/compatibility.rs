@@ -122,8 +122,15 @@ fn todays_code_reads_every_fixture_and_loses_nothing_of_it() {
 }
 
 /// Objects: the example itself, a decision in an event, what a phase knows, and an item of an order.
-const PLACES: [&str; 7] =
-    ["", "/result", "/phase/taking_over", "/phase/deciding", "/phase/reconciling", "/snackItems/0", "/items/0"];
+const PLACES: [&str; 7] = [
+    "",
+    "/result",
+    "/phase/taking_over",
+    "/phase/deciding",
+    "/phase/reconciling",
+    "/snackItems/0",
+    "/items/0",
+];
 
 #[test]
 fn what_a_later_version_adds_is_ignored() {

@@ -1,4 +1,4 @@
-//! Every function of orders as the process that Lambda would run, on a peer that speaks AWS's protocols: events in their
+//! Every function of orders as the process that Lambda would run, on a peer that speaks AWS's protocols. Events in their
 //! documented shape go in, and what they leave in the table, at the topic and in the dead-letter queue is looked at. Lambda's
 //! part is played by the test: it hands the stream in, cuts a batch that failed in two, and gives a record up after its retries.
 #![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
