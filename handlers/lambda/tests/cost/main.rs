@@ -13,7 +13,6 @@ mod definition;
 mod document;
 #[path = "../shared/forward.rs"]
 mod forward;
-#[allow(dead_code)] // Shared: the tests of single functions use all of it.
 #[path = "../functions/function.rs"]
 mod function;
 mod lambda;
@@ -31,6 +30,9 @@ use permissions::Done;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, io::Write as _};
 use systems::auction::platform::{PLATFORM_BUCKET, decide};
+
+/// The binary of all functions.
+const BINARY: &str = env!("CARGO_BIN_EXE_auction-functions");
 
 /// Twice what a round takes.
 const ORDERS: usize = 1_520;

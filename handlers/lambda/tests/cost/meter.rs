@@ -2,15 +2,13 @@
 
 use crate::{forward::forward, server::Server, units::Copy};
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::{Request, Response, header};
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
+use hyper::{Request, Response};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
-use tokio::net::TcpStream;
 
 /// SQS charges a request for every 64 KiB of its messages.
 const QUEUE_REQUEST_BYTES: usize = 65_536;

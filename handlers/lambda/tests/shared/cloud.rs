@@ -1,5 +1,7 @@
 //! A system with one table on the peer: table, queues, buses and topics, and the functions over them.
 
+#![allow(dead_code)] // Each test binary uses a part of it.
+
 use crate::{definition::told, function::Function, peer};
 use aws_config::SdkConfig;
 use aws_sdk_sqs::types::QueueAttributeName;
