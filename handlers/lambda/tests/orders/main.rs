@@ -11,7 +11,6 @@ mod definition;
 mod documented;
 #[path = "../shared/forward.rs"]
 mod forward;
-#[allow(dead_code)] // Shared: the tests of single functions use all of it.
 #[path = "../functions/function.rs"]
 mod function;
 #[path = "../../../../core/tests/aws/peer.rs"]
