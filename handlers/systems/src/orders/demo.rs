@@ -61,7 +61,7 @@ impl Demo for OrdersDemo {
         let drawn = self.drawn(&id);
         let (quantity, price) = (drawn / 100 % 9 + 1, drawn / 1_000 % 50 + 1);
         let product = PRODUCTS[(drawn / 100_000 % 5) as usize];
-        let wrong = u64::from(drawn % POISON_ONE_OF == 0);
+        let wrong = u64::from(drawn.is_multiple_of(POISON_ONE_OF));
         json!({
             "order_id": id,
             "customer": format!("Customer {}", drawn % 1_000),
