@@ -76,7 +76,7 @@ pub async fn send(app: &App<'_>, args: OwnSend, way: Way) -> Result<(), CommandE
         let rows = told["results"].as_array().map_or_else(|| std::slice::from_ref(&told), Vec::as_slice);
         // A conflict tells the outcomes of all elements.
         let tells = rows.iter().any(|row| row["outcome"].is_string());
-        if !(200..300).contains(&answer.status) && !(answer.status == 409 && tells) {
+        if !((200..300).contains(&answer.status) || answer.status == 409 && tells) {
             print_faults(&answer);
             return Err(answer.refused());
         }
