@@ -6,7 +6,7 @@ use crate::{
     timestamp::Timestamp,
 };
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 /// What stands beside a dead letter's body, in the message's attributes. A letter that the queue's own redrive policy
 /// moved (its consumer died on every receive) has none of it but what was there before: its reason is
@@ -100,8 +100,14 @@ impl DeadLetter {
         }
     }
 
-    /// Reads what stands beside a message of a dead-letter queue.
+    /// Reads what stands beside a message of a dead-letter queue. Where Lambda gave up records of a stream itself, it tells of
+    /// them in the body, and has put none of them there.
     pub fn read(message: &Message) -> Self {
+        if !message.attributes.contains_key(REASON)
+            && let Ok(notice) = serde_json::from_str::<Notice<'_>>(&message.body)
+        {
+            return notice.letter(message);
+        }
         let text = |name: &str| message.attributes.get(name).cloned();
         let time =
             |name: &str| text(name).and_then(|at| Timestamp::parse(&at).ok()).unwrap_or(message.sent_at);
@@ -125,6 +131,63 @@ impl DeadLetter {
     }
 }
 
+/// What Lambda tells of records of a stream that it gave up.
+#[derive(Deserialize)]
+struct Notice<'a> {
+    #[serde(rename = "requestContext", borrow)]
+    request: NoticeRequest<'a>,
+    #[serde(rename = "DDBStreamBatchInfo", borrow)]
+    batch: NoticeBatch<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NoticeRequest<'a> {
+    function_arn: Cow<'a, str>,
+    /// Why: `RetryAttemptsExhausted`.
+    condition: Cow<'a, str>,
+    #[serde(default)]
+    approximate_invoke_count: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NoticeBatch<'a> {
+    shard_id: Cow<'a, str>,
+    start_sequence_number: Cow<'a, str>,
+    end_sequence_number: Cow<'a, str>,
+    batch_size: u64,
+}
+
+impl Notice<'_> {
+    fn letter(&self, message: &Message) -> DeadLetter {
+        let mut reason = String::new();
+        for letter in self.request.condition.chars() {
+            if letter.is_ascii_uppercase() && !reason.is_empty() {
+                reason.push('_');
+            }
+            reason.push(letter.to_ascii_lowercase());
+        }
+        let NoticeBatch { shard_id, start_sequence_number, end_sequence_number, batch_size } = &self.batch;
+        // The version of a function stands behind its name.
+        let function = self.request.function_arn.split(':').nth(6).unwrap_or_default();
+        let detail = format!(
+            "Lambda gave up {batch_size} record(s) of the shard {shard_id}, {start_sequence_number} to {end_sequence_number}"
+        );
+        DeadLetter {
+            reason: crate::failure::excerpt(&reason, 100),
+            detail: crate::failure::excerpt(&detail, 300),
+            handler: crate::failure::excerpt(function, 100),
+            source_queue: String::new(),
+            correlation_id: None,
+            subject: None,
+            attempts: self.request.approximate_invoke_count,
+            first_seen: message.sent_at,
+            dead_at: message.sent_at,
+        }
+    }
+}
+
 /// The subject of an event, or of the one that EventBridge has put its own around.
 fn subject_of(body: &str) -> Option<String> {
     #[derive(Deserialize)]
@@ -144,6 +207,24 @@ fn subject_of(body: &str) -> Option<String> {
 mod tests {
     use super::*;
     use crate::port::Receipt;
+
+    /// As the Developer Guide of Lambda has it ("Retain discarded batch records for a DynamoDB event source").
+    const NOTICE: &str = r#"{
+        "requestContext": {
+            "requestId": "316aa6d0-8154-xmpl-9af7-85d5f4a6bc81",
+            "functionArn": "arn:aws:lambda:us-east-2:123456789012:function:myfunction:$LATEST",
+            "condition": "RetryAttemptsExhausted", "approximateInvokeCount": 4
+        },
+        "responseContext": {"statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled"},
+        "version": "1.0", "timestamp": "2019-11-14T00:13:49.717Z",
+        "DDBStreamBatchInfo": {
+            "shardId": "shardId-00000001573689847184-864758bb", "startSequenceNumber": "800000000003126276362",
+            "endSequenceNumber": "800000000003126276362", "batchSize": 1,
+            "approximateArrivalOfFirstRecord": "2019-11-14T00:13:19Z",
+            "approximateArrivalOfLastRecord": "2019-11-14T00:13:19Z",
+            "streamArn": "arn:aws:dynamodb:us-east-2:123456789012:table/mytable/stream/2019-11-14T00:04:06.388"
+        }
+    }"#;
 
     fn message(body: &str, attributes: &[(&str, &str)]) -> Message {
         Message {
@@ -175,5 +256,19 @@ mod tests {
         let moved = DeadLetter::read(&message(r#"{"subject": "parcel 2"}"#, &[]));
         assert_eq!((moved.reason.as_str(), moved.attempts), (RECEIVES_EXHAUSTED, 4));
         assert_eq!(moved.subject.as_deref(), Some("parcel 2"));
+    }
+
+    #[test]
+    fn what_lambda_tells_of_records_that_it_gave_up_has_its_reason() {
+        let letter = DeadLetter::read(&message(NOTICE, &[]));
+        assert_eq!(
+            (letter.reason.as_str(), letter.attempts, letter.handler.as_str(), letter.subject),
+            ("retry_attempts_exhausted", 4, "myfunction", None)
+        );
+        assert!(letter.detail.contains("gave up 1 record(s)"), "{}", letter.detail);
+        assert!(letter.detail.contains("800000000003126276362"), "{}", letter.detail);
+        assert_eq!(DeadLetter::read(&message("{}", &[])).reason, RECEIVES_EXHAUSTED);
+        let given_up = message(NOTICE, &[(REASON, "malformed")]);
+        assert_eq!(DeadLetter::read(&given_up).reason, "malformed");
     }
 }

@@ -32,8 +32,9 @@ pub const QUEUE_RETENTION_MAX: Duration = Duration::from_secs(14 * 86_400);
 /// Longest run of one function invocation: 900 s (Lambda).
 pub const FUNCTION_TIMEOUT_MAX: Duration = Duration::from_secs(900);
 
-/// Longest time for a request to a route: 29 s. Ours: an HTTP API of API Gateway answers 503 by itself after 30 s.
-pub const ROUTE_TIMEOUT_MAX: Duration = Duration::from_secs(29);
+/// Longest time of the function of a route: 30 s (API Gateway: an HTTP API answers 503 by itself then). A function gives its
+/// answer some time before its own ends.
+pub const ROUTE_TIMEOUT_MAX: Duration = Duration::from_secs(30);
 
 /// Longest idempotency key of a request: 256 bytes. Ours.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;

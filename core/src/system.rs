@@ -130,6 +130,18 @@ pub enum Meaning {
         /// The fields of an entity's state that a row has.
         fields: &'static [&'static str],
     },
+    /// Takes the fields of a body by options, or asks for them one by one, and sends it to a route.
+    Form {
+        /// The route's handler.
+        step: &'static str,
+        /// The fields of the body, in the order in which they are asked for.
+        fields: &'static [FormField],
+    },
+    /// Shows the latest of what was published to others.
+    Published {
+        /// The topic, the bus or the queue of others.
+        outlet: &'static str,
+    },
     /// Tells the story of an entity.
     Trace {
         /// The kind.
@@ -139,6 +151,30 @@ pub enum Meaning {
     },
     /// Anything else: is called with the arguments behind the word.
     Call(Call),
+}
+
+/// A field of a [form](Meaning::Form).
+#[derive(Clone, Copy, Debug)]
+pub struct FormField {
+    /// Its name in the body. Its option has '-' for '_'.
+    pub name: &'static str,
+    /// What it is, in a few words.
+    pub help: &'static str,
+    /// What is taken for it.
+    pub kind: FieldKind,
+}
+
+/// What is taken for a field of a form.
+#[derive(Clone, Copy, Debug)]
+pub enum FieldKind {
+    /// A text.
+    Text,
+    /// A number, which is sent digit by digit as it is typed.
+    Number,
+    /// A text that tells what is sent from all else. Left empty, the command makes one.
+    Key,
+    /// An array of objects with these fields, each a text or a number.
+    Rows(&'static [FormField]),
 }
 
 /// What runs where a word stands for something of its own.
@@ -168,6 +204,11 @@ pub trait Demo: Send + Sync {
     /// How many are posted by one request.
     fn batch(&self) -> usize {
         1
+    }
+
+    /// The seed that its random choices are made from, before anything is posted.
+    fn seed(&mut self, seed: u64) {
+        let _ = seed;
     }
 
     /// The step that takes them.
@@ -242,6 +283,8 @@ pub struct Evidence<'a> {
     pub dead_letters: &'a [(String, String)],
     /// The objects that were filed for it: bucket and key.
     pub objects: &'a [(String, String)],
+    /// What was published of it: the topic or bus, and the type of the event.
+    pub publications: &'a [(String, String)],
 }
 
 #[cfg(test)]
@@ -294,7 +337,7 @@ mod tests {
             (Some(&taken), &[], &[]),
             (None, &[], &[]),
         ] {
-            let evidence = Evidence { id: "1", entity, dead_letters, objects: &[] };
+            let evidence = Evidence { id: "1", entity, dead_letters, objects: &[], publications: &[] };
             assert_eq!(Orders.counted(&evidence), counted);
         }
     }

@@ -561,12 +561,12 @@ fn a_number_that_aws_would_not_take() {
     let short = with(|sort| sort.attempts(1, short).retention(secs(59)));
     breaks(short, "sort", "the retention", "59s", "60 s to 14 days (SQS)");
     let answering = |time| good().route(Route::get("/", "show", take::<()>).timeout(time));
-    let timeouts = "1 s to 29 s (API Gateway answers after 30 s)";
+    let timeouts = "1 s to 30 s (API Gateway answers after 30 s)";
     breaks(answering(Duration::from_millis(999)), "show", "the timeout", "999ms", timeouts);
-    let longer = secs(29) + Duration::from_millis(1);
-    breaks(answering(longer), "show", "the timeout", "29.001s", timeouts);
+    let longer = secs(30) + Duration::from_millis(1);
+    breaks(answering(longer), "show", "the timeout", "30.001s", timeouts);
     assert_eq!(mistakes(answering(secs(1))), []);
-    assert_eq!(mistakes(answering(secs(29))), []);
+    assert_eq!(mistakes(answering(secs(30))), []);
     let path = good().route(Route::get("letters", "list", take::<()>));
     breaks(path, "list", "the path", "\"letters\"", "a path that begins with '/'");
 }

@@ -6,7 +6,7 @@ mod support;
 use quadrille::{
     Consumer,
     choreography::Model,
-    local::{Local, LockError, OpenError},
+    local::{self, Local, LockError, OpenError},
     memory::VirtualClock,
     port::{NewMessage, SeededRandom},
 };
@@ -270,4 +270,29 @@ async fn the_name_of_a_folder_may_hold_any_character() {
     send(&open(&folder, "parcels").unwrap(), "kept").await;
     assert_eq!(bodies(&look(&folder, &model("parcels")).unwrap()).await, ["kept"]);
     assert_owner(&open(&folder, "letters").unwrap_err(), "parcels", "letters");
+}
+
+#[tokio::test]
+async fn a_folder_is_removed_by_its_owner_alone_with_what_engines_made_and_nothing_else() {
+    let root = TempDir::new().unwrap();
+    let folder = root.path().join("data");
+    let local = open(&folder, "post").unwrap();
+    send(&local, "letter").await;
+    let remove = |name: &str| local::remove(&folder, &model(name), &["notes.jsonl"]);
+    assert!(matches!(remove("post"), Err(OpenError::Lock(LockError::Held { .. }))));
+    drop(local);
+    fs::write(folder.join("notes.jsonl"), "{}").unwrap();
+    fs::write(folder.join("my thesis"), "…").unwrap();
+    let before = all_below(&folder);
+    let error = remove("post").unwrap_err();
+    assert!(matches!(&error, OpenError::Others { found, .. } if found == "my thesis"), "{error}");
+    fs::remove_file(folder.join("my thesis")).unwrap();
+    assert_owner(&remove("laundry").unwrap_err(), "post", "laundry");
+    assert_eq!(all_below(&folder).len(), before.len() - 1);
+    remove("post").unwrap();
+    assert!(!folder.exists());
+    assert!(matches!(remove("post"), Err(OpenError::Missing { .. })));
+    assert!(matches!(local::remove(root.path(), &model("post"), &[]), Err(OpenError::Missing { .. })));
+    fs::write(root.path().join("a"), "").unwrap();
+    assert!(matches!(local::remove(root.path(), &model("post"), &[]), Err(OpenError::NoData { .. })));
 }

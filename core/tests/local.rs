@@ -11,6 +11,7 @@ use quadrille::{
     limits::QUEUE_DELAY_MAX,
     local::{AlarmPolicy, Local},
     memory::VirtualClock,
+    operator::publications,
     port::{CommitError, Depth, Item, SeededRandom, Write},
 };
 use serde_json::{Value, value::RawValue};
@@ -44,6 +45,10 @@ fn travelling(told: &Log<String>) -> Choreography {
         .route(Route::post("/parcels/{id}", "travel", travel).uses(uses))
         .on(Consumer::new("scan", idle::<Scanned>))
         .on(Consumer::new("tell", tell).from_topic("news"))
+        .topic("paper")
+        .bus("town")
+        .publish::<Loaded>("paper")
+        .publish_to_bus::<Loaded>("town")
         .build()
         .unwrap()
 }
@@ -246,4 +251,20 @@ async fn an_engine_on_a_folder_is_idle_when_only_what_is_for_later_is_left() {
     let depth = yard.local.ports().queues["scan"].depth().await.unwrap();
     assert_eq!(depth, Depth { delayed: 2, ..Depth::default() });
     engine.stop().await;
+}
+
+/// Nobody outside subscribes on one machine: what would go there is kept, for people to see.
+#[tokio::test]
+async fn what_left_by_a_topic_or_a_bus_outlives_the_engine() {
+    let (yard, engine) = Yard::running();
+    yard.post("1", "oslo!,rome,bonn!").await;
+    tokio::time::timeout(BOUND, engine.idle()).await.unwrap();
+    engine.stop().await;
+    let yard = yard.reopened();
+    for outlet in ["paper", "town"] {
+        let kept = publications(&yard.pipeline(), outlet, None, 10).await.unwrap();
+        let place = |event: &str| serde_json::from_str::<Value>(event).unwrap()["data"]["place"].take();
+        let places: Vec<Value> = kept.iter().map(|kept| place(kept.event.get())).collect();
+        assert_eq!(places, ["oslo!", "bonn!"], "{outlet}");
+    }
 }

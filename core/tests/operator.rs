@@ -8,7 +8,7 @@ use quadrille::{
     Consumer, DeadLetter, RECEIVES_EXHAUSTED, Timestamp, Verdict,
     limits::SPARE_RECEIVES,
     operator::{self, Act, Filter, Listed, Moved, PAGE_MAX},
-    port::{Depth, Message, NewMessage, PortError, Queue, Receipt},
+    port::{BusEntry, Depth, Message, NewMessage, PortError, Queue, Receipt},
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use support::*;
@@ -453,4 +453,51 @@ async fn what_fails_again_is_left_by_the_time_that_the_first_call_told() {
     assert_eq!(world.deliver("scan").await.len(), 1);
     assert_eq!(figures(&walk(first.at, 100).await), (2, 1, false));
     assert_eq!(world.total("scan").await, 1);
+}
+
+#[tokio::test]
+async fn what_left_by_a_topic_or_a_bus_is_shown_the_latest_of_it_or_what_came_behind_a_place() {
+    let definition = parcels::<(Scanned, Loaded)>()
+        .on(Consumer::new("scan", scan))
+        .topic("news")
+        .topic("quiet")
+        .bus("town")
+        .publish::<Loaded>("news")
+        .publish_to_bus::<Loaded>("town");
+    let world = World::new(definition);
+    let event = |place: &str| text(&envelope(Loaded::new("1", place)));
+    let notice = |place: &str| NewMessage { body: event(place), ..NewMessage::default() };
+    let places = ["oslo", "rome", "kyiv"];
+    for answer in world.ports.topics["news"].publish(places.map(notice).to_vec()).await {
+        answer.unwrap();
+    }
+    let entry = |detail_type: &str| BusEntry {
+        source: "parcels".to_owned(),
+        detail_type: detail_type.to_owned(),
+        detail: event("bonn"),
+    };
+    for answer in world.ports.buses["town"].publish(vec![entry("parcel.loaded"), entry("else")]).await {
+        answer.unwrap();
+    }
+    let pipeline = world.pipeline();
+    let shown = async |outlet: &str, after: Option<u64>, limit: usize| {
+        let found = operator::publications(&pipeline, outlet, after, limit).await.unwrap();
+        let place = |publication: &operator::Publication| {
+            let event: serde_json::Value = serde_json::from_str(publication.event.get()).unwrap();
+            assert_eq!(publication.at, START);
+            (publication.place, event["data"]["place"].as_str().unwrap().to_owned())
+        };
+        found.iter().map(place).collect::<Vec<_>>()
+    };
+    let all = shown("news", None, 10).await;
+    assert_eq!(all.iter().map(|(_, place)| place.as_str()).collect::<Vec<_>>(), places);
+    assert_eq!(shown("news", None, 2).await, all[1..]);
+    assert_eq!(shown("news", Some(all[0].0), 1).await, all[1..2]);
+    assert_eq!(shown("news", Some(all[2].0), 10).await, []);
+    assert_eq!(shown("town", None, 10).await.len(), 1, "of another type nothing leaves");
+    let unknown = operator::publications(&pipeline, "quiet", None, 10).await.unwrap_err();
+    assert_eq!(unknown.reason(), "no_outlet");
+    assert!(unknown.detail().contains("news, town"), "{unknown}");
+    // Nobody consumes it: it is no queue of the choreography.
+    assert_eq!(operator::queues(&pipeline).await.unwrap().len(), 1);
 }

@@ -151,6 +151,7 @@ pub fn ports(model: &Model, names: &Names, config: &SdkConfig) -> Ports {
         buckets: open(model.buckets.iter().map(|model| &model.name), &names.buckets, bucket),
         topics: open(model.topics.iter().map(|model| &model.name), &names.topics, topic),
         buses: open(model.buses.iter().map(|model| &model.name), &names.buses, bus),
+        published: BTreeMap::new(),
         clock,
         random,
         services: Services::new(),

@@ -4,10 +4,12 @@ use crate::{
     event::Emits,
     handler::{Erased, ErasedRoute, RouteHandler},
     http::Method,
-    limits,
     model::{RouteModel, Uses},
 };
 use std::{fmt, sync::Arc, time::Duration};
+
+/// How long a request may take where nothing else is said.
+const TIMEOUT: Duration = Duration::from_secs(29);
 
 /// A handler of requests with its method and path. Every default can be set.
 ///
@@ -100,7 +102,7 @@ impl Route {
             physical: None,
             emits,
             uses: Uses::new(),
-            timeout: limits::ROUTE_TIMEOUT_MAX,
+            timeout: TIMEOUT,
             memory: None,
         };
         Self { model, handler: Arc::new(Erased::<H, Em>::new(handler)) }
@@ -121,7 +123,7 @@ impl Route {
         self
     }
 
-    /// The longest a request may take, 1 s to 29 s; then it is answered with 503.
+    /// The longest a request may take, 1 s to 30 s; then it is answered with 503.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.model.timeout = timeout;

@@ -2,4 +2,5 @@
 //! the handlers live in `handlers/systems`, and nothing else in the library knows them. Feature `domain`.
 
 pub mod auction;
+pub mod orders;
 pub mod snacks;

@@ -1,8 +1,8 @@
 //! Whose a data folder is: told from what lies in it, before anything is written to it.
 
 use super::{
-    OpenError,
-    lock::{ANNOUNCEMENT, LOCK, PARTIAL_ANNOUNCEMENT},
+    BUCKETS, OpenError,
+    lock::{ANNOUNCEMENT, FolderLock, LOCK, PARTIAL_ANNOUNCEMENT},
     sqlite::{Contents, DATABASE, JOURNAL, LOG},
     store::table_name,
     store_error::StoreError,
@@ -46,11 +46,49 @@ pub(super) fn check_existing(folder: &Path, model: &Model) -> Result<(), OpenErr
     check_owner(folder, model, &contents)?;
     let lacks = |prefix: &str, name: &str| !contents.tables.contains(&table_name(prefix, name));
     let table = model.tables.iter().map(|table| &table.name).find(|name| lacks("item", name));
-    let queue = model.queues.iter().map(|queue| &queue.name).find(|name| lacks("message", name));
+    let published = model.published();
+    let mut queues = model.queues.iter().chain(published.values()).map(|queue| &queue.name);
+    let queue = queues.find(|name| lacks("message", name));
     match table.or(queue) {
         Some(name) => Err(OpenError::Incomplete { folder: folder.to_owned(), missing: name.clone() }),
         None => Ok(()),
     }
+}
+
+/// Removes the data folder of the choreography of `model`, with all that is in it; `also` are files that a command keeps there.
+/// Blocks while it does.
+///
+/// # Errors
+/// [`OpenError`]: there is no such data folder, a process has it, it is another choreography's, or holds what no engine made. Of
+/// a folder that is refused nothing is changed.
+pub fn remove(folder: &Path, model: &Model, also: &[&str]) -> Result<(), OpenError> {
+    let lock = FolderLock::existing(folder)?.unwrap_or_else(|| FolderLock::without_file(folder));
+    match look(folder)? {
+        Found::Data(contents) => check_owner(folder, model, &contents)?,
+        Found::NoData => return Err(OpenError::NoData { folder: folder.to_owned() }),
+        Found::Nothing => return Err(OpenError::Missing { folder: folder.to_owned() }),
+    }
+    let failed = |source: io::Error| OpenError::Folder { folder: folder.to_owned(), source };
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        let is_ours = |known: &&str| name == **known;
+        if !OF_AN_OPENING.iter().chain(&[BUCKETS]).chain(also).any(is_ours) {
+            let found = name.to_string_lossy().into_owned();
+            return Err(OpenError::Others { folder: folder.to_owned(), found });
+        }
+        entries.push((entry.path(), entry.file_type().map_err(failed)?.is_dir()));
+    }
+    // The lock's own file last: as long as it is there, no engine starts on what is left.
+    entries.sort_by_key(|(path, _)| path.ends_with(LOCK));
+    for (path, is_folder) in entries {
+        let removed = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        removed.map_err(failed)?;
+    }
+    fs::remove_dir(folder).map_err(failed)?;
+    drop(lock);
+    Ok(())
 }
 
 fn check_owner(folder: &Path, model: &Model, contents: &Contents) -> Result<(), OpenError> {

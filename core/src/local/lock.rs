@@ -151,6 +151,11 @@ pub fn address(folder: &Path) -> Option<String> {
     }
 }
 
+/// Whether an engine, or a command, has `folder` at the moment. Changes nothing in the folder.
+pub fn is_held(folder: &Path) -> bool {
+    matches!(FolderLock::existing(folder), Err(LockError::Held { .. }))
+}
+
 fn failed(folder: &Path, source: io::Error) -> LockError {
     LockError::Folder { folder: folder.to_owned(), source }
 }
@@ -197,7 +202,9 @@ mod tests {
         assert!(text.ends_with("stop it, or use it with `--url http://127.0.0.1:5678`"), "{text}");
 
         assert_eq!(address(&folder).as_deref(), Some("127.0.0.1:5678"));
+        assert!(is_held(&folder));
         drop(lock);
+        assert!(!is_held(&folder));
         assert!(!folder.join(ANNOUNCEMENT).exists());
         assert_eq!(address(&folder), None);
         FolderLock::existing(&folder).unwrap().unwrap();

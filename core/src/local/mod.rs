@@ -26,13 +26,14 @@ mod table;
 mod topic;
 
 pub use alarm::AlarmPolicy;
-pub use lock::{FolderLock, LockError, address};
+pub use folder::remove;
+pub use lock::{FolderLock, LockError, address, is_held};
 pub use store_error::StoreError;
 
 use crate::{
     choreography::Choreography,
     engine::{Engine, Stopping},
-    model::{Model, QueueModel, TableModel},
+    model::{Model, QueueModel, Rule, TableModel},
     pipeline::Pipeline,
     port::{Bucket, Clock, PortError, Ports, Random},
     services::Services,
@@ -53,6 +54,9 @@ use topic::LocalTopic;
 
 /// How often expired items and messages past their retention are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// The folder of the buckets, in a data folder.
+const BUCKETS: &str = "bucket";
 
 /// Expired rows deleted in one transaction.
 const SWEEP_BATCH: usize = 500;
@@ -123,6 +127,14 @@ pub enum OpenError {
         /// The folder.
         folder: PathBuf,
     },
+    /// There are files in the folder that no engine made.
+    #[error("the folder {} holds {found:?}, which is no engine's: move it away first", folder.display())]
+    Others {
+        /// The data folder.
+        folder: PathBuf,
+        /// The first of them.
+        found: String,
+    },
     /// The folder lacks what the choreography has got since an engine was last started on it.
     #[error("the folder {} has no `{missing}` yet: start an engine on it, which adds it", folder.display())]
     Incomplete {
@@ -180,6 +192,9 @@ impl Local {
             for queue in &model.queues {
                 suspects.insert(&*queue.name, QueueFile::create(connection, queue, now)?);
             }
+            for queue in model.published().values() {
+                QueueFile::create(connection, queue, now)?;
+            }
             Files::open(connection, rollbacks, model, suspects)
         })?;
         Self::over(model, lock, store, files, (clock, random), LocalBucket::open)
@@ -214,12 +229,13 @@ impl Local {
         open_bucket: fn(&Path) -> std::io::Result<LocalBucket>,
     ) -> Result<Self, OpenError> {
         let store = Arc::new(store);
-        let tables: BTreeMap<String, Arc<LocalTable>> = files
-            .tables
+        let Files { tables, queues: mut files } = files;
+        let tables: BTreeMap<String, Arc<LocalTable>> = tables
             .into_iter()
             .map(|(name, file)| (name, Arc::new(file.into_table(Arc::clone(&store), Arc::clone(&clock)))))
             .collect();
-        let queues = queues(model, files.queues, &store, &clock);
+        let mut queues = queues(model, &mut files, &store, &clock);
+        let published = published(model, &mut files, &store, &clock);
         let mut ports = Ports {
             tables: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -227,6 +243,7 @@ impl Local {
             buckets: BTreeMap::new(),
             topics: BTreeMap::new(),
             buses: BTreeMap::new(),
+            published: BTreeMap::new(),
             clock: Arc::clone(&clock),
             random,
             services: Services::new(),
@@ -240,13 +257,14 @@ impl Local {
             ports.queues.insert(name.clone(), Arc::clone(queue) as _);
         }
         for bucket in &model.buckets {
-            let folder = lock.folder().join("bucket").join(&bucket.name);
+            let folder = lock.folder().join(BUCKETS).join(&bucket.name);
             let opened = open_bucket(&folder).map_err(|source| OpenError::Folder { folder, source })?;
             ports.buckets.insert(bucket.name.clone(), Arc::new(opened));
         }
         for topic in &model.topics {
             let steps = model.steps.iter().filter(|step| step.topic() == Some(&topic.name));
-            let subscriptions = steps.filter_map(|step| queues.get(&step.queue).cloned()).collect();
+            let subscribed = steps.filter_map(|step| queues.get(&step.queue));
+            let subscriptions = subscribed.chain(published.get(&topic.name)).cloned().collect();
             let local = LocalTopic { name: topic.name.clone(), subscriptions };
             ports.topics.insert(topic.name.clone(), Arc::new(local));
         }
@@ -255,8 +273,15 @@ impl Local {
                 let (_, rule) = step.bus().filter(|(name, _)| *name == bus.name)?;
                 Some((rule.clone(), Arc::clone(queues.get(&step.queue)?)))
             });
-            let local = LocalBus { name: bus.name.clone(), targets: rules.collect() };
+            let kept = model.leave_by_bus(&bus.name).filter_map(|event_type| {
+                Some((Rule::new().or_type(event_type), Arc::clone(published.get(&bus.name)?)))
+            });
+            let local = LocalBus { name: bus.name.clone(), targets: rules.chain(kept).collect() };
             ports.buses.insert(bus.name.clone(), Arc::new(local));
+        }
+        for (name, queue) in published {
+            ports.published.insert(name.clone(), Arc::clone(&queue) as _);
+            queues.insert(["published/", &name].concat(), queue);
         }
         Ok(Self { ports, store, tables: tables.into_values().collect(), queues, clock, lock })
     }
@@ -319,14 +344,16 @@ impl Files {
             Ok((queue.name.clone(), QueueFile::open(connection, rollbacks, queue, suspects)?))
         };
         let tables = model.tables.iter().map(table).collect::<rusqlite::Result<_>>()?;
-        Ok(Self { tables, queues: model.queues.iter().map(queue).collect::<rusqlite::Result<_>>()? })
+        let published = model.published();
+        let queues = model.queues.iter().chain(published.values());
+        Ok(Self { tables, queues: queues.map(queue).collect::<rusqlite::Result<_>>()? })
     }
 }
 
 /// The queues of the model, each with its dead-letter queue.
 fn queues(
     model: &Model,
-    mut files: BTreeMap<String, QueueFile>,
+    files: &mut BTreeMap<String, QueueFile>,
     store: &Arc<Store>,
     clock: &Arc<dyn Clock>,
 ) -> BTreeMap<String, Arc<LocalQueue>> {
@@ -345,6 +372,21 @@ fn queues(
         queues.insert(queue.name.clone(), Arc::new(local));
     }
     queues
+}
+
+/// What left by each topic and bus.
+fn published(
+    model: &Model,
+    files: &mut BTreeMap<String, QueueFile>,
+    store: &Arc<Store>,
+    clock: &Arc<dyn Clock>,
+) -> BTreeMap<String, Arc<LocalQueue>> {
+    let kept = model.published().into_iter().filter_map(|(name, queue)| {
+        let file = files.remove(&queue.name)?;
+        let local = LocalQueue::new(Arc::clone(store), Arc::clone(clock), file, &queue, None);
+        Some((name.to_owned(), Arc::new(local)))
+    });
+    kept.collect()
 }
 
 /// Deletes what has expired, a little at a time, until the engine stops.

@@ -8,7 +8,8 @@
 //! # A test of a choreography
 //!
 //! [`put`](Memory::put) an entity, [`send`](Memory::send) an event, let time [`pass`](VirtualClock::pass), and look at what is
-//! there: the entities that [`get`](Memory::get) finds and the [`dead_letters`](Memory::dead_letters). A handler has to take a
+//! there: the entities that [`get`](Memory::get) finds, the [`dead_letters`](Memory::dead_letters), and what was
+//! [`published`](Memory::published). A handler has to take a
 //! message that comes again: with [`deliver_twice`](Memory::deliver_twice) each one does.
 //!
 //! ```
@@ -96,7 +97,7 @@ mod topic;
 pub use clock::{VirtualClock, all_wait};
 
 use crate::{
-    model::Model,
+    model::{Model, QueueModel, Rule},
     port::{Bucket, Bus, ChangeStream, Clock, Ports, Queue, Random, Table, Topic},
     services::Services,
 };
@@ -112,12 +113,15 @@ use std::{
 use table::MemoryTable;
 use topic::MemoryTopic;
 
+/// Queues by name.
+type Queues = BTreeMap<String, Arc<MemoryQueue>>;
+
 /// All that a model names, in memory. Clones share it; it is gone with the last of them and of their [`Ports`].
 #[derive(Clone)]
 pub struct Memory {
     ports: Ports,
     model: Arc<Model>,
-    queues: BTreeMap<String, Arc<MemoryQueue>>,
+    queues: Queues,
     /// How many events [`send`](Self::send) has sent.
     sent: Arc<AtomicU64>,
 }
@@ -145,7 +149,7 @@ impl Memory {
                 (table.name.clone(), Arc::new(MemoryTable::new(table.name.clone(), Arc::clone(&clock))))
             })
             .collect();
-        let queues: BTreeMap<String, Arc<MemoryQueue>> = model
+        let queues: Queues = model
             .queues
             .iter()
             .map(|queue| {
@@ -161,22 +165,11 @@ impl Memory {
                 source.redrive_to(Arc::clone(dead_letters), redrive.receives_max);
             }
         }
-        let topic = |name: &str| -> Arc<dyn Topic> {
-            let steps = model.steps.iter().filter(|step| step.topic() == Some(name));
-            let subscribed: BTreeSet<&str> = steps.map(|step| step.queue.as_str()).collect();
-            let subscriptions =
-                subscribed.into_iter().filter_map(|queue| queues.get(queue)).map(Arc::clone).collect();
-            Arc::new(MemoryTopic::new(name.to_owned(), subscriptions))
+        let kept = |(name, queue): (&str, QueueModel)| {
+            let made = MemoryQueue::new(&queue, Arc::clone(&clock), Arc::clone(&random));
+            (name.to_owned(), Arc::new(made))
         };
-        let topics = model.topics.iter().map(|model| (model.name.clone(), topic(&model.name))).collect();
-        let bus = |name: &str| -> Arc<dyn Bus> {
-            let rules = model.steps.iter().filter_map(|step| {
-                let (_, rule) = step.bus().filter(|(bus, _)| *bus == name)?;
-                Some((rule.clone(), Arc::clone(queues.get(&step.queue)?)))
-            });
-            Arc::new(MemoryBus { name: name.to_owned(), targets: rules.collect() })
-        };
-        let buses = model.buses.iter().map(|model| (model.name.clone(), bus(&model.name))).collect();
+        let published: Queues = model.published().into_iter().map(kept).collect();
         let bucket = |name: &String| -> Arc<dyn Bucket> { Arc::new(MemoryBucket::new(name.clone())) };
         let ports = Ports {
             streams: tables
@@ -189,8 +182,9 @@ impl Memory {
                 .map(|(name, queue)| (name.clone(), Arc::clone(queue) as Arc<dyn Queue>))
                 .collect(),
             buckets: model.buckets.iter().map(|model| (model.name.clone(), bucket(&model.name))).collect(),
-            topics,
-            buses,
+            topics: topics(model, &queues, &published),
+            buses: buses(model, &queues, &published),
+            published: published.into_iter().map(|(name, queue)| (name, queue as Arc<dyn Queue>)).collect(),
             clock,
             random,
             services: Services::new(),
@@ -203,4 +197,31 @@ impl Memory {
     pub fn ports(&self) -> Ports {
         self.ports.clone()
     }
+}
+
+/// Topics, each with the queues of the steps that name it, and of what left by it.
+fn topics(model: &Model, queues: &Queues, published: &Queues) -> BTreeMap<String, Arc<dyn Topic>> {
+    let topic = |name: &str| -> Arc<dyn Topic> {
+        let steps = model.steps.iter().filter(|step| step.topic() == Some(name));
+        let subscribed: BTreeSet<&str> = steps.map(|step| step.queue.as_str()).collect();
+        let subscribed = subscribed.into_iter().filter_map(|queue| queues.get(queue));
+        let subscriptions = subscribed.chain(published.get(name)).map(Arc::clone).collect();
+        Arc::new(MemoryTopic::new(name.to_owned(), subscriptions))
+    };
+    model.topics.iter().map(|model| (model.name.clone(), topic(&model.name))).collect()
+}
+
+/// Event buses, each with the rules of the steps that name it, and one for each event that leaves by it.
+fn buses(model: &Model, queues: &Queues, published: &Queues) -> BTreeMap<String, Arc<dyn Bus>> {
+    let bus = |name: &str| -> Arc<dyn Bus> {
+        let rules = model.steps.iter().filter_map(|step| {
+            let (_, rule) = step.bus().filter(|(bus, _)| *bus == name)?;
+            Some((rule.clone(), Arc::clone(queues.get(&step.queue)?)))
+        });
+        let kept = model.leave_by_bus(name).filter_map(|event_type| {
+            Some((Rule::new().or_type(event_type), Arc::clone(published.get(name)?)))
+        });
+        Arc::new(MemoryBus { name: name.to_owned(), targets: rules.chain(kept).collect() })
+    };
+    model.buses.iter().map(|model| (model.name.clone(), bus(&model.name))).collect()
 }

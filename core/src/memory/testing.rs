@@ -141,6 +141,35 @@ impl Memory {
         }
     }
 
+    /// What was published to a topic or a bus for others, of the type `E`, in its order.
+    ///
+    /// # Errors
+    /// A permanent [`Failure`]: `no_outlet` where no event leaves the choreography by that name; `malformed` for one that can't
+    /// be read.
+    pub async fn published<E: Event>(&self, outlet: &str) -> Result<Vec<E>, Failure> {
+        let none = || {
+            Failure::permanent(
+                "no_outlet",
+                format_args!("no event leaves by a topic or bus named {outlet:?}"),
+            )
+        };
+        let kept = self.ports.published.get(outlet).ok_or_else(none)?;
+        let (mut events, mut after) = (Vec::new(), 0);
+        loop {
+            let page = kept.arrived(after, PAGE).await?;
+            let Some((last, _)) = page.last() else {
+                return Ok(events);
+            };
+            after = *last;
+            for (_, message) in &page {
+                let envelope = Envelope::parse(&message.body)?;
+                if envelope.event_type == E::TYPE {
+                    events.push(envelope.data_as()?);
+                }
+            }
+        }
+    }
+
     fn table_of<E: Entity>(&self) -> Result<&Arc<dyn Table>, Failure> {
         let none = || {
             let detail = format_args!("no table of {} holds entities of kind {:?}", self.model.name, E::KIND);

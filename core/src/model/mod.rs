@@ -17,7 +17,9 @@ pub use uses::{BucketUse, BusUse, QueueUse, TableUse, TopicUse, Uses};
 pub use variable::{FUNCTION, ResourceKind, Variable};
 pub use when::{Cron, When, WhenError};
 
-use crate::{backoff::Waits, commit::Carried, http::Method, setting::SettingModel, timestamp::Timestamp};
+use crate::{
+    backoff::Waits, commit::Carried, http::Method, limits, setting::SettingModel, timestamp::Timestamp,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -498,6 +500,31 @@ impl Model {
             }
         }
         destinations
+    }
+
+    /// For each topic and each bus that events leave the choreography by, the queue that keeps what it published where nobody
+    /// outside subscribes. Its name is no queue's of a definition.
+    pub(crate) fn published(&self) -> BTreeMap<&str, QueueModel> {
+        let outlets = self.outlets.iter().filter_map(|outlet| match &outlet.to {
+            OutletTarget::Topic(name) | OutletTarget::Bus(name) => Some(name.as_str()),
+            OutletTarget::Queue(_) => None,
+        });
+        let queue = |name: &str| QueueModel {
+            name: ["published/", name].concat(),
+            visibility_timeout: Duration::from_secs(30),
+            retention: limits::QUEUE_RETENTION_MAX,
+            redrive: None,
+            physical: None,
+            is_outside: false,
+        };
+        outlets.map(|name| (name, queue(name))).collect()
+    }
+
+    /// The types of events that leave the choreography by this bus.
+    pub(crate) fn leave_by_bus(&self, bus: &str) -> impl Iterator<Item = &str> {
+        let outlets =
+            self.outlets.iter().filter(move |outlet| outlet.to.destination() == Destination::Bus(bus));
+        outlets.map(|outlet| outlet.event_type.as_str())
     }
 
     /// The dead-letter queues for what `destination` refuses for good: of the steps behind it, and of its outlets.

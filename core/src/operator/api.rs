@@ -11,10 +11,12 @@ use crate::{
     pipeline::Pipeline,
     port::Item,
     server::Service,
+    timestamp::Timestamp,
 };
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use tokio::sync::Notify;
 
 /// What the paths of the operator's questions begin with.
 const OPERATOR: &str = "/_quadrille/";
@@ -26,6 +28,7 @@ const PAGE_ITEMS_MAX: usize = 1_000;
 #[derive(Clone, Debug)]
 pub struct Api {
     pipeline: Pipeline,
+    stop: Option<Arc<Notify>>,
 }
 
 /// A page of entities: those of the items looked at that are asked for.
@@ -77,7 +80,9 @@ impl Service for Api {
 
 fn problem(failure: &Failure) -> Problem {
     let status = match failure.reason() {
-        "no_such_queue" | "no_kind" | "no_entity" | "no_schedule" | "no_step" => 404,
+        "no_such_queue" | "no_kind" | "no_entity" | "no_schedule" | "no_step" | "no_outlet" | "not_kept" => {
+            404
+        }
         "invalid_request" => 400,
         _ if failure.is_permanent() => 500,
         _ => 503,
@@ -88,7 +93,14 @@ fn problem(failure: &Failure) -> Problem {
 impl Api {
     /// The API of `pipeline`'s choreography.
     pub fn new(pipeline: Pipeline) -> Self {
-        Self { pipeline }
+        Self { pipeline, stop: None }
+    }
+
+    /// The same of a process that ends when it is asked to: `POST /_quadrille/stop` then tells `stop`.
+    #[must_use]
+    pub fn stopped_by(mut self, stop: Arc<Notify>) -> Self {
+        self.stop = Some(stop);
+        self
     }
 
     /// Healthy: the store answers, and what it answers would be durable.
@@ -102,8 +114,9 @@ impl Api {
         let parts = parts(asked)?;
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         let reads = match parts[..] {
-            ["system" | "queues" | "counts" | "dead-letters"] | ["entities", _] | ["entities", _, _] => true,
-            ["schedules", _] | ["invoke", _] | ["redrive" | "purge" | "give-back"] => false,
+            ["system" | "queues" | "counts" | "dead-letters"] | ["publications" | "entities", _] => true,
+            ["entities", _, _] => true,
+            ["schedules", _] | ["invoke", _] | ["redrive" | "purge" | "give-back" | "stop"] => false,
             _ => return Ok(Problem::new(404, "not_found", "no such operation").into()),
         };
         match (Method::parse(method), reads) {
@@ -131,6 +144,13 @@ impl Api {
                 let page = super::dead_letters(&self.pipeline, queue, &filter, after, limit).await?;
                 Ok(Response::json(200, &page))
             }
+            ["publications", outlet] => {
+                let after = query.get("after").map(|_| number(query, "after", 0)).transpose()?;
+                let limit = usize::try_from(number(query, "limit", 100)?).unwrap_or(usize::MAX);
+                let limit = limit.min(super::PAGE_MAX);
+                let found = super::publications(&self.pipeline, outlet, after, limit).await?;
+                Ok(Response::json(200, &found))
+            }
             ["entities", kind] => self.entities(kind, query).await,
             ["entities", kind, id] => Ok(Response::json(200, &self.entity(kind, id).await?)),
             _ => Ok(Problem::new(404, "not_found", "no such operation").into()),
@@ -145,6 +165,13 @@ impl Api {
                 Ok(Response::json(202, &serde_json::json!({ "schedule": name, "at": now })))
             }
             ["invoke", step] => self.pipeline.invoke(step, request.clone()).await,
+            ["stop"] => match &self.stop {
+                Some(stop) => {
+                    stop.notify_one();
+                    Ok(Response::json(202, &serde_json::json!({ "stopping": true })))
+                }
+                None => Ok(Problem::new(404, "not_found", "no process here ends when it is asked to").into()),
+            },
             ["redrive" | "purge"] => {
                 let walk: Walk = body(request)?;
                 let act = if parts == ["redrive"] { Act::Redrive } else { Act::Purge };
@@ -160,19 +187,22 @@ impl Api {
         }
     }
 
-    /// A page of the table that holds the kind, of which those entities are told that are of the kind, live and of the status
-    /// asked for.
+    /// A page of the table that holds the kind, of which those entities are told that are of the kind, live, of the status
+    /// asked for, and have changed since the time asked for.
     async fn entities(&self, kind: &str, query: &BTreeMap<String, String>) -> Result<Response, Failure> {
         let limit = usize::try_from(number(query, "limit", 100)?).unwrap_or(usize::MAX);
         let limit = limit.clamp(1, PAGE_ITEMS_MAX);
         let (status, after) = (query.get("status"), query.get("after"));
+        let since = query.get("since").map(|text| Timestamp::parse(text).map_err(invalid)).transpose()?;
         let table = self.pipeline.ports().table(self.table_of(kind)?)?;
         let scanned = table.scan(after.map(String::as_str), limit).await?;
         let prefix = [kind, "/"].concat();
         let mut page = EntityPage { entities: Vec::new(), next: scanned.next };
         for item in scanned.items.iter().filter(|item| item.key.starts_with(&prefix)) {
             if let Some(entity) = self.live(item)? {
-                let is_wanted = status.is_none() || entity.status.as_ref() == status;
+                let changed = entity.trail.last().map(|entry| entry.at);
+                let is_wanted = (status.is_none() || entity.status.as_ref() == status)
+                    && since.is_none_or(|since| changed.is_none_or(|at| at >= since));
                 page.entities.extend(Some(entity).filter(|_| is_wanted));
             }
         }

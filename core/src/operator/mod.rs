@@ -18,7 +18,12 @@ use crate::{
     timestamp::Timestamp,
 };
 use serde::{Deserialize, Serialize};
-use std::{sync::Arc, time::Duration};
+use serde_json::value::RawValue;
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 /// Dead letters a single call looks at, at most.
 pub const PAGE_MAX: usize = 500;
@@ -141,6 +146,63 @@ pub async fn queues(pipeline: &Pipeline) -> Result<Vec<QueueStatus>, Failure> {
         statuses.push(QueueStatus { name: queue.name.clone(), depth, dead_letter_queue, dead });
     }
     Ok(statuses)
+}
+
+/// What left the choreography by a topic, a bus or a queue of others.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Publication {
+    /// Its place among the others; rises.
+    pub place: u64,
+    /// When it was published.
+    pub at: Timestamp,
+    /// The event, CloudEvents JSON.
+    pub event: Box<RawValue>,
+}
+
+/// What was published to `outlet`, the name of a topic, a bus or a queue of others, behind place `after`, at most `limit`:
+/// the latest `limit` where `after` is `None`. In the order in which it was published.
+///
+/// # Errors
+/// `no_outlet` where no event leaves by that name; `not_kept` where others subscribe, and nobody keeps it for us (AWS); or a
+/// [`Failure`] of the queue.
+pub async fn publications(
+    pipeline: &Pipeline,
+    outlet: &str,
+    after: Option<u64>,
+    limit: usize,
+) -> Result<Vec<Publication>, Failure> {
+    let (model, ports) = (pipeline.choreography().model(), pipeline.ports());
+    if !model.outlets.iter().any(|known| known.to.name() == outlet) {
+        let names: BTreeSet<&str> = model.outlets.iter().map(|outlet| outlet.to.name()).collect();
+        let names = names.into_iter().collect::<Vec<_>>().join(", ");
+        let detail = format_args!("no event leaves by {outlet:?}; events leave by: {names}");
+        return Err(Failure::permanent("no_outlet", detail));
+    }
+    let kept = ports.published.get(outlet).or_else(|| ports.queues.get(outlet));
+    let Some(kept) = kept.filter(|queue| queue.shows_arrivals()) else {
+        let detail = format_args!("nobody keeps what {outlet} publishes: subscribe to it");
+        return Err(Failure::permanent("not_kept", detail));
+    };
+    let mut found: VecDeque<(u64, Message)> = VecDeque::new();
+    let mut place = after.unwrap_or(0);
+    loop {
+        let page = kept.arrived(place, PAGE_MAX).await?;
+        let Some((last, _)) = page.last() else { break };
+        place = *last;
+        found.extend(page);
+        match after {
+            Some(_) if found.len() >= limit => break,
+            Some(_) => {}
+            None => drop(found.drain(..found.len().saturating_sub(limit))),
+        }
+    }
+    found.truncate(limit);
+    let publication = |(place, message): (u64, Message)| {
+        let event = RawValue::from_string(message.body);
+        let event = event.map_err(|error| Failure::permanent("unreadable_event", error))?;
+        Ok(Publication { place, at: message.sent_at, event })
+    };
+    found.into_iter().map(publication).collect()
 }
 
 fn dead_letter_queue<'a>(

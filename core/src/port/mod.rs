@@ -100,6 +100,9 @@ pub struct Ports {
     pub topics: BTreeMap<String, Arc<dyn Topic>>,
     /// Event buses by name.
     pub buses: BTreeMap<String, Arc<dyn Bus>>,
+    /// What left the choreography by a topic or a bus, by its name: a queue that nobody consumes, which an adapter without
+    /// subscribers outside keeps for people to see. None where others subscribe.
+    pub published: BTreeMap<String, Arc<dyn Queue>>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Random numbers: for jitter and for ids of requests, never for ids of events.

@@ -3,6 +3,7 @@
 use crate::{
     App,
     error::CommandError,
+    form,
     settings::{self, Known},
 };
 use clap::{
@@ -27,6 +28,9 @@ const EXIT_CODES: &str = "Exit codes:
 /// The arguments of a word that runs something of its own.
 pub const REST: &str = "rest";
 
+/// What a demonstration makes its random choices from.
+pub const SEED: &str = "seed";
+
 /// The general words: those that every system has.
 #[derive(Debug, Subcommand)]
 enum General {
@@ -34,6 +38,10 @@ enum General {
     Demo(Demo),
     /// Runs the service: HTTP API, schedules, handlers, on a durable data folder.
     Up(Up),
+    /// Asks the engine that runs on a data folder to stop, and waits until it has.
+    Stop(Plain),
+    /// Removes a data folder of the system's, with all that is in it.
+    Clean(Clean),
     /// Sends the JSON of a file, or of standard input (`-`), to a handler of requests.
     ///
     /// On AWS this command runs the handler itself, under the same conditions as its function, with your own AWS
@@ -45,6 +53,10 @@ enum General {
     List(List),
     /// Tells the story of an entity: what, when, which handler, which attempt, waiting for what until when.
     Trace(Trace),
+    /// Shows the latest of what was published to others: by a topic, a bus, or a queue of theirs.
+    ///
+    /// On one machine, where nobody outside subscribes, it is kept for 14 days. On AWS nobody keeps it: subscribe to it there.
+    Published(Published),
     /// Tells how many messages each queue holds.
     Queues(Plain),
     /// Dead letters: list, show, redrive, purge.
@@ -66,13 +78,16 @@ enum General {
 }
 
 /// Examples, by the words they are for, without the name of the command.
-const EXAMPLES: [(&str, &[&str]); 19] = [
+const EXAMPLES: [(&str, &[&str]); 22] = [
     ("demo", &["demo", "demo --orders 100000 --json"]),
     ("up", &["up", "up --port 8080"]),
+    ("stop", &["stop", "stop --data DIR"]),
+    ("clean", &["clean", "clean --data DIR --yes"]),
     ("send", &["send STEP body.json", "send STEP - --target aws --stack dev"]),
     ("trigger", &["trigger SCHEDULE", "trigger SCHEDULE --target aws --stack dev"]),
-    ("list", &["list KIND --limit 20", "list KIND --status open --json"]),
+    ("list", &["list KIND --limit 20", "list KIND --status open --json", "list KIND --watch"]),
     ("trace", &["trace KIND ID", "trace KIND ID --target aws --stack dev"]),
+    ("published", &["published", "published TOPIC --watch"]),
     ("queues", &["queues --json", "queues --target aws --stack dev"]),
     ("dlq", &["dlq list --reason timeout", "dlq redrive --reason timeout --rate 50"]),
     ("dlq list", &["dlq list --limit 20", "dlq list --target aws --stack dev --reason timeout"]),
@@ -158,6 +173,8 @@ pub fn command(app: &App<'_>) -> Result<Command, CommandError> {
         let found = root.find_subcommand(word).cloned();
         if let Some(found) = found {
             let found = settings::options(found, &known, &app.choreography.model().settings)?;
+            let is_seeded = app.choreography.model().settings.iter().any(|setting| setting.name == SEED);
+            let found = if word == "demo" && !is_seeded { found.arg(seed()) } else { found };
             root = root.mut_subcommand(word, |_| found);
         }
     }
@@ -189,6 +206,11 @@ pub fn command(app: &App<'_>) -> Result<Command, CommandError> {
     Ok(root)
 }
 
+/// The option of a demonstration whose system has no setting of that name.
+fn seed() -> Arg {
+    Arg::new(SEED).long(SEED).value_name("NUMBER").help("What the random choices are made from [default: 1]")
+}
+
 /// The systems, where there are several, and the exit codes.
 fn after_help(app: &App<'_>) -> String {
     if app.systems.len() < 2 {
@@ -216,6 +238,8 @@ fn own(app: &App<'_>, word: &Word) -> Command {
             let status = |arg: Arg| arg.value_parser(PossibleValuesParser::new(*statuses));
             OwnList::augment_args(command).mut_arg("status", status)
         }
+        Meaning::Form { fields, .. } => form::options(Plain::augment_args(command), fields),
+        Meaning::Published { .. } => OwnPublished::augment_args(command),
         Meaning::Trace { .. } => Trace::augment_args(command),
         Meaning::Call(_) => command.disable_help_flag(true).arg(
             Arg::new(REST)
@@ -382,6 +406,9 @@ pub struct OwnList {
     /// At most so many.
     #[arg(long, default_value_t = 100)]
     pub limit: usize,
+    /// Go on showing those that change, until ctrl-C. It takes a running engine, or a stack.
+    #[arg(long)]
+    pub watch: bool,
     #[command(flatten)]
     pub target: Target,
 }
@@ -405,6 +432,36 @@ pub enum Drawing {
     Mermaid,
     /// Lines of text.
     Text,
+}
+
+#[derive(Debug, Args)]
+pub struct Published {
+    /// The topic, the bus or the queue of others; without, the one that is alone.
+    pub outlet: Option<String>,
+    #[command(flatten)]
+    pub own: OwnPublished,
+}
+
+#[derive(Debug, Args)]
+pub struct OwnPublished {
+    /// At most so many.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=500))]
+    pub limit: u64,
+    /// Go on showing what is published, until ctrl-C. It takes a running engine.
+    #[arg(long)]
+    pub watch: bool,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct Clean {
+    /// The data folder.
+    #[arg(long, default_value = ".quadrille", env = "QUADRILLE_DATA")]
+    pub data: PathBuf,
+    /// Remove it without asking.
+    #[arg(long)]
+    pub yes: bool,
 }
 
 #[derive(Debug, Args)]

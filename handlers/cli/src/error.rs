@@ -87,9 +87,10 @@ impl From<OpenError> for CommandError {
         match error {
             OpenError::Lock(LockError::Held { .. }) => Self::OutOfReach(error.to_string()),
             OpenError::Missing { .. } => Self::NotFound(error.to_string()),
-            OpenError::Owner { .. } | OpenError::Tables { .. } | OpenError::NoData { .. } => {
-                Self::Refused(error.to_string())
-            }
+            OpenError::Owner { .. }
+            | OpenError::Tables { .. }
+            | OpenError::NoData { .. }
+            | OpenError::Others { .. } => Self::Refused(error.to_string()),
             other => Self::Failed(other.to_string()),
         }
     }

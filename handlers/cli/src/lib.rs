@@ -23,11 +23,13 @@ mod access;
 mod args;
 #[cfg(feature = "aws")]
 mod aws;
+mod clean;
 mod client;
 mod demo;
 mod diagram;
 mod dlq;
 mod error;
+mod form;
 mod infra;
 mod list;
 mod new;
@@ -35,16 +37,19 @@ mod node;
 #[cfg(feature = "package")]
 mod package;
 mod print;
+mod published;
 mod queues;
 mod select;
 mod send;
 mod settings;
 mod signal;
+mod stop;
 mod systems;
 mod token;
 mod trace;
 mod trigger;
 mod up;
+mod watch;
 
 pub use error::CommandError;
 pub use node::{Node, Running, loopback};
@@ -127,6 +132,8 @@ async fn dispatch(app: &App<'_>, word: &str, matches: &clap::ArgMatches) -> Resu
             Meaning::List { kind, fields, .. } => {
                 list::list(app, args::read(matches)?, kind, Some(fields)).await
             }
+            Meaning::Form { step, fields } => form::form(app, matches, step, fields).await,
+            Meaning::Published { outlet } => published::published(app, args::read(matches)?, outlet).await,
             Meaning::Trace { kind, fields } => {
                 trace::trace(app, args::read(matches)?, Some(kind), Some(fields)).await
             }
@@ -141,6 +148,9 @@ async fn dispatch(app: &App<'_>, word: &str, matches: &clap::ArgMatches) -> Resu
         "new" => new::new(app, &args::read(matches)?),
         "demo" => demo::demo(app, args::read(matches)?, matches).await,
         "up" => up::up(app, args::read(matches)?, matches).await,
+        "stop" => stop::stop(app, args::read(matches)?).await,
+        "clean" => clean::clean(app, args::read(matches)?).await,
+        "published" => published::named(app, args::read(matches)?).await,
         "send" => send::named(app, args::read(matches)?).await,
         "trigger" => trigger::named(app, args::read(matches)?).await,
         "list" => list::named(app, args::read(matches)?).await,

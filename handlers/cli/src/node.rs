@@ -15,7 +15,10 @@ use std::{
     path::Path,
     sync::Arc,
 };
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+};
 
 /// A choreography with its open folder.
 pub struct Node {
@@ -106,6 +109,7 @@ pub struct Running {
     pub engine: Engine,
     /// Where it listens.
     pub address: SocketAddr,
+    asked: Arc<Notify>,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
 }
@@ -118,7 +122,9 @@ impl Running {
     pub async fn start(node: Node, config: ServerConfig) -> Result<Self, CommandError> {
         // Bound before anything runs: an address in use changes nothing.
         let pipeline = node.pipeline();
-        let server = Server::bind(config, Api::new(pipeline.clone())).await?;
+        let asked = Arc::new(Notify::new());
+        let api = Api::new(pipeline.clone()).stopped_by(Arc::clone(&asked));
+        let server = Server::bind(config, api).await?;
         let engine = node.local.start(&pipeline, node.alarms);
         let address = server.local_addr();
         node.local.lock().announce(address).map_err(CommandError::io("the data folder"))?;
@@ -127,12 +133,17 @@ impl Running {
             // The sender is gone only with the process.
             let _ = stopping.wait_for(|stop| *stop).await;
         }));
-        Ok(Self { node, engine, address, stop, serving })
+        Ok(Self { node, engine, address, asked, stop, serving })
     }
 
     /// Whether its engine has nothing to do within this time.
     pub(crate) async fn is_idle(&self, within: std::time::Duration) -> bool {
         tokio::time::timeout(within, self.engine.idle()).await.is_ok()
+    }
+
+    /// Resolves once somebody asks over HTTP that it stop.
+    pub async fn asked_to_stop(&self) {
+        self.asked.notified().await;
     }
 
     /// Takes no more requests, finishes what is in hand.

@@ -3,7 +3,7 @@
 use crate::{
     App,
     access::Access,
-    args::{OwnAsk, OwnSend, Send},
+    args::{OwnAsk, OwnSend, Send, Target},
     client::{Answer, Client, encoded},
     error::CommandError,
     print::{Shown, line, shown},
@@ -26,12 +26,18 @@ pub struct Way {
 /// `send STEP FILE`: prints the answer.
 pub async fn named(app: &App<'_>, args: Send) -> Result<(), CommandError> {
     let Send { step, own } = args;
-    let route = route(app, &step)?;
-    let body = read(&own.file).await?;
-    let client = Client::open(app, &own.target, Access::Answers(&step)).await?;
+    route(app, &step)?;
+    let text = read(&own.file).await?;
+    body(app, &own.target, &step, text.into_bytes()).await
+}
+
+/// Sends a body to the handler `step`, and prints the answer.
+pub async fn body(app: &App<'_>, target: &Target, step: &str, body: Vec<u8>) -> Result<(), CommandError> {
+    let route = route(app, step)?;
+    let client = Client::open(app, target, Access::Answers(step)).await?;
     let (method, address) = address(route);
-    let answer = client.ask(method, &address, Some(body.into_bytes())).await?;
-    print_answer(&answer, own.target.json)
+    let answer = client.ask(method, &address, Some(body)).await?;
+    print_answer(&answer, target.json)
 }
 
 /// A word of the system's own: asks about one thing, whose id is called `parameter`, and prints the answer.

@@ -19,7 +19,7 @@ use quadrille::{
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc};
 
 /// The file in the data folder that alarms are written to.
-const NOTIFICATIONS: &str = "notifications.jsonl";
+pub const NOTIFICATIONS: &str = "notifications.jsonl";
 
 pub async fn up(app: &App<'_>, args: args::Up, matches: &ArgMatches) -> Result<(), CommandError> {
     let token = token::read(args.token_file.as_deref())?;
@@ -41,7 +41,11 @@ pub async fn up(app: &App<'_>, args: args::Up, matches: &ArgMatches) -> Result<(
     let running = Running::start(node, config).await?;
     line(format_args!("listening on http://{}", running.address));
     line(format_args!("{}: data in {}{shown}", app.system.name(), args.data.display()));
-    ended.as_mut().await;
+    tokio::select! {
+        biased;
+        () = ended.as_mut() => {}
+        () = running.asked_to_stop() => {}
+    }
     line("stopping: no more requests are taken, what is in hand is finished");
     running.stop().await;
     Ok(())

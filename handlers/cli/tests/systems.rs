@@ -5,7 +5,7 @@ mod support;
 
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fs, path::Path};
-use support::{Done, Engine, command, eventually, files, on, quadrille, run};
+use support::{Done, Engine, Watcher, command, eventually, files, on, quadrille, run};
 
 /// The command that the tests start.
 const COMMAND: &str = env!("CARGO_BIN_EXE_two-systems");
@@ -309,4 +309,135 @@ fn a_system_without_a_dead_letter_queue_says_so() {
     Engine::start(command, folder.path()).terminate();
     fails(&on(folder.path(), &["dlq", "list", "laundry"]), 3, &["laundry has no dead-letter queue"]);
     fails(&on(folder.path(), &["trace", "laundry", "mine"]), 3, &["404"]);
+}
+
+/// The laundry's shirts, whose ids are what was sent.
+fn handed_in(folder: &Path) -> Vec<Value> {
+    let shirts = on(folder, &["list", "laundry", "shirt", "--json"]).json();
+    let sent = |shirt: &Value| serde_json::from_str(shirt["id"].as_str().unwrap()).unwrap();
+    shirts.as_array().unwrap().iter().map(sent).collect()
+}
+
+fn laundry(folder: &Path) -> Engine {
+    let mut command = command(&["up", "laundry", "--port", "0", "--data"]);
+    command.arg(folder);
+    Engine::start(command, folder)
+}
+
+#[test]
+fn a_form_takes_its_fields_by_options_and_asks_for_those_that_are_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    laundry(folder.path()).terminate();
+    let hand_in = |options: &[&str], answers: &str| {
+        let mut command = command(&[&["hand-in", "laundry"], options].concat());
+        command.arg("--data").arg(folder.path());
+        run(command, answers.as_bytes())
+    };
+    let said = ["--owner-name", "-Anna", "--weight", "1.50", "--shirts", "red, dark,2", "--shirts", "blue,1"];
+    hand_in(&[&said[..], &["--tag", "a"]].concat(), "").ok();
+    let shirts = json!([{ "colour": "red, dark", "count": 2 }, { "colour": "blue", "count": 1 }]);
+    let anna = json!({ "owner_name": "-Anna", "tag": "a", "weight": 1.5, "shirts": shirts });
+    assert_eq!(handed_in(folder.path()), [anna]);
+
+    // All is asked for, and again what can't be read.
+    let done = hand_in(&[], "b\nBob\n\nheavy\n2.0\nred, dark\n2\nblue\n1\n\n");
+    let bob = json!({ "owner_name": "Bob", "tag": "b", "weight": 2.0, "shirts": shirts });
+    assert!(handed_in(folder.path()).contains(&bob), "{done:?}");
+    for asked in
+        ["the tag (empty: one is made): ", "what they weigh: ", "shirts 3: colour (empty: that was all)"]
+    {
+        assert!(done.err.contains(asked), "{asked}: {}", done.err);
+    }
+    done.ok();
+
+    // Who says a field is asked for those that are missing, and a key is made.
+    hand_in(&["--owner-name", "Eva", "--shirts", "red,1"], "3\n").ok();
+    hand_in(&["--owner-name", "Eva", "--shirts", "red,1"], "3\n").ok();
+    let shirts = handed_in(folder.path());
+    let tags: Vec<&Value> =
+        shirts.iter().filter(|shirt| shirt["owner_name"] == "Eva").map(|shirt| &shirt["tag"]).collect();
+    assert!(tags.len() == 2 && tags[0] != tags[1], "{tags:?}");
+
+    fails(&hand_in(&["--owner-name", "Eva"], ""), 2, &["weight is missing: say --weight"]);
+    fails(&hand_in(&["--weight", "heavy"], "x\n"), 2, &["--weight: "]);
+    fails(
+        &hand_in(&["--owner-name", "E", "--weight", "1", "--shirts", "red"], ""),
+        2,
+        &["has 1 parts", "has 2"],
+    );
+    assert_eq!(handed_in(folder.path()).len(), 4);
+    assert!(quadrille(&["hand-in", "laundry", "--help"]).ok().contains("--shirts <COLOUR,COUNT>"));
+}
+
+#[test]
+fn what_was_published_is_shown_at_rest_and_watched_while_it_is_published() {
+    let folder = visited();
+    let shown = on(folder.path(), &["published", "--json"]).json();
+    let event = &shown[0]["event"];
+    assert_eq!((&event["type"], &event["data"]), (&json!("pot.steeped"), &json!({ "id": "brown" })));
+    assert!(on(folder.path(), &["published", "guests"]).ok().contains("pot.steeped  brown"));
+    fails(&on(folder.path(), &["published", "street"]), 3, &["events leave by: guests"]);
+    fails(&quadrille(&["published", "laundry"]), 3, &["laundry publishes nothing"]);
+    fails(&on(folder.path(), &["published", "--watch"]), 5, &["no engine runs on this folder"]);
+    fails(&on(folder.path(), &["list", "pot", "--watch"]), 5, &["no engine runs on this folder"]);
+
+    let engine = tea_shop(folder.path());
+    let watch = |words: &[&str]| {
+        let mut command = command(&[words, &["--watch", "--json", "--data"]].concat());
+        command.arg(folder.path());
+        Watcher::start(command)
+    };
+    let (published, pots) = (watch(&["published"]), watch(&["list", "pot"]));
+    let is_of = |line: &str, id: &str| line.contains(&format!("\"id\":\"{id}\"")).then(|| line.to_owned());
+    assert!(published.out.find(|line| is_of(line, "brown")).is_some(), "what was there is shown first");
+    assert!(pots.out.find(|line| is_of(line, "cracked")).is_some());
+    engine.ask("POST", "/pots", Some(br#"{"id":"green"}"#));
+    assert!(published.out.find(|line| is_of(line, "green")).is_some());
+    let steeped = |line: &str| is_of(line, "green").filter(|line| line.contains("\"status\":\"steeped\""));
+    assert!(pots.out.find(steeped).is_some());
+    for watcher in [published, pots] {
+        let done = watcher.terminate();
+        assert_eq!(done.code, 0, "{done:?}");
+        let lines: Vec<&str> = done.out.lines().collect();
+        let once: std::collections::BTreeSet<&str> = lines.iter().copied().collect();
+        assert_eq!(once.len(), lines.len(), "nothing is shown twice: {lines:#?}");
+    }
+}
+
+#[test]
+fn an_engine_is_stopped_by_its_folder_or_its_address_and_finishes_what_it_has_in_hand() {
+    let folder = tempfile::tempdir().unwrap();
+    fails(&on(&folder.path().join("nowhere"), &["stop", "laundry"]), 3, &["there is no data folder"]);
+    for by_address in [false, true] {
+        let engine = laundry(folder.path());
+        fails(&on(folder.path(), &["stop"]), 4, &["laundry", "tea-shop"]);
+        let url = format!("http://{}", engine.address);
+        let done = match by_address {
+            true => quadrille(&["stop", "laundry", "--url", &url, "--json"]),
+            false => on(folder.path(), &["stop", "laundry", "--json"]),
+        };
+        assert_eq!(done.json(), json!({ "was_running": true }));
+        let ended = engine.ended();
+        assert!(ended.code == 0 && ended.out.contains("stopping"), "{ended:?}");
+        assert!(on(folder.path(), &["stop", "laundry"]).ok().contains("no engine runs on"));
+    }
+    fails(&quadrille(&["stop", "--target", "aws", "--stack", "dev"]), 2, &["on AWS"]);
+}
+
+#[test]
+fn a_data_folder_is_removed_if_it_is_the_systems_own_and_nobody_has_it() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("data");
+    assert!(on(&folder, &["clean", "laundry"]).ok().contains("nothing to remove"));
+    let engine = laundry(&folder);
+    fails(&on(&folder, &["clean", "laundry", "--yes"]), 5, &["another engine has the folder"]);
+    engine.terminate();
+    fails(&on(&folder, &["clean", "--yes"]), 4, &["belongs to the choreography `laundry`"]);
+    fails(&on(&folder, &["clean", "laundry"]), 2, &["say --yes"]);
+    fs::write(folder.join("letter.txt"), "dear").unwrap();
+    fails(&on(&folder, &["clean", "laundry", "--yes"]), 4, &["letter.txt"]);
+    fs::remove_file(folder.join("letter.txt")).unwrap();
+    assert!(on(&folder, &["clean", "laundry", "--yes"]).ok().contains("is removed"));
+    assert!(!folder.exists());
+    fails(&on(root.path(), &["clean", "laundry", "--yes"]), 3, &["no data folder"]);
 }

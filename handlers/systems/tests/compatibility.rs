@@ -7,7 +7,7 @@
 use quadrille::{
     Entity, Event, Stored,
     choreography::Model,
-    domain::{auction::Order, snacks},
+    domain::{self, auction::Order, snacks},
     port::Item,
     system::choreography,
 };
@@ -22,6 +22,7 @@ use systems::{
         results::OrderDecided,
         run::{PollAuction, Run, RunPage},
     },
+    orders,
     snacks::{orders::OrderCreated, processing::OrderProcessed},
 };
 
@@ -42,6 +43,11 @@ fn readers(system: &str) -> BTreeMap<&'static str, Rewrite> {
             (snacks::Order::KIND, entity::<snacks::Order> as Rewrite),
             (OrderCreated::TYPE, data::<OrderCreated>),
             (OrderProcessed::TYPE, data::<OrderProcessed>),
+        ]),
+        "orders" => BTreeMap::from([
+            (domain::orders::Order::KIND, entity::<domain::orders::Order> as Rewrite),
+            (orders::OrderCreated::TYPE, data::<orders::OrderCreated>),
+            (orders::OrderProcessed::TYPE, data::<orders::OrderProcessed>),
         ]),
         _ => BTreeMap::new(),
     }
@@ -115,9 +121,16 @@ fn todays_code_reads_every_fixture_and_loses_nothing_of_it() {
     }
 }
 
-/// Objects: the example itself, a decision in an event, what a phase knows, and a snack of an order.
-const PLACES: [&str; 6] =
-    ["", "/result", "/phase/taking_over", "/phase/deciding", "/phase/reconciling", "/snackItems/0"];
+/// Objects: the example itself, a decision in an event, what a phase knows, and an item of an order.
+const PLACES: [&str; 7] = [
+    "",
+    "/result",
+    "/phase/taking_over",
+    "/phase/deciding",
+    "/phase/reconciling",
+    "/snackItems/0",
+    "/items/0",
+];
 
 #[test]
 fn what_a_later_version_adds_is_ignored() {

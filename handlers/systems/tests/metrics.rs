@@ -9,6 +9,7 @@ fn declared() -> BTreeMap<&'static str, Vec<Metric>> {
     BTreeMap::from([
         ("the library", quadrille::metrics::ALL.to_vec()),
         ("the auction", systems::auction::metrics::ALL.to_vec()),
+        ("orders", systems::orders::metrics::ALL.to_vec()),
         ("snacks", systems::snacks::metrics::ALL.to_vec()),
     ])
 }

@@ -97,7 +97,7 @@ fn of_route(route: &RouteModel, errors: &mut Vec<DefinitionError>) {
     }
     let timeout = route.timeout;
     let whole = timeout >= Duration::from_secs(1) && timeout <= limits::ROUTE_TIMEOUT_MAX;
-    range("the timeout", format!("{timeout:?}"), "1 s to 29 s (API Gateway answers after 30 s)", whole);
+    range("the timeout", format!("{timeout:?}"), "1 s to 30 s (API Gateway answers after 30 s)", whole);
     if let Some(memory) = route.memory {
         let fits = limits::FUNCTION_MEMORY.contains(&memory);
         range("the memory", format!("{memory} MB"), "128 to 10,240 MB (Lambda)", fits);

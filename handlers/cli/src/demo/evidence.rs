@@ -1,10 +1,10 @@
-//! What lies in tables, buckets and dead-letter queues of those that a demonstration posted. Counters of the engine are not
+//! What lies in tables, buckets, topics, buses and dead-letter queues of those that a demonstration posted. Counters of the engine are not
 //! asked: what is nowhere is lost, whatever they say.
 
 use super::show::Show;
 use crate::{error::CommandError, node::Running};
 use quadrille::{
-    DeadLetter, Pipeline,
+    DeadLetter, Envelope, Pipeline,
     choreography::EntityView,
     system::{Demo, Evidence},
 };
@@ -17,6 +17,7 @@ const PAGE: usize = 1_000;
 pub struct Found {
     dead_letters: BTreeMap<usize, Vec<(String, String)>>,
     objects: BTreeMap<usize, Vec<(String, String)>>,
+    publications: BTreeMap<usize, Vec<(String, String)>>,
 }
 
 /// What became of all of them.
@@ -39,6 +40,7 @@ pub async fn account(demo: &dyn Demo, running: &Running, show: &Show) -> Result<
     let found = Found {
         dead_letters: dead_letters(pipeline, show).await?,
         objects: objects(demo, pipeline, show).await?,
+        publications: publications(pipeline, show).await?,
     };
     let zero = demo.counts().iter().map(|name| (*name, 0)).collect();
     let mut account = Account { counts: zero, lost: 0, unfinished: 0, twice: 0, first: BTreeMap::new() };
@@ -62,7 +64,8 @@ impl Account {
     fn add(&mut self, demo: &dyn Demo, found: &Found, id: &str, at: usize, entity: Option<&EntityView>) {
         let dead_letters = found.dead_letters.get(&at).map(Vec::as_slice).unwrap_or_default();
         let objects = found.objects.get(&at).map(Vec::as_slice).unwrap_or_default();
-        let counted = demo.counted(&Evidence { id, entity, dead_letters, objects });
+        let publications = found.publications.get(&at).map(Vec::as_slice).unwrap_or_default();
+        let counted = demo.counted(&Evidence { id, entity, dead_letters, objects, publications });
         for name in &counted {
             *self.counts.entry(name).or_default() += 1;
         }
@@ -94,6 +97,29 @@ async fn dead_letters(
                 let at = letter.subject.as_deref().and_then(|subject| show.number_of(subject));
                 if let Some(at) = at {
                     found.entry(at).or_default().push((name.to_owned(), letter.reason));
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The publications of each: topic or bus, and type.
+async fn publications(
+    pipeline: &Pipeline,
+    show: &Show,
+) -> Result<BTreeMap<usize, Vec<(String, String)>>, CommandError> {
+    let mut found: BTreeMap<usize, Vec<(String, String)>> = BTreeMap::new();
+    for (name, kept) in &pipeline.ports().published {
+        let mut after = 0;
+        loop {
+            let page = kept.arrived(after, PAGE).await?;
+            let Some((last, _)) = page.last() else { break };
+            after = *last;
+            for (_, message) in &page {
+                let event = Envelope::parse(&message.body)?;
+                if let Some(at) = show.number_of(&event.subject) {
+                    found.entry(at).or_default().push((name.clone(), event.event_type.into_owned()));
                 }
             }
         }

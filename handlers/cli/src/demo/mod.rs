@@ -44,13 +44,16 @@ impl Notifier for ChannelNotifier {
 
 /// Plays the demonstration of the system.
 pub async fn demo(app: &App<'_>, args: args::Demo, matches: &ArgMatches) -> Result<(), CommandError> {
-    let demo = app.system.demo().ok_or_else(|| {
+    let mut demo = app.system.demo().ok_or_else(|| {
         CommandError::NotFound(format!(
             "{} has no demonstration: {} runs it as a service",
             app.system.name(),
             app.typed("up")
         ))
     })?;
+    if let Some(seed) = seed(matches)? {
+        demo.seed(seed);
+    }
     let temporary = match &args.data {
         Some(_) => None,
         None => Some(tempfile::tempdir().map_err(CommandError::io("a temporary folder"))?),
@@ -64,7 +67,11 @@ pub async fn demo(app: &App<'_>, args: args::Demo, matches: &ArgMatches) -> Resu
     let prefix =
         if args.data.is_some() { format!("{}-{tag}-", demo.kind()) } else { format!("{}-", demo.kind()) };
     let show = Show::new(demo.as_ref(), args.orders, prefix, args.json);
-    let outcome = play::play(app, demo.as_ref(), &running, &show, &mut told).await;
+    let outcome = tokio::select! {
+        biased;
+        played = play::play(app, demo.as_ref(), &running, &show, &mut told) => played,
+        () = running.asked_to_stop() => Err(CommandError::Failed("it was asked to stop".into())),
+    };
     running.stop().await;
     let summary = outcome?;
     if args.json {
@@ -81,6 +88,15 @@ pub async fn demo(app: &App<'_>, args: args::Demo, matches: &ArgMatches) -> Resu
         return Err(CommandError::Incomplete(text));
     }
     Ok(())
+}
+
+/// The seed, which is an option of the demonstration's own or a setting of the system's.
+fn seed(matches: &ArgMatches) -> Result<Option<u64>, CommandError> {
+    let said = matches.try_get_one::<String>(args::SEED).ok().flatten();
+    said.map(|text| {
+        text.parse().map_err(|_| CommandError::Usage(format!("--seed is a whole number, not {text:?}")))
+    })
+    .transpose()
 }
 
 async fn start(

@@ -181,6 +181,37 @@ impl Lines {
     }
 }
 
+/// A command that goes on until it is asked to end; killed when this is dropped.
+pub struct Watcher {
+    child: Child,
+    pub out: Lines,
+    err: Lines,
+}
+
+impl Watcher {
+    pub fn start(mut command: Command) -> Self {
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (out, err) = (Lines::of(child.stdout.take().unwrap()), Lines::of(child.stderr.take().unwrap()));
+        Self { child, out, err }
+    }
+
+    /// SIGTERM, and what it left behind.
+    pub fn terminate(mut self) -> Done {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        let status = ended(&mut self.child, "a watch's end");
+        Done { code: status.code().unwrap_or(-1), out: self.out.whole(), err: self.err.whole() }
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        // It may have ended; if not, it must not outlive its test.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// `up` in a process of its own, which is killed when this is dropped.
 pub struct Engine {
     child: Child,

@@ -4,7 +4,7 @@ use quadrille::{
     Choreography, Consumer, Context, Definition, Entity, Failure, Handled, Outcome, Route, Setting, Stored,
     System, Table, Uses,
     http::{Request, Response},
-    system::{Meaning, Word},
+    system::{FieldKind, FormField, Meaning, Word},
 };
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, process::ExitCode, time::Duration};
@@ -44,6 +44,12 @@ struct Ordered {
 quadrille::event!(Ordered: "pot.ordered", to Pot by id);
 
 #[derive(Serialize, Deserialize)]
+struct Steeped {
+    id: String,
+}
+quadrille::event!(Steeped: "pot.steeped", to Pot by id);
+
+#[derive(Serialize, Deserialize)]
 struct TeaTime {
     day: String,
 }
@@ -59,13 +65,14 @@ async fn order(request: Request, cx: Context<(Ordered,)>) -> Result<Response, Fa
     Ok(Response::json(201, &Ordered { id }))
 }
 
-async fn steep(mut pot: Stored<Pot>, _: Ordered, cx: Context<()>) -> Outcome<()> {
+async fn steep(mut pot: Stored<Pot>, event: Ordered, cx: Context<(Steeped,)>) -> Outcome<(Steeped,)> {
     if pot.id.starts_with("cracked") {
         return Err(Failure::permanent("cracked", "a cracked pot holds no tea"));
     }
     pot.is_steeped = true;
     let strength: u64 = cx.setting("strength")?;
-    Ok(pot.commit(format!("steeped, strength {strength}")).into())
+    let steeped = Steeped { id: event.id };
+    Ok(pot.commit(format!("steeped, strength {strength}")).emit(steeped).into())
 }
 
 async fn taste(tasting: Option<Stored<Tasting>>, event: TeaTime, _: Context<()>) -> Outcome<()> {
@@ -99,6 +106,8 @@ impl System for TeaShop {
             .schedule("tea-time", Duration::from_secs(86_400), |at| TeaTime { day: at.to_string() })
             .on(Consumer::new("steep", steep).uses(Uses::new().setting("strength")))
             .on(Consumer::new("taste", taste))
+            .topic("guests")
+            .publish::<Steeped>("guests")
     }
 
     fn words(&self) -> Vec<Word> {
@@ -145,6 +154,25 @@ impl System for Laundry {
         Choreography::define("laundry")
             .table(Table::new("shirts").holds::<Shirt>())
             .route(Route::post("/shirts", "take_in", take_in).uses(Uses::new().commits::<Shirt>()))
+    }
+
+    fn words(&self) -> Vec<Word> {
+        const WASHED: &[FormField] = &[
+            FormField { name: "colour", help: "colour", kind: FieldKind::Text },
+            FormField { name: "count", help: "how many", kind: FieldKind::Number },
+        ];
+        const FIELDS: &[FormField] = &[
+            FormField { name: "tag", help: "the tag", kind: FieldKind::Key },
+            FormField { name: "owner_name", help: "whose they are", kind: FieldKind::Text },
+            FormField { name: "weight", help: "what they weigh", kind: FieldKind::Number },
+            FormField { name: "shirts", help: "the shirts", kind: FieldKind::Rows(WASHED) },
+        ];
+        vec![Word {
+            name: "hand-in",
+            about: "Hands shirts in.",
+            example: "hand-in --owner-name Anna",
+            means: Meaning::Form { step: "take_in", fields: FIELDS },
+        }]
     }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::{
     definition::told,
+    forward::forward,
     function::Function,
-    meter::{Counts, Meter, forward},
+    meter::{Counts, Meter},
     peer,
     permissions::Done,
     server::Server,

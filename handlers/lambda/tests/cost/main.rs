@@ -11,6 +11,8 @@
 #[path = "../shared/definition.rs"]
 mod definition;
 mod document;
+#[path = "../shared/forward.rs"]
+mod forward;
 #[path = "../functions/function.rs"]
 mod function;
 mod lambda;
@@ -29,10 +31,10 @@ use serde_json::{Value, json};
 use std::{collections::BTreeMap, io::Write as _};
 use systems::auction::platform::{PLATFORM_BUCKET, decide};
 
-/// Twice what a round takes.
 /// The binary of all functions.
 const BINARY: &str = env!("CARGO_BIN_EXE_auction-functions");
 
+/// Twice what a round takes.
 const ORDERS: usize = 1_520;
 const ORDERS_PER_REQUEST: usize = 100;
 const SEED: u64 = 1;

@@ -2,6 +2,7 @@
 //! documented shape go in. The tests look at what they leave in the table, on the bus, in the queues and at the topic.
 #![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
 
+#[path = "../shared/cloud.rs"]
 mod cloud;
 #[path = "../shared/definition.rs"]
 mod definition;
@@ -17,6 +18,7 @@ mod server;
 use cloud::Cloud;
 use documented::fixture;
 use serde_json::{Value, json};
+use systems::snacks::{PROCESSED, Snacks};
 
 /// The binary of all functions.
 const BINARY: &str = env!("CARGO_BIN_EXE_snacks-functions");
@@ -89,7 +91,7 @@ fn shown(item: &Value) -> Value {
 #[tokio::test]
 async fn an_order_goes_from_bare_json_by_the_bus_to_the_kitchen_and_to_the_topic() {
     let Some(url) = peer::require("snacks on AWS") else { return };
-    let cloud = Cloud::new(url).await;
+    let cloud = Cloud::new(url, &Snacks, PROCESSED).await;
     let mut creator = cloud.function("order_creator", &[]).await;
     let told = creator.invoke(&order("a")).await.unwrap();
     let id = told["orderId"].as_str().unwrap().to_owned();
@@ -153,7 +155,7 @@ async fn an_order_goes_from_bare_json_by_the_bus_to_the_kitchen_and_to_the_topic
 #[tokio::test]
 async fn orders_are_taken_told_of_and_cancelled_by_the_http_api() {
     let Some(url) = peer::require("snacks over HTTP on AWS") else { return };
-    let cloud = Cloud::new(url).await;
+    let cloud = Cloud::new(url, &Snacks, PROCESSED).await;
     let mut creator = cloud.function("order_creator", &[]).await;
     let mut post = request("POST", "/orders", "/orders", json!({}), &order("a"));
     post["headers"]["idempotency-key"] = json!("by header");
@@ -204,7 +206,7 @@ fn created_event(id: &str) -> String {
 #[tokio::test]
 async fn the_third_failed_attempt_is_a_dead_letter_which_is_processed_when_it_comes_back() {
     let Some(url) = peer::require("dead letters of snacks on AWS") else { return };
-    let cloud = Cloud::new(url).await;
+    let cloud = Cloud::new(url, &Snacks, PROCESSED).await;
     let mut creator = cloud.function("order_creator", &[]).await;
     let id = creator.invoke(&order("a")).await.unwrap()["orderId"].as_str().unwrap().to_owned();
     let mut failing = cloud.function("order_processor", &[("QUADRILLE_FAILING", "100")]).await;

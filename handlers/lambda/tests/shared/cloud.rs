@@ -1,4 +1,6 @@
-//! Snacks on the peer: table, queues, bus and topic, and the functions over them.
+//! A system with one table on the peer: table, queues, buses and topics, and the functions over them.
+
+#![allow(dead_code)] // Each test binary uses a part of it.
 
 use crate::{definition::told, function::Function, peer};
 use aws_config::SdkConfig;
@@ -7,12 +9,12 @@ use quadrille::{
     Choreography,
     aws::Names,
     http_client::{HttpClient, Method},
+    layout,
     port::{Message, Ports, Random as _, SystemRandom},
-    system::choreography,
+    system::{System, choreography},
 };
 use serde_json::{Value, json};
 use std::time::Duration;
-use systems::snacks::{PROCESSED, Snacks};
 
 /// How long a message is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -24,14 +26,15 @@ pub struct Cloud {
     choreography: Choreography,
     config: SdkConfig,
     names: Names,
-    ports: Ports,
+    pub ports: Ports,
     /// A queue that has subscribed to the topic.
     subscriber: String,
 }
 
 impl Cloud {
-    pub async fn new(url: &'static str) -> Self {
-        let choreography = choreography(&Snacks).unwrap();
+    /// `system`, with a subscriber of `topic`.
+    pub async fn new(url: &'static str, system: &dyn System, topic: &str) -> Self {
+        let choreography = choreography(system).unwrap();
         let config = peer::configuration(url).await;
         let names = peer::provision(choreography.model(), &config).await;
         let ports = quadrille::aws::ports(choreography.model(), &names, &config);
@@ -41,7 +44,7 @@ impl Cloud {
         let asked = sqs.get_queue_attributes().queue_url(&subscriber);
         let attributes =
             asked.attribute_names(QueueAttributeName::QueueArn).send().await.unwrap().attributes.unwrap();
-        let subscription = aws_sdk_sns::Client::new(&config).subscribe().topic_arn(&names.topics[PROCESSED]);
+        let subscription = aws_sdk_sns::Client::new(&config).subscribe().topic_arn(&names.topics[topic]);
         let subscription = subscription.protocol("sqs").endpoint(&attributes[&QueueAttributeName::QueueArn]);
         subscription.attributes("RawMessageDelivery", "true").send().await.unwrap();
         Self { url, choreography, config, names, ports, subscriber }
@@ -49,15 +52,22 @@ impl Cloud {
 
     /// Starts a function, told the names of what it needs and `settings`.
     pub async fn function(&self, name: &str, settings: &[(&str, &str)]) -> Function {
+        self.function_behind(self.url, name, settings).await
+    }
+
+    /// The same, that finds the peer behind `url`.
+    pub async fn function_behind(&self, url: &str, name: &str, settings: &[(&str, &str)]) -> Function {
         let told = told(self.choreography.model(), name, &self.names).into_iter();
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let endpoint = ("AWS_ENDPOINT_URL".to_owned(), self.url.to_owned());
+        let endpoint = ("AWS_ENDPOINT_URL".to_owned(), url.to_owned());
         Function::start(name, &told.chain(settings).chain([endpoint]).collect()).await
     }
 
-    /// The item of an order, as DynamoDB writes it.
+    /// The item of this id, as DynamoDB writes it.
     pub async fn item(&self, id: &str) -> Value {
-        let body = json!({"TableName": self.names.tables["orders"], "Key": {"orderId": {"S": id}}, "ConsistentRead": true});
+        let table = &self.choreography.model().tables[0];
+        let key = table.key_attribute.as_deref().unwrap_or(layout::KEY);
+        let body = json!({"TableName": self.names.tables[&table.name], "Key": {key: {"S": id}}, "ConsistentRead": true});
         let headers = [
             ("x-amz-target", "DynamoDB_20120810.GetItem"),
             ("content-type", "application/x-amz-json-1.0"),
@@ -77,7 +87,7 @@ impl Cloud {
         let (status, answer) = sent.await.unwrap();
         assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
         let answer: Value = serde_json::from_slice(&answer).unwrap();
-        assert!(answer["Item"].is_object(), "there is no order {id}: {answer}");
+        assert!(answer["Item"].is_object(), "there is no item {id}: {answer}");
         answer["Item"].clone()
     }
 

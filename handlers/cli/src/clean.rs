@@ -1,0 +1,33 @@
+//! `clean`: removes a data folder.
+
+use crate::{App, args, error::CommandError, print::line, up::NOTIFICATIONS};
+use quadrille::local;
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+
+pub async fn clean(app: &App<'_>, args: args::Clean) -> Result<(), CommandError> {
+    let folder = args.data.display();
+    if !args.data.exists() {
+        line(format_args!("there is no data folder {folder}: nothing to remove"));
+        return Ok(());
+    }
+    if !args.yes && !is_wanted(&format!("Remove {folder} with all that is in it? [y/N] "))? {
+        return Err(CommandError::Refused(format!("{folder} stays as it is")));
+    }
+    let (data, model) = (args.data.clone(), app.choreography.model().clone());
+    let removed = tokio::task::spawn_blocking(move || local::remove(&data, &model, &[NOTIFICATIONS])).await;
+    removed.map_err(|error| CommandError::Failed(error.to_string()))??;
+    line(format_args!("{folder} is removed"));
+    Ok(())
+}
+
+/// Whether a person says yes.
+fn is_wanted(question: &str) -> Result<bool, CommandError> {
+    if !io::stdin().is_terminal() {
+        return Err(CommandError::Usage("nobody is there to be asked: say --yes".into()));
+    }
+    eprint!("{question}");
+    io::stderr().flush().map_err(CommandError::io("standard error"))?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).map_err(CommandError::io("standard input"))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

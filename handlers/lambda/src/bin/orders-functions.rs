@@ -1,0 +1,5 @@
+//! All functions of orders.
+
+fn main() -> std::process::ExitCode {
+    lambdas::main(&systems::orders::Orders)
+}
