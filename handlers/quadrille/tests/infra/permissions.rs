@@ -34,6 +34,12 @@ impl Expected {
         let resource = resource.into();
         self.0.extend(actions.iter().map(|action| ((*action).to_owned(), resource.clone())));
     }
+
+    fn stream_of(&mut self, table: &str) {
+        let stream = ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"];
+        self.add(&stream, format!("${{{}Table.streamArn}}", camel(table)));
+        self.add(&["dynamodb:ListStreams"], format!("{}/stream/*", arn(table, "Table")));
+    }
 }
 
 fn expected(model: &Model, function: &str) -> Allowed {
@@ -43,11 +49,7 @@ fn expected(model: &Model, function: &str) -> Allowed {
     expected.add(&["xray:PutTelemetryRecords", "xray:PutTraceSegments"], "*");
     if function == RELAY {
         let needs = Needs::of_relay(model);
-        let stream = ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"];
-        for table in &model.tables {
-            expected.add(&stream, format!("${{{}Table.streamArn}}", camel(&table.name)));
-            expected.add(&["dynamodb:ListStreams"], format!("{}/stream/*", arn(&table.name, "Table")));
-        }
+        model.tables.iter().for_each(|table| expected.stream_of(&table.name));
         expected.add(&["kms:Decrypt"], "${key.arn}");
         for queue in needs.queues.keys().map(String::as_str).chain(["relay-failures"]) {
             expected.add(QueueUse::Send.actions(), arn(queue, "Queue"));
@@ -62,6 +64,7 @@ fn expected(model: &Model, function: &str) -> Allowed {
         return expected.0;
     }
     if let Some(step) = model.step(function) {
+        step.stream().into_iter().for_each(|table| expected.stream_of(table));
         let source = arn(&step.queue, "Queue");
         expected.add(&["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"], &source);
         // Back to its own queue goes what has to wait longer than the queue can hold it back.
