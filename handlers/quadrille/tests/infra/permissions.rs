@@ -34,6 +34,13 @@ impl Expected {
         let resource = resource.into();
         self.0.extend(actions.iter().map(|action| ((*action).to_owned(), resource.clone())));
     }
+
+    /// To read the stream of a table.
+    fn add_stream(&mut self, table: &str) {
+        let read = ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"];
+        self.add(&read, format!("${{{}Table.streamArn}}", camel(table)));
+        self.add(&["dynamodb:ListStreams"], format!("{}/stream/*", arn(table, "Table")));
+    }
 }
 
 fn expected(model: &Model, function: &str) -> Allowed {
@@ -43,11 +50,7 @@ fn expected(model: &Model, function: &str) -> Allowed {
     expected.add(&["xray:PutTelemetryRecords", "xray:PutTraceSegments"], "*");
     if function == RELAY {
         let needs = Needs::of_relay(model);
-        let stream = ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"];
-        for table in &model.tables {
-            expected.add(&stream, format!("${{{}Table.streamArn}}", camel(&table.name)));
-            expected.add(&["dynamodb:ListStreams"], format!("{}/stream/*", arn(&table.name, "Table")));
-        }
+        model.tables.iter().for_each(|table| expected.add_stream(&table.name));
         expected.add(&["kms:Decrypt"], "${key.arn}");
         for queue in needs.queues.keys().map(String::as_str).chain(["relay-failures"]) {
             expected.add(QueueUse::Send.actions(), arn(queue, "Queue"));
@@ -69,6 +72,7 @@ fn expected(model: &Model, function: &str) -> Allowed {
         expected.add(QueueUse::Consume.actions(), &source);
         let dead = &model.queue(&step.queue).unwrap().redrive.as_ref().unwrap().dead_letter_queue;
         expected.add(&["sqs:SendMessage"], arn(dead, "Queue"));
+        step.stream().into_iter().for_each(|table| expected.add_stream(table));
     }
     for (table, uses) in model.tables_of(function) {
         expected.add(&["kms:Decrypt"], "${key.arn}");
