@@ -206,7 +206,7 @@ pub trait Demo: Send + Sync {
         1
     }
 
-    /// The seed that its random choices are made from, before anything is posted.
+    /// The seed that its random choices are made from, before anything is posted. A system with a setting `seed` reads that.
     fn seed(&mut self, seed: u64) {
         let _ = seed;
     }

@@ -51,7 +51,7 @@ pub async fn demo(app: &App<'_>, args: args::Demo, matches: &ArgMatches) -> Resu
             app.typed("up")
         ))
     })?;
-    if let Some(seed) = seed(matches)? {
+    if let Some(seed) = seed(app, matches)? {
         demo.seed(seed);
     }
     let temporary = match &args.data {
@@ -90,8 +90,11 @@ pub async fn demo(app: &App<'_>, args: args::Demo, matches: &ArgMatches) -> Resu
     Ok(())
 }
 
-/// The seed, which is an option of the demonstration's own or a setting of the system's.
-fn seed(matches: &ArgMatches) -> Result<Option<u64>, CommandError> {
+/// The seed; none where it is a setting of the system's, which is read with the others.
+fn seed(app: &App<'_>, matches: &ArgMatches) -> Result<Option<u64>, CommandError> {
+    if app.choreography.model().settings.iter().any(|setting| setting.name == args::SEED) {
+        return Ok(None);
+    }
     let said = matches.try_get_one::<String>(args::SEED).ok().flatten();
     said.map(|text| {
         text.parse().map_err(|_| CommandError::Usage(format!("--seed is a whole number, not {text:?}")))

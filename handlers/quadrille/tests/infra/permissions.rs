@@ -35,9 +35,10 @@ impl Expected {
         self.0.extend(actions.iter().map(|action| ((*action).to_owned(), resource.clone())));
     }
 
-    fn stream_of(&mut self, table: &str) {
-        let stream = ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"];
-        self.add(&stream, format!("${{{}Table.streamArn}}", camel(table)));
+    /// To read the stream of a table.
+    fn add_stream(&mut self, table: &str) {
+        let read = ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"];
+        self.add(&read, format!("${{{}Table.streamArn}}", camel(table)));
         self.add(&["dynamodb:ListStreams"], format!("{}/stream/*", arn(table, "Table")));
     }
 }
@@ -49,7 +50,7 @@ fn expected(model: &Model, function: &str) -> Allowed {
     expected.add(&["xray:PutTelemetryRecords", "xray:PutTraceSegments"], "*");
     if function == RELAY {
         let needs = Needs::of_relay(model);
-        model.tables.iter().for_each(|table| expected.stream_of(&table.name));
+        model.tables.iter().for_each(|table| expected.add_stream(&table.name));
         expected.add(&["kms:Decrypt"], "${key.arn}");
         for queue in needs.queues.keys().map(String::as_str).chain(["relay-failures"]) {
             expected.add(QueueUse::Send.actions(), arn(queue, "Queue"));
@@ -64,7 +65,6 @@ fn expected(model: &Model, function: &str) -> Allowed {
         return expected.0;
     }
     if let Some(step) = model.step(function) {
-        step.stream().into_iter().for_each(|table| expected.stream_of(table));
         let source = arn(&step.queue, "Queue");
         expected.add(&["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"], &source);
         // Back to its own queue goes what has to wait longer than the queue can hold it back.
@@ -72,6 +72,7 @@ fn expected(model: &Model, function: &str) -> Allowed {
         expected.add(QueueUse::Consume.actions(), &source);
         let dead = &model.queue(&step.queue).unwrap().redrive.as_ref().unwrap().dead_letter_queue;
         expected.add(&["sqs:SendMessage"], arn(dead, "Queue"));
+        step.stream().into_iter().for_each(|table| expected.add_stream(table));
     }
     for (table, uses) in model.tables_of(function) {
         expected.add(&["kms:Decrypt"], "${key.arn}");
