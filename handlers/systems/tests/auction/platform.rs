@@ -4,8 +4,7 @@ use crate::server::{Asked, Reply, Server};
 use quadrille::{Failure, decimal::Decimal, http_client::HttpClientError};
 use std::{net::TcpListener, time::Duration};
 use systems::auction::platform::{
-    ANSWER_BYTES_MAX, Answer, AuctionPlatform as _, BaseUrlError, HttpPlatform, PLATFORM_GARBAGE,
-    SubmittedOrder,
+    ANSWER_BYTES_MAX, Answer, AuctionPlatform as _, HttpPlatform, PLATFORM_GARBAGE, SubmittedOrder,
 };
 
 const RUN: &str = "2026-11-20T09:15:00Z";
