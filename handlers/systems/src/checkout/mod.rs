@@ -32,6 +32,18 @@ pub const NOTIFICATIONS: &str = "order-notifications";
 /// The queue that others write orders to.
 pub const ORDERS: &str = "orders";
 
+/// The fields of an order that its users see as attributes of its item.
+const SHOWN_OF_AN_ORDER: [&str; 8] = [
+    "orderStatus",
+    "validationResult",
+    "paymentResult",
+    "paymentTransactionId",
+    "errorReason",
+    "userId",
+    "createdAt",
+    "updatedAt",
+];
+
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -57,7 +69,13 @@ impl System for Checkout {
 
     fn define(&self) -> Definition {
         let definition = Choreography::define(self.name())
-            .table(Table::new("orders").holds::<Order>())
+            .table(
+                Table::new("orders")
+                    .holds::<Order>()
+                    .key_attribute("orderId")
+                    .bare_keys()
+                    .shows(SHOWN_OF_AN_ORDER),
+            )
             .table(Table::new("products").holds::<Product>().holds::<StockPart>())
             .bucket(gateway::PAYMENTS_BUCKET)
             .service(gateway::service());
