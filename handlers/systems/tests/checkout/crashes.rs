@@ -21,6 +21,7 @@ async fn day(world: &World) {
     world.settle().await;
     // All that was given back is there again, and not more.
     world.send(order("last", "tea", 11, "2.10")).await;
+    world.settle().await;
     world.send(order("none", "tea", 1, "2.10")).await;
     world.settle().await;
 }
