@@ -150,6 +150,7 @@ fn paying(definition: Definition) -> Definition {
         .concurrency(100)
         .workers(4)
         .attempts(3, PAYMENT_WAITS)
+        .gives_up_early()
         .business_ends([pay::PAYMENT_DECLINED])
         .on_given_up(fail::not_paid)
         // A payment that is pending is asked for again.
