@@ -9,15 +9,17 @@ use std::borrow::Cow;
 
 /// Others sent an order by the queue.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct OrderSent(pub Sent);
+pub struct OrderSent {
+    /// What they wrote.
+    pub sent: Sent,
+}
 
 impl Event for OrderSent {
     const TYPE: &'static str = "checkout.order.sent";
     type Entity = Order;
 
     fn subject(&self) -> Cow<'_, str> {
-        Cow::Borrowed(self.0.order_id())
+        Cow::Borrowed(self.sent.order_id())
     }
 }
 

@@ -27,7 +27,7 @@ pub const ORDER_EXISTS: &str = "order_exists";
 pub fn decode(body: &str) -> Result<OrderSent, Failure> {
     let sent = Sent::read(body.as_bytes());
     // The first fault alone, and without its sentence: that may repeat what was sent.
-    sent.map(OrderSent).map_err(|faults| {
+    sent.map(|sent| OrderSent { sent }).map_err(|faults| {
         let first = faults.first().map(|fault| fault.code.as_ref()).unwrap_or_default();
         Failure::permanent(MALFORMED_ORDER, format_args!("{} faults, the first is {first}", faults.len()))
     })
@@ -39,12 +39,12 @@ pub fn decode(body: &str) -> Result<OrderSent, Failure> {
 /// A permanent [`ORDER_EXISTS`] where its id has another content.
 pub async fn receive_order(
     order: Option<Stored<Order>>,
-    sent: OrderSent,
+    event: OrderSent,
     cx: Context<Emits>,
 ) -> Outcome<Emits> {
     match order {
-        None => Ok(taken_in(sent.0, cx.now()).into()),
-        Some(order) if order.same_content(&sent.0) => Ok(Handled::already("taken in")),
+        None => Ok(taken_in(event.sent, cx.now()).into()),
+        Some(order) if order.same_content(&event.sent) => Ok(Handled::already("taken in")),
         Some(_) => Err(Failure::permanent(ORDER_EXISTS, "another order has this id, and it stays")),
     }
 }
