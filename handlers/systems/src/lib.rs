@@ -11,5 +11,4 @@ pub mod snacks;
 use quadrille::System;
 
 /// All systems, the standard one first: the one place that lists them.
-pub const ALL: &[&dyn System] =
-    &[&auction::Auction, &snacks::Snacks, &orders::Orders, &checkout::Checkout];
+pub const ALL: &[&dyn System] = &[&auction::Auction, &snacks::Snacks, &orders::Orders, &checkout::Checkout];

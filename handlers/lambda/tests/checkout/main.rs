@@ -1,5 +1,5 @@
-//! Every function of the checkout as the process that Lambda would run, on a peer that speaks AWS's protocols: events in their
-//! documented shape go in, and what they leave in the tables, in the queues, at the topic and at the gateway is looked at.
+//! Every function of the checkout as the process that Lambda would run, on a peer that speaks AWS's protocols. Events in their
+//! documented shape go in. The tests look at what they leave in the tables, in the queues, at the topic and at the gateway.
 #![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
 
 #[path = "../shared/cloud.rs"]

@@ -72,7 +72,7 @@ pub struct PaymentVoid {
     /// The order.
     pub order_id: String,
 }
-quadrille::event!(PaymentVoid: "checkout.payment.void", to Order by order_id);
+quadrille::event!(PaymentVoid: "checkout.payment.undo", to Order by order_id);
 
 /// The notification: an order is completed, or has failed. It has ids and reasons, and nothing of a person.
 #[derive(Debug, Serialize, Deserialize)]

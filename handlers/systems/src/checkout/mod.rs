@@ -69,13 +69,7 @@ impl System for Checkout {
 
     fn define(&self) -> Definition {
         let definition = Choreography::define(self.name())
-            .table(
-                Table::new("orders")
-                    .holds::<Order>()
-                    .key_attribute("orderId")
-                    .bare_keys()
-                    .shows(SHOWN_OF_AN_ORDER),
-            )
+            .table(orders())
             .table(Table::new("products").holds::<Product>().holds::<StockPart>())
             .bucket(gateway::PAYMENTS_BUCKET)
             .service(gateway::service());
@@ -99,6 +93,12 @@ impl System for Checkout {
     fn demo(&self) -> Option<Box<dyn Demo>> {
         Some(Box::new(demo::CheckoutDemo))
     }
+}
+
+/// The table of orders. A trail tells what each step was given and what came of it: the picture of an execution.
+fn orders() -> Table {
+    let table = Table::new("orders").holds::<Order>().key_attribute("orderId").bare_keys();
+    table.shows(SHOWN_OF_AN_ORDER).keeps_details()
 }
 
 fn routes(definition: Definition) -> Definition {

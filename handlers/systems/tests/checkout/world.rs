@@ -315,8 +315,8 @@ impl World {
         }
     }
 
-    /// What has to hold once nothing is under way: every order has one end and was told of; who completed paid once and holds
-    /// what was ordered; who failed paid nothing and holds nothing; and no product was sold beyond its stock.
+    /// Holds the shop to what has to be true once nothing is under way. Every order has one end and was told of. Who completed
+    /// paid once and holds what was ordered; who failed paid nothing and holds nothing. No product was sold beyond its stock.
     pub async fn adds_up(&self) {
         let orders = self.all::<Order>(&self.orders).await;
         let mut bought: BTreeMap<&str, u64> = BTreeMap::new();
