@@ -165,6 +165,8 @@ mod history;
 pub mod http;
 #[cfg(feature = "client")]
 pub mod http_client;
+#[cfg(feature = "client")]
+pub mod http_service;
 pub mod ids;
 pub mod infrastructure;
 pub mod input;

@@ -218,6 +218,13 @@ pub trait Demo: Send + Sync {
     /// own.
     fn body(&self, ids: &[String]) -> Value;
 
+    /// What is there before the first is posted: handlers of requests, each with the body it is invoked with. `count` are to be
+    /// posted, the first of them under the id `first`.
+    fn before(&self, first: &str, count: u64) -> Vec<(&'static str, Value)> {
+        let _ = (first, count);
+        Vec::new()
+    }
+
     /// The id of the entity that what is posted under `id` becomes; `None` where it is the same.
     fn entity(&self, id: &str) -> Option<String> {
         let _ = id;

@@ -2,5 +2,6 @@
 //! the handlers live in `handlers/systems`, and nothing else in the library knows them. Feature `domain`.
 
 pub mod auction;
+pub mod checkout;
 pub mod orders;
 pub mod snacks;

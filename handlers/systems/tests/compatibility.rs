@@ -7,7 +7,7 @@
 use quadrille::{
     Entity, Event, Stored,
     choreography::Model,
-    domain::{self, auction::Order, snacks},
+    domain::{self, auction::Order, checkout, snacks},
     port::Item,
     system::choreography,
 };
@@ -21,6 +21,9 @@ use systems::{
     auction::{
         results::OrderDecided,
         run::{PollAuction, Run, RunPage},
+    },
+    checkout::events::{
+        OrderEnded, OrderFailing, OrderReceived, OrderSent, PaymentDue, PaymentVoid, StockReturn,
     },
     orders,
     snacks::{orders::OrderCreated, processing::OrderProcessed},
@@ -48,6 +51,18 @@ fn readers(system: &str) -> BTreeMap<&'static str, Rewrite> {
             (domain::orders::Order::KIND, entity::<domain::orders::Order> as Rewrite),
             (orders::OrderCreated::TYPE, data::<orders::OrderCreated>),
             (orders::OrderProcessed::TYPE, data::<orders::OrderProcessed>),
+        ]),
+        "checkout" => BTreeMap::from([
+            (checkout::Order::KIND, entity::<checkout::Order> as Rewrite),
+            (checkout::Product::KIND, entity::<checkout::Product>),
+            (checkout::StockPart::KIND, entity::<checkout::StockPart>),
+            (OrderSent::TYPE, data::<OrderSent>),
+            (OrderReceived::TYPE, data::<OrderReceived>),
+            (PaymentDue::TYPE, data::<PaymentDue>),
+            (OrderFailing::TYPE, data::<OrderFailing>),
+            (StockReturn::TYPE, data::<StockReturn>),
+            (PaymentVoid::TYPE, data::<PaymentVoid>),
+            (OrderEnded::TYPE, data::<OrderEnded>),
         ]),
         _ => BTreeMap::new(),
     }

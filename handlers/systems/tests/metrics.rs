@@ -10,6 +10,7 @@ fn declared() -> BTreeMap<&'static str, Vec<Metric>> {
         ("the library", quadrille::metrics::ALL.to_vec()),
         ("the auction", systems::auction::metrics::ALL.to_vec()),
         ("orders", systems::orders::metrics::ALL.to_vec()),
+        ("the checkout", systems::checkout::metrics::ALL.to_vec()),
         ("snacks", systems::snacks::metrics::ALL.to_vec()),
     ])
 }

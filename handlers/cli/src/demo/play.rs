@@ -62,6 +62,9 @@ pub async fn play(
         ));
     }
     show.title("What happens");
+    for (step, body) in demo.before(&show.id(0), show.count) {
+        let _: Value = client.post(&invocation(step), &body).await?;
+    }
     let mut steps = running.engine.pipeline().observe();
     post(app, demo, &client, show).await?;
     for schedule in demo.triggers() {

@@ -8,6 +8,8 @@ mod cloud;
 mod definition;
 #[path = "../shared/fixture.rs"]
 mod documented;
+#[path = "../shared/events.rs"]
+mod events;
 #[path = "../functions/function.rs"]
 mod function;
 #[path = "../../../../core/tests/aws/peer.rs"]
@@ -17,6 +19,7 @@ mod server;
 
 use cloud::Cloud;
 use documented::fixture;
+use events::{body, done, message, record, request, shown};
 use serde_json::{Value, json};
 use systems::snacks::{PROCESSED, Snacks};
 
@@ -33,59 +36,6 @@ fn order(key: &str) -> Value {
         "customerName": CUSTOMER, "snackItems": [{"name": "Chips", "quantity": 2, "price": 2.5}], "totalAmount": 5,
         "idempotencyKey": key,
     })
-}
-
-/// A request as an HTTP API hands it over.
-fn request(method: &str, route: &str, path: &str, parameters: Value, body: &Value) -> Value {
-    let mut event = fixture("http_api");
-    event["routeKey"] = json!(format!("{method} {route}"));
-    event["requestContext"]["routeKey"] = event["routeKey"].clone();
-    event["requestContext"]["http"]["method"] = json!(method);
-    event["requestContext"]["http"]["path"] = json!(path);
-    event["rawPath"] = json!(path);
-    event["pathParameters"] = parameters;
-    event["headers"]["content-type"] = json!("application/json");
-    event["body"] = json!(body.to_string());
-    event
-}
-
-fn body(answer: &Value) -> Value {
-    serde_json::from_str(answer["body"].as_str().unwrap()).unwrap()
-}
-
-/// A batch of one message, received for the `attempt`th time.
-fn message(body: &str, attempt: u32) -> Value {
-    let mut event = fixture("queue");
-    event["Records"][0]["body"] = json!(body);
-    event["Records"][0]["attributes"]["ApproximateReceiveCount"] = json!(attempt.to_string());
-    event
-}
-
-/// A batch of the stream with one record: an item of the table as it is.
-fn record(id: &str, item: &Value) -> Value {
-    let mut event = fixture("stream");
-    let mut record = event["Records"][0].clone();
-    record["eventName"] = json!("MODIFY");
-    record["dynamodb"]["Keys"] = json!({"orderId": {"S": id}});
-    record["dynamodb"]["NewImage"] = item.clone();
-    record["dynamodb"]["StreamViewType"] = json!("NEW_IMAGE");
-    event["Records"] = json!([record]);
-    event
-}
-
-/// Nothing that is to come again.
-fn done() -> Value {
-    json!({"batchItemFailures": []})
-}
-
-/// What a person sees of an item, without what the library keeps beside it.
-fn shown(item: &Value) -> Value {
-    let fields = item.as_object().unwrap().iter();
-    let ours = ["document", "version", "outbox", "relay"];
-    fields
-        .filter(|(name, _)| !ours.contains(&name.as_str()))
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
 }
 
 #[tokio::test]
@@ -116,7 +66,7 @@ async fn an_order_goes_from_bare_json_by_the_bus_to_the_kitchen_and_to_the_topic
 
     // From the stream by the relay to the bus, and by the rule to the queue.
     let mut relay = cloud.function("relay", &[]).await;
-    assert_eq!(relay.invoke(&record(&id, &item)).await.unwrap(), done());
+    assert_eq!(relay.invoke(&record("orderId", &id, &item)).await.unwrap(), done());
     let detail = cloud.received("order-processor").await;
     let event: Value = serde_json::from_str(&detail).unwrap();
     assert_eq!((&event["type"], &event["subject"]), (&json!("Order Created"), &json!(id)));
@@ -134,7 +84,7 @@ async fn an_order_goes_from_bare_json_by_the_bus_to_the_kitchen_and_to_the_topic
     expected["status"] = json!({"S": "PROCESSED"});
     assert_eq!(shown(&item), expected);
 
-    assert_eq!(relay.invoke(&record(&id, &item)).await.unwrap(), done());
+    assert_eq!(relay.invoke(&record("orderId", &id, &item)).await.unwrap(), done());
     let notified: Value = serde_json::from_str(&cloud.notified().await).unwrap();
     assert_eq!(notified["data"], json!({"orderId": id, "processedAt": item["processedAt"]["S"]}));
 

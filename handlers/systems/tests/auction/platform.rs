@@ -1,11 +1,10 @@
 //! The platform over HTTP: what it is asked, and what each of its answers means.
 
 use crate::server::{Asked, Reply, Server};
-use quadrille::{Failure, decimal::Decimal, http_client::HttpClientError};
+use quadrille::{Failure, decimal::Decimal, http_client::HttpClientError, http_service::BaseUrlError};
 use std::{net::TcpListener, time::Duration};
 use systems::auction::platform::{
-    ANSWER_BYTES_MAX, Answer, AuctionPlatform as _, BaseUrlError, HttpPlatform, PLATFORM_GARBAGE,
-    SubmittedOrder,
+    ANSWER_BYTES_MAX, Answer, AuctionPlatform as _, HttpPlatform, PLATFORM_GARBAGE, SubmittedOrder,
 };
 
 const RUN: &str = "2026-11-20T09:15:00Z";

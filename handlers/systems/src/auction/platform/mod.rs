@@ -8,7 +8,7 @@ mod simulated;
 pub use answer::{
     Answer, DECISION_FAULTS_MAX, Decision, PAGE_TOKEN_BYTES_MAX, PLATFORM_GARBAGE, STATUS_BYTES_MAX,
 };
-pub use http::{ANSWER_BYTES_MAX, BaseUrlError, HttpPlatform};
+pub use http::{ANSWER_BYTES_MAX, HttpPlatform};
 pub use service::{
     NOT_READY, PLATFORM, PLATFORM_BUCKET, PLATFORM_TIMEOUT, SEED, SIMULATED, service, settings,
 };
