@@ -68,10 +68,13 @@ async fn a_charge_is_asked_for_with_its_key_and_its_token() {
     assert_eq!((asked[1].method.as_str(), asked[1].path.as_str()), ("DELETE", "/v1/payments/a%2F%C3%A9%401"));
 }
 
+/// An answer, or the reason of a failure and whether it is permanent.
+type Meaning = Result<Answer, (&'static str, bool)>;
+
 #[tokio::test]
 async fn each_answer_means_one_thing() {
     let pending = |millis| Ok(Answer::Pending(Duration::from_millis(millis)));
-    let cases: [(u16, &str, Result<Answer, (&str, bool)>); 17] = [
+    let cases: [(u16, &str, Meaning); 17] = [
         (200, r#"{"status": "succeeded"}"#, Ok(Answer::Succeeded(receipt(None, None)))),
         (
             200,

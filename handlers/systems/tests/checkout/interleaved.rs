@@ -16,7 +16,7 @@ async fn plays(seed: u64) {
     let stock = random.next_u64() % 60;
     world.sells("tea", "2.10", stock).await;
     world.sells("milk", "1", random.next_u64() % 20).await;
-    if random.next_u64() % 2 == 0 {
+    if random.next_u64().is_multiple_of(2) {
         world.memory.deliver_twice();
     }
     world.bank.does(move |id, nth| {
@@ -32,7 +32,8 @@ async fn plays(seed: u64) {
     });
     let orders = 20 + random.next_u64() % 40;
     for id in 0..orders {
-        let (product, price) = if random.next_u64() % 4 == 0 { ("milk", "1") } else { ("tea", "2.10") };
+        let (product, price) =
+            if random.next_u64().is_multiple_of(4) { ("milk", "1") } else { ("tea", "2.10") };
         let quantity = u32::try_from(1 + random.next_u64() % 4).unwrap();
         world.send(order(&id.to_string(), product, quantity, price)).await;
     }

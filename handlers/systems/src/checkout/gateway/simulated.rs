@@ -60,7 +60,7 @@ pub enum Fate {
 
 /// What `seed` decides of an order: nine of ten are charged.
 pub fn fate(seed: u64, order_id: &str) -> Fate {
-    if drawn(seed, "fate", order_id) % 10 == 0 { Fate::Declined } else { Fate::Succeeded }
+    if drawn(seed, "fate", order_id).is_multiple_of(10) { Fate::Declined } else { Fate::Succeeded }
 }
 
 /// A number drawn for an order and a matter, of bits that no other matter has.
