@@ -73,6 +73,10 @@ fn expected(model: &Model, function: &str) -> Allowed {
         let dead = &model.queue(&step.queue).unwrap().redrive.as_ref().unwrap().dead_letter_queue;
         expected.add(&["sqs:SendMessage"], arn(dead, "Queue"));
         step.stream().into_iter().for_each(|table| expected.add_stream(table));
+        // What follows a message that it gives up.
+        for next in model.steps.iter().filter(|next| step.given_up.as_ref() == Some(&next.event_type)) {
+            expected.add(&["sqs:SendMessage"], arn(&next.queue, "Queue"));
+        }
     }
     for (table, uses) in model.tables_of(function) {
         expected.add(&["kms:Decrypt"], "${key.arn}");
@@ -95,8 +99,8 @@ fn expected(model: &Model, function: &str) -> Allowed {
             }
         }
     }
-    if function == "notify" {
-        expected.add(&["secretsmanager:GetSecretValue"], "${webhookSecret.arn}");
+    for secret in model.settings_of(function).into_iter().filter(|setting| setting.is_secret) {
+        expected.add(&["secretsmanager:GetSecretValue"], arn(&secret.name, "Secret"));
     }
     expected.0
 }
