@@ -73,6 +73,9 @@ fn expected(model: &Model, function: &str) -> Allowed {
         let dead = &model.queue(&step.queue).unwrap().redrive.as_ref().unwrap().dead_letter_queue;
         expected.add(&["sqs:SendMessage"], arn(dead, "Queue"));
         step.stream().into_iter().for_each(|table| expected.add_stream(table));
+        // The event that follows as it gives a message up goes to the queues of its consumers.
+        let follows = model.steps.iter().filter(|other| step.given_up.as_ref() == Some(&other.event_type));
+        follows.for_each(|other| expected.add(&["sqs:SendMessage"], arn(&other.queue, "Queue")));
     }
     for (table, uses) in model.tables_of(function) {
         expected.add(&["kms:Decrypt"], "${key.arn}");
@@ -95,8 +98,8 @@ fn expected(model: &Model, function: &str) -> Allowed {
             }
         }
     }
-    if function == "notify" {
-        expected.add(&["secretsmanager:GetSecretValue"], "${webhookSecret.arn}");
+    for setting in model.settings_of(function).into_iter().filter(|setting| setting.is_secret) {
+        expected.add(&["secretsmanager:GetSecretValue"], arn(&setting.name, "Secret"));
     }
     expected.0
 }
