@@ -127,7 +127,8 @@ async fn an_order_that_does_not_fit_its_products_fails_at_once_with_each_error()
     let trail = world.order("1").await.trail().clone();
     let whats: Vec<&str> = trail.entries.iter().map(|entry| &*entry.what).collect();
     assert_eq!(whats, ["taken in", "found invalid", "ended: validation_failed", "failed"]);
-    assert!(trail.entries.iter().all(|entry| entry.kind == TrailEntryKind::Committed));
+    let ended = TrailEntryKind::Ended { reason: "validation_failed".into() };
+    assert_eq!(trail.entries[2].kind, ended, "no dead letter");
     world.adds_up().await;
     world.close().await;
 }
