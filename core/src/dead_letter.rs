@@ -123,7 +123,8 @@ impl DeadLetter {
             handler: text(HANDLER).unwrap_or_default(),
             source_queue: text(SOURCE_QUEUE).unwrap_or_default(),
             correlation_id: text(CORRELATION_ID),
-            subject: text(SUBJECT).or_else(|| subject_of(&message.body)),
+            // The event tells it as it is; the attribute holds what a queue takes of it.
+            subject: subject_of(&message.body).or_else(|| text(SUBJECT)),
             attempts: attempts.and_then(|count| count.parse().ok()).unwrap_or(message.receive_count),
             first_seen: time(FIRST_SEEN),
             dead_at: time(DEAD_AT),
@@ -200,7 +201,7 @@ fn subject_of(body: &str) -> Option<String> {
     }
     let head = serde_json::from_str::<Head>(body).ok();
     let head = head.or_else(|| Some(serde_json::from_str::<Whole>(body).ok()?.detail));
-    head.map(|head| crate::failure::excerpt(&head.subject, 300))
+    head.map(|head| head.subject)
 }
 
 #[cfg(test)]

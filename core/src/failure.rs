@@ -137,9 +137,16 @@ pub fn excerpt(text: &str, bytes_max: usize) -> String {
     out
 }
 
-/// Whether a character only lays out those around it: Unicode's line separators and its controls of direction.
+/// Whether a character is not seen by itself: Unicode's line separators, its controls of direction, what has no width, what
+/// chooses a variant, and tags.
 fn is_layout(character: char) -> bool {
-    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    matches!(
+        character,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
 }
 
 #[cfg(test)]
@@ -150,6 +157,11 @@ mod tests {
     fn text_from_outside_is_cut_and_escaped() {
         assert_eq!(excerpt("a\u{1b}[31mé", 100), "a\\u{1b}[31mé");
         assert_eq!(excerpt("a\u{202e}b\u{2028}c", 100), "a\\u{202e}b\\u{2028}c");
+        // A C1 control, what has no width, a tag.
+        assert_eq!(
+            excerpt("a\u{9b}31m\u{200b}\u{feff}\u{e0041}b", 100),
+            "a\\u{9b}31m\\u{200b}\\u{feff}\\u{e0041}b"
+        );
         assert_eq!(excerpt("éé", 3), "é");
         let failure = Failure::permanent("x".repeat(100), "y".repeat(5_000));
         assert_eq!((failure.reason().len(), failure.detail().len()), (64, 1_024));

@@ -13,6 +13,7 @@ use crate::{
     dead_letter::DeadLetter,
     engine::Stopping,
     event::Envelope,
+    failure::excerpt,
     model::{AlarmModel, Model},
     port::{Clock, PortError, Queue as _},
     timestamp::Timestamp,
@@ -35,6 +36,9 @@ impl Default for AlarmPolicy {
         Self { gather: Duration::from_millis(500), digest_every: Duration::from_secs(60) }
     }
 }
+
+/// Bytes of a subject that a notification tells.
+const SUBJECT_BYTES_MAX: usize = 300;
 
 /// Dead letters looked at in one go.
 const PAGE: usize = 500;
@@ -152,7 +156,7 @@ impl Watch {
                 *arrived.reasons.entry(letter.reason).or_default() += 1;
                 if let Some(subject) = letter.subject.filter(|_| arrived.subjects.len() < ALERT_SUBJECTS_MAX)
                 {
-                    arrived.subjects.push(subject);
+                    arrived.subjects.push(excerpt(&subject, SUBJECT_BYTES_MAX));
                 }
             }
             arrived.place = place;

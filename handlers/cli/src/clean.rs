@@ -1,11 +1,16 @@
 //! `clean`: removes a data folder.
 
-use crate::{App, args, error::CommandError, print::line, up::NOTIFICATIONS};
+use crate::{
+    App, args,
+    error::CommandError,
+    print::{line, readable},
+    up::NOTIFICATIONS,
+};
 use quadrille::local;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 pub async fn clean(app: &App<'_>, args: args::Clean) -> Result<(), CommandError> {
-    let folder = args.data.display();
+    let folder = readable(args.data.display());
     if !args.data.exists() {
         line(format_args!("there is no data folder {folder}: nothing to remove"));
         return Ok(());

@@ -6,7 +6,7 @@ use crate::{
     args::{Dlq, DlqMove, DlqOptions, DlqShow},
     client::{Client, encoded},
     error::CommandError,
-    print::{Array, Progress, Shown, line, shown},
+    print::{Array, Progress, Shown, line, readable, shown},
 };
 use quadrille::{
     excerpt,
@@ -164,9 +164,13 @@ async fn list(app: &App<'_>, options: DlqOptions) -> Result<(), CommandError> {
 pub fn print_letter(listed: &Listed) {
     let letter = &listed.letter;
     let subject = excerpt(letter.subject.as_deref().unwrap_or("-"), 300);
-    let why = format!("{}: {}", letter.reason, excerpt(&letter.detail, 300));
-    let about =
-        format!("by {}, attempt {}, first seen {}", letter.handler, letter.attempts, letter.first_seen);
+    let why = format!("{}: {}", excerpt(&letter.reason, 100), excerpt(&letter.detail, 300));
+    let about = format!(
+        "by {}, attempt {}, first seen {}",
+        excerpt(&letter.handler, 100),
+        letter.attempts,
+        letter.first_seen
+    );
     line(format_args!(
         "{:>6}  {subject}  {}  {}",
         listed.id,
@@ -201,7 +205,7 @@ async fn show(app: &App<'_>, show: DlqShow) -> Result<(), CommandError> {
     // What can't be indented is no JSON, and shown as it is, its control characters escaped.
     let body: Result<Value, _> = serde_json::from_str(&listed.body);
     line(match body {
-        Ok(body) => serde_json::to_string_pretty(&body)?,
+        Ok(body) => readable(serde_json::to_string_pretty(&body)?),
         Err(_) => excerpt(&listed.body, 100_000),
     });
     Ok(())

@@ -51,6 +51,17 @@ impl CommandError {
         |source| Self::Io { what: what.into(), source }
     }
 
+    /// The same error with what was done before it, where that is anything.
+    pub(crate) fn after(self, done: &str) -> Self {
+        match self {
+            Self::NotFound(text) => Self::NotFound(text + done),
+            Self::Refused(text) => Self::Refused(text + done),
+            Self::OutOfReach(text) => Self::OutOfReach(text + done),
+            Self::Failed(text) => Self::Failed(text + done),
+            other => other,
+        }
+    }
+
     /// The codes that `--help` lists.
     pub fn exit_code(&self) -> u8 {
         match self {

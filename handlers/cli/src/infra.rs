@@ -4,7 +4,7 @@ use crate::{
     App,
     args::{Infra, InfraCheck, InfraRender},
     error::CommandError,
-    print::line,
+    print::{line, readable},
 };
 use quadrille::{
     System,
@@ -55,7 +55,7 @@ async fn render(app: &App<'_>, args: InfraRender) -> Result<(), CommandError> {
     for file in &files {
         let path = folder.join(&file.name);
         fs::write(&path, &file.text).await.map_err(io("writing", &path))?;
-        line(path.display());
+        line(readable(path.display()));
     }
     Ok(())
 }

@@ -83,9 +83,17 @@ pub fn main(systems: &[&dyn System]) -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     match run(systems, arguments) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(CommandError::Shown(error)) => error.exit(),
+        Err(CommandError::Shown(error)) => {
+            let plain = error.render().to_string();
+            if plain == print::readable(&plain) {
+                error.exit();
+            }
+            // It repeats an argument that could drive the terminal.
+            eprint!("{}", print::readable(&plain));
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+        }
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", print::readable(&error));
             ExitCode::from(error.exit_code())
         }
     }

@@ -3,7 +3,11 @@
 //! The same binary makes the same bytes: one entry, of a fixed date, mode and compression. An unchanged function is then
 //! not deployed anew, for Pulumi compares the bytes.
 
-use crate::{args::Package, error::CommandError, print::line};
+use crate::{
+    args::Package,
+    error::CommandError,
+    print::{line, readable},
+};
 use serde_json::json;
 use std::{
     fs,
@@ -59,7 +63,7 @@ pub fn package(system: &str, args: &Package) -> Result<(), CommandError> {
         line(json!({ (system): { "bytes": executable.len(), "zipped": zipped.len() } }));
     } else {
         let (whole, packed) = (megabytes(executable.len()), megabytes(zipped.len()));
-        line(format_args!("{name:<14} {whole:>6.2} MB, zipped {packed:>6.2} MB  {}", to.display()));
+        line(format_args!("{name:<14} {whole:>6.2} MB, zipped {packed:>6.2} MB  {}", readable(to.display())));
     }
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! What a command prints: lines to standard output, progress to standard error, colours only where a person looks.
 
-use quadrille::{TrailEntry, TrailEntryKind};
+use quadrille::{TrailEntry, TrailEntryKind, excerpt};
 use std::{
     fmt::Display,
-    io::{IsTerminal as _, Write as _},
+    io::{ErrorKind, IsTerminal as _, Write as _},
 };
 
 /// How a piece of text is shown.
@@ -46,15 +46,29 @@ pub fn shown(text: &str, how: Shown) -> String {
     format!("\u{1b}[{code}m{text}\u{1b}[0m")
 }
 
-/// A line on standard output. A reader that went away (`| head`) ends the process quietly, as it does others.
+/// Text for people, of which the lines stay and whatever else drives a terminal is escaped. For what is not cut, such as an error.
+pub fn readable(text: impl Display) -> String {
+    let text = text.to_string();
+    let lines: Vec<String> = text.split('\n').map(|line| excerpt(line, usize::MAX)).collect();
+    lines.join("\n")
+}
+
+/// A line on standard output. A reader that went away (`| head`) ends the process quietly, as it does others; what can't be
+/// written for another reason ends it as failed, for a script would take the rest for all there is.
 pub fn line(line: impl Display) {
     text(format_args!("{line}\n"));
 }
 
 fn text(text: impl Display) {
     let mut out = std::io::stdout().lock();
-    if write!(out, "{text}").and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
+    match write!(out, "{text}").and_then(|()| out.flush()) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => {
+            // Where this can't be written either, the exit code says it.
+            let _ = writeln!(std::io::stderr(), "error: standard output: {error}");
+            std::process::exit(1);
+        }
     }
 }
 

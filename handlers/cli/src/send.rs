@@ -6,7 +6,7 @@ use crate::{
     args::{OwnAsk, OwnSend, Send, Target},
     client::{Answer, Client, encoded},
     error::CommandError,
-    print::{Shown, line, shown},
+    print::{Shown, line, readable, shown},
 };
 use quadrille::{
     choreography::RouteModel, excerpt, http::Method as RouteMethod, http_client::Method,
@@ -52,12 +52,12 @@ pub async fn about(app: &App<'_>, args: OwnAsk, step: &str, parameter: &str) -> 
 /// Prints an answer, or what is wrong with the request.
 fn print_answer(answer: &Answer, json: bool) -> Result<(), CommandError> {
     if !(200..300).contains(&answer.status) {
-        print_faults(answer);
+        print_faults(answer, None);
         return Err(answer.refused());
     }
     if !answer.body.is_empty() {
         let value: Value = serde_json::from_slice(&answer.body)?;
-        line(if json { value.to_string() } else { serde_json::to_string_pretty(&value)? });
+        line(if json { value.to_string() } else { readable(serde_json::to_string_pretty(&value)?) });
     }
     Ok(())
 }
@@ -69,8 +69,12 @@ pub async fn send(app: &App<'_>, args: OwnSend, way: Way) -> Result<(), CommandE
     let client = Client::open(app, &args.target, Access::Answers(way.step)).await?;
     let mut counts: Vec<(&str, u64)> = way.outcomes.iter().map(|outcome| (*outcome, 0)).collect();
     let (method, address) = address(route);
-    for body in bodies(text, way.elements_max) {
-        let answer = client.ask(method.clone(), &address, Some(body)).await?;
+    let requests = bodies(text, way.elements_max);
+    let is_split = requests.len() > 1;
+    for Part { first, body } in requests {
+        let so_far = || if first > 0 { done(first, &counts) } else { String::new() };
+        let answer = client.ask(method.clone(), &address, Some(body)).await;
+        let answer = answer.map_err(|error| error.after(&so_far()))?;
         let told: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         // An answer about one thing is its own row.
         let rows = told["results"].as_array().map_or_else(|| std::slice::from_ref(&told), Vec::as_slice);
@@ -78,8 +82,9 @@ pub async fn send(app: &App<'_>, args: OwnSend, way: Way) -> Result<(), CommandE
         let tells = || rows.iter().any(|row| row["outcome"].is_string());
         let is_told = (200..300).contains(&answer.status) || (answer.status == 409 && tells());
         if !is_told {
-            print_faults(&answer);
-            return Err(answer.refused());
+            let place = is_split.then_some((first, way.elements_max.is_some()));
+            print_faults(&answer, place);
+            return Err(answer.refused().after(&so_far()));
         }
         for row in rows {
             let outcome = row["outcome"].as_str().unwrap_or_default();
@@ -141,31 +146,64 @@ fn address(route: &RouteModel) -> (Method, String) {
     }
 }
 
-fn print_faults(answer: &Answer) {
+/// What was sent before a request failed.
+fn done(elements: usize, counts: &[(&str, u64)]) -> String {
+    let counts: Vec<String> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    format!("; of the {elements} before it: {}", counts.join(", "))
+}
+
+/// Prints what an answer says is wrong. Where it is about a part of what was to be sent, `part` tells which: the place of its first
+/// element, and whether the request was an array.
+fn print_faults(answer: &Answer, part: Option<(usize, bool)>) {
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     for fault in body["errors"].as_array().into_iter().flatten() {
         let text = |name: &str| fault[name].as_str().map(|text| excerpt(text, 300)).unwrap_or_default();
-        eprintln!("{}  {}", shown(&text("pointer"), Shown::Dim), text("detail"));
+        let pointer = match part {
+            Some((first, is_array)) => pointer_in_all(&text("pointer"), first, is_array),
+            None => text("pointer"),
+        };
+        eprintln!("{}  {}", shown(&pointer, Shown::Dim), text("detail"));
     }
 }
 
+/// The JSON Pointer into all that was to be sent, for one into a request that begins with the element `first`.
+fn pointer_in_all(pointer: &str, first: usize, is_array: bool) -> String {
+    let (place, rest) = match pointer.strip_prefix('/').filter(|_| is_array) {
+        None => (0, pointer.to_owned()),
+        Some(path) => {
+            let (place, rest) =
+                path.split_once('/').map_or((path, String::new()), |(at, rest)| (at, format!("/{rest}")));
+            let Ok(place) = place.parse::<usize>() else { return pointer.to_owned() };
+            (place, rest)
+        }
+    };
+    format!("/{}{rest}", first + place)
+}
+
+/// A request of several: its body, and the place of its first element in all of them.
+struct Part {
+    first: usize,
+    body: Vec<u8>,
+}
+
 /// The body, or several where it is an array and one request takes fewer of its elements.
-fn bodies(text: String, elements_max: Option<usize>) -> Vec<Vec<u8>> {
+fn bodies(text: String, elements_max: Option<usize>) -> Vec<Part> {
     // What is no array is sent as it is: the handler says what is wrong, and where.
     let elements: Vec<Box<RawValue>> = serde_json::from_str(&text).unwrap_or_default();
     match elements_max {
         None if !elements.is_empty() => {
-            elements.iter().map(|element| element.get().as_bytes().to_vec()).collect()
+            let body = |element: &Box<RawValue>| element.get().as_bytes().to_vec();
+            elements.iter().enumerate().map(|(first, element)| Part { first, body: body(element) }).collect()
         }
         Some(max) if !elements.is_empty() && (elements.len() > max || text.len() > HTTP_BODY_BYTES_MAX) => {
             requests(&elements, max)
         }
-        _ => vec![text.into_bytes()],
+        _ => vec![Part { first: 0, body: text.into_bytes() }],
     }
 }
 
 /// Bodies of as many elements as one request takes.
-fn requests(elements: &[Box<RawValue>], max: usize) -> Vec<Vec<u8>> {
+fn requests(elements: &[Box<RawValue>], max: usize) -> Vec<Part> {
     let mut bodies: Vec<(usize, Vec<u8>)> = Vec::new();
     for element in elements {
         let element = element.get().as_bytes();
@@ -182,7 +220,11 @@ fn requests(elements: &[Box<RawValue>], max: usize) -> Vec<Vec<u8>> {
             None => bodies.push((1, [b"[", element].concat())),
         }
     }
-    bodies.into_iter().map(|(_, body)| [body.as_slice(), b"]"].concat()).collect()
+    let parts = bodies.into_iter().scan(0, |next, (count, body)| {
+        let first = std::mem::replace(next, *next + count);
+        Some(Part { first, body: [body.as_slice(), b"]"].concat() })
+    });
+    parts.collect()
 }
 
 async fn read(file: &Path) -> Result<String, CommandError> {

@@ -6,7 +6,7 @@ use crate::{
     args::{Place, Plain},
     client::Client,
     error::CommandError,
-    print::line,
+    print::{line, readable},
 };
 use quadrille::local;
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ pub async fn stop(app: &App<'_>, args: Plain) -> Result<(), CommandError> {
     match (target.json, was_running) {
         (true, _) => line(json!({ "was_running": was_running })),
         (false, true) => line("stopped: what it had in hand is finished"),
-        (false, false) => line(format_args!("no engine runs on {}", target.data.display())),
+        (false, false) => line(format_args!("no engine runs on {}", readable(target.data.display()))),
     }
     Ok(())
 }

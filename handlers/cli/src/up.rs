@@ -4,7 +4,7 @@ use crate::{
     App, args,
     error::CommandError,
     node::{Node, Running},
-    print::line,
+    print::{line, readable},
     settings,
     signal::signal,
     token,
@@ -40,7 +40,7 @@ pub async fn up(app: &App<'_>, args: args::Up, matches: &ArgMatches) -> Result<(
     let mut ended = std::pin::pin!(signal()?);
     let running = Running::start(node, config).await?;
     line(format_args!("listening on http://{}", running.address));
-    line(format_args!("{}: data in {}{shown}", app.system.name(), args.data.display()));
+    line(format_args!("{}: data in {}{shown}", app.system.name(), readable(args.data.display())));
     tokio::select! {
         biased;
         () = ended.as_mut() => {}

@@ -285,6 +285,56 @@ fn a_request_is_sent_and_a_schedule_triggered_at_rest_and_through_an_engine() {
     });
 }
 
+/// Also in what is not its own words: an argument, a path, the body of a dead letter.
+#[test]
+fn nothing_that_drives_a_terminal_is_printed_for_people() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = tea_shop(folder.path());
+    let id = "cracked\u{9b}31m\u{202e}\u{200b}\u{e0041}";
+    let answer = engine.ask("POST", "/pots", Some(json!({ "id": id }).to_string().as_bytes()));
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    eventually("it is dead-lettered", || (engine.queues()["steep"]["dead"] == 1).then_some(()));
+    engine.terminate();
+    let on = |arguments: &[&str]| on(folder.path(), arguments);
+    let hostile = |text: &str| {
+        text.chars().any(|one| one != '\n' && (one.is_control() || id[7..].contains(one) && !one.is_ascii()))
+    };
+    let letters = on(&["dlq", "list", "--queue", "steep-dlq", "--json"]).json();
+    assert_eq!(letters[0]["subject"], id, "as JSON it is what it is");
+    let letter = letters[0]["id"].as_str().unwrap();
+    for arguments in [
+        &["dlq", "list", "--queue", "steep-dlq"][..],
+        &["dlq", "show", letter, "--queue", "steep-dlq"],
+        &["list", "pot"],
+        &["trace", "pot", id],
+        &["trace", "cup\u{1b}[31m", "x"],
+        &["list", "pot\u{202e}"],
+        &["send", "\u{1b}[31m", "-"],
+        &["\u{1b}[31mred"],
+        &["list", "pot", "--limit", "\u{1b}[31m"],
+    ] {
+        let done = on(arguments);
+        assert!(!hostile(&done.out) && !hostile(&done.err), "{arguments:?}: {done:?}");
+        assert!(!(done.out + &done.err).is_empty());
+    }
+}
+
+#[test]
+fn output_that_can_not_be_written_is_a_failure() {
+    let folder = visited();
+    for arguments in [&["list", "pot"][..], &["list", "pot", "--json"], &["diagram"], &["systems"]] {
+        let mut command = command(arguments);
+        if arguments[0] == "list" {
+            command.arg("--data").arg(folder.path());
+        }
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let done = command.stdout(full).stderr(std::process::Stdio::piped()).output().unwrap();
+        assert_eq!(done.status.code(), Some(1), "{arguments:?}");
+        let told = String::from_utf8(done.stderr).unwrap();
+        assert!(told.contains("standard output: ") && told.contains("space"), "{told}");
+    }
+}
+
 #[test]
 fn where_several_dead_letter_queues_are_one_has_to_be_named() {
     let folder = visited();

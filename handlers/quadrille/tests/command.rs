@@ -181,6 +181,24 @@ fn a_folder_has_one_engine_and_a_second_one_leaves_it_alone() {
     up(folder.path(), &[]).terminate();
 }
 
+/// What was stored of it stays: it is told, and the fault's place is one of the file.
+#[test]
+fn a_long_file_that_is_refused_in_its_second_request_tells_what_is_stored_and_where_the_fault_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut all = orders("order-", 1_501);
+    all[1_500].parameter_1 = "x".repeat(1_025);
+    let mut command = command(&["post", "-", "--data"]);
+    command.arg(folder.path());
+    up(folder.path(), &[]).terminate();
+    let done = run(command, body(&all).as_bytes());
+    assert_eq!((done.code, done.out.as_str()), (4, ""), "{done:?}");
+    assert!(done.err.contains("/1500/parameter_1  "), "{}", done.err);
+    let told = "; of the 1000 before it: 1000 stored, 0 unchanged, 0 conflict";
+    assert!(done.err.contains(told), "{}", done.err);
+    let listed = on(folder.path(), &["orders", "--json", "--limit", "5000"]).json();
+    assert_eq!(listed.as_array().unwrap().len(), 1_000);
+}
+
 #[test]
 fn operators_work_through_the_engine_and_without_one() {
     let folder = tempfile::tempdir().unwrap();
