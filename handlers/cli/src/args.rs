@@ -3,7 +3,7 @@
 use crate::{
     App,
     error::CommandError,
-    form,
+    form::options,
     settings::{self, Known},
 };
 use clap::{
@@ -238,7 +238,7 @@ fn own(app: &App<'_>, word: &Word) -> Command {
             let status = |arg: Arg| arg.value_parser(PossibleValuesParser::new(*statuses));
             OwnList::augment_args(command).mut_arg("status", status)
         }
-        Meaning::Form { fields, .. } => form::options(Plain::augment_args(command), fields),
+        Meaning::Form { fields, .. } => options::of(Plain::augment_args(command), fields),
         Meaning::Published { .. } => OwnPublished::augment_args(command),
         Meaning::Trace { .. } => Trace::augment_args(command),
         Meaning::Call(_) => command.disable_help_flag(true).arg(

@@ -1,12 +1,14 @@
 //! A form: a word of a system's own that takes the fields of a body by options, or asks for them one by one.
 
+pub mod options;
+
 use crate::{
     App,
     args::{self, Plain},
     error::CommandError,
     send,
 };
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::ArgMatches;
 use quadrille::{
     decimal::Decimal,
     port::{Random as _, SystemRandom},
@@ -20,27 +22,6 @@ use std::{
 
 /// The fields of a body, or of a row.
 type Fields = BTreeMap<&'static str, Box<RawValue>>;
-
-/// Adds an option for each field.
-pub fn options(command: Command, fields: &'static [FormField]) -> Command {
-    fields.iter().fold(command, |command, field| command.arg(option_of(field)))
-}
-
-fn option_of(field: &FormField) -> Arg {
-    let arg = Arg::new(field.name)
-        .long(field.name.replace('_', "-"))
-        .allow_hyphen_values(true)
-        .help_heading("Fields; those that are not said are asked for");
-    match field.kind {
-        FieldKind::Text => arg.value_name("TEXT").help(field.help),
-        FieldKind::Number => arg.value_name("NUMBER").help(field.help),
-        FieldKind::Key => arg.value_name("TEXT").help(format!("{}; without, one is made", field.help)),
-        FieldKind::Rows(of) => arg
-            .value_name(of.iter().map(|field| field.name.to_uppercase()).collect::<Vec<_>>().join(","))
-            .action(ArgAction::Append)
-            .help(format!("{}; can be said again", field.help)),
-    }
-}
 
 /// Takes the fields, and sends them to the handler `step`.
 pub async fn form(
