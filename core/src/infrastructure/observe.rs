@@ -66,10 +66,11 @@ struct Limit {
 const AT_ONCE: Limit = Limit { threshold: 1, period: 60 };
 const IN_FIVE_MINUTES: Limit = Limit { threshold: 1, period: 300 };
 
-/// Alarms that tell `topic`.
+/// Alarms that tell `topic`. An alarm tells of a change once, so it is made `after` all by which people hear of it.
 struct Alarms<'a> {
     program: &'a mut Program,
     topic: String,
+    after: Vec<String>,
 }
 
 impl Alarms<'_> {
@@ -104,14 +105,18 @@ impl Alarms<'_> {
             properties.put("okActions", topic);
         }
         let name = logical(name, "Alarm");
-        self.program.resource(&name, "aws:cloudwatch:MetricAlarm", properties, Options::default());
+        let after: Vec<&str> = self.after.iter().map(String::as_str).collect();
+        self.program.resource(&name, "aws:cloudwatch:MetricAlarm", properties, Options::after_all(&after));
     }
 }
 
 /// All alarms of `model`; none where it has no topic for them.
 pub(super) fn alarms(program: &mut Program, model: &Model, is_relayed: bool) {
     let Some(topic) = model.alarms.first().map(|alarm| alarm.topic.clone()) else { return };
-    let mut alarms = Alarms { program, topic };
+    let hear = model.steps.iter().filter(|step| step.topic() == Some(topic.as_str()));
+    let subscriptions = hear.map(|step| logical(&step.queue, "Subscription"));
+    let after = std::iter::once(logical(&topic, "TopicPolicy")).chain(subscriptions).collect();
+    let mut alarms = Alarms { program, topic, after };
     for step in &model.steps {
         of_step(&mut alarms, model, step);
     }

@@ -156,6 +156,12 @@ fn a_broken_program_is_caught() {
         "dependsOn: [\"${relayPolicies}\"]",
         "no resource",
     );
+    broken(
+        "an alarm before its topic's policy",
+        "dependsOn: [\"${alertsTopicPolicy}\", \"${notifySubscription}\"]",
+        "dependsOn: [\"${notifySubscription}\"]",
+        "may go off before ${alertsTopicPolicy} is there",
+    );
     broken("an unknown builtin", "fn::toJSON:", "fn::toJson:", "no builtin");
     broken("an unknown type", "type: aws:sqs:Queue\n", "type: aws:sqs:Que\n", "no resource type");
     broken("an unknown key", "outputs:", "output:", "no key \"output\"");

@@ -67,6 +67,7 @@ impl Program {
         }
         self.settings(&mut faults);
         self.policies(&mut faults);
+        self.alarms(&mut faults);
         faults
     }
 
@@ -240,6 +241,32 @@ impl Program {
     }
 
     /// All policies: their statements are whole, and what they allow is named.
+    /// Alarms that may go off before their topic lets them publish, or before a queue hears of it: they tell of a change once.
+    fn alarms(&self, faults: &mut Faults) {
+        let hear = |(name, resource): (&String, &Value)| {
+            let properties = &resource["properties"];
+            let topic = if resource["type"] == "aws:sns:TopicPolicy" { "arn" } else { "topic" };
+            let is_way = topic == "arn" || properties["protocol"] == "sqs";
+            is_way.then(|| (properties[topic].clone(), format!("${{{name}}}")))
+        };
+        let ways: Vec<(Value, String)> = self
+            .of_type("aws:sns:TopicPolicy")
+            .chain(self.of_type("aws:sns:TopicSubscription"))
+            .filter_map(hear)
+            .collect();
+        for (name, alarm) in self.of_type("aws:cloudwatch:MetricAlarm") {
+            let tells = texts(&alarm["properties"]["alarmActions"]);
+            let after = texts(&alarm["options"]["dependsOn"]);
+            for (_, way) in
+                ways.iter().filter(|(topic, _)| topic.as_str().is_some_and(|topic| tells.contains(&topic)))
+            {
+                if !after.contains(&way.as_str()) {
+                    faults.push(format!("{name}: may go off before {way} is there"));
+                }
+            }
+        }
+    }
+
     fn policies(&self, faults: &mut Faults) {
         for (name, resource) in self.object("resources") {
             let properties = &resource["properties"];
