@@ -193,6 +193,7 @@ async fn a_declined_payment_and_an_order_beyond_the_stock_fail_without_a_dead_le
     assert_eq!(shop.left().await, 10);
     let item = shown(&shop.cloud.item("declined").await);
     assert_eq!(item["errorReason"], json!({ "S": "PAYMENT_FAILED" }));
+    assert_eq!(item["errorCause"], json!({ "S": "payment_declined" }));
     assert_eq!(item["paymentResult"]["M"]["message"], json!({ "S": "no funds" }));
     let told: Value = serde_json::from_str(&shop.cloud.notified().await).unwrap();
     assert_eq!(told["data"]["errorReason"], "PAYMENT_FAILED");
@@ -237,6 +238,7 @@ async fn a_payment_that_is_given_up_is_a_dead_letter_and_its_order_fails_and_is_
     }
     let item = shown(&shop.cloud.item("unheard").await);
     assert_eq!(item["errorReason"], json!({ "S": "PAYMENT_UNAVAILABLE" }));
+    assert_eq!(item["errorCause"], json!({ "S": "gateway_error" }));
     assert_eq!(item["paymentResult"]["M"]["status"], json!({ "S": "REFUNDED" }));
     let voids = shop.asked.lock().unwrap().iter().filter(|(method, ..)| method == "DELETE").count();
     assert_eq!(voids, 1);

@@ -33,12 +33,13 @@ pub const NOTIFICATIONS: &str = "order-notifications";
 pub const ORDERS: &str = "orders";
 
 /// The fields of an order that its users see as attributes of its item.
-const SHOWN_OF_AN_ORDER: [&str; 8] = [
+const SHOWN_OF_AN_ORDER: [&str; 9] = [
     "orderStatus",
     "validationResult",
     "paymentResult",
     "paymentTransactionId",
     "errorReason",
+    "errorCause",
     "userId",
     "createdAt",
     "updatedAt",
