@@ -192,8 +192,8 @@ fn bodies(text: String, elements_max: Option<usize>) -> Vec<Part> {
     let elements: Vec<Box<RawValue>> = serde_json::from_str(&text).unwrap_or_default();
     match elements_max {
         None if !elements.is_empty() => {
-            let body = |element: &Box<RawValue>| element.get().as_bytes().to_vec();
-            elements.iter().enumerate().map(|(first, element)| Part { first, body: body(element) }).collect()
+            let texts = elements.iter().map(|element| element.get());
+            texts.enumerate().map(|(first, text)| Part { first, body: text.into() }).collect()
         }
         Some(max) if !elements.is_empty() && (elements.len() > max || text.len() > HTTP_BODY_BYTES_MAX) => {
             requests(&elements, max)
