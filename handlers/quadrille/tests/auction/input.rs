@@ -427,6 +427,11 @@ fn an_unknown_field_of_an_operation_is_refused() {
     assert_eq!(status("GET", "/_quadrille/dead-letters?queue=auction-results", None), 404);
     assert_eq!(status("GET", "/_quadrille/dead-letters?queue=auction-results-dlq&limit=many", None), 400);
     assert_eq!(status("GET", "/_quadrille/entities/order?after=%ff", None), 400);
+    for place in ["", "nowhere", "1.5", "%00", "99999999999999999999"] {
+        assert_eq!(status("GET", &format!("/_quadrille/entities/order?after={place}"), None), 400, "{place}");
+        let letters = "/_quadrille/dead-letters?queue=auction-results-dlq";
+        assert_eq!(status("GET", &format!("{letters}&after={place}"), None), 400, "{place}");
+    }
     assert_eq!(status("GET", "/_quadrille/entities/order?limit=many", None), 400);
     assert_eq!(status("GET", "/_quadrille/entities/run/none", None), 404);
     assert_eq!(status("GET", "/_quadrille/entities/nothing", None), 404);
