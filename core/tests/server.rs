@@ -316,7 +316,10 @@ server_test!(a_client_may_ask_before_it_sends, running = |config| config.body_by
 
 server_test!(
     a_slow_request_is_given_up,
-    running = |config| config.read_timeout = Duration::from_millis(200),
+    running = |config| {
+        config.read_timeout = Duration::from_millis(200);
+        config.idle_timeout = Duration::from_millis(200);
+    },
     {
         let started = Instant::now();
         let mut slow = running.connect();
@@ -349,6 +352,58 @@ server_test!(a_body_that_is_cut_off_reaches_no_handler, running = |_| {}, {
     assert!(running.echo.asked.notified().now_or_never().is_none());
 });
 
+server_test!(
+    a_request_that_stops_holds_no_seat,
+    running = |config| {
+        config.read_timeout = Duration::from_secs(60);
+        config.connections_max = 5;
+    },
+    {
+        let begun = Instant::now();
+        let stopped = [
+            "Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFF\r\n",
+            "Transfer-Encoding: chunked\r\n\r\n7FFFFFFFFFFFFFFF\r\nbody",
+            "Transfer-Encoding: chunked\r\n\r\n",
+            "Content-Length: 1000000\r\n\r\nbody",
+            "X: ",
+        ];
+        let mut stopped = stopped.map(|rest| {
+            let mut client = running.connect();
+            let head = format!("POST / HTTP/1.1\r\nHost: {}\r\n", running.address);
+            client.write_all((head + rest).as_bytes()).unwrap();
+            client
+        });
+        // As many as there are seats: each has to go.
+        let kept: Vec<Client> = stopped
+            .iter()
+            .map(|_| {
+                let mut client = running.connect();
+                client
+                    .write_all(format!("GET /held HTTP/1.1\r\nHost: {}\r\n\r\n", running.address).as_bytes())
+                    .unwrap();
+                client
+            })
+            .collect();
+        for client in &mut stopped {
+            assert_eq!(rest(client), "");
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        drop(kept);
+    }
+);
+
+server_test!(
+    an_endless_chunk_is_given_up,
+    running = |config| config.read_timeout = Duration::from_millis(200),
+    {
+        for size in ["FFFFFFFFFFFFFFFF", "10000000000000000"] {
+            let head = "POST / HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n";
+            let answer = running.exchange(&format!("{head}{size}\r\nbody"));
+            assert!(answer.starts_with("HTTP/1.1 40"), "{size}: {answer}");
+        }
+    }
+);
+
 server_test!(a_header_is_bounded, running = |_| {}, {
     let large = format!("GET / HTTP/1.1\r\nHost: HOST\r\nX: {}\r\n\r\n", "x".repeat(1_000_000));
     assert!(running.exchange(&large).starts_with("HTTP/1.1 431 "));
@@ -365,19 +420,84 @@ server_test!(a_panic_is_answered, running = |_| {}, {
     assert_problem(&answer, 500, "panicked");
 });
 
-server_test!(connections_beyond_the_bound_wait, running = |config| config.connections_max = 1, {
-    let request = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", running.address);
-    let mut first = running.connect();
-    first.write_all(request.as_bytes()).unwrap();
-    next(&mut first);
-    let mut second = running.connect();
-    second.write_all(request.as_bytes()).unwrap();
-    second.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-    assert!(second.read(&mut [0]).is_err());
-    drop(first);
-    second.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    assert!(next(&mut second).starts_with("HTTP/1.1 200 "));
+server_test!(
+    connections_beyond_the_bound_wait_while_none_idles,
+    running = |config| config.connections_max = 1,
+    {
+        let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", running.address);
+        let mut first = running.connect();
+        first.write_all(request("/held").as_bytes()).unwrap();
+        running.echo.asked.notified().await;
+        let mut second = running.connect();
+        second.write_all(request("/").as_bytes()).unwrap();
+        second.set_read_timeout(Some(Duration::from_millis(250))).unwrap();
+        assert!(second.read(&mut [0]).is_err());
+        running.echo.let_go.notify_one();
+        assert!(next(&mut first).starts_with("HTTP/1.1 200 "));
+        second.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        assert!(next(&mut second).starts_with("HTTP/1.1 200 "));
+    }
+);
+
+server_test!(idle_connections_shut_nobody_out, running = |config| config.connections_max = 3, {
+    let request = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", running.address);
+    // One that never sent anything, one in the middle of a request, and one that was answered.
+    let mut silent = running.connect();
+    let mut sending = running.connect();
+    let (begin, end) = request.split_at(10);
+    sending.write_all(begin.as_bytes()).unwrap();
+    let mut kept = running.connect();
+    kept.write_all(request.as_bytes()).unwrap();
+    next(&mut kept);
+    let mut further = Vec::new();
+    for _ in 0..4 {
+        let mut client = running.connect();
+        client.write_all(request.as_bytes()).unwrap();
+        assert!(next(&mut client).starts_with("HTTP/1.1 200 "));
+        further.push(client);
+    }
+    // The longest idle ones went; the one in hand stayed.
+    assert_eq!(rest(&mut silent), "");
+    assert_eq!(rest(&mut kept), "");
+    assert_eq!(rest(&mut further[0]), "");
+    sending.write_all(end.as_bytes()).unwrap();
+    assert!(next(&mut sending).starts_with("HTTP/1.1 200 "));
+    further[3].write_all(request.as_bytes()).unwrap();
+    assert!(next(&mut further[3]).starts_with("HTTP/1.1 200 "));
 });
+
+server_test!(
+    to_idle_and_to_send_have_times_of_their_own,
+    running = |config| {
+        config.read_timeout = Duration::from_millis(100);
+        config.idle_timeout = Duration::from_millis(600);
+    },
+    {
+        let request = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", running.address);
+        let mut kept = running.connect();
+        kept.write_all(request.as_bytes()).unwrap();
+        next(&mut kept);
+        let idle = Instant::now();
+        // A head that stops is given up long before.
+        let mut slow = running.connect();
+        slow.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+        assert_eq!(rest(&mut slow), "");
+        assert!(idle.elapsed() < Duration::from_millis(500));
+        kept.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        assert!(kept.read(&mut [0]).is_err(), "it was closed within the time to send a request");
+        kept.write_all(request.as_bytes()).unwrap();
+        kept.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        next(&mut kept);
+        assert_eq!(rest(&mut kept), "");
+        assert!(idle.elapsed() >= Duration::from_millis(600));
+    }
+);
+
+#[test]
+fn a_proxy_closes_before_the_server_does() {
+    let config = ServerConfig::new(([127, 0, 0, 1], 0).into());
+    assert!(config.idle_timeout > Duration::from_secs(75) && config.read_timeout < Duration::from_secs(75));
+}
 
 server_test!(
     a_client_that_takes_no_answer_is_let_go,

@@ -62,16 +62,21 @@ impl<S: Service> Door<S> {
         self.config.read_timeout
     }
 
+    /// How long a connection may wait for its next request.
+    pub(super) fn idle_timeout(&self) -> Duration {
+        self.config.idle_timeout
+    }
+
     /// Answers one request, by the service or with a refusal.
     pub(super) async fn answer(
         &self,
         request: hyper::Request<Incoming>,
         progress: &Progress,
     ) -> hyper::Response<Full<Bytes>> {
-        let since = progress.take_since().unwrap_or_else(Instant::now);
+        let since = progress.reading();
         let (head, body) = request.into_parts();
         let mut unread = !body.is_end_stream();
-        let answered = self.pass(&head, body, since + self.config.read_timeout, &mut unread).await;
+        let answered = self.pass(&head, body, since + self.config.read_timeout, progress, &mut unread).await;
         let mut response = match answered {
             Ok(response) => written(response),
             Err(refusal) => {
@@ -86,8 +91,7 @@ impl<S: Service> Door<S> {
             progress.left_unread();
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        // What has arrived by now belongs to the next request, whose time begins when it is its turn.
-        progress.take_since();
+        progress.answered();
         response
     }
 
@@ -96,6 +100,7 @@ impl<S: Service> Door<S> {
         head: &Parts,
         body: Incoming,
         deadline: Instant,
+        progress: &Progress,
         unread: &mut bool,
     ) -> Result<Response, Refusal> {
         self.check_host(head)?;
@@ -105,6 +110,7 @@ impl<S: Service> Door<S> {
             self.check_token(&head.headers)?;
         }
         let body = self.read(body, deadline).await?;
+        progress.answering();
         *unread = false;
         let request = Request {
             parameters: BTreeMap::new(),

@@ -13,6 +13,7 @@ mod config;
 mod connection;
 mod door;
 mod progress;
+mod seats;
 mod token;
 
 pub use config::ServerConfig;
@@ -20,11 +21,11 @@ pub use token::{Token, TokenError};
 
 use crate::http::{Request, Response};
 use door::Door;
-use futures_util::FutureExt as _;
+use seats::Seats;
 use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
-    sync::{Semaphore, watch},
+    sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -104,23 +105,22 @@ impl<S: Service> Server<S> {
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self { listener, address, config, service } = self;
         let mut shutdown = pin!(shutdown);
-        let seats = Arc::new(Semaphore::new(config.connections_max.max(1)));
+        let seats = Seats::new(config.connections_max);
         let (stop, stopping) = watch::channel(());
         let grace = config.grace;
         let door = Arc::new(Door::new(address, config, service));
         let mut connections = JoinSet::new();
         loop {
             let accepted = async {
-                let seat = Arc::clone(&seats).acquire_owned().await;
-                (seat, listener.accept().await)
+                let (stream, _) = listener.accept().await?;
+                Ok::<_, io::Error>((stream, seats.take().await))
             };
             tokio::select! {
                 biased;
                 () = &mut shutdown => break,
-                (seat, accepted) = accepted => match accepted {
-                    Ok((stream, _)) => {
-                        let connection = connection::serve(stream, Arc::clone(&door), stopping.clone());
-                        connections.spawn(connection.map(|()| drop(seat)));
+                accepted = accepted => match accepted {
+                    Ok((stream, seat)) => {
+                        connections.spawn(connection::serve(stream, seat, Arc::clone(&door), stopping.clone()));
                     }
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
