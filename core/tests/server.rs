@@ -352,6 +352,39 @@ server_test!(a_body_that_is_cut_off_reaches_no_handler, running = |_| {}, {
     assert!(running.echo.asked.notified().now_or_never().is_none());
 });
 
+server_test!(a_coding_that_is_not_undone_is_refused, running = |_| {}, {
+    let ask = |codings: &str| {
+        let body = "4\r\nbody\r\n0\r\n\r\n";
+        running.exchange(&format!(
+            "POST / HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n{codings}\r\n\r\n{body}"
+        ))
+    };
+    let others = [
+        "Transfer-Encoding: gzip, chunked",
+        "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: identity,chunked",
+        "Transfer-Encoding: x;a=\"chunked,\", Chunked",
+    ];
+    for codings in others {
+        assert_problem(&ask(codings), 501, "transfer_coding");
+    }
+    for codings in
+        ["Transfer-Encoding: chunked, chunked", "Transfer-Encoding: chunked\r\nTransfer-Encoding: CHUNKED"]
+    {
+        assert_problem(&ask(codings), 400, "chunked_twice");
+    }
+    for codings in
+        ["Transfer-Encoding: chunked, gzip", "Transfer-Encoding: gzip", "Transfer-Encoding: é, chunked"]
+    {
+        let answer = ask(codings);
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{codings}: {answer}");
+    }
+    assert!(running.echo.asked.notified().now_or_never().is_none());
+    for codings in ["Transfer-Encoding: Chunked", "Transfer-Encoding: , chunked"] {
+        assert!(ask(codings).ends_with("\"body\"]"), "{codings}");
+    }
+});
+
 server_test!(
     a_request_that_stops_holds_no_seat,
     running = |config| {

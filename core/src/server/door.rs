@@ -103,6 +103,7 @@ impl<S: Service> Door<S> {
         progress: &Progress,
         unread: &mut bool,
     ) -> Result<Response, Refusal> {
+        check_coding(&head.headers)?;
         self.check_host(head)?;
         self.check_site(&head.headers)?;
         let method = if head.method == Method::HEAD { "GET" } else { head.method.as_str() };
@@ -227,6 +228,25 @@ impl<S: Service> Door<S> {
         });
         readable.collect()
     }
+}
+
+/// Whether the body is coded in no way but `chunked`, once: hyper undoes that one, and takes whatever ends in it.
+fn check_coding(headers: &HeaderMap) -> Result<(), Refusal> {
+    let lines = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let codings = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let mut codings = codings.map(<[u8]>::trim_ascii).filter(|coding| !coding.is_empty());
+    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let last = codings.next_back();
+    let (chunked, others): (Vec<_>, Vec<_>) = codings.partition(|coding| is_chunked(coding));
+    if !chunked.is_empty() {
+        let detail = "the body is chunked more than once; send `Transfer-Encoding: chunked`";
+        return Err(Refusal::new(400, "chunked_twice", detail));
+    }
+    if !others.is_empty() || last.is_some_and(|last| !is_chunked(last)) {
+        let detail = "no transfer coding but chunked is taken; send the body as it is";
+        return Err(Refusal::new(501, "transfer_coding", detail));
+    }
+    Ok(())
 }
 
 /// A host without its port. An IPv6 address stands in brackets.
