@@ -302,6 +302,71 @@ server_test!(a_body_over_the_limit_is_refused, running = |config| config.body_by
     assert!(running.exchange(&request).ends_with(&format!("{most}\"]")));
 });
 
+server_test!(
+    all_bodies_have_one_budget,
+    running = |config| {
+        config.read_timeout = Duration::from_secs(60);
+        config.body_bytes_max = 100_000;
+        config.bodies_bytes_max = 300_000;
+    },
+    {
+        let post = "POST / HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\nContent-Length: 100000\r\n\r\n";
+        let mut stopped: Vec<Client> = (0..3)
+            .map(|_| {
+                let mut client = running.connect();
+                let head = post.replace("HOST", &running.address.to_string());
+                client.write_all((head + &"x".repeat(90_000)).as_bytes()).unwrap();
+                client
+            })
+            .collect();
+        let until = |status: &str| {
+            let begun = Instant::now();
+            loop {
+                let answer = running.exchange(&format!("{post}{}", "x".repeat(100_000)));
+                if answer.starts_with(status) {
+                    return answer;
+                }
+                assert!(begun.elapsed() < Duration::from_secs(10), "{answer}");
+            }
+        };
+        // From when on the three have been read.
+        let answer = until("HTTP/1.1 503 ");
+        assert_problem(&answer, 503, "no_room_for_bodies");
+        assert!(answer.contains("retry-after: 1\r\n"), "{answer}");
+        // What takes no room is answered all the time.
+        let healthy = running.exchange("GET /healthz HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n");
+        assert!(healthy.starts_with("HTTP/1.1 200 "), "{healthy}");
+        // One that stopped goes, and that is enough for the next.
+        until("HTTP/1.1 200 ");
+        let gone = stopped.iter_mut().map(|client| {
+            client.set_nonblocking(true).unwrap();
+            matches!(client.read(&mut [0]), Ok(0)) || client.write_all(b"x").is_err()
+        });
+        assert!(gone.filter(|gone| *gone).count() < 3);
+    }
+);
+
+server_test!(
+    a_body_keeps_its_room_until_it_is_answered,
+    running = |config| {
+        config.body_bytes_max = 1_000;
+        config.bodies_bytes_max = 1_500;
+    },
+    {
+        let post = |path: &str| {
+            let head = format!("POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", running.address);
+            format!("{head}Content-Length: 1000\r\n\r\n{}", "x".repeat(1_000))
+        };
+        let mut held = running.connect();
+        held.write_all(post("/held").as_bytes()).unwrap();
+        running.echo.asked.notified().await;
+        assert_problem(&running.exchange(&post("/")), 503, "no_room_for_bodies");
+        running.echo.let_go.notify_one();
+        assert!(rest(&mut held).starts_with("HTTP/1.1 200 "));
+        assert!(running.exchange(&post("/")).starts_with("HTTP/1.1 200 "));
+    }
+);
+
 server_test!(a_client_may_ask_before_it_sends, running = |config| config.body_bytes_max = 10, {
     let mut client = running.connect();
     let head = format!("POST / HTTP/1.1\r\nHost: {}\r\nExpect: 100-continue\r\n", running.address);

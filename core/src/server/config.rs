@@ -16,6 +16,9 @@ pub struct ServerConfig {
     pub token: Option<Token>,
     /// Largest body of a request, in bytes.
     pub body_bytes_max: usize,
+    /// What the bodies of all requests in hand may take together, in bytes, at least that of one. A request beyond is answered
+    /// with 503 and `Retry-After`.
+    pub bodies_bytes_max: usize,
     /// For a whole request, from its first byte to its last. Also how long a client may take none of its answer.
     pub read_timeout: Duration,
     /// How long a connection may wait for its next request. Longer than a proxy in front keeps its connections (mostly 60 s
@@ -50,7 +53,7 @@ fn files_max() -> Option<u64> {
 }
 
 impl ServerConfig {
-    /// The defaults: this machine's names, no token, bodies of 1 MiB, 10 s to read a request, 90 s to idle, 10 s of grace,
+    /// The defaults: this machine's names, no token, bodies of 1 MiB and 64 MiB together, 10 s to read a request, 90 s to idle, 10 s of grace,
     /// and as many connections as half of the files that the process may open, at most 4,096.
     pub fn new(address: SocketAddr) -> Self {
         Self {
@@ -58,6 +61,7 @@ impl ServerConfig {
             hosts: Vec::new(),
             token: None,
             body_bytes_max: HTTP_BODY_BYTES_MAX,
+            bodies_bytes_max: 64 * HTTP_BODY_BYTES_MAX,
             read_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(90),
             connections_max: seats(files_max()),

@@ -3,12 +3,13 @@
 //!
 //! It listens where web pages the user visits can reach it, so it trusts no request for having arrived. A `Host` that
 //! is not its own is refused (a page may have its name resolve to 127.0.0.1), and so is a browser's request from
-//! another site. Everything a client can make it hold is bounded: header, body, time, connections.
+//! another site. Everything a client can make it hold is bounded: header, body, all bodies, time, connections.
 //!
 //! A service gets whole requests only, and may stop in the middle of one: a client that goes away takes its request
 //! with it. Errors are problems (RFC 9457), but for what is not HTTP or has too large a header: hyper answers that
 //! with an empty 400, 414 or 431.
 
+mod budget;
 mod config;
 mod connection;
 mod door;
@@ -108,7 +109,7 @@ impl<S: Service> Server<S> {
         let seats = Seats::new(config.connections_max);
         let (stop, stopping) = watch::channel(());
         let grace = config.grace;
-        let door = Arc::new(Door::new(address, config, service));
+        let door = Arc::new(Door::new(address, config, Arc::clone(&seats), service));
         let mut connections = JoinSet::new();
         loop {
             let accepted = async {

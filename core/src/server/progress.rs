@@ -50,6 +50,8 @@ impl State {
 pub(super) struct Silence {
     is_sending: bool,
     since: Instant,
+    /// The request's head has arrived, so that a part of its body may lie here.
+    pub(super) has_body: bool,
 }
 
 /// What is known of a connection.
@@ -129,7 +131,11 @@ impl Progress {
             Phase::Arriving | Phase::Reading => (true, heard, STALLED_MIN),
             Phase::Answering | Phase::Answered => return None,
         };
-        (since.elapsed() >= least).then_some(Silence { is_sending, since })
+        (since.elapsed() >= least).then_some(Silence {
+            is_sending,
+            since,
+            has_body: matches!(phase, Phase::Reading),
+        })
     }
 
     /// When the connection ends unless it gets on: it may idle for `idle`, and a request's head may arrive for `request`. The

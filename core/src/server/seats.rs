@@ -1,7 +1,7 @@
 //! The seats of a server: as many connections at once as it has. Where all are taken, one whose client is silent goes: the one
 //! that has idled longest, or else the one that stopped longest ago in the middle of its request.
 
-use super::progress::Progress;
+use super::progress::{Progress, Silence};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -53,7 +53,7 @@ impl Seats {
             if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
                 return self.seat(permit);
             }
-            self.ask_longest_silent();
+            self.ask_longest_silent(|_| true);
             // One that was heard in the meantime stays, and then another one may go.
             if let Ok(Ok(permit)) = timeout(LOOK_EVERY, Arc::clone(&self.free).acquire_owned()).await {
                 return self.seat(permit);
@@ -70,12 +70,18 @@ impl Seats {
         Seat { seats: Arc::clone(self), number, progress, _permit: permit }
     }
 
-    fn ask_longest_silent(&self) {
+    fn ask_longest_silent(&self, may_go: impl Fn(&Silence) -> bool) {
         let taken = self.taken();
         let silent = taken.seats.values().filter_map(|progress| Some((progress.silence()?, progress)));
-        if let Some((_, progress)) = silent.min_by_key(|(silence, _)| *silence) {
+        let longest = silent.filter(|(silence, _)| may_go(silence)).min_by_key(|(silence, _)| *silence);
+        if let Some((_, progress)) = longest {
             progress.ask_to_go();
         }
+    }
+
+    /// Lets the connection go that stopped longest ago in the middle of a body, for there is no room for others.
+    pub(super) fn make_room(&self) {
+        self.ask_longest_silent(|silence| silence.has_body);
     }
 }
 
