@@ -392,6 +392,17 @@ fn beyond_this_machine_it_needs_a_token() {
     let with_file =
         quadrille(&["queues", "--json", "--url", &url, "--token-file", token_file.to_str().unwrap()]);
     assert!(with_file.json().is_array());
+    #[cfg(unix)]
+    for (mode, is_open) in [(0o644, true), (0o640, true), (0o604, true), (0o600, false)] {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(&token_file, fs::Permissions::from_mode(mode)).unwrap();
+        let told = quadrille(&["queues", "--url", &url, "--token-file", token_file.to_str().unwrap()]);
+        assert_eq!(
+            (told.code, told.err.contains("other users can read the token")),
+            (0, is_open),
+            "{told:?}"
+        );
+    }
     let mut command = support::command(&["kickoff", "--url", &url]);
     command.env("QUADRILLE_TOKEN", TOKEN);
     run(command, b"").ok();
