@@ -5,7 +5,7 @@ use super::{
     stage::{Stage, filled, holds, same, same_ids, together},
 };
 use crate::{
-    Failure,
+    failure::Failure,
     limits::{INDEX_SORT_BYTES_MAX, ITEM_BYTES_MAX, KEY_BYTES_MAX},
     port::{CommitError, IndexEntry, IndexQuery, Item, Table, Write},
 };

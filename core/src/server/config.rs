@@ -53,8 +53,8 @@ fn files_max() -> Option<u64> {
 }
 
 impl ServerConfig {
-    /// The defaults: this machine's names, no token, bodies of 1 MiB and 64 MiB together, 10 s to read a request, 90 s to idle, 10 s of grace,
-    /// and as many connections as half of the files that the process may open, at most 4,096.
+    /// The defaults: this machine's names, no token, bodies of 1 MiB and 64 MiB together, 10 s to read a request, 90 s to
+    /// idle, 10 s of grace. There are as many connections as half of the files that the process may open, at most 4,096.
     pub fn new(address: SocketAddr) -> Self {
         Self {
             address,
