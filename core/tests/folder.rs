@@ -296,3 +296,133 @@ async fn a_folder_is_removed_by_its_owner_alone_with_what_engines_made_and_nothi
     fs::write(root.path().join("a"), "").unwrap();
     assert!(matches!(local::remove(root.path(), &model("post"), &[]), Err(OpenError::NoData { .. })));
 }
+
+/// What others may do with a file or a folder.
+#[cfg(unix)]
+mod others {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
+
+    fn mode(path: &Path) -> u32 {
+        fs::symlink_metadata(path).unwrap().mode() & 0o777
+    }
+
+    fn allow(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[track_caller]
+    fn assert_not_private(error: &OpenError, says: &str) {
+        assert!(matches!(error, OpenError::NotPrivate { .. }), "{error}");
+        assert!(error.to_string().contains(says), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_lies_in_a_folder_is_its_owners_alone() {
+        let root = TempDir::new().unwrap();
+        let folder = root.path().join("data");
+        fs::create_dir(&folder).unwrap();
+        allow(&folder, 0o755);
+        let local = open(&folder, "parcels").unwrap();
+        send(&local, "kept").await;
+        let files = [local_files(&folder), vec![folder.join("lock")]].concat();
+        for file in &files {
+            assert_eq!(mode(file), 0o600, "{}", file.display());
+        }
+        drop(local);
+        // As an earlier version left them.
+        fs::create_dir_all(folder.join("bucket/results")).unwrap();
+        for path in ["bucket", "bucket/results"] {
+            allow(&folder.join(path), 0o775);
+        }
+        allow(&folder.join("quadrille.db"), 0o644);
+        drop(look(&folder, &model("parcels")).unwrap());
+        assert_eq!(mode(&folder.join("quadrille.db")), 0o644, "to look changes nothing");
+        let local = open(&folder, "parcels").unwrap();
+        assert_eq!(bodies(&local).await, ["kept"]);
+        let modes = ["bucket", "bucket/results", "quadrille.db", "quadrille.db-wal"];
+        assert_eq!(modes.map(|path| mode(&folder.join(path))), [0o700, 0o700, 0o600, 0o600]);
+    }
+
+    fn local_files(folder: &Path) -> Vec<PathBuf> {
+        all_below(folder).into_iter().filter(|(_, content)| content.is_some()).map(|(path, _)| path).collect()
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_to_is_refused() {
+        let root = TempDir::new().unwrap();
+        let (new, made) = (root.path().join("new"), root.path().join("made"));
+        fs::create_dir(&new).unwrap();
+        drop(open(&made, "parcels").unwrap());
+        for folder in [&new, &made] {
+            for open_to in [0o777, 0o775, 0o757, 0o1777] {
+                allow(folder, open_to);
+                assert_not_private(&refused(folder, || open(folder, "parcels")), "chmod go-w");
+                assert_not_private(&refused(folder, || look(folder, &model("parcels"))), "chmod go-w");
+            }
+            allow(folder, 0o755);
+            drop(open(folder, "parcels").unwrap());
+        }
+    }
+
+    #[test]
+    fn a_folder_of_another_user_is_refused() {
+        let root = TempDir::new().unwrap();
+        let folder = root.path().join("data");
+        drop(open(&folder, "parcels").unwrap());
+        if fs::metadata(&folder).unwrap().uid() != 0 {
+            // Only root can give a folder away; there is one of root's on each machine.
+            assert_not_private(&open(Path::new("/"), "parcels").unwrap_err(), "another user");
+            return;
+        }
+        chown(folder.join("quadrille.db"), Some(12_345), None).unwrap();
+        assert_not_private(&refused(&folder, || open(&folder, "parcels")), "another user");
+        chown(folder.join("quadrille.db"), Some(0), None).unwrap();
+        chown(&folder, Some(12_345), None).unwrap();
+        assert_not_private(&refused(&folder, || open(&folder, "parcels")), "another user");
+        assert_not_private(&refused(&folder, || look(&folder, &model("parcels"))), "another user");
+    }
+
+    #[test]
+    fn a_link_that_somebody_prepared_is_refused_and_nothing_behind_it_changes() {
+        let outside = TempDir::new().unwrap();
+        let victim = outside.path().join("victim");
+        fs::write(&victim, "theirs").unwrap();
+        let files = ["lock", "engine.json", "engine.json.partial", "quadrille.db", "quadrille.db-wal"];
+        for name in
+            files.into_iter().chain(["quadrille.db-journal", "notifications.jsonl", "bucket", "bucket/x"])
+        {
+            for is_made in [false, true] {
+                let root = TempDir::new().unwrap();
+                let link = root.path().join(name);
+                if is_made {
+                    drop(open(root.path(), "parcels").unwrap());
+                    let _ = fs::rename(&link, outside.path().join("moved"));
+                }
+                fs::create_dir_all(link.parent().unwrap()).unwrap();
+                let target = if name.starts_with("bucket") { outside.path() } else { &victim };
+                symlink(target, &link).unwrap();
+                let error = open(root.path(), "parcels").unwrap_err();
+                // A folder without a database, and with what no opening leaves, is refused as what it is.
+                if is_made && name != "quadrille.db" || files.contains(&name) {
+                    assert_not_private(&error, "is a link");
+                }
+                assert_eq!(fs::read(&victim).unwrap(), b"theirs", "{name}");
+                assert!(
+                    !outside.path().join("quadrille.db-wal").exists()
+                        && !outside.path().join(".partial").exists()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_with_a_second_name_elsewhere_is_refused() {
+        let (root, outside) = (TempDir::new().unwrap(), TempDir::new_in(std::env::temp_dir()).unwrap());
+        let victim = outside.path().join("victim");
+        fs::write(&victim, "theirs").unwrap();
+        drop(open(root.path(), "parcels").unwrap());
+        fs::hard_link(&victim, root.path().join("engine.json.partial")).unwrap();
+        assert_not_private(&refused(root.path(), || open(root.path(), "parcels")), "hard link");
+    }
+}

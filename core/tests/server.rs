@@ -302,6 +302,71 @@ server_test!(a_body_over_the_limit_is_refused, running = |config| config.body_by
     assert!(running.exchange(&request).ends_with(&format!("{most}\"]")));
 });
 
+server_test!(
+    all_bodies_have_one_budget,
+    running = |config| {
+        config.read_timeout = Duration::from_secs(60);
+        config.body_bytes_max = 100_000;
+        config.bodies_bytes_max = 300_000;
+    },
+    {
+        let post = "POST / HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\nContent-Length: 100000\r\n\r\n";
+        let mut stopped: Vec<Client> = (0..3)
+            .map(|_| {
+                let mut client = running.connect();
+                let head = post.replace("HOST", &running.address.to_string());
+                client.write_all((head + &"x".repeat(90_000)).as_bytes()).unwrap();
+                client
+            })
+            .collect();
+        let until = |status: &str| {
+            let begun = Instant::now();
+            loop {
+                let answer = running.exchange(&format!("{post}{}", "x".repeat(100_000)));
+                if answer.starts_with(status) {
+                    return answer;
+                }
+                assert!(begun.elapsed() < Duration::from_secs(10), "{answer}");
+            }
+        };
+        // From when on the three have been read.
+        let answer = until("HTTP/1.1 503 ");
+        assert_problem(&answer, 503, "no_room_for_bodies");
+        assert!(answer.contains("retry-after: 1\r\n"), "{answer}");
+        // What takes no room is answered all the time.
+        let healthy = running.exchange("GET /healthz HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n");
+        assert!(healthy.starts_with("HTTP/1.1 200 "), "{healthy}");
+        // One that stopped goes, and that is enough for the next.
+        until("HTTP/1.1 200 ");
+        let gone = stopped.iter_mut().map(|client| {
+            client.set_nonblocking(true).unwrap();
+            matches!(client.read(&mut [0]), Ok(0)) || client.write_all(b"x").is_err()
+        });
+        assert!(gone.filter(|gone| *gone).count() < 3);
+    }
+);
+
+server_test!(
+    a_body_keeps_its_room_until_it_is_answered,
+    running = |config| {
+        config.body_bytes_max = 1_000;
+        config.bodies_bytes_max = 1_500;
+    },
+    {
+        let post = |path: &str| {
+            let head = format!("POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", running.address);
+            format!("{head}Content-Length: 1000\r\n\r\n{}", "x".repeat(1_000))
+        };
+        let mut held = running.connect();
+        held.write_all(post("/held").as_bytes()).unwrap();
+        running.echo.asked.notified().await;
+        assert_problem(&running.exchange(&post("/")), 503, "no_room_for_bodies");
+        running.echo.let_go.notify_one();
+        assert!(rest(&mut held).starts_with("HTTP/1.1 200 "));
+        assert!(running.exchange(&post("/")).starts_with("HTTP/1.1 200 "));
+    }
+);
+
 server_test!(a_client_may_ask_before_it_sends, running = |config| config.body_bytes_max = 10, {
     let mut client = running.connect();
     let head = format!("POST / HTTP/1.1\r\nHost: {}\r\nExpect: 100-continue\r\n", running.address);
@@ -316,7 +381,10 @@ server_test!(a_client_may_ask_before_it_sends, running = |config| config.body_by
 
 server_test!(
     a_slow_request_is_given_up,
-    running = |config| config.read_timeout = Duration::from_millis(200),
+    running = |config| {
+        config.read_timeout = Duration::from_millis(200);
+        config.idle_timeout = Duration::from_millis(200);
+    },
     {
         let started = Instant::now();
         let mut slow = running.connect();
@@ -349,6 +417,91 @@ server_test!(a_body_that_is_cut_off_reaches_no_handler, running = |_| {}, {
     assert!(running.echo.asked.notified().now_or_never().is_none());
 });
 
+server_test!(a_coding_that_is_not_undone_is_refused, running = |_| {}, {
+    let ask = |codings: &str| {
+        let body = "4\r\nbody\r\n0\r\n\r\n";
+        running.exchange(&format!(
+            "POST / HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n{codings}\r\n\r\n{body}"
+        ))
+    };
+    let others = [
+        "Transfer-Encoding: gzip, chunked",
+        "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: identity,chunked",
+        "Transfer-Encoding: x;a=\"chunked,\", Chunked",
+    ];
+    for codings in others {
+        assert_problem(&ask(codings), 501, "transfer_coding");
+    }
+    for codings in
+        ["Transfer-Encoding: chunked, chunked", "Transfer-Encoding: chunked\r\nTransfer-Encoding: CHUNKED"]
+    {
+        assert_problem(&ask(codings), 400, "chunked_twice");
+    }
+    for codings in
+        ["Transfer-Encoding: chunked, gzip", "Transfer-Encoding: gzip", "Transfer-Encoding: é, chunked"]
+    {
+        let answer = ask(codings);
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{codings}: {answer}");
+    }
+    assert!(running.echo.asked.notified().now_or_never().is_none());
+    for codings in ["Transfer-Encoding: Chunked", "Transfer-Encoding: , chunked"] {
+        assert!(ask(codings).ends_with("\"body\"]"), "{codings}");
+    }
+});
+
+server_test!(
+    a_request_that_stops_holds_no_seat,
+    running = |config| {
+        config.read_timeout = Duration::from_secs(60);
+        config.connections_max = 5;
+    },
+    {
+        let begun = Instant::now();
+        let stopped = [
+            "Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFF\r\n",
+            "Transfer-Encoding: chunked\r\n\r\n7FFFFFFFFFFFFFFF\r\nbody",
+            "Transfer-Encoding: chunked\r\n\r\n",
+            "Content-Length: 1000000\r\n\r\nbody",
+            "X: ",
+        ];
+        let mut stopped = stopped.map(|rest| {
+            let mut client = running.connect();
+            let head = format!("POST / HTTP/1.1\r\nHost: {}\r\n", running.address);
+            client.write_all((head + rest).as_bytes()).unwrap();
+            client
+        });
+        // As many as there are seats: each has to go.
+        let kept: Vec<Client> = stopped
+            .iter()
+            .map(|_| {
+                let mut client = running.connect();
+                client
+                    .write_all(format!("GET /held HTTP/1.1\r\nHost: {}\r\n\r\n", running.address).as_bytes())
+                    .unwrap();
+                client
+            })
+            .collect();
+        for client in &mut stopped {
+            assert_eq!(rest(client), "");
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        drop(kept);
+    }
+);
+
+server_test!(
+    an_endless_chunk_is_given_up,
+    running = |config| config.read_timeout = Duration::from_millis(200),
+    {
+        for size in ["FFFFFFFFFFFFFFFF", "10000000000000000"] {
+            let head = "POST / HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n";
+            let answer = running.exchange(&format!("{head}{size}\r\nbody"));
+            assert!(answer.starts_with("HTTP/1.1 40"), "{size}: {answer}");
+        }
+    }
+);
+
 server_test!(a_header_is_bounded, running = |_| {}, {
     let large = format!("GET / HTTP/1.1\r\nHost: HOST\r\nX: {}\r\n\r\n", "x".repeat(1_000_000));
     assert!(running.exchange(&large).starts_with("HTTP/1.1 431 "));
@@ -365,19 +518,84 @@ server_test!(a_panic_is_answered, running = |_| {}, {
     assert_problem(&answer, 500, "panicked");
 });
 
-server_test!(connections_beyond_the_bound_wait, running = |config| config.connections_max = 1, {
-    let request = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", running.address);
-    let mut first = running.connect();
-    first.write_all(request.as_bytes()).unwrap();
-    next(&mut first);
-    let mut second = running.connect();
-    second.write_all(request.as_bytes()).unwrap();
-    second.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-    assert!(second.read(&mut [0]).is_err());
-    drop(first);
-    second.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    assert!(next(&mut second).starts_with("HTTP/1.1 200 "));
+server_test!(
+    connections_beyond_the_bound_wait_while_none_idles,
+    running = |config| config.connections_max = 1,
+    {
+        let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", running.address);
+        let mut first = running.connect();
+        first.write_all(request("/held").as_bytes()).unwrap();
+        running.echo.asked.notified().await;
+        let mut second = running.connect();
+        second.write_all(request("/").as_bytes()).unwrap();
+        second.set_read_timeout(Some(Duration::from_millis(250))).unwrap();
+        assert!(second.read(&mut [0]).is_err());
+        running.echo.let_go.notify_one();
+        assert!(next(&mut first).starts_with("HTTP/1.1 200 "));
+        second.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        assert!(next(&mut second).starts_with("HTTP/1.1 200 "));
+    }
+);
+
+server_test!(idle_connections_shut_nobody_out, running = |config| config.connections_max = 3, {
+    let request = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", running.address);
+    // One that never sent anything, one in the middle of a request, and one that was answered.
+    let mut silent = running.connect();
+    let mut sending = running.connect();
+    let (begin, end) = request.split_at(10);
+    sending.write_all(begin.as_bytes()).unwrap();
+    let mut kept = running.connect();
+    kept.write_all(request.as_bytes()).unwrap();
+    next(&mut kept);
+    let mut further = Vec::new();
+    for _ in 0..4 {
+        let mut client = running.connect();
+        client.write_all(request.as_bytes()).unwrap();
+        assert!(next(&mut client).starts_with("HTTP/1.1 200 "));
+        further.push(client);
+    }
+    // The longest idle ones went; the one in hand stayed.
+    assert_eq!(rest(&mut silent), "");
+    assert_eq!(rest(&mut kept), "");
+    assert_eq!(rest(&mut further[0]), "");
+    sending.write_all(end.as_bytes()).unwrap();
+    assert!(next(&mut sending).starts_with("HTTP/1.1 200 "));
+    further[3].write_all(request.as_bytes()).unwrap();
+    assert!(next(&mut further[3]).starts_with("HTTP/1.1 200 "));
 });
+
+server_test!(
+    to_idle_and_to_send_have_times_of_their_own,
+    running = |config| {
+        config.read_timeout = Duration::from_millis(100);
+        config.idle_timeout = Duration::from_millis(600);
+    },
+    {
+        let request = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", running.address);
+        let mut kept = running.connect();
+        kept.write_all(request.as_bytes()).unwrap();
+        next(&mut kept);
+        let idle = Instant::now();
+        // A head that stops is given up long before.
+        let mut slow = running.connect();
+        slow.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+        assert_eq!(rest(&mut slow), "");
+        assert!(idle.elapsed() < Duration::from_millis(500));
+        kept.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        assert!(kept.read(&mut [0]).is_err(), "it was closed within the time to send a request");
+        kept.write_all(request.as_bytes()).unwrap();
+        kept.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        next(&mut kept);
+        assert_eq!(rest(&mut kept), "");
+        assert!(idle.elapsed() >= Duration::from_millis(600));
+    }
+);
+
+#[test]
+fn a_proxy_closes_before_the_server_does() {
+    let config = ServerConfig::new(([127, 0, 0, 1], 0).into());
+    assert!(config.idle_timeout > Duration::from_secs(75) && config.read_timeout < Duration::from_secs(75));
+}
 
 server_test!(
     a_client_that_takes_no_answer_is_let_go,

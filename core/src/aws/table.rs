@@ -745,6 +745,9 @@ impl Table for DynamoTable {
 
     async fn scan(&self, after: Option<&str>, limit: usize) -> Result<ScanPage, PortError> {
         self.check_limit(limit)?;
+        if after.is_some_and(|after| !is_key(after, limits::KEY_BYTES_MAX)) {
+            return Err(PortError::misplaced(&self.name));
+        }
         let from =
             after.map(|after| HashMap::from([(self.key.clone(), AttributeValue::S(after.to_owned()))]));
         let answer = self

@@ -5,6 +5,7 @@ use super::{
     stage::{Stage, filled, holds, same, same_ids, together},
 };
 use crate::{
+    failure::Failure,
     limits::{INDEX_SORT_BYTES_MAX, ITEM_BYTES_MAX, KEY_BYTES_MAX},
     port::{CommitError, IndexEntry, IndexQuery, Item, Table, Write},
 };
@@ -194,6 +195,11 @@ async fn a_scan_shows_every_item(stage: &Stage<'_>) -> Result<(), Violation> {
         found.retain(|item| item.key.contains(&stage.tag));
         let what = format!("items of a scan in pages of {limit}");
         same_ids(&what, stored.iter().map(told), found.iter().map(told))?;
+    }
+    for place in [String::new(), "x".repeat(KEY_BYTES_MAX + 1)] {
+        let refused = stage.things()?.scan(Some(&place), 10).await.map_err(Failure::from);
+        let reason = refused.err().map(|failure| failure.reason().to_owned());
+        same("a scan from a place that none gave", &Some("invalid_place"), &reason.as_deref())?;
     }
     Ok(())
 }

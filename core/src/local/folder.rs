@@ -3,6 +3,7 @@
 use super::{
     BUCKETS, OpenError,
     lock::{ANNOUNCEMENT, FolderLock, LOCK, PARTIAL_ANNOUNCEMENT},
+    private,
     sqlite::{Contents, DATABASE, JOURNAL, LOG},
     store::table_name,
     store_error::StoreError,
@@ -17,7 +18,8 @@ use std::{
 };
 
 /// What an opening leaves that ended before the database was made.
-const OF_AN_OPENING: [&str; 6] = [LOCK, ANNOUNCEMENT, PARTIAL_ANNOUNCEMENT, DATABASE, LOG, JOURNAL];
+pub(super) const OF_AN_OPENING: [&str; 6] =
+    [LOCK, ANNOUNCEMENT, PARTIAL_ANNOUNCEMENT, DATABASE, LOG, JOURNAL];
 
 /// What a folder holds.
 enum Found {
@@ -31,6 +33,7 @@ enum Found {
 
 /// Whether `folder` may be opened for `model`: it is new, or the model's own.
 pub(super) fn check(folder: &Path, model: &Model) -> Result<(), OpenError> {
+    private::check(folder)?;
     match look(folder)? {
         Found::Nothing => Ok(()),
         Found::NoData => Err(OpenError::NoData { folder: folder.to_owned() }),
@@ -40,6 +43,7 @@ pub(super) fn check(folder: &Path, model: &Model) -> Result<(), OpenError> {
 
 /// Whether `folder` is the model's own, and has all that the model has.
 pub(super) fn check_existing(folder: &Path, model: &Model) -> Result<(), OpenError> {
+    private::check(folder)?;
     let Found::Data(contents) = look(folder)? else {
         return Err(OpenError::Missing { folder: folder.to_owned() });
     };

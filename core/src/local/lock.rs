@@ -3,10 +3,11 @@
 //! The lock is the operating system's, on the file `lock`: it ends with the process, however that ends. The file
 //! itself stays; to delete it would let two processes hold locks on two files of that name.
 
+use super::private;
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
-    io::{self, ErrorKind, Read as _},
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, ErrorKind, Read as _, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
@@ -69,7 +70,7 @@ impl FolderLock {
     /// [`LockError::Held`] while another process, or another lock of this one, has the folder; [`LockError::Folder`]
     /// where its file can't be opened.
     pub(super) fn existing(folder: &Path) -> Result<Option<Self>, LockError> {
-        Self::on(folder, OpenOptions::new().write(true))
+        Self::on(folder, private::file().write(true))
     }
 
     /// Locks `folder`, creating it where it is missing: on Unix for its owner only (mode 0700).
@@ -77,9 +78,9 @@ impl FolderLock {
     /// # Errors
     /// As for [`existing`](Self::existing), and where the folder or the file can't be created.
     pub(super) fn create(folder: &Path) -> Result<Self, LockError> {
-        create(folder).map_err(|source| failed(folder, source))?;
+        private::make_folder(folder).map_err(|source| failed(folder, source))?;
         // Neither truncated nor written: the file is only there to be locked.
-        let lock = Self::on(folder, OpenOptions::new().write(true).create(true).truncate(false))?;
+        let lock = Self::on(folder, private::file().write(true).create(true).truncate(false))?;
         lock.ok_or_else(|| failed(folder, ErrorKind::NotFound.into()))
     }
 
@@ -121,15 +122,15 @@ impl FolderLock {
     pub fn announce(&self, address: SocketAddr) -> io::Result<()> {
         self.announced.store(true, Ordering::Relaxed);
         let partial = self.folder.join(PARTIAL_ANNOUNCEMENT);
-        fs::write(&partial, serde_json::to_vec(&Announcement { address })?)?;
+        // Made anew, so that it is written to no file that was there.
+        unless_missing(fs::remove_file(&partial))?;
+        let text = serde_json::to_vec(&Announcement { address })?;
+        private::file().write(true).create_new(true).open(&partial)?.write_all(&text)?;
         fs::rename(&partial, self.folder.join(ANNOUNCEMENT))
     }
 
     fn withdraw(&self) -> io::Result<()> {
-        match fs::remove_file(self.folder.join(ANNOUNCEMENT)) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        unless_missing(fs::remove_file(self.folder.join(ANNOUNCEMENT)))
     }
 }
 
@@ -156,22 +157,18 @@ pub fn is_held(folder: &Path) -> bool {
     matches!(FolderLock::existing(folder), Err(LockError::Held { .. }))
 }
 
-fn failed(folder: &Path, source: io::Error) -> LockError {
-    LockError::Folder { folder: folder.to_owned(), source }
+fn unless_missing(removed: io::Result<()>) -> io::Result<()> {
+    removed.or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
-fn create(folder: &Path) -> io::Result<()> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
+fn failed(folder: &Path, source: io::Error) -> LockError {
+    LockError::Folder { folder: folder.to_owned(), source }
 }
 
 /// Where the holder of `folder` listens. Best effort: it may not have said so yet.
 fn announced(folder: &Path) -> Option<String> {
     let mut text = String::new();
-    let file = File::open(folder.join(ANNOUNCEMENT)).ok()?;
+    let file = private::file().read(true).open(folder.join(ANNOUNCEMENT)).ok()?;
     file.take(ANNOUNCEMENT_BYTES_MAX).read_to_string(&mut text).ok()?;
     let announcement: Announcement = serde_json::from_str(&text).ok()?;
     Some(announcement.address.to_string())

@@ -18,6 +18,7 @@ mod bucket;
 mod bus;
 mod folder;
 mod lock;
+mod private;
 mod queue;
 mod sqlite;
 mod store;
@@ -85,6 +86,14 @@ pub enum OpenError {
         folder: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// Others could write to the folder, or have prepared something in it.
+    #[error("{} {fault}", path.display())]
+    NotPrivate {
+        /// The data folder, or what lies in it.
+        path: PathBuf,
+        /// What is wrong with it, and the way out.
+        fault: &'static str,
     },
     /// The folder is another choreography's.
     #[error(
@@ -173,6 +182,8 @@ impl Local {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Result<Self, OpenError> {
+        // Before the lock's own file is opened, which may be a link too.
+        private::check(folder)?;
         let lock = match FolderLock::existing(folder)? {
             Some(lock) => lock,
             None => {
@@ -182,6 +193,8 @@ impl Local {
             }
         };
         folder::check(folder, model)?;
+        private::close_to_others(folder)
+            .map_err(|source| OpenError::Folder { folder: folder.to_owned(), source })?;
         lock.forget_announcement()?;
         let now = clock.now();
         let (store, files) = Store::open(folder, &model.name, |connection, rollbacks| {
@@ -212,6 +225,7 @@ impl Local {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Result<Self, OpenError> {
+        private::check(folder)?;
         let lock = FolderLock::existing(folder)?.unwrap_or_else(|| FolderLock::without_file(folder));
         folder::check_existing(folder, model)?;
         let (store, files) = Store::open_existing(folder, |connection, rollbacks| {

@@ -7,13 +7,13 @@
 //! but the one that is under way.
 
 use super::{
+    private,
     sqlite::{DATABASE, LOG, LOG_PAGES, PAGE_BYTES, configure, reader},
     store_error::StoreError,
 };
 use crate::port::PortError;
 use rusqlite::{Connection, OptionalExtension as _};
 use std::{
-    fs::File,
     io::{self, Write as _},
     path::Path,
     sync::{
@@ -103,6 +103,8 @@ impl Store {
         owner: &str,
         set_up: impl FnOnce(&Connection, &Rollbacks) -> rusqlite::Result<T>,
     ) -> Result<(Self, T), StoreError> {
+        // SQLite gives its other files the permissions of this one.
+        private::file().write(true).create(true).truncate(false).open(folder.join(DATABASE))?;
         let connection = Connection::open(folder.join(DATABASE))?;
         configure(&connection)?;
         let found: i64 = connection.query_row("PRAGMA user_version", (), |row| row.get(0))?;
@@ -218,7 +220,7 @@ fn closed() -> PortError {
 /// Fills the log up to [`LOG_BYTES`] with zeros, which end it for SQLite wherever its own text ends. With each flush of a
 /// file that has grown, the file system writes its journal as well; in one that is only written over, it has no need to.
 fn reserve_log(path: &Path) -> io::Result<()> {
-    let mut log = File::options().append(true).open(path)?;
+    let mut log = private::file().append(true).open(path)?;
     let mut missing = LOG_BYTES.saturating_sub(log.metadata()?.len());
     if missing == 0 {
         return Ok(());

@@ -389,7 +389,7 @@ impl Table for LocalTable {
 
     async fn scan(&self, after: Option<&str>, limit: usize) -> Result<ScanPage, PortError> {
         let place = after.map_or(Ok(0), str::parse::<i64>);
-        let place = place.map_err(|_| PortError::permanent("table", "not a place that a scan gave"))?;
+        let place = place.map_err(|_| PortError::misplaced("table"))?;
         let statements = Arc::clone(&self.statements);
         self.store
             .read(move |connection| {

@@ -205,6 +205,9 @@ impl Table for MemoryTable {
 
     async fn scan(&self, after: Option<&str>, limit: usize) -> Result<ScanPage, PortError> {
         self.check_limit(limit)?;
+        if after.is_some_and(|after| !(1..=KEY_BYTES_MAX).contains(&after.len())) {
+            return Err(PortError::misplaced(&self.name));
+        }
         let state = self.state();
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut found = state.items.range::<str, _>((from, Bound::Unbounded)).map(|(_, item)| item);

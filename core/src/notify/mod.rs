@@ -118,7 +118,10 @@ impl Notifier for FileNotifier {
 
 /// Appends `line`, on a line of its own even where a crash or a full disk left half of one.
 fn append(path: &Path, line: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.read(true).append(true).create(true).open(path)?;
     if file.seek(SeekFrom::End(0))? == 0 {
         sync_folder(path)?;
     } else {

@@ -83,7 +83,7 @@ fn problem(failure: &Failure) -> Problem {
         "no_such_queue" | "no_kind" | "no_entity" | "no_schedule" | "no_step" | "no_outlet" | "not_kept" => {
             404
         }
-        "invalid_request" => 400,
+        "invalid_request" | "invalid_place" => 400,
         _ if failure.is_permanent() => 500,
         _ => 503,
     };

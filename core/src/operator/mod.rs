@@ -264,7 +264,7 @@ async fn received_letters(
 ) -> Result<DeadLetterPage, Failure> {
     let messages = queue.receive(limit.min(RECEIVED_MAX), WAIT, Some(LOOKED_AT)).await?;
     let mut page = DeadLetterPage {
-        next: (!messages.is_empty()).then_some(after + messages.len() as u64),
+        next: (!messages.is_empty()).then_some(after.saturating_add(messages.len() as u64)),
         ..DeadLetterPage::default()
     };
     for message in messages {

@@ -50,6 +50,8 @@ enum PortErrorKind {
     Permanent,
     /// The call was never made: the handler did not declare it.
     Undeclared,
+    /// The place to go on from is none that an earlier call gave: the fault of whoever passed it in.
+    Misplaced,
 }
 
 impl PortError {
@@ -69,6 +71,12 @@ impl PortError {
         Self { kind: PortErrorKind::Undeclared, ..Self::transient(port, detail) }
     }
 
+    /// A place to go on from that no call gave; as a [`Failure`] it is an `invalid_place`.
+    pub(crate) fn misplaced(port: impl Into<String>) -> Self {
+        let detail = "the place to go on from is none that this table gave; send `next` of the page before";
+        Self { kind: PortErrorKind::Misplaced, ..Self::transient(port, detail) }
+    }
+
     /// Whether repeating the call can help.
     pub fn is_transient(&self) -> bool {
         self.kind == PortErrorKind::Transient
@@ -81,6 +89,7 @@ impl From<PortError> for Failure {
             PortErrorKind::Transient => Failure::transient("port_unavailable", error),
             PortErrorKind::Permanent => Failure::permanent("port_refused", error),
             PortErrorKind::Undeclared => Failure::permanent("undeclared_use", error.detail),
+            PortErrorKind::Misplaced => Failure::permanent("invalid_place", error.detail),
         }
     }
 }

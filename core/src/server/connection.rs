@@ -1,13 +1,13 @@
 //! One connection: its requests one after the other, how long each may take, and an end that loses no answer.
 
-use super::{Service, door::Door, progress::Progress};
+use super::{Service, door::Door, progress::Progress, seats::Seat};
 use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use std::{
     convert::Infallible,
     future::poll_fn,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::Duration,
@@ -16,7 +16,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     sync::watch,
-    time::{Sleep, sleep, timeout},
+    time::{Instant, Sleep, sleep, sleep_until, timeout},
 };
 
 /// Request line and headers at most. Ours; API Gateway takes 10 KB of headers.
@@ -30,16 +30,17 @@ const BUFFER_BYTES_MAX: usize = 64 * 1024;
 const LINGER_MAX: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Serves one connection, until it or the server ends.
+/// Serves one connection on its seat, until it or the server ends.
 pub(super) async fn serve<S: Service>(
     stream: TcpStream,
+    seat: Seat,
     door: Arc<Door<S>>,
     mut stopping: watch::Receiver<()>,
 ) {
     // Best effort: it makes small answers faster and nothing else.
     let _ = stream.set_nodelay(true);
-    let progress = Arc::new(Progress::default());
-    let read_timeout = door.read_timeout();
+    let progress = Arc::clone(&seat.progress);
+    let (idle_timeout, read_timeout) = (door.idle_timeout(), door.read_timeout());
     let watched =
         WatchedStream { stream, progress: Arc::clone(&progress), stall: read_timeout, stalled: None };
     let answering = Arc::clone(&progress);
@@ -48,17 +49,34 @@ pub(super) async fn serve<S: Service>(
         Box::pin(async move { Ok::<_, Infallible>(door.answer(request, &progress).await) })
     });
     let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(read_timeout)
+        // Its one timeout is for idling and for a head alike: the time is kept here.
+        .header_read_timeout(None)
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(BUFFER_BYTES_MAX)
         .serve_connection(TokioIo::new(watched), service);
     let mut told = false;
+    let mut late = pin!(sleep_until(Instant::now() + idle_timeout));
     let served = loop {
+        let served = poll_fn(|context| {
+            if let Poll::Ready(served) = connection.poll_without_shutdown(context) {
+                return Poll::Ready(Some(served));
+            }
+            let Some(deadline) = progress.deadline(idle_timeout, read_timeout) else {
+                return Poll::Pending;
+            };
+            if late.deadline() != deadline {
+                late.as_mut().reset(deadline);
+            }
+            late.as_mut().poll(context).map(|()| None)
+        });
         tokio::select! {
             biased;
             // First: a connection that ended by itself is no longer to be told.
-            served = poll_fn(|context| connection.poll_without_shutdown(context)) => break served,
+            served = served => match served {
+                Some(served) => break served,
+                None => return,
+            },
+            () = progress.to_go() => return,
             _ = stopping.changed(), if !told => {
                 told = true;
                 if !progress.begun.load(Ordering::Relaxed) {
@@ -164,7 +182,11 @@ impl AsyncWrite for WatchedStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        if flushed.is_ready() {
+            self.progress.flushed();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,6 +1,11 @@
 //! What every request passes before the service sees it: its host, its site, the token, the body's size and time.
 
-use super::{ServerConfig, Service, progress::Progress};
+use super::{
+    ServerConfig, Service,
+    budget::{Budget, Share},
+    progress::Progress,
+    seats::Seats,
+};
 use crate::http::{Problem, Request, Response};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -11,7 +16,7 @@ use hyper::{
     header::{self, HeaderMap, HeaderName, HeaderValue},
     http::request::Parts,
 };
-use std::{collections::BTreeMap, fmt, net::SocketAddr, panic::AssertUnwindSafe, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 /// Answered without the token: it tells whether the service works and nothing else.
@@ -22,6 +27,8 @@ pub(super) struct Door<S> {
     config: ServerConfig,
     /// `host:port` by which this machine's programs reach the server, in lower case.
     names: Vec<String>,
+    bodies: Budget,
+    seats: Arc<Seats>,
     service: S,
 }
 
@@ -43,7 +50,7 @@ impl Refusal {
 }
 
 impl<S: Service> Door<S> {
-    pub(super) fn new(address: SocketAddr, mut config: ServerConfig, service: S) -> Self {
+    pub(super) fn new(address: SocketAddr, mut config: ServerConfig, seats: Arc<Seats>, service: S) -> Self {
         let port = address.port();
         let mut names = vec![address.to_string()];
         for host in ["localhost", "127.0.0.1", "[::1]"] {
@@ -54,12 +61,18 @@ impl<S: Service> Door<S> {
             names.extend(names.clone().iter().map(|name| without_port(name).to_owned()));
         }
         config.hosts.iter_mut().for_each(|host| host.make_ascii_lowercase());
-        Self { config, names, service }
+        let bodies = Budget::new(config.bodies_bytes_max.max(config.body_bytes_max));
+        Self { config, names, bodies, seats, service }
     }
 
     /// How long a request may take to arrive.
     pub(super) fn read_timeout(&self) -> Duration {
         self.config.read_timeout
+    }
+
+    /// How long a connection may wait for its next request.
+    pub(super) fn idle_timeout(&self) -> Duration {
+        self.config.idle_timeout
     }
 
     /// Answers one request, by the service or with a refusal.
@@ -68,10 +81,10 @@ impl<S: Service> Door<S> {
         request: hyper::Request<Incoming>,
         progress: &Progress,
     ) -> hyper::Response<Full<Bytes>> {
-        let since = progress.take_since().unwrap_or_else(Instant::now);
+        let since = progress.reading();
         let (head, body) = request.into_parts();
         let mut unread = !body.is_end_stream();
-        let answered = self.pass(&head, body, since + self.config.read_timeout, &mut unread).await;
+        let answered = self.pass(&head, body, since + self.config.read_timeout, progress, &mut unread).await;
         let mut response = match answered {
             Ok(response) => written(response),
             Err(refusal) => {
@@ -86,8 +99,7 @@ impl<S: Service> Door<S> {
             progress.left_unread();
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        // What has arrived by now belongs to the next request, whose time begins when it is its turn.
-        progress.take_since();
+        progress.answered();
         response
     }
 
@@ -96,15 +108,20 @@ impl<S: Service> Door<S> {
         head: &Parts,
         body: Incoming,
         deadline: Instant,
+        progress: &Progress,
         unread: &mut bool,
     ) -> Result<Response, Refusal> {
+        check_coding(&head.headers)?;
         self.check_host(head)?;
         self.check_site(&head.headers)?;
         let method = if head.method == Method::HEAD { "GET" } else { head.method.as_str() };
         if !(method == "GET" && head.uri.path() == HEALTH_PATH) {
             self.check_token(&head.headers)?;
         }
-        let body = self.read(body, deadline).await?;
+        // Until the service has answered.
+        let mut share = self.bodies.share();
+        let body = self.read(body, deadline, &mut share).await?;
+        progress.answering();
         *unread = false;
         let request = Request {
             parameters: BTreeMap::new(),
@@ -178,38 +195,49 @@ impl<S: Service> Door<S> {
         self.names.contains(&host) || self.config.hosts.iter().any(is_extra)
     }
 
-    /// The whole body.
-    async fn read(&self, mut body: Incoming, deadline: Instant) -> Result<Bytes, Refusal> {
+    /// The whole body, within its share of what all bodies may take.
+    async fn read(&self, body: Incoming, deadline: Instant, share: &mut Share<'_>) -> Result<Bytes, Refusal> {
         let bytes_max = self.config.body_bytes_max;
-        let too_large = || Refusal { problem: Problem::body_too_large(bytes_max).into(), header: None };
-        if usize::try_from(body.size_hint().lower()).is_ok_and(|bytes| bytes <= bytes_max) {
-            let whole = async {
-                let mut whole = Vec::new();
-                while let Some(frame) = body.frame().await {
-                    let cut = |_| {
-                        Refusal::new(400, "body_cut_off", "the body ended too early or is not well-formed")
-                    };
-                    let Ok(data) = frame.map_err(cut)?.into_data() else {
-                        continue;
-                    };
-                    if data.len() > bytes_max - whole.len() {
-                        return Err(too_large());
-                    }
-                    whole.extend_from_slice(&data);
-                }
-                Ok(Bytes::from(whole))
-            };
-            let slow = |_| {
-                let limit = self.config.read_timeout;
-                Refusal::new(
-                    408,
-                    "request_too_slow",
-                    format_args!("the request was not read to its end within {limit:?}"),
-                )
-            };
-            return timeout_at(deadline, whole).await.map_err(slow)?;
+        if !usize::try_from(body.size_hint().lower()).is_ok_and(|bytes| bytes <= bytes_max) {
+            return Err(too_large(bytes_max));
         }
-        Err(too_large())
+        let slow = |_| {
+            let limit = self.config.read_timeout;
+            let detail = format_args!("the request was not read to its end within {limit:?}");
+            Refusal::new(408, "request_too_slow", detail)
+        };
+        timeout_at(deadline, self.gather(body, share)).await.map_err(slow)?
+    }
+
+    async fn gather(&self, mut body: Incoming, share: &mut Share<'_>) -> Result<Bytes, Refusal> {
+        let bytes_max = self.config.body_bytes_max;
+        let announced = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+        let most = announced.unwrap_or(bytes_max).min(bytes_max);
+        let mut whole = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let cut = |_| Refusal::new(400, "body_cut_off", "the body ended too early or is not well-formed");
+            let Ok(data) = frame.map_err(cut)?.into_data() else {
+                continue;
+            };
+            if data.len() > bytes_max - whole.len() {
+                return Err(too_large(bytes_max));
+            }
+            let needed = whole.len() + data.len();
+            if needed > whole.capacity() {
+                // Doubled, so that few copies are made, and counted as it is, not as it is filled.
+                let capacity = needed.max(most.min(2 * whole.capacity()));
+                if !share.grow_to(capacity) {
+                    self.seats.make_room();
+                    let detail =
+                        "the requests in hand take all the room there is for bodies; send it again later";
+                    let refusal = Refusal::new(503, "no_room_for_bodies", detail);
+                    return Err(refusal.with(header::RETRY_AFTER, "1"));
+                }
+                whole.reserve_exact(capacity - whole.len());
+            }
+            whole.extend_from_slice(&data);
+        }
+        Ok(Bytes::from(whole))
     }
 
     /// The headers a handler gets: those in UTF-8, without the token, which is no handler's business.
@@ -221,6 +249,29 @@ impl<S: Service> Door<S> {
         });
         readable.collect()
     }
+}
+
+fn too_large(bytes_max: usize) -> Refusal {
+    Refusal { problem: Problem::body_too_large(bytes_max).into(), header: None }
+}
+
+/// Whether the body is coded in no way but `chunked`, once: hyper undoes that one, and takes whatever ends in it.
+fn check_coding(headers: &HeaderMap) -> Result<(), Refusal> {
+    let lines = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let codings = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let mut codings = codings.map(<[u8]>::trim_ascii).filter(|coding| !coding.is_empty());
+    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let last = codings.next_back();
+    let (chunked, others): (Vec<_>, Vec<_>) = codings.partition(|coding| is_chunked(coding));
+    if !chunked.is_empty() {
+        let detail = "the body is chunked more than once; send `Transfer-Encoding: chunked`";
+        return Err(Refusal::new(400, "chunked_twice", detail));
+    }
+    if !others.is_empty() || last.is_some_and(|last| !is_chunked(last)) {
+        let detail = "no transfer coding but chunked is taken; send the body as it is";
+        return Err(Refusal::new(501, "transfer_coding", detail));
+    }
+    Ok(())
 }
 
 /// A host without its port. An IPv6 address stands in brackets.
@@ -268,7 +319,7 @@ mod tests {
     #[test]
     fn the_default_port_may_be_left_out() {
         let address = ([127, 0, 0, 1], 80).into();
-        let door = Door::new(address, ServerConfig::new(address), Silent);
+        let door = Door::new(address, ServerConfig::new(address), Seats::new(1), Silent);
         for host in ["localhost", "localhost:80", "127.0.0.1", "[::1]", "[::1]:80"] {
             assert!(door.is_own(host), "{host}");
         }

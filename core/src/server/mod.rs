@@ -3,16 +3,18 @@
 //!
 //! It listens where web pages the user visits can reach it, so it trusts no request for having arrived. A `Host` that
 //! is not its own is refused (a page may have its name resolve to 127.0.0.1), and so is a browser's request from
-//! another site. Everything a client can make it hold is bounded: header, body, time, connections.
+//! another site. Everything a client can make it hold is bounded: header, body, all bodies, time, connections.
 //!
 //! A service gets whole requests only, and may stop in the middle of one: a client that goes away takes its request
 //! with it. Errors are problems (RFC 9457), but for what is not HTTP or has too large a header: hyper answers that
 //! with an empty 400, 414 or 431.
 
+mod budget;
 mod config;
 mod connection;
 mod door;
 mod progress;
+mod seats;
 mod token;
 
 pub use config::ServerConfig;
@@ -20,11 +22,11 @@ pub use token::{Token, TokenError};
 
 use crate::http::{Request, Response};
 use door::Door;
-use futures_util::FutureExt as _;
+use seats::Seats;
 use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
-    sync::{Semaphore, watch},
+    sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -104,23 +106,22 @@ impl<S: Service> Server<S> {
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self { listener, address, config, service } = self;
         let mut shutdown = pin!(shutdown);
-        let seats = Arc::new(Semaphore::new(config.connections_max.max(1)));
+        let seats = Seats::new(config.connections_max);
         let (stop, stopping) = watch::channel(());
         let grace = config.grace;
-        let door = Arc::new(Door::new(address, config, service));
+        let door = Arc::new(Door::new(address, config, Arc::clone(&seats), service));
         let mut connections = JoinSet::new();
         loop {
             let accepted = async {
-                let seat = Arc::clone(&seats).acquire_owned().await;
-                (seat, listener.accept().await)
+                let (stream, _) = listener.accept().await?;
+                Ok::<_, io::Error>((stream, seats.take().await))
             };
             tokio::select! {
                 biased;
                 () = &mut shutdown => break,
-                (seat, accepted) = accepted => match accepted {
-                    Ok((stream, _)) => {
-                        let connection = connection::serve(stream, Arc::clone(&door), stopping.clone());
-                        connections.spawn(connection.map(|()| drop(seat)));
+                accepted = accepted => match accepted {
+                    Ok((stream, seat)) => {
+                        connections.spawn(connection::serve(stream, seat, Arc::clone(&door), stopping.clone()));
                     }
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");

@@ -101,6 +101,7 @@ impl From<OpenError> for CommandError {
             OpenError::Owner { .. }
             | OpenError::Tables { .. }
             | OpenError::NoData { .. }
+            | OpenError::NotPrivate { .. }
             | OpenError::Others { .. } => Self::Refused(error.to_string()),
             other => Self::Failed(other.to_string()),
         }

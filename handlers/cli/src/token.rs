@@ -16,9 +16,26 @@ pub fn text(file: Option<&Path>) -> Result<Option<String>, CommandError> {
     let Some(file) = file else {
         return Ok(std::env::var(VARIABLE).ok());
     };
+    warn_if_open(file);
     let text = std::fs::read_to_string(file)
         .map_err(CommandError::io(format!("the token file {}", file.display())))?;
     Ok(Some(text.trim().to_owned()))
+}
+
+/// Tells of a file that other users can read.
+fn warn_if_open(file: &Path) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        // One that can't be looked at can't be read either, which is told then.
+        if std::fs::metadata(file)
+            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o044 != 0)
+        {
+            tracing::warn!(file = %file.display(), "other users can read the token; `chmod 600` takes that from them");
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = file;
 }
 
 /// The token, where one is given.

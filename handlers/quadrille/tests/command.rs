@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    process::Command,
     time::{Duration, Instant},
 };
 use support::{
@@ -143,6 +144,33 @@ fn seen(folder: &Path) -> BTreeMap<PathBuf, (u64, u64, i64, i64)> {
         seen.insert(path, (metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec()));
     }
     seen
+}
+
+/// The permissions of a folder, and of all in it that others may do anything with.
+fn open_to_others(folder: &Path) -> Vec<(PathBuf, u32)> {
+    let modes = seen(folder).into_keys().map(|path| {
+        let mode = fs::symlink_metadata(&path).unwrap().mode();
+        (path, mode & 0o777)
+    });
+    modes.filter(|(_, mode)| mode & 0o077 != 0 || mode & 0o600 != 0o600).collect()
+}
+
+#[test]
+fn what_an_engine_writes_is_its_owners_alone_whatever_the_umask() {
+    for umask in ["000", "022", "027"] {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("data");
+        let inner = command(&["demo", "auction", "--orders", "5", "--data", folder.to_str().unwrap()]);
+        let mut outer = Command::new("sh");
+        outer.arg("-c").arg(format!(r#"umask {umask}; exec "$0" "$@""#));
+        outer.arg(inner.get_program()).args(inner.get_args());
+        run(outer, b"").ok();
+        assert!(folder.join("bucket").exists());
+        assert_eq!(open_to_others(&folder), [], "umask {umask}");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+        let done = on(&folder, &["queues"]);
+        assert!(done.code == 4 && done.err.contains("can be written by other users"), "{done:?}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! whole. But no more is kept in memory than the page and the directories still to be read.
 
 use super::path;
-use crate::{limits::OBJECT_KEY_BYTES_MAX, port::ObjectPage};
+use crate::{limits::OBJECT_KEY_BYTES_MAX, local::private, port::ObjectPage};
 use std::{
     collections::BinaryHeap,
     fs,
@@ -45,7 +45,8 @@ fn read(
     page: &mut Page<'_>,
     directories: &mut Vec<(PathBuf, Vec<u8>)>,
 ) -> io::Result<()> {
-    let entries = match fs::read_dir(directory) {
+    let opened = private::check_way(folder, directory).and_then(|()| fs::read_dir(directory));
+    let entries = match opened {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(()),
         entries => entries?,
     };

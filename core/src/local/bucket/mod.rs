@@ -12,13 +12,14 @@ mod listing;
 mod path;
 mod writer;
 
+use super::private;
 use crate::{
     limits::OBJECT_KEY_BYTES_MAX,
     port::{Bucket, ObjectPage, PortError, stable_hash},
 };
 use async_trait::async_trait;
 use std::{
-    fs::{self, File},
+    fs,
     io::{self, ErrorKind, Read as _},
     path::{Path, PathBuf},
     thread::{self, JoinHandle},
@@ -63,6 +64,7 @@ impl LocalBucket {
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
         let folder = std::path::absolute(folder)?;
         create(&folder)?;
+        private::check_way(&folder, &folder)?;
         let partial = folder.join(PARTIAL);
         match fs::remove_dir_all(&partial) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -140,8 +142,8 @@ impl Bucket for LocalBucket {
     /// The object, if there is one of at most 16 MiB; a permanent error where it is larger.
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, PortError> {
         self.check_key(key)?;
-        let path = self.folder.join(path::of(key));
-        let body = self.blocking(move || read(&path)).await?;
+        let (folder, path) = (self.folder.clone(), self.folder.join(path::of(key)));
+        let body = self.blocking(move || read(&folder, &path)).await?;
         match body {
             Some(body) if body.len() > OBJECT_BYTES_MAX => {
                 let detail = format_args!("the object is over the limit of {OBJECT_BYTES_MAX} bytes");
@@ -175,8 +177,10 @@ impl Drop for LocalBucket {
 }
 
 /// A file's content, one byte more than an object may have at most.
-fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let file = match File::open(path) {
+fn read(folder: &Path, path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let opened = private::check_way(folder, path.parent().unwrap_or(folder))
+        .and_then(|()| private::file().read(true).open(path));
+    let file = match opened {
         Ok(file) => file,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok(None);
@@ -193,7 +197,7 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
 /// Creates the folder and what is missing above it, durably.
 fn create(folder: &Path) -> io::Result<()> {
     let missing = folder.ancestors().take_while(|above| !above.exists()).count();
-    fs::create_dir_all(folder)?;
+    private::make_folder(folder)?;
     // The folder's own name too: a process that was killed may have created it unflushed.
     folder.ancestors().skip(1).take(missing.max(1)).try_for_each(writer::flush_directory)
 }
@@ -420,7 +424,7 @@ mod tests {
         let bucket = LocalBucket::open(root.path()).unwrap();
         let error = bucket.put_if_absent("large", vec![0; OBJECT_BYTES_MAX + 1]).await.unwrap_err();
         assert!(!error.is_transient());
-        let file = File::create(root.path().join("larger.bin")).unwrap();
+        let file = fs::File::create(root.path().join("larger.bin")).unwrap();
         file.set_len(1 << 40).unwrap();
         assert!(!bucket.get("larger.bin").await.unwrap_err().is_transient());
     }
@@ -448,5 +452,52 @@ mod tests {
         fs::remove_dir_all(root.path().join("a")).unwrap();
         assert_eq!(bucket.put_if_absent("a/b/1", Vec::new()).await, Ok(true));
         assert_eq!(all(&bucket, "a/", 10).await, ["a/b/1"]);
+    }
+
+    /// A folder that somebody prepared, with a link in it that leads out.
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn no_link_leads_out_of_the_bucket() {
+        use std::os::unix::fs::symlink;
+        let (root, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(outside.path().join("secret.json"), "theirs").unwrap();
+        fs::create_dir(outside.path().join("deep")).unwrap();
+        let bucket = LocalBucket::open(&root.path().join("bucket")).unwrap();
+        let folder = root.path().join("bucket");
+        symlink(outside.path(), folder.join("out")).unwrap();
+        symlink(outside.path().join("secret.json"), folder.join("file.json")).unwrap();
+        for key in ["out/new.json", "out/deep/new.json", "out/made/new.json"] {
+            bucket.put_if_absent(key, b"x".to_vec()).await.unwrap_err();
+        }
+        // A name that is taken is taken, whatever has it.
+        assert_eq!(bucket.put_if_absent("file.json", b"x".to_vec()).await, Ok(false));
+        for key in ["out/secret.json", "file.json"] {
+            bucket.get(key).await.unwrap_err();
+        }
+        bucket.list("out/", None, 10).await.unwrap_err();
+        assert_eq!(bucket.list("", None, 10).await.unwrap().keys, [""; 0]);
+        let mut left: Vec<_> =
+            fs::read_dir(outside.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["deep", "secret.json"]);
+        assert_eq!(fs::read_dir(outside.path().join("deep")).unwrap().count(), 0);
+        assert_eq!(fs::read(outside.path().join("secret.json")).unwrap(), b"theirs");
+        drop(bucket);
+        symlink(outside.path(), root.path().join("linked")).unwrap();
+        LocalBucket::open(&root.path().join("linked")).unwrap_err();
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn objects_are_their_owners_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let root = tempfile::tempdir().unwrap();
+        let bucket = LocalBucket::open(&root.path().join("bucket")).unwrap();
+        bucket.put_if_absent("a/b/c.json", b"x".to_vec()).await.unwrap();
+        let mode = |path: &str| fs::metadata(root.path().join(path)).unwrap().permissions().mode() & 0o777;
+        for folder in ["bucket", "bucket/.partial", "bucket/.partial/0", "bucket/a", "bucket/a/b"] {
+            assert_eq!(mode(folder), 0o700, "{folder}");
+        }
+        assert_eq!(mode("bucket/a/b/c.json"), 0o600);
     }
 }

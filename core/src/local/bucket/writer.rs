@@ -7,7 +7,7 @@
 //! A key always goes to the same writer. So where the file system can't rename without replacing, to look whether there is
 //! something of that name needs no lock. Of several puts of one key in a group the first that is renamed wins.
 
-use crate::port::PortError;
+use crate::{local::private, port::PortError};
 use std::{
     collections::HashSet,
     ffi::OsStr,
@@ -63,7 +63,7 @@ struct Placed {
 impl Writer {
     /// A writer to `folder` whose partial files lie in `partial`, a folder of its own on the same file system.
     pub(super) fn new(name: String, folder: PathBuf, partial: PathBuf) -> io::Result<Self> {
-        fs::create_dir_all(&partial)?;
+        private::make_folder(&partial)?;
         Ok(Self { name, folder, partial: Directory::open(partial)?, durable: HashSet::new() })
     }
 
@@ -151,7 +151,10 @@ impl Writer {
                 // Directories are made when one is missing, not looked for each time. Someone may have removed one
                 // that was remembered.
                 self.durable.clear();
-                fs::create_dir_all(above)?;
+                // A link on the way leads elsewhere, whatever is missing behind it.
+                let there = above.ancestors().find(|above| above.symlink_metadata().is_ok());
+                private::check_way(&self.folder, there.unwrap_or(&self.folder))?;
+                private::make_folder(above)?;
                 *directory = None;
                 self.rename_into(directory, above, partial, name)
             }
@@ -176,7 +179,10 @@ impl Writer {
     ) -> io::Result<()> {
         let directory = match directory {
             Some(directory) if directory.path == path => directory,
-            other => other.insert(Directory::open(path.to_owned())?),
+            other => {
+                private::check_way(&self.folder, path)?;
+                other.insert(Directory::open(path.to_owned())?)
+            }
         };
         self.partial.rename_new(partial, directory, name)
     }
@@ -266,13 +272,13 @@ impl Directory {
     #[cfg(target_os = "linux")]
     fn create(&self, name: &str) -> io::Result<File> {
         use rustix::fs::{Mode, OFlags, openat};
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-        Ok(openat(&self.opened, name, flags, Mode::from_raw_mode(0o666))?.into())
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        Ok(openat(&self.opened, name, flags, Mode::from_raw_mode(0o600))?.into())
     }
 
     #[cfg(not(target_os = "linux"))]
     fn create(&self, name: &str) -> io::Result<File> {
-        File::create(self.path.join(name))
+        private::file().write(true).create(true).truncate(true).open(self.path.join(name))
     }
 
     /// Renames a file of this directory to another unless there is something of that name, in one step where the file

@@ -392,6 +392,17 @@ fn beyond_this_machine_it_needs_a_token() {
     let with_file =
         quadrille(&["queues", "--json", "--url", &url, "--token-file", token_file.to_str().unwrap()]);
     assert!(with_file.json().is_array());
+    #[cfg(unix)]
+    for (mode, is_open) in [(0o644, true), (0o640, true), (0o604, true), (0o600, false)] {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(&token_file, fs::Permissions::from_mode(mode)).unwrap();
+        let told = quadrille(&["queues", "--url", &url, "--token-file", token_file.to_str().unwrap()]);
+        assert_eq!(
+            (told.code, told.err.contains("other users can read the token")),
+            (0, is_open),
+            "{told:?}"
+        );
+    }
     let mut command = support::command(&["kickoff", "--url", &url]);
     command.env("QUADRILLE_TOKEN", TOKEN);
     run(command, b"").ok();
@@ -427,6 +438,11 @@ fn an_unknown_field_of_an_operation_is_refused() {
     assert_eq!(status("GET", "/_quadrille/dead-letters?queue=auction-results", None), 404);
     assert_eq!(status("GET", "/_quadrille/dead-letters?queue=auction-results-dlq&limit=many", None), 400);
     assert_eq!(status("GET", "/_quadrille/entities/order?after=%ff", None), 400);
+    for place in ["", "nowhere", "1.5", "%00", "99999999999999999999"] {
+        assert_eq!(status("GET", &format!("/_quadrille/entities/order?after={place}"), None), 400, "{place}");
+        let letters = "/_quadrille/dead-letters?queue=auction-results-dlq";
+        assert_eq!(status("GET", &format!("{letters}&after={place}"), None), 400, "{place}");
+    }
     assert_eq!(status("GET", "/_quadrille/entities/order?limit=many", None), 400);
     assert_eq!(status("GET", "/_quadrille/entities/run/none", None), 404);
     assert_eq!(status("GET", "/_quadrille/entities/nothing", None), 404);

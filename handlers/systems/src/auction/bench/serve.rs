@@ -281,7 +281,7 @@ pub(super) async fn serve() -> Result<(), BenchError> {
     // The driver opens a connection to the statistics and leaves it idle for as long as it posts.
     let at = |port: u16| {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        ServerConfig { read_timeout: IDLE_MAX, ..ServerConfig::new(address) }
+        ServerConfig { idle_timeout: IDLE_MAX, ..ServerConfig::new(address) }
     };
     let ingest = Ingest { pipeline, finished: Arc::clone(&finished), kickoff: every == 0 };
     let ingest = Server::bind(at(variable("PORT", 9_080)?), ingest).await?;
