@@ -200,6 +200,7 @@ pub mod system;
 mod timestamp;
 mod trace;
 mod trail;
+mod vitals;
 
 pub use alarm::{ALERT_SUBJECTS_MAX, Alert, AlertState};
 pub use backoff::{Backoff, Waits};

@@ -1,6 +1,6 @@
 //! The engine: a choreography that runs by itself, its schedules, and its end. On the in-memory adapter, whose clock
 //! moves only when a test moves it.
-#![allow(clippy::unwrap_used)] // In a test a panic is the assertion.
+#![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
 
 mod support;
 
@@ -14,7 +14,10 @@ use quadrille::{
 use serde::{Deserialize, Serialize};
 use std::{
     borrow::Cow,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use support::*;
@@ -489,5 +492,112 @@ async fn an_onlooker_of_an_engine_is_told_once_a_message_is_acknowledged() {
     world.tell("scan", Scanned::new("1", "oslo")).await;
     assert_eq!(seen.recv().await.unwrap().what, "stopped at oslo");
     assert_eq!((world.stops("1").await.len(), world.total("scan").await), (1, 0));
+    engine.stop().await;
+}
+
+/// What `GET /healthz` answers: its status, and what it says stands.
+async fn health(engine: &Engine) -> (u16, Vec<String>) {
+    let answer = engine.pipeline().health().await;
+    let told: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+    (answer.status, serde_json::from_value(told["standing"].clone()).unwrap_or_default())
+}
+
+fn stands(name: &str) -> (u16, Vec<String>) {
+    (503, vec![name.to_owned()])
+}
+
+#[tokio::test]
+async fn a_relay_or_a_schedule_that_stands_is_told_by_name_until_it_goes_on() {
+    let refuses = Arc::new(AtomicBool::new(true));
+    let refusing = |queue: &'static str| {
+        let refuses = Arc::clone(&refuses);
+        move |_: &_| refuses.load(Ordering::Relaxed).then(|| PortError::transient(queue, "no answer"))
+    };
+    let mut world = World::new(travelling());
+    world.meddle_with_queue("scan", refusing("scan"));
+    let relaying = Engine::start(world.pipeline());
+    assert_eq!(health(&relaying).await, (200, vec![]));
+    world.post(&["1"]).await;
+    all_wait().await;
+    assert_eq!(health(&relaying).await, (200, vec![]), "one failure may be chance");
+    let mut hourly = collecting(&Log::default());
+    hourly.meddle_with_queue("collect", refusing("collect"));
+    let scheduling = Engine::start(hourly.pipeline());
+    world.pass(secs(3)).await;
+    hourly.pass(PERIOD + secs(3)).await;
+    assert_eq!(health(&relaying).await, stands("relay parcels"));
+    assert_eq!(health(&scheduling).await, stands("schedule collection"));
+    refuses.store(false, Ordering::Relaxed);
+    world.pass(secs(1)).await;
+    hourly.pass(secs(1)).await;
+    assert_eq!(health(&relaying).await, (200, vec![]));
+    assert_eq!(health(&scheduling).await, (200, vec![]));
+    relaying.stop().await;
+    scheduling.stop().await;
+}
+
+#[tokio::test]
+async fn a_consumer_that_stands_is_told_by_name_until_it_waits_again() {
+    let mut world = World::new(travelling());
+    let queue = world.meddle_with_queue("scan", |_| None);
+    queue.deaf.lock().unwrap().extend(vec![PortError::transient("scan", "no answer"); 1_000]);
+    let engine = Engine::start(world.pipeline());
+    world.pass(secs(3)).await;
+    assert_eq!(health(&engine).await, stands("consumer scan"));
+    queue.deaf.lock().unwrap().clear();
+    world.pass(secs(15)).await;
+    assert_eq!(health(&engine).await, (200, vec![]));
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_table_that_takes_no_commits_is_told_by_name() {
+    let mut world = World::new(travelling());
+    let table = world.meddle_with_table(|_| CommitFault::None);
+    let engine = Engine::start(world.pipeline());
+    table.refuses.store(true, Ordering::Relaxed);
+    assert_eq!(health(&engine).await, stands("writes of parcels"));
+    table.refuses.store(false, Ordering::Relaxed);
+    assert_eq!(health(&engine).await, (200, vec![]));
+    engine.stop().await;
+}
+
+/// Panics on every line of a log.
+struct BrokenLog;
+
+impl tracing::Subscriber for BrokenLog {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.is_event()
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        panic!("no space for a line")
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test]
+async fn a_task_that_is_dead_is_told_by_name_for_good() {
+    let mut world = World::new(travelling());
+    let queue = world.meddle_with_queue("scan", |_| None);
+    queue.panics.store(true, Ordering::Relaxed);
+    let broken = tracing::subscriber::set_default(BrokenLog);
+    let engine = Engine::start(world.pipeline());
+    all_wait().await;
+    drop(broken);
+    assert_eq!(health(&engine).await, stands("consumer scan"));
+    world.pass(secs(3_600)).await;
+    assert_eq!(health(&engine).await, stands("consumer scan"));
     engine.stop().await;
 }

@@ -85,7 +85,8 @@ impl Engine {
 
     fn run(&mut self, name: String, task: impl Turns + 'static) {
         let clock = Arc::clone(&self.pipeline.ports().clock);
-        self.tasks.spawn(supervise(name, clock, self.stopping(), task));
+        let vital = self.pipeline.vitals().follow(&name, &clock);
+        self.tasks.spawn(supervise(name, clock, self.stopping(), task, vital));
     }
 
     fn stopping(&self) -> Stopping {

@@ -73,8 +73,7 @@ impl Turns for Schedule {
                 Ok(next) => *self.next.insert(next),
                 Err(error) => {
                     tracing::error!(schedule = self.name, %error, "a schedule has no further time");
-                    self.stopping.wait().await;
-                    return Progress::Stopped;
+                    return Progress::Over;
                 }
             },
         };

@@ -1,6 +1,6 @@
 //! The engine's tasks: loops of turns, and what watches over them.
 
-use crate::{panics::caught, port::Clock};
+use crate::{panics::caught, port::Clock, vitals::Vital};
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
@@ -38,6 +38,8 @@ pub(super) enum Progress {
     Failed,
     /// The task came to an end of its own, which none should.
     Ended,
+    /// Nothing will ever be to do again, as the log tells.
+    Over,
     /// The engine is stopping, and what was in hand is finished.
     Stopped,
 }
@@ -77,16 +79,26 @@ pub(super) async fn supervise(
     clock: Arc<dyn Clock>,
     mut stopping: Stopping,
     mut task: impl Turns,
+    vital: Vital,
 ) {
     let mut ends = 0_u64;
     loop {
         let cause = match caught(task.turn()).await {
-            Ok(Progress::Worked | Progress::Idle) => continue,
+            Ok(Progress::Worked | Progress::Idle) => {
+                vital.works();
+                continue;
+            }
             Ok(Progress::Stopped) => return,
+            Ok(Progress::Over) => {
+                vital.is_over();
+                stopping.wait().await;
+                return;
+            }
             Ok(Progress::Failed) => None,
             Ok(Progress::Ended) => Some("it ended by itself".to_owned()),
             Err(panic) => Some(format!("it panicked: {panic}")),
         };
+        vital.fails();
         if let Some(cause) = cause {
             ends += 1;
             tracing::error!(task = name, ends, cause, "a task of the engine ended; it is started again");

@@ -69,10 +69,7 @@ pub(super) async fn answer(pipeline: &Pipeline, step: &str, event: ApiGatewayV2h
     let method = event.request_context.http.method.as_str().to_owned();
     let path = path(&event);
     let response = if matches!(method.as_str(), "GET" | "HEAD") && path == "/healthz" {
-        match pipeline.health().await {
-            Ok(()) => Response::json(200, &serde_json::json!({ "status": "ok" })),
-            Err(failure) => Problem::new(503, failure.reason(), "the service can take no request now").into(),
-        }
+        pipeline.health().await
     } else {
         match request(event) {
             Ok(request) => pipeline.answer(Some(step), &method, &path, request).await,

@@ -21,6 +21,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -37,6 +38,9 @@ const WAITING_MAX: usize = 1_024;
 /// bytes before each and 32 before the first.
 const LOG_BYTES: u64 = 32 + (LOG_PAGES + LOG_PAGES / 10) * (24 + PAGE_BYTES);
 
+/// Whether the store takes writes is tried at most once in this time.
+const PROBED_EVERY: Duration = Duration::from_secs(1);
+
 /// Ids reserved at once in a [`Sequence`]: a restart skips at most so many.
 const RESERVED_AT_ONCE: i64 = 1 << 20;
 
@@ -48,6 +52,8 @@ pub(super) struct Store {
     work: mpsc::Sender<Job>,
     thread: Mutex<Option<JoinHandle<()>>>,
     is_read_only: bool,
+    /// What the last probe gave, and when.
+    probed: tokio::sync::Mutex<Option<(Duration, Result<(), PortError>)>>,
 }
 
 /// What a caller asks of the thread.
@@ -158,7 +164,12 @@ impl Store {
         let thread = std::thread::Builder::new()
             .name("quadrille-store".into())
             .spawn(move || serve(&connection, &rollbacks, waiting))?;
-        Ok(Self { work, thread: Mutex::new(Some(thread)), is_read_only })
+        Ok(Self {
+            work,
+            thread: Mutex::new(Some(thread)),
+            is_read_only,
+            probed: tokio::sync::Mutex::default(),
+        })
     }
 
     fn check_writable(&self) -> Result<(), PortError> {
@@ -177,6 +188,25 @@ impl Store {
     {
         self.check_writable()?;
         self.ask(work, Job::Write).await
+    }
+
+    /// Whether a write is taken and flushed; told anew once in [`PROBED_EVERY`] at most, however many ask.
+    pub(super) async fn takes_writes(&self, uptime: Duration) -> Result<(), PortError> {
+        if self.is_read_only {
+            return Ok(());
+        }
+        let mut probed = self.probed.lock().await;
+        if let Some((at, result)) = &*probed
+            && uptime.saturating_sub(*at) < PROBED_EVERY
+        {
+            return result.clone();
+        }
+        // Written as it stands already: that is a change of its page, and is logged and flushed.
+        let write =
+            |connection: &Connection| connection.execute_batch(&format!("PRAGMA user_version={SCHEMA}"));
+        let result = self.run(write).await;
+        *probed = Some((uptime, result.clone()));
+        result
     }
 
     /// Runs `work` with the next write, without a flush of its own, or at the latest when the store is closed. It is not
@@ -470,5 +500,23 @@ mod tests {
             let failed = store.run(move |connection| connection.execute_batch(statement)).await.unwrap_err();
             assert!(failed.to_string().contains(answer), "{statement}: {failed}");
         }
+    }
+
+    #[tokio::test]
+    async fn writes_that_are_refused_are_told_until_they_are_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, ()) = Store::open(folder.path(), "notes", |_, _| Ok(())).unwrap();
+        let at = Duration::from_secs;
+        let refuse = async |switch: &'static str| {
+            let pragma = move |connection: &Connection| connection.execute_batch(switch);
+            store.read(pragma).await.unwrap();
+        };
+        store.takes_writes(at(0)).await.unwrap();
+        refuse("PRAGMA query_only=ON").await;
+        store.takes_writes(at(0)).await.unwrap();
+        store.takes_writes(at(1)).await.unwrap_err();
+        refuse("PRAGMA query_only=OFF").await;
+        store.takes_writes(at(1)).await.unwrap_err();
+        store.takes_writes(at(2)).await.unwrap();
     }
 }

@@ -368,6 +368,10 @@ impl Table for LocalTable {
         answers
     }
 
+    async fn takes_commits(&self) -> Result<(), PortError> {
+        self.store.takes_writes(self.clock.uptime()).await
+    }
+
     async fn query(&self, query: &IndexQuery) -> Result<IndexPage, PortError> {
         let (statements, query) = (Arc::clone(&self.statements), query.clone());
         self.store

@@ -27,6 +27,7 @@ pub struct VirtualClock(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
+    start: Timestamp,
     now: Timestamp,
     /// Tells sleepers of one instant apart, in the order in which they lay down.
     sleepers_so_far: u64,
@@ -36,7 +37,7 @@ struct State {
 impl VirtualClock {
     /// A clock that shows `start`.
     pub fn new(start: Timestamp) -> Self {
-        Self(Mutex::new(State { now: start, sleepers_so_far: 0, sleepers: BTreeMap::new() }))
+        Self(Mutex::new(State { start, now: start, sleepers_so_far: 0, sleepers: BTreeMap::new() }))
     }
 
     /// Lets exactly that much time pass, everybody waking at the time for which they asked. Only what runs in memory, on a
@@ -103,6 +104,11 @@ impl State {
 impl Clock for VirtualClock {
     fn now(&self) -> Timestamp {
         self.state().now
+    }
+
+    fn uptime(&self) -> Duration {
+        let state = self.state();
+        state.now.since(state.start)
     }
 
     async fn sleep_until(&self, until: Timestamp) {

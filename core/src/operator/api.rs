@@ -67,7 +67,7 @@ pub struct GiveBack {
 impl Service for Api {
     async fn respond(&self, method: &str, path: &str, request: Request) -> Response {
         let answered = match (method, path) {
-            ("GET", "/healthz") => self.health().await,
+            ("GET", "/healthz") => return self.pipeline.health().await,
             (_, "/healthz") => return Problem::method_not_allowed(method, "GET, HEAD"),
             (_, path) => match path.strip_prefix(OPERATOR) {
                 Some(asked) => self.operate(method, asked, &request).await,
@@ -101,12 +101,6 @@ impl Api {
     pub fn stopped_by(mut self, stop: Arc<Notify>) -> Self {
         self.stop = Some(stop);
         self
-    }
-
-    /// Healthy: the store answers, and what it answers would be durable.
-    async fn health(&self) -> Result<Response, Failure> {
-        self.pipeline.health().await?;
-        Ok(Response::json(200, &serde_json::json!({ "status": "ok" })))
     }
 
     /// Answers `asked`, the path behind the prefix.

@@ -26,12 +26,15 @@ use crate::{
     choreography::Choreography,
     context::{About, Call},
     failure::Failure,
+    http::{Problem, Response},
     model::StepModel,
     port::{Message, Ports, Receipt},
+    vitals::Vitals,
 };
+use futures_util::future::join_all;
 use observe::Counters;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, OnceLock},
 };
 use tokio::sync::broadcast;
@@ -45,6 +48,7 @@ pub struct Pipeline {
     observers: Arc<OnceLock<broadcast::Sender<Arc<Observation>>>>,
     counts: Arc<BTreeMap<String, Counters>>,
     invocation: Invocation,
+    vitals: Vitals,
 }
 
 impl Pipeline {
@@ -58,6 +62,7 @@ impl Pipeline {
             observers: Arc::default(),
             counts,
             invocation: Invocation::default(),
+            vitals: Vitals::default(),
         }
     }
 
@@ -70,6 +75,11 @@ impl Pipeline {
     /// The ports it works over.
     pub fn ports(&self) -> &Arc<Ports> {
         &self.ports
+    }
+
+    /// The tasks that run it.
+    pub(crate) fn vitals(&self) -> &Vitals {
+        &self.vitals
     }
 
     /// What it runs.
@@ -172,15 +182,32 @@ impl Pipeline {
         Ok(kept.first().copied().or(failed))
     }
 
-    /// Whether every table answers: what `GET /healthz` is to tell.
-    ///
-    /// # Errors
-    /// The first table's [`Failure`].
-    pub async fn health(&self) -> Result<(), Failure> {
-        for table in self.ports.tables.values() {
-            table.get(&["health/probe".to_owned()]).await?;
+    /// What stands, by name: tables that do not answer or take no commit, and tasks of an engine that runs this pipeline. A
+    /// consumer, a relay or a schedule stands when it fails time after time, or has ended for good.
+    pub async fn standing(&self) -> BTreeSet<String> {
+        let mut standing = self.vitals.standing(&*self.ports.clock);
+        let probes = self.ports.tables.iter().map(|(name, table)| async move {
+            if let Err(error) = table.get(&["health/probe".to_owned()]).await {
+                tracing::warn!(table = name, %error, "a table does not answer");
+                return Some(["reads of ", name].concat());
+            }
+            let refused = table.takes_commits().await.err()?;
+            tracing::warn!(table = name, error = %refused, "a table takes no commits");
+            Some(["writes of ", name].concat())
+        });
+        standing.extend(join_all(probes).await.into_iter().flatten());
+        standing
+    }
+
+    /// The answer to `GET /healthz`, the same everywhere: 200 where all is well, or else 503 with the names of what stands.
+    pub async fn health(&self) -> Response {
+        let standing = self.standing().await;
+        if standing.is_empty() {
+            return Response::json(200, &serde_json::json!({ "status": "ok" }));
         }
-        Ok(())
+        let names = standing.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let detail = format_args!("this stands still: {names}");
+        Problem::new(503, "work_stands", detail).with("standing", &standing).into()
     }
 
     fn step(&self, name: &str) -> Result<&StepModel, Failure> {

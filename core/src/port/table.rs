@@ -109,6 +109,11 @@ pub trait Table: Send + Sync {
     /// them as it can.
     async fn commit(&self, writes: Vec<Write>) -> Vec<Result<(), CommitError>>;
 
+    /// Whether a commit would be taken now, as far as the adapter can tell without one that costs.
+    async fn takes_commits(&self) -> Result<(), PortError> {
+        Ok(())
+    }
+
     /// A page of the sparse index.
     async fn query(&self, query: &IndexQuery) -> Result<IndexPage, PortError>;
 

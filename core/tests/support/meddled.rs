@@ -34,6 +34,8 @@ type AskCommit = Box<dyn FnMut(&Write) -> CommitFault + Send>;
 pub struct MeddledTable {
     table: Arc<dyn Table>,
     ask: Mutex<AskCommit>,
+    /// It says that it takes no commits.
+    pub refuses: AtomicBool,
     /// Every write that was tried.
     pub tried: Log<Write>,
     /// The keys of every read.
@@ -42,7 +44,13 @@ pub struct MeddledTable {
 
 impl MeddledTable {
     pub fn new(table: Arc<dyn Table>, ask: impl FnMut(&Write) -> CommitFault + Send + 'static) -> Self {
-        Self { table, ask: Mutex::new(Box::new(ask)), tried: Log::default(), read: Log::default() }
+        Self {
+            table,
+            ask: Mutex::new(Box::new(ask)),
+            refuses: AtomicBool::new(false),
+            tried: Log::default(),
+            read: Log::default(),
+        }
     }
 
     /// The keys of all writes that were tried.
@@ -96,6 +104,13 @@ impl Table for MeddledTable {
             }
         }
         answers
+    }
+
+    async fn takes_commits(&self) -> Result<(), PortError> {
+        if self.refuses.load(Ordering::Relaxed) {
+            return Err(PortError::transient("table", "no space"));
+        }
+        self.table.takes_commits().await
     }
 
     async fn scan(&self, after: Option<&str>, limit: usize) -> Result<ScanPage, PortError> {
