@@ -72,7 +72,7 @@ fn tea_shop() -> Result<Choreography, DefinitionErrors> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    init_logging(LogLevel::WARN, LogFormat::Text, &["first"]);
+    let _logs = init_logging(LogLevel::WARN, LogFormat::Text, &["first"]);
     let tea_shop = tea_shop()?;
     println!("{}\n", tea_shop.to_text());
 

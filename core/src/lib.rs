@@ -174,6 +174,7 @@ pub mod input;
 pub mod lambda;
 pub mod layout;
 pub mod limits;
+mod lines;
 #[cfg(feature = "local")]
 pub mod local;
 #[cfg(any(feature = "local", feature = "lambda"))]
@@ -215,7 +216,7 @@ pub use event::{Contains, Emits, Envelope, Event, Place, SPEC_VERSION};
 pub use failure::{Failure, FailureKind, OrFailure, excerpt};
 pub use handler::{Handler, Load, RouteHandler};
 #[cfg(any(feature = "local", feature = "lambda"))]
-pub use logging::{LogFormat, init_logging};
+pub use logging::{LogFormat, Logs, init_logging};
 pub use pipeline::{Delivered, Invocation, Observation, Pipeline, StepCounts, Verdict};
 pub use service::{Service, Surroundings};
 pub use services::{Services, service_name};

@@ -24,7 +24,7 @@ pub(crate) fn caught_now<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 /// What a panic says of itself, cut and escaped. `panic!` gives a text, nearly always.
-fn text(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     excerpt(&text.unwrap_or_else(|| "it has no text".to_owned()), TEXT_BYTES_MAX)

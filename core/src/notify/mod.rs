@@ -19,6 +19,7 @@ pub use webhook::WebhookNotifier;
 use crate::{
     alarm::{Alert, AlertState},
     failure::{Failure, excerpt},
+    lines,
 };
 use async_trait::async_trait;
 use std::{
@@ -76,10 +77,8 @@ impl Default for TerminalNotifier {
 #[async_trait]
 impl Notifier for TerminalNotifier {
     async fn notify(&self, alert: &Alert) -> Result<(), Failure> {
-        let line = self.line(alert);
-        blocking(move || io::stderr().write_all(line.as_bytes()))
-            .await
-            .map_err(|error| Failure::transient("terminal_unwritable", error))
+        let written = lines::stderr().write(self.line(alert).as_bytes()).await;
+        written.map_err(|error| Failure::transient("terminal_unwritable", error))
     }
 }
 

@@ -53,6 +53,7 @@ const CALLS: [Ban; 3] = [
             ("core/src/engine/", "the engine runs consumers, relay and schedules"),
             ("core/src/server/", "a connection is a task"),
             ("core/src/lambda/", "the runtime's own loop"),
+            ("core/src/lines.rs", "lines are written by a thread, which may be held up"),
             ("core/src/local/store.rs", "the store's writer is a thread"),
             ("core/src/local/bucket", "a bucket's writers are threads"),
             ("core/src/notify/mod.rs", "file and terminal block"),

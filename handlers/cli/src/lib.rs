@@ -99,6 +99,9 @@ pub fn main(systems: &[&dyn System]) -> ExitCode {
     }
 }
 
+/// How long the end of a process waits for what blocks a thread.
+const END: std::time::Duration = std::time::Duration::from_secs(1);
+
 fn run(systems: &[&dyn System], arguments: Vec<OsString>) -> Result<(), CommandError> {
     let Selected { system, arguments, name } = select::select(systems, arguments)?;
     let choreography = system.define().build()?;
@@ -112,12 +115,16 @@ fn run(systems: &[&dyn System], arguments: Vec<OsString>) -> Result<(), CommandE
     let shown = if word == "demo" || is_call(&app, word) { LogLevel::Error } else { LogLevel::Warn };
     let level = global.log_level.unwrap_or(shown);
     // Where the program that calls this has logs of its own, those stay.
-    quadrille::init_logging(level.into(), global.log_format.into(), &[app.system.log_target()]);
+    let _logs = quadrille::init_logging(level.into(), global.log_format.into(), &[app.system.log_target()]);
     // The store's thread has a processor's worth to do: a worker more than there are processors left costs switches.
     let workers = std::thread::available_parallelism().map_or(1, |processors| processors.get() - 1).max(1);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(workers).enable_all().build();
-    runtime.map_err(CommandError::io("the asynchronous runtime"))?.block_on(dispatch(&app, word, matches))
+    let runtime = runtime.map_err(CommandError::io("the asynchronous runtime"))?;
+    let done = runtime.block_on(dispatch(&app, word, matches));
+    // A thread that waits for whoever reads what it writes does not keep the process.
+    runtime.shutdown_timeout(END);
+    done
 }
 
 /// Whether a word is one of the system's that runs something of its own.

@@ -16,7 +16,7 @@ use quadrille::{
     notify::{FileNotifier, Notifier, SeveralNotifiers, TerminalNotifier, by_webhook},
     server::ServerConfig,
 };
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc};
+use std::{collections::BTreeMap, io::Write as _, net::SocketAddr, path::Path, sync::Arc};
 
 /// The file in the data folder that alarms are written to.
 pub const NOTIFICATIONS: &str = "notifications.jsonl";
@@ -46,7 +46,11 @@ pub async fn up(app: &App<'_>, args: args::Up, matches: &ArgMatches) -> Result<(
         () = ended.as_mut() => {}
         () = running.asked_to_stop() => {}
     }
-    line("stopping: no more requests are taken, what is in hand is finished");
+    // On a thread of its own: where nobody reads what is written, the end does not wait for that.
+    std::thread::spawn(|| {
+        let _ =
+            writeln!(std::io::stdout(), "stopping: no more requests are taken, what is in hand is finished");
+    });
     running.stop().await;
     Ok(())
 }

@@ -603,3 +603,30 @@ fn the_diagram_is_a_flowchart_of_the_flow() {
         assert!(diagram.contains(step), "{step}: {diagram}");
     }
 }
+
+#[test]
+fn a_log_that_nobody_reads_stops_neither_the_work_nor_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (unread, log) = std::io::pipe().unwrap();
+    let mut up =
+        command(&["up", "--port", "0", "--seed", "7", "--not-ready", "0", "--log-level", "debug", "--data"]);
+    up.arg(folder.path()).stdout(log.try_clone().unwrap()).stderr(log);
+    let mut engine = up.spawn().unwrap();
+    drop(up);
+    eventually("it listens", || folder.path().join("engine.json").exists().then_some(()));
+    let mut post = command(&["post", "-", "--data"]);
+    post.arg(folder.path());
+    let all = orders("order-", 500);
+    run(post, body(&all).as_bytes()).ok();
+    on(folder.path(), &["kickoff"]).ok();
+    // Each of them is several lines: together they are many times what a pipe takes.
+    let accepted = expected(SEED, &all).0.len();
+    eventually("the accepted ones are filed", || {
+        (filed_by_id(folder.path()).len() == accepted).then_some(())
+    });
+    let pid = rustix::process::Pid::from_child(&engine);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let ended = eventually("it ends", || engine.try_wait().unwrap());
+    assert!(ended.success(), "{ended}");
+    drop(unread);
+}
