@@ -268,3 +268,17 @@ async fn what_left_by_a_topic_or_a_bus_outlives_the_engine() {
         assert_eq!(places, ["oslo!", "bonn!"], "{outlet}");
     }
 }
+
+#[tokio::test]
+async fn a_folder_whose_clock_was_set_back_goes_on_from_its_own_time() {
+    let yard = Yard::new();
+    let pipeline = yard.local.pipeline(&yard.choreography);
+    let engine = yard.local.start(&pipeline, AlarmPolicy::default());
+    // While the clock is ahead by an hour.
+    yard.local.ports().clock.not_before(START + secs(3_600));
+    engine.stop().await;
+    drop(pipeline);
+    let yard = yard.reopened();
+    let now = yard.local.ports().clock.now();
+    assert_eq!(now, START + secs(3_600), "what was recorded in that hour is not from the future");
+}

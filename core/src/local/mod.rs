@@ -38,11 +38,12 @@ use crate::{
     pipeline::Pipeline,
     port::{Bucket, Clock, PortError, Ports, Random},
     services::Services,
+    timestamp::Timestamp,
 };
 use bucket::LocalBucket;
 use bus::LocalBus;
 use queue::{LocalQueue, QueueFile};
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
@@ -58,6 +59,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// The folder of the buckets, in a data folder.
 const BUCKETS: &str = "bucket";
+
+/// The name in the store's sequences under which the time is recorded: it rises as they do.
+const TIME: &str = "time";
 
 /// Expired rows deleted in one transaction.
 const SWEEP_BATCH: usize = 500;
@@ -196,8 +200,8 @@ impl Local {
         private::close_to_others(folder)
             .map_err(|source| OpenError::Folder { folder: folder.to_owned(), source })?;
         lock.forget_announcement()?;
-        let now = clock.now();
         let (store, files) = Store::open(folder, &model.name, |connection, rollbacks| {
+            let now = go_on(&*clock, connection)?;
             for table in &model.tables {
                 TableFile::create(connection, &table.name)?;
             }
@@ -229,6 +233,7 @@ impl Local {
         let lock = FolderLock::existing(folder)?.unwrap_or_else(|| FolderLock::without_file(folder));
         folder::check_existing(folder, model)?;
         let (store, files) = Store::open_existing(folder, |connection, rollbacks| {
+            go_on(&*clock, connection)?;
             Files::open(connection, rollbacks, model, BTreeMap::new())
         })?;
         Self::over(model, lock, store, files, (clock, random), LocalBucket::open_existing)
@@ -328,9 +333,10 @@ impl Local {
             let (name, watch) = (format!("alarm {}", watch.name()), Arc::new(watch));
             engine.spawn(name, move |stopping| Arc::clone(&watch).run(stopping));
         }
-        let (tables, queues, clock) = (self.tables.clone(), self.queues.clone(), Arc::clone(&self.clock));
+        let (tables, queues) = (self.tables.clone(), self.queues.clone());
+        let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
         engine.spawn("sweep", move |stopping| {
-            sweep(tables.clone(), queues.clone(), Arc::clone(&clock), stopping)
+            sweep(tables.clone(), queues.clone(), Arc::clone(&store), Arc::clone(&clock), stopping)
         });
         engine
     }
@@ -403,10 +409,33 @@ fn published(
     kept.collect()
 }
 
-/// Deletes what has expired, a little at a time, until the engine stops.
+/// The time that the clock gives, which is not before what the folder has recorded: what stands there would be from the future,
+/// and wait for its time without a word.
+fn go_on(clock: &dyn Clock, connection: &Connection) -> rusqlite::Result<Timestamp> {
+    let mut recorded = connection.prepare("SELECT reserved FROM sequence WHERE name = ?1")?;
+    if let Some(millis) = recorded.query_row((TIME,), |row| row.get(0)).optional()? {
+        clock.not_before(Timestamp::from_millis(millis));
+    }
+    Ok(clock.now())
+}
+
+/// Records the time with the next write.
+async fn record(time: Timestamp, store: &Store) -> Result<(), PortError> {
+    let record = move |connection: &Connection| {
+        let mut record = connection.prepare_cached(
+            "INSERT INTO sequence(name, reserved) VALUES(?1, ?2)
+             ON CONFLICT(name) DO UPDATE SET reserved = max(reserved, ?2)",
+        )?;
+        record.execute((TIME, time.as_millis())).map(|_| ())
+    };
+    store.run_later(record).await
+}
+
+/// Deletes what has expired, a little at a time, and records the time, until the engine stops.
 async fn sweep(
     tables: Vec<Arc<LocalTable>>,
     queues: BTreeMap<String, Arc<LocalQueue>>,
+    store: Arc<Store>,
     clock: Arc<dyn Clock>,
     mut stopping: Stopping,
 ) {
@@ -415,13 +444,19 @@ async fn sweep(
         if let Err(error) = sweep_once(&tables, &queues, clock.as_ref()).await {
             tracing::warn!(%error, "what has expired could not be deleted; tried again in a minute");
         }
+        if let Err(error) = record(clock.now(), &store).await {
+            tracing::warn!(%error, "the time could not be recorded; tried again in a minute");
+        }
         // However long that took: what has expired is gone a minute later.
         next = (next + SWEEP_EVERY).max(clock.now());
         tokio::select! {
             biased;
-            () = stopping.wait() => return,
+            () = stopping.wait() => break,
             () = clock.sleep_until(next) => {}
         }
+    }
+    if let Err(error) = record(clock.now(), &store).await {
+        tracing::warn!(%error, "the time could not be recorded");
     }
 }
 
@@ -446,7 +481,6 @@ mod tests {
         memory::VirtualClock,
         model::{QueueModel, RedrivePolicy, TableModel},
         port::{IndexEntry, IndexQuery, Item, Queue, SeededRandom},
-        timestamp::Timestamp,
     };
 
     const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);

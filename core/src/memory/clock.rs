@@ -106,6 +106,10 @@ impl Clock for VirtualClock {
         self.state().now
     }
 
+    fn not_before(&self, time: Timestamp) {
+        self.advance_to(time);
+    }
+
     fn uptime(&self) -> Duration {
         let state = self.state();
         state.now.since(state.start)
