@@ -11,7 +11,10 @@ use quadrille::{
 };
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use systems::auction::{
@@ -29,6 +32,10 @@ struct Slow {
     decides_at: Timestamp,
     /// Before this it can't be reached.
     away_until: Mutex<Timestamp>,
+    /// It decides on the first page, and its further pages, without a decision, go round in a circle.
+    circles: AtomicBool,
+    /// How often it was asked for results.
+    asked: AtomicUsize,
     /// The pages of each run, as they came.
     submitted: Mutex<BTreeMap<String, Vec<Vec<String>>>>,
 }
@@ -49,13 +56,23 @@ impl AuctionPlatform for Slow {
         Ok(())
     }
 
-    async fn results(&self, run_id: &str, _: u32, _: Option<&str>) -> Result<Answer, Failure> {
+    async fn results(&self, run_id: &str, _: u32, after: Option<&str>) -> Result<Answer, Failure> {
         self.reached()?;
+        self.asked.fetch_add(1, Ordering::Relaxed);
         if self.clock.now() < self.decides_at {
             return Ok(Answer::NotReady);
         }
         let pages = self.submitted.lock().unwrap().get(run_id).cloned().unwrap_or_default();
         let accepted = |record_id| Decision { record_id, status: Some("accepted".into()), power: None };
+        if self.circles.load(Ordering::Relaxed) {
+            let first = pages.into_iter().flatten().take(if after.is_none() { 1 } else { 0 });
+            let next = if after == Some("round") { "and round" } else { "round" };
+            return Ok(Answer::Ready {
+                decisions: first.map(accepted).collect(),
+                faults: Vec::new(),
+                next: Some(next.to_owned()),
+            });
+        }
         Ok(Answer::Ready {
             decisions: pages.into_iter().flatten().map(accepted).collect(),
             faults: Vec::new(),
@@ -79,6 +96,8 @@ impl World {
             clock: clock.clone(),
             decides_at,
             away_until: Mutex::new(clock.now()),
+            circles: AtomicBool::new(false),
+            asked: AtomicUsize::new(0),
             submitted: Mutex::default(),
         });
         let auction = crate::auction();
@@ -153,6 +172,22 @@ async fn a_platform_that_is_away_for_most_of_a_run_costs_nothing() {
     assert_eq!(submitted, 1, "the run that began ended, and no other took its orders");
     let dead = world.ports().queue("auction-poll-dlq").unwrap().depth().await.unwrap();
     assert_eq!(dead.total(), 0);
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_platform_that_tells_in_circles_is_left_long_before_the_deadline() {
+    let world = World::new(Duration::ZERO);
+    world.platform.circles.store(true, Ordering::Relaxed);
+    let engine = Engine::start(world.pipeline.clone());
+    world.post(&["one", "two"]).await;
+    world.kick_off().await;
+    world.clock.pass(HOUR / 60).await;
+    let (one, two) = (world.order("one").await.unwrap(), world.order("two").await.unwrap());
+    let decided = [&one, &two].into_iter().filter(|order| order.status == OrderStatus::Accepted).count();
+    let undecidable = [&one, &two].into_iter().filter_map(|order| order.undecidable.as_deref());
+    assert_eq!((decided, undecidable.collect::<Vec<_>>()), (1, vec!["decision_missing"]));
+    assert!(world.platform.asked.load(Ordering::Relaxed) < 1_100);
     engine.stop().await;
 }
 

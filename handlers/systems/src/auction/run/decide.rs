@@ -108,11 +108,18 @@ async fn decide(
             deciding.told.extend(faults.into_iter().map(|fault| OrderDecided::broken(&run.run_id, fault)));
         }
         let total = decisions.len();
+        if offset == 0 {
+            run.heard += total.max(1) as u64;
+        }
         let done = decide_page(&mut run, decisions, offset, &mut deciding, cx).await?;
         if done < total {
             break Some((after, done));
         }
         let Some(next) = next else { break None };
+        if run.has_heard_too_much() {
+            deciding.failed = "; more pages than there can be: the others are not read".to_owned();
+            break None;
+        }
         match next_page(&run, &next, &mut deciding, platform, cx).await {
             Some(further) => page = further,
             None => break Some((Some(next), 0)),
@@ -168,6 +175,7 @@ fn decided(
         0 => "decided, some orders more than once: they are counted".to_owned(),
         missing => format!("decided {decided} orders, {missing} are missing"),
     };
+    let what = what + failed;
     Ok(next_round(run, what, None))
 }
 

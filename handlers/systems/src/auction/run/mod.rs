@@ -50,6 +50,10 @@ pub const ORDERS_PER_ROUND: usize = 4 * ORDERS_PER_PAGE;
 /// A round begins no further page after this long: each may wait for the platform.
 const ROUND_TIME: Duration = Duration::from_secs(10);
 
+/// Decisions that a platform may tell beside two of each order: repeated ones, those of no order, pages without any. One that
+/// tells more tells in circles.
+const HEARD_BESIDE_MAX: u64 = 1_000;
+
 /// How long a run is kept after its deadline.
 const RUN_KEPT: Duration = Duration::from_secs(2 * 86_400);
 
@@ -103,6 +107,13 @@ pub struct Run {
     /// prove nothing, and the orders are counted in the end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_uncertain: bool,
+    /// Decisions that the platform has told, whatever became of them; a page without any counts as one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub heard: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The index partition of the runs that have not ended, by deadline.
@@ -158,6 +169,11 @@ impl Run {
         Ok(())
     }
 
+    /// Whether the platform has told more than there can be to tell.
+    fn has_heard_too_much(&self) -> bool {
+        self.heard > 2 * self.submitted + HEARD_BESIDE_MAX
+    }
+
     /// A run as its kickoff begins it.
     fn kicked_off(run_id: String, time: Duration, cx: &Context<Emits>) -> Result<Self, Failure> {
         let malformed = |error| Failure::permanent("malformed_run", format_args!("run_id: {error}"));
@@ -175,6 +191,7 @@ impl Run {
             rejected: 0,
             undecidable: 0,
             is_uncertain: false,
+            heard: 0,
         })
     }
 }
