@@ -1,7 +1,7 @@
 //! The two kinds of failure, and the type that says which.
 
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, time::Duration};
 
 /// Whether trying again can help. Decided once, where the cause is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +29,11 @@ pub struct Failure {
     kind: FailureKind,
     reason: Cow<'static, str>,
     detail: String,
+    not_before: Option<Duration>,
 }
+
+/// A queue hides a message for 12 h at most, counted from its receive; an attempt takes its part of that.
+const NOT_BEFORE_MAX: Duration = Duration::from_secs(11 * 3_600);
 
 const REASON_BYTES_MAX: usize = 64;
 const DETAIL_BYTES_MAX: usize = 1_024;
@@ -49,7 +53,19 @@ impl Failure {
         if reason.len() > REASON_BYTES_MAX {
             reason = Cow::Owned(excerpt(&reason, REASON_BYTES_MAX));
         }
-        Self { kind, reason, detail: excerpt(&detail.to_string(), DETAIL_BYTES_MAX) }
+        Self { kind, reason, detail: excerpt(&detail.to_string(), DETAIL_BYTES_MAX), not_before: None }
+    }
+
+    /// The same, with how long whoever failed asks not to be asked again. The next attempt comes no sooner, however short the
+    /// step's wait is; 11 h is the longest that counts.
+    #[must_use]
+    pub fn not_before(self, wait: Option<Duration>) -> Self {
+        Self { not_before: wait.map(|wait| wait.min(NOT_BEFORE_MAX)), ..self }
+    }
+
+    /// How long it is to be until the next attempt, at least.
+    pub fn wait_at_least(&self) -> Duration {
+        self.not_before.unwrap_or_default()
     }
 
     /// Transient or permanent.

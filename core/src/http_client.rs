@@ -11,12 +11,18 @@
 use crate::failure::excerpt;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::{Request, Response, Uri, body::Body as _, body::Incoming, header::USER_AGENT};
+use hyper::{
+    HeaderMap, Request, Response, Uri,
+    body::Body as _,
+    body::Incoming,
+    header::{DATE, RETRY_AFTER, USER_AGENT},
+};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
+use jiff::fmt::rfc2822;
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use std::{error::Error, fmt, io, sync::Arc, time::Duration};
 
@@ -58,6 +64,29 @@ pub enum HttpClientError {
     /// The answer is not HTTP/1.1.
     #[error("an answer that is not HTTP/1.1: {0}")]
     Protocol(String),
+}
+
+/// An answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpAnswer {
+    /// Its status.
+    pub status: u16,
+    /// How long the server asks not to be asked again (`Retry-After`).
+    pub retry_after: Option<Duration>,
+    /// Its body; `None` where that is longer than the caller allows.
+    pub body: Option<Vec<u8>>,
+}
+
+/// What `Retry-After` says: seconds, or a date, which is held against the server's own `Date`. Anything else says nothing.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
+    let after = text(RETRY_AFTER)?;
+    if after.bytes().all(|byte| byte.is_ascii_digit()) {
+        return after.parse().ok().map(Duration::from_secs);
+    }
+    let second = |date: &str| Some(rfc2822::parse(date).ok()?.timestamp().as_second());
+    let wait = second(after)?.saturating_sub(second(text(DATE)?)?);
+    Some(Duration::from_secs(u64::try_from(wait).unwrap_or(0)))
 }
 
 /// Sends requests and reads answers whole. Cheap to clone; clones share their connections.
@@ -126,6 +155,23 @@ impl HttpClient {
         body: Option<Vec<u8>>,
         response_bytes_max: usize,
     ) -> Result<(u16, Vec<u8>), HttpClientError> {
+        let answer = self.exchange(method, url, headers, body, response_bytes_max).await?;
+        let (status, bytes_max) = (answer.status, response_bytes_max);
+        answer.body.map(|body| (status, body)).ok_or(HttpClientError::TooLarge { status, bytes_max })
+    }
+
+    /// [`send`](Self::send), for a caller to whom the answer's head says something where its body is too long.
+    ///
+    /// # Errors
+    /// [`HttpClientError`], where there is no whole answer.
+    pub async fn exchange(
+        &self,
+        method: Method,
+        url: &str,
+        headers: &[(&'static str, &str)],
+        body: Option<Vec<u8>>,
+        response_bytes_max: usize,
+    ) -> Result<HttpAnswer, HttpClientError> {
         let mut request = Request::builder().method(method).uri(parse_url(url)?).header(USER_AGENT, AGENT);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -146,13 +192,13 @@ impl HttpClient {
         &self,
         response: Response<Incoming>,
         bytes_max: usize,
-    ) -> Result<(u16, Vec<u8>), HttpClientError> {
-        let status = response.status().as_u16();
-        let too_large = HttpClientError::TooLarge { status, bytes_max };
+    ) -> Result<HttpAnswer, HttpClientError> {
+        let (status, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
+        let too_large = HttpAnswer { status, retry_after, body: None };
         let mut body = response.into_body();
         let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
         if announced > bytes_max {
-            return Err(too_large);
+            return Ok(too_large);
         }
         let mut bytes = Vec::with_capacity(announced);
         while let Some(frame) = body.frame().await {
@@ -160,11 +206,11 @@ impl HttpClient {
                 continue;
             };
             if data.len() > bytes_max - bytes.len() {
-                return Err(too_large);
+                return Ok(too_large);
             }
             bytes.extend_from_slice(&data);
         }
-        Ok((status, bytes))
+        Ok(HttpAnswer { body: Some(bytes), ..too_large })
     }
 
     /// What kind of error it is, by the layers it passed through. The text is that of the innermost: TCP, TLS and
@@ -270,6 +316,30 @@ mod tests {
         let url = format!("http://{server}/a%2Fb?c=d");
         let answer = client.send(Method::PUT, &url, &[("x-key", "1/2")], Some(b"body".to_vec()), 4).await;
         assert_eq!(answer, Ok((418, b"body".to_vec())));
+    }
+
+    #[test]
+    fn a_servers_wish_not_to_be_asked_is_read_as_seconds_or_as_a_date() {
+        let date = "Sun, 29 Nov 2026 18:00:00 GMT";
+        for (after, seconds) in [
+            ("120", Some(120)),
+            (" 0 ", Some(0)),
+            ("Sun, 29 Nov 2026 18:02:00 GMT", Some(120)),
+            ("Sun, 29 Nov 2026 17:00:00 GMT", Some(0)),
+            ("-1", None),
+            ("1.5", None),
+            ("soon", None),
+            ("", None),
+            ("99999999999999999999999", None),
+        ] {
+            let headers = [(RETRY_AFTER, after), (DATE, date)];
+            let headers = headers.map(|(name, value)| (name, value.parse().unwrap()));
+            assert_eq!(
+                retry_after(&headers.into_iter().collect()).map(|wait| wait.as_secs()),
+                seconds,
+                "{after:?}"
+            );
+        }
     }
 
     #[tokio::test]

@@ -3,12 +3,13 @@
 //! An adapter of a service says what it asks and how it reads the answer. What is alike for all of them stands here: a timeout,
 //! a broken connection, and the statuses 408, 425, 429 and 5xx may pass; every other status but 2xx does not, redirects among
 //! them. The reasons begin with the service's name: `kitchen_timeout`, `kitchen_throttled`, `kitchen_error`,
-//! `kitchen_unreachable`, `kitchen_garbage`, `kitchen_refused`, `kitchen_request_unusable`. The service's words are left out of
+//! `kitchen_unreachable`, `kitchen_garbage`, `kitchen_refused`, `kitchen_request_unusable`. A `Retry-After` comes with the failure:
+//! the next attempt is not before. The service's words are left out of
 //! them: they may repeat what it was sent.
 
 use crate::{
     failure::Failure,
-    http_client::{HttpClient, HttpClientError, Method, parse_url},
+    http_client::{HttpAnswer, HttpClient, HttpClientError, Method, parse_url},
 };
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use std::{fmt, time::Duration};
@@ -73,14 +74,9 @@ impl HttpService {
         headers: &[(&'static str, &str)],
         body: Option<Vec<u8>>,
     ) -> Result<Vec<u8>, Failure> {
-        match self.send(method, path, headers, body).await {
-            Ok((status, body)) => self.check(status).map(|()| body),
-            Err(error @ HttpClientError::TooLarge { status, .. }) => {
-                self.check(status)?;
-                Err(self.failure(&error))
-            }
-            Err(error) => Err(self.failure(&error)),
-        }
+        let answer = self.send(method, path, headers, body).await?;
+        let (status, bytes_max) = (answer.status, self.answer_bytes_max);
+        answer.body.ok_or_else(|| self.failure(&HttpClientError::TooLarge { status, bytes_max }))
     }
 
     /// [`ask`](Self::ask), where the answer's status says all: its body is of no use, however long it is.
@@ -94,10 +90,7 @@ impl HttpService {
         headers: &[(&'static str, &str)],
         body: Option<Vec<u8>>,
     ) -> Result<(), Failure> {
-        match self.send(method, path, headers, body).await {
-            Ok((status, _)) | Err(HttpClientError::TooLarge { status, .. }) => self.check(status),
-            Err(error) => Err(self.failure(&error)),
-        }
+        self.send(method, path, headers, body).await.map(|_| ())
     }
 
     /// The failure for an answer that can't be understood. Transient: a service that answers garbage (a proxy's error page, half
@@ -106,15 +99,19 @@ impl HttpService {
         Failure::transient(self.reason("garbage"), detail)
     }
 
+    /// An answer that says that the service did what it was asked to.
     async fn send(
         &self,
         method: Method,
         path: &str,
         headers: &[(&'static str, &str)],
         body: Option<Vec<u8>>,
-    ) -> Result<(u16, Vec<u8>), HttpClientError> {
+    ) -> Result<HttpAnswer, Failure> {
         let url = [&self.base_url, path].concat();
-        self.client.send(method, &url, headers, body, self.answer_bytes_max).await
+        let sent = self.client.exchange(method, &url, headers, body, self.answer_bytes_max).await;
+        let answer = sent.map_err(|error| self.failure(&error))?;
+        self.check(answer.status).map_err(|failure| failure.not_before(answer.retry_after))?;
+        Ok(answer)
     }
 
     /// Whether the service did what it was asked to.

@@ -4,7 +4,7 @@ use super::{Notifier, slack_message};
 use crate::{
     alarm::Alert,
     failure::Failure,
-    http_client::{HttpClient, HttpClientError, Method, origin, parse_url},
+    http_client::{HttpAnswer, HttpClient, HttpClientError, Method, origin, parse_url},
 };
 use async_trait::async_trait;
 use std::{fmt, time::Duration};
@@ -48,9 +48,10 @@ impl Notifier for WebhookNotifier {
     async fn notify(&self, alert: &Alert) -> Result<(), Failure> {
         let headers = [("content-type", "application/json")];
         let body = slack_message(alert).to_string().into_bytes();
-        let sent = self.client.send(Method::POST, &self.url, &headers, Some(body), ANSWER_BYTES_MAX).await;
-        let status = match sent {
-            Ok((status, _)) | Err(HttpClientError::TooLarge { status, .. }) => status,
+        let sent =
+            self.client.exchange(Method::POST, &self.url, &headers, Some(body), ANSWER_BYTES_MAX).await;
+        let HttpAnswer { status, retry_after, .. } = match sent {
+            Ok(answer) => answer,
             Err(error) => {
                 let detail = format_args!("{}: {error}", self.origin);
                 return Err(match error {
@@ -61,13 +62,14 @@ impl Notifier for WebhookNotifier {
             }
         };
         let detail = format_args!("{} answered with status {status}", self.origin);
-        match status {
+        let told = match status {
             200..=299 => Ok(()),
             408 => Err(Failure::transient("webhook_timeout", detail)),
             425 | 429 => Err(Failure::transient("webhook_throttled", detail)),
             500..=599 => Err(Failure::transient("webhook_error", detail)),
             _ => Err(Failure::permanent("webhook_refused", detail)),
-        }
+        };
+        told.map_err(|failure| failure.not_before(retry_after))
     }
 }
 
@@ -112,6 +114,19 @@ mod tests {
             assert_eq!(kind, expected, "{status}");
             assert!(!format!("{failure:?}").contains("secret"), "{failure:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn how_long_it_asks_not_to_be_asked_comes_with_the_failure() {
+        let server = serve(|_| {
+            let mut response = response(429, "");
+            response.headers_mut().insert("retry-after", "30".parse().unwrap());
+            Some(response)
+        })
+        .await;
+        let notifier = WebhookNotifier::new(&format!("http://{server}/secret"), TIMEOUT).unwrap();
+        let failure = notifier.notify(&alert()).await.unwrap_err();
+        assert_eq!(failure.wait_at_least(), Duration::from_secs(30));
     }
 
     #[tokio::test]

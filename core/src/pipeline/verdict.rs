@@ -31,7 +31,8 @@ impl Pipeline {
             let detail = format!("attempt {receive_count} of {} failed: {}", step.attempts, failure.detail());
             return Verdict::DeadLetter(Failure::permanent(failure.reason().to_owned(), detail));
         }
-        Verdict::Retry(step.waits.after(receive_count, &*self.ports.random), failure)
+        let wait = step.waits.after(receive_count, &*self.ports.random);
+        Verdict::Retry(wait.max(failure.wait_at_least()), failure)
     }
 }
 

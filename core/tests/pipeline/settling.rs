@@ -1,7 +1,7 @@
 //! What becomes of messages once their handlers are done: deleted, hidden for a while, or dead-lettered.
 
 use super::{scanning, support::*};
-use quadrille::{Context, DeadLetter, Failure, StepCounts, Stored, Verdict, port::PortError};
+use quadrille::{Context, DeadLetter, Failure, Outcome, StepCounts, Stored, Verdict, port::PortError};
 use std::{
     collections::{BTreeSet, HashSet},
     sync::{
@@ -48,6 +48,31 @@ async fn a_transient_failure_is_tried_again_after_its_backoff_and_given_up_after
     let parcel = world.parcel("1").await.unwrap();
     let last = parcel.trail().last().unwrap();
     assert_eq!((last.attempt, last.handler.as_ref(), last.at), (3, "scan", world.now()));
+}
+
+#[tokio::test]
+async fn how_long_a_service_asks_not_to_be_asked_is_the_least_that_is_waited() {
+    let resting = |_: Stored<Parcel>, event: Scanned, _: Context<()>| async move {
+        let rest = event.place.parse().ok().map(secs);
+        Outcome::<()>::Err(Failure::transient("carrier_rests", "not now").not_before(rest))
+    };
+    let world = scanning(resting);
+    // As it asks; the step's own wait where that is longer; what a queue can hold back.
+    for (id, rest) in [("1", "300"), ("2", "1"), ("3", "999999999")] {
+        world.post(&[id]).await;
+        world.tell("scan", Scanned::new(id, rest)).await;
+    }
+    let verdicts = world.deliver("scan").await;
+    let waits: Vec<Duration> = verdicts.iter().map(|verdict| wait(verdict).unwrap().0).collect();
+    assert_eq!((waits[0], waits[2]), (secs(300), secs(11 * 3_600)));
+    assert!(secs(2) <= waits[1] && waits[1] <= secs(4), "{waits:?}");
+    // It is not given to anybody before.
+    world.clock.advance(secs(299));
+    let early: Vec<String> = world.receive("scan").await.into_iter().map(|message| message.body).collect();
+    assert!(early.iter().all(|body| body.contains("\"parcel\":\"2\"")), "{early:?}");
+    world.clock.advance(secs(1));
+    let late = world.receive("scan").await;
+    assert!(late.iter().any(|message| message.body.contains("\"parcel\":\"1\"")));
 }
 
 #[tokio::test]

@@ -30,6 +30,8 @@ pub struct Asked {
 pub enum Reply {
     /// A status and a body.
     Is(u16, String),
+    /// A status, and how many seconds not to ask again.
+    Later(u16, u64),
     /// Nothing, ever.
     Never,
 }
@@ -110,6 +112,12 @@ where
                     let mut response = Response::new(Full::new(Bytes::from(body)));
                     *response.status_mut() = status.try_into().unwrap();
                     Ok::<_, Infallible>(response)
+                }
+                Reply::Later(status, seconds) => {
+                    let mut response = Response::new(Full::default());
+                    *response.status_mut() = status.try_into().unwrap();
+                    response.headers_mut().insert("retry-after", seconds.into());
+                    Ok(response)
                 }
                 Reply::Never => std::future::pending().await,
             }

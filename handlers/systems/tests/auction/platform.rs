@@ -168,3 +168,16 @@ async fn a_base_url_is_a_base() {
         assert!(matches!(error, BaseUrlError::Client(HttpClientError::Request(_))), "{url}: {error:?}");
     }
 }
+
+#[tokio::test]
+async fn how_long_it_asks_not_to_be_asked_is_known_whatever_it_was_asked() {
+    let server = Server::start(|_| Reply::Later(503, 300));
+    let platform = platform(&server);
+    let failures = [
+        platform.submit(RUN, 0, &orders()).await.unwrap_err(),
+        platform.results(RUN, 0, None).await.unwrap_err(),
+    ];
+    for failure in failures {
+        assert_eq!((kind(&failure), failure.wait_at_least().as_secs()), (("platform_error", false), 300));
+    }
+}

@@ -34,6 +34,8 @@ struct Slow {
     away_until: Mutex<Timestamp>,
     /// It decides on the first page, and its further pages, without a decision, go round in a circle.
     circles: AtomicBool,
+    /// It decides on a second page as well, for which it asks not to be asked before so long, once.
+    rests: Mutex<Option<Duration>>,
     /// How often it was asked for results.
     asked: AtomicUsize,
     /// The pages of each run, as they came.
@@ -73,10 +75,19 @@ impl AuctionPlatform for Slow {
                 next: Some(next.to_owned()),
             });
         }
+        let mut rests = self.rests.lock().unwrap();
+        let is_first = rests.is_some() && after.is_none();
+        if after.is_some()
+            && let Some(rest) = rests.take()
+        {
+            let failure = Failure::transient("platform_throttled", "it rests");
+            return Err(failure.not_before(Some(rest)));
+        }
+        let told = if is_first { 1 } else { usize::MAX };
         Ok(Answer::Ready {
-            decisions: pages.into_iter().flatten().map(accepted).collect(),
+            decisions: pages.into_iter().flatten().take(told).map(accepted).collect(),
             faults: Vec::new(),
-            next: None,
+            next: is_first.then(|| "the rest".to_owned()),
         })
     }
 }
@@ -97,6 +108,7 @@ impl World {
             decides_at,
             away_until: Mutex::new(clock.now()),
             circles: AtomicBool::new(false),
+            rests: Mutex::default(),
             asked: AtomicUsize::new(0),
             submitted: Mutex::default(),
         });
@@ -188,6 +200,24 @@ async fn a_platform_that_tells_in_circles_is_left_long_before_the_deadline() {
     let undecidable = [&one, &two].into_iter().filter_map(|order| order.undecidable.as_deref());
     assert_eq!((decided, undecidable.collect::<Vec<_>>()), (1, vec!["decision_missing"]));
     assert!(world.platform.asked.load(Ordering::Relaxed) < 1_100);
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_that_the_platform_asks_to_wait_for_is_waited_for() {
+    let world = World::new(Duration::ZERO);
+    *world.platform.rests.lock().unwrap() = Some(HOUR / 6);
+    let engine = Engine::start(world.pipeline.clone());
+    world.post(&["one", "two"]).await;
+    world.kick_off().await;
+    let accepted = async || {
+        let orders = [world.order("one").await.unwrap(), world.order("two").await.unwrap()];
+        orders.iter().filter(|order| order.status == OrderStatus::Accepted).count()
+    };
+    world.clock.pass(HOUR / 6 - Duration::from_secs(2)).await;
+    assert_eq!((accepted().await, world.platform.asked.load(Ordering::Relaxed)), (1, 2));
+    world.clock.pass(Duration::from_secs(2)).await;
+    assert_eq!((accepted().await, world.platform.asked.load(Ordering::Relaxed)), (2, 3));
     engine.stop().await;
 }
 

@@ -173,3 +173,14 @@ async fn the_simulated_gateway_is_out_for_as_many_as_it_is_told() {
     }
     assert!((250..350).contains(&out), "{out}");
 }
+
+#[tokio::test]
+async fn how_long_it_asks_not_to_be_asked_is_known_whatever_it_was_asked() {
+    let server = Server::start(|_| Reply::Later(429, 300));
+    let gateway = http(&server, None);
+    let failures =
+        [gateway.charge(&charge("a"), 0).await.unwrap_err(), gateway.void("a@1").await.unwrap_err()];
+    for failure in failures {
+        assert_eq!((failure.reason(), failure.wait_at_least().as_secs()), ("gateway_throttled", 300));
+    }
+}

@@ -13,7 +13,7 @@ use quadrille::{
     domain::auction::{Order, OrderStatus},
     metrics::millis,
 };
-use std::{borrow::Cow, collections::HashMap};
+use std::{borrow::Cow, collections::HashMap, time::Duration};
 
 /// Faults of a round that are told one by one; the rest in one sum. Bounds the run's item.
 const FAULTS_TOLD_MAX: usize = 100;
@@ -85,6 +85,8 @@ struct Deciding {
     told: Vec<OrderDecided>,
     /// Why the platform told no further page, for the trail.
     failed: String,
+    /// How long it asks not to be asked again.
+    wait: Option<Duration>,
 }
 
 impl Deciding {
@@ -101,7 +103,7 @@ async fn decide(
     cx: &Context<Emits>,
 ) -> Outcome<Emits> {
     let round = Round::begin(cx.now());
-    let mut deciding = Deciding { round, told: Vec::new(), failed: String::new() };
+    let mut deciding = Deciding { round, told: Vec::new(), failed: String::new(), wait: None };
     let left = loop {
         let Page { after, offset, decisions, faults, next } = page;
         if offset == 0 {
@@ -125,8 +127,8 @@ async fn decide(
             None => break Some((Some(next), 0)),
         }
     };
-    let Deciding { told, failed, .. } = deciding;
-    Ok(tell(decided(run, left, &failed)?, told).into())
+    let Deciding { told, failed, wait, .. } = deciding;
+    Ok(tell(decided(run, left, &failed, wait)?, told).into())
 }
 
 /// The page of the platform's answer behind `after`; `None` where it is left to the next round.
@@ -150,6 +152,7 @@ async fn next_page(
         // What is decided so far is written down, and the next round asks again.
         Err(failure) => {
             deciding.failed = format!("; the next page: {}", failure.reason());
+            deciding.wait = Some(failure.wait_at_least()).filter(|wait| !wait.is_zero());
             None
         }
     }
@@ -161,11 +164,12 @@ fn decided(
     mut run: Stored<Run>,
     left: Option<(Option<String>, usize)>,
     failed: &str,
+    wait: Option<Duration>,
 ) -> Result<Commit<Emits>, Failure> {
     let decided = run.accepted + run.rejected + run.undecidable;
     if let Some((after, offset)) = left {
         run.advance(RoundEvent::DecisionsLeft { after, offset })?;
-        return Ok(next_round(run, format!("decided {decided} orders{failed}"), None));
+        return Ok(next_round(run, format!("decided {decided} orders{failed}"), wait));
     }
     if decided >= run.submitted && !run.is_uncertain {
         return Ok(end(run)?);
