@@ -80,7 +80,7 @@ fn with_the_features_that_ask_for_them_database_and_server_are_there() {
     // Either is there without the other.
     let of_server = |name: &str| ["hyper", "hyper-util", "http-body-util"].contains(&name);
     assert_free_of("the server", of_server, "quadrille", &self::ways("quadrille", &["--features", "local"]));
-    let of_database = |name: &str| ["rusqlite", "libsqlite3-sys", "rustix"].contains(&name);
+    let of_database = |name: &str| ["rusqlite", "libsqlite3-sys"].contains(&name);
     assert_free_of(
         "the database",
         of_database,
