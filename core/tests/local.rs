@@ -282,3 +282,16 @@ async fn a_folder_whose_clock_was_set_back_goes_on_from_its_own_time() {
     let now = yard.local.ports().clock.now();
     assert_eq!(now, START + secs(3_600), "what was recorded in that hour is not from the future");
 }
+
+/// A record that is damaged, or that somebody prepared, must not take the process to another year.
+#[tokio::test]
+async fn a_folder_whose_clock_was_far_ahead_is_not_followed() {
+    let yard = Yard::new();
+    let pipeline = yard.local.pipeline(&yard.choreography);
+    let engine = yard.local.start(&pipeline, AlarmPolicy::default());
+    yard.local.ports().clock.not_before(START + secs(8 * 86_400));
+    engine.stop().await;
+    drop(pipeline);
+    let yard = yard.reopened();
+    assert_eq!(yard.local.ports().clock.now(), START);
+}

@@ -60,6 +60,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// The folder of the buckets, in a data folder.
 const BUCKETS: &str = "bucket";
 
+/// How far ahead of the machine's clock a folder's time may be, to be followed: a week.
+const AHEAD_MAX: Duration = Duration::from_secs(7 * 86_400);
+
 /// The name in the store's sequences under which the time is recorded: it rises as they do.
 const TIME: &str = "time";
 
@@ -410,11 +413,23 @@ fn published(
 }
 
 /// The time that the clock gives, which is not before what the folder has recorded: what stands there would be from the future,
-/// and wait for its time without a word.
+/// and wait for its time without a word. A time that is too far ahead to be a mistake of days is told, and not followed: it may
+/// be damage, or somebody's who prepared the folder.
 fn go_on(clock: &dyn Clock, connection: &Connection) -> rusqlite::Result<Timestamp> {
     let mut recorded = connection.prepare("SELECT reserved FROM sequence WHERE name = ?1")?;
-    if let Some(millis) = recorded.query_row((TIME,), |row| row.get(0)).optional()? {
-        clock.not_before(Timestamp::from_millis(millis));
+    let recorded: Option<i64> = recorded.query_row((TIME,), |row| row.get(0)).optional()?;
+    if let Some(recorded) = recorded.map(Timestamp::from_millis) {
+        let ahead = recorded.since(clock.now());
+        if ahead <= AHEAD_MAX {
+            clock.not_before(recorded);
+        } else {
+            let ahead_seconds = ahead.as_secs();
+            tracing::error!(
+                ahead_seconds,
+                "the data folder was last written far ahead of the machine's clock, which is followed: what was written then \
+                 waits for its time"
+            );
+        }
     }
     Ok(clock.now())
 }
@@ -424,7 +439,7 @@ async fn record(time: Timestamp, store: &Store) -> Result<(), PortError> {
     let record = move |connection: &Connection| {
         let mut record = connection.prepare_cached(
             "INSERT INTO sequence(name, reserved) VALUES(?1, ?2)
-             ON CONFLICT(name) DO UPDATE SET reserved = max(reserved, ?2)",
+             ON CONFLICT(name) DO UPDATE SET reserved = ?2",
         )?;
         record.execute((TIME, time.as_millis())).map(|_| ())
     };

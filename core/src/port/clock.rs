@@ -58,7 +58,7 @@ impl Steady {
     }
 
     fn not_before(&mut self, time: Timestamp, uptime: Duration) {
-        let time = u128::from(time.as_millis().unsigned_abs()) * 1_000_000;
+        let time = u128::from(time.as_millis().max(0).unsigned_abs()) * 1_000_000;
         let (last, then) = self.last.unwrap_or((0, uptime));
         if time > last {
             self.last = Some((time, then));
