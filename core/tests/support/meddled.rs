@@ -124,6 +124,15 @@ impl Table for MeddledTable {
 
 type AskSend = Box<dyn FnMut(&NewMessage) -> Option<PortError> + Send>;
 
+/// What a panic holds, when the panic is to get past whoever catches it.
+struct PanicsWhenDropped;
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        panic!("a fault of the one who caught a panic");
+    }
+}
+
 /// A queue that asks about every message sent whether to refuse it. Others get to run before it takes or deletes any.
 pub struct MeddledQueue {
     queue: Arc<dyn Queue>,
@@ -134,6 +143,8 @@ pub struct MeddledQueue {
     pub deaf: Mutex<Vec<PortError>>,
     /// The next receive panics.
     pub panics: AtomicBool,
+    /// The next receive panics, and so does what catches that: it ends the task that asked.
+    pub kills: AtomicBool,
     /// All others run between its looking at its depth and its telling it.
     pub tells_late: AtomicBool,
 }
@@ -149,6 +160,7 @@ impl MeddledQueue {
             taken: Log::default(),
             deaf: Mutex::default(),
             panics: AtomicBool::default(),
+            kills: AtomicBool::default(),
             tells_late: AtomicBool::default(),
         }
     }
@@ -179,6 +191,9 @@ impl Queue for MeddledQueue {
         visibility: Option<Duration>,
     ) -> Result<Vec<Message>, PortError> {
         assert!(!self.panics.swap(false, Ordering::Relaxed), "a fault of the port");
+        if self.kills.swap(false, Ordering::Relaxed) {
+            std::panic::panic_any(PanicsWhenDropped);
+        }
         if let Some(error) = self.deaf.lock().unwrap_or_else(PoisonError::into_inner).pop() {
             return Err(error);
         }
