@@ -692,6 +692,15 @@ fn retries_that_last_longer_than_the_deadline() {
 }
 
 #[test]
+fn a_reason_that_ends_with_a_dead_letter_and_without_one() {
+    let ending =
+        |done: &'static str| with(move |sort| sort.business_ends([done]).dead_lettered_ends(["torn"]));
+    let twice = Broken::EndsTwice { step: "sort".into(), reason: "torn".into() };
+    assert_breaks(ending("torn"), twice, "ends_twice", "name it in one of them");
+    assert_eq!(mistakes(ending("unknown_street")), []);
+}
+
+#[test]
 fn retries_that_end_long_before_the_deadline() {
     let bounded = |seconds| circling(move |sort| sort.budget(Budget { deadline: secs(seconds), ..BUDGET }));
     // The default: 1, 2, 4 and 8 s, a tenth of 150 s.

@@ -37,7 +37,7 @@ async fn dead_letters(world: &World, ids: &[&str]) {
 }
 
 fn only(reason: &str) -> Filter {
-    Filter { reason: Some(reason.to_owned()), before: None }
+    Filter { reason: Some(reason.to_owned()), ..Filter::default() }
 }
 
 /// Letters looked at and moved by one call, and whether there was nothing left to look at.
@@ -141,6 +141,29 @@ async fn one_call_looks_at_a_bounded_number_of_letters_however_few_it_finds() {
     let moved = operator::walk(&pipeline, DEAD, &Filter::default(), Act::Purge, usize::MAX).await.unwrap();
     let most = PAGE_MAX as u64;
     assert_eq!(figures(&moved), (most, most, false));
+}
+
+#[tokio::test]
+async fn an_end_of_business_is_left_by_a_redrive_that_does_not_ask_for_it() {
+    let world = World::new(
+        parcels::<(Scanned, Loaded)>()
+            .on(Consumer::new("scan", scan).attempts(1, BACKOFF).dead_lettered_ends(["burnt"]))
+            .on(Consumer::new("load", idle::<Loaded>)),
+    );
+    dead_letters(&world, &["1", "busy 2", "3"]).await;
+    let pipeline = world.pipeline();
+    let leaving = Filter { leaves_ends: true, ..Filter::default() };
+    let page = operator::dead_letters(&pipeline, DEAD, &Filter::default(), 0, 10).await.unwrap();
+    assert_eq!(page.letters.iter().map(|listed| listed.is_end).collect::<Vec<_>>(), [true, false, true]);
+    let page = operator::dead_letters(&pipeline, DEAD, &leaving, 0, 10).await.unwrap();
+    assert_eq!(subjects(&page.letters), ["busy 2"]);
+
+    let moved = operator::walk(&pipeline, DEAD, &leaving, Act::Redrive, 100).await.unwrap();
+    assert_eq!((figures(&moved), moved.ends_left), ((3, 1, false), 2));
+    assert_eq!(told_to(&world, "scan").await, ["busy 2"]);
+    operator::give_back(&pipeline, DEAD, moved.passed_over).await.unwrap();
+    let moved = operator::walk(&pipeline, DEAD, &Filter::default(), Act::Redrive, 100).await.unwrap();
+    assert_eq!((figures(&moved), moved.ends_left), ((2, 2, false), 0));
 }
 
 #[tokio::test]
@@ -444,7 +467,7 @@ async fn what_fails_again_is_left_by_the_time_that_the_first_call_told() {
     let world = scanning();
     dead_letters(&world, &["1", "2"]).await;
     let walk = async |before, limit| {
-        let filter = Filter { reason: None, before };
+        let filter = Filter { before, ..Filter::default() };
         operator::walk(&world.pipeline(), DEAD, &filter, Act::Redrive, limit).await.unwrap()
     };
     let first = walk(None, 1).await;

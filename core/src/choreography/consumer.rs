@@ -61,6 +61,7 @@ impl Consumer {
                 emits: signature.emits.into_iter().map(str::to_owned).collect(),
                 given_up: None,
                 business_ends: std::collections::BTreeSet::new(),
+                dead_lettered_ends: std::collections::BTreeSet::new(),
                 uses,
                 timeout: Duration::from_secs(30),
                 memory: None,
@@ -244,6 +245,15 @@ impl Consumer {
     #[must_use]
     pub fn business_ends<R: Into<String>>(mut self, reasons: impl IntoIterator<Item = R>) -> Self {
         self.step.business_ends.extend(reasons.into_iter().map(Into::into));
+        self
+    }
+
+    /// Reasons of failures that are an end of business, and dead letters all the same: an order that was rejected, and that
+    /// somebody is to be told of. A redrive would only repeat such an end, so it leaves these letters where they are,
+    /// unless it is asked for them: by their reason, or by `--with-ends`.
+    #[must_use]
+    pub fn dead_lettered_ends<R: Into<String>>(mut self, reasons: impl IntoIterator<Item = R>) -> Self {
+        self.step.dead_lettered_ends.extend(reasons.into_iter().map(Into::into));
         self
     }
 

@@ -173,6 +173,7 @@ fn fed(queue: &str, source: Source) -> StepModel {
         source,
         given_up: None,
         business_ends: BTreeSet::new(),
+        dead_lettered_ends: BTreeSet::new(),
         memory: None,
         entity_kind: None,
         emits: Vec::new(),

@@ -199,6 +199,8 @@ pub struct StepModel {
     pub given_up: Option<String>,
     /// Reasons of failures that are an end like any other, and no fault.
     pub business_ends: BTreeSet<String>,
+    /// Reasons of dead letters that are an end of business: a redrive would only repeat it.
+    pub dead_lettered_ends: BTreeSet<String>,
     /// What it uses, the entity that is loaded for it included.
     pub uses: Uses,
     /// The longest a batch may take.
@@ -465,6 +467,17 @@ impl Model {
         self.queues.iter().find(|queue| {
             queue.redrive.as_ref().is_some_and(|redrive| redrive.dead_letter_queue == dead_letter_queue)
         })
+    }
+
+    /// Whether a step that `dead_letter_queue` holds dead letters of counts any reason as an end of business.
+    pub fn has_dead_lettered_ends(&self, dead_letter_queue: &str) -> bool {
+        let Some(source) = self.source_of(dead_letter_queue) else { return false };
+        self.steps.iter().any(|step| step.queue == source.name && !step.dead_lettered_ends.is_empty())
+    }
+
+    /// Whether the step `handler` counts the dead letters of this reason as an end of business.
+    pub(crate) fn is_dead_lettered_end(&self, handler: &str, reason: &str) -> bool {
+        self.step(handler).is_some_and(|step| step.dead_lettered_ends.contains(reason))
     }
 
     /// The queues that hold dead letters.

@@ -131,7 +131,7 @@ impl Api {
             ["queues"] => Ok(Response::json(200, &super::queues(&self.pipeline).await?)),
             ["counts"] => Ok(Response::json(200, &self.pipeline.counts())),
             ["dead-letters"] => {
-                let filter = Filter { reason: query.get("reason").cloned(), before: None };
+                let filter = Filter { reason: query.get("reason").cloned(), ..Filter::default() };
                 let (after, limit) = (number(query, "after", 0)?, number(query, "limit", 100)?);
                 let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(super::PAGE_MAX);
                 let queue = required(query, "queue")?;

@@ -11,7 +11,7 @@ pub use api::{Api, EntityPage, GiveBack, Walk};
 use crate::{
     dead_letter::DeadLetter,
     failure::Failure,
-    model::Destination,
+    model::{Destination, Model},
     pipeline::Pipeline,
     port::{Depth, Message, Queue, Receipt},
     relay,
@@ -70,12 +70,21 @@ pub struct Filter {
     /// Only those given up by this time: what fails again while a redrive goes on is left for the next one.
     #[serde(default)]
     pub before: Option<Timestamp>,
+    /// Without those that are an end of business ([`Consumer::dead_lettered_ends`](crate::Consumer::dead_lettered_ends)).
+    #[serde(default)]
+    pub leaves_ends: bool,
 }
 
 impl Filter {
-    fn takes(&self, letter: &DeadLetter) -> bool {
+    fn takes(&self, model: &Model, letter: &DeadLetter) -> bool {
         self.reason.as_ref().is_none_or(|reason| *reason == letter.reason)
             && self.before.is_none_or(|before| letter.dead_at <= before)
+            && !self.leaves(model, letter)
+    }
+
+    /// Whether it leaves a letter for being an end of business.
+    fn leaves(&self, model: &Model, letter: &DeadLetter) -> bool {
+        self.leaves_ends && model.is_dead_lettered_end(&letter.handler, &letter.reason)
     }
 }
 
@@ -87,6 +96,9 @@ pub struct Listed {
     /// Why it is there.
     #[serde(flatten)]
     pub letter: DeadLetter,
+    /// It is an end of business: a redrive leaves it, unless it is asked for it.
+    #[serde(default)]
+    pub is_end: bool,
     /// The message.
     pub body: String,
 }
@@ -112,6 +124,9 @@ pub struct Moved {
     pub examined: u64,
     /// Letters sent back, or purged.
     pub moved: u64,
+    /// Letters left for being an end of business.
+    #[serde(default)]
+    pub ends_left: u64,
     /// Nothing was left to look at.
     pub done: bool,
     /// When the call began, by the clock that dead letters are dated with: the `before` of the calls that follow it.
@@ -234,8 +249,9 @@ pub async fn dead_letters(
     limit: usize,
 ) -> Result<DeadLetterPage, Failure> {
     let (queue, _) = dead_letter_queue(pipeline, queue)?;
+    let model = pipeline.choreography().model();
     if !queue.shows_arrivals() {
-        return received_letters(queue.as_ref(), filter, after, limit).await;
+        return received_letters(model, queue.as_ref(), filter, after, limit).await;
     }
     let arrived = queue.arrived(after, PAGE_MAX).await?;
     let whole = arrived.len() == PAGE_MAX;
@@ -246,10 +262,7 @@ pub async fn dead_letters(
             return Ok(DeadLetterPage { next: last, ..page });
         }
         last = Some(place);
-        let letter = DeadLetter::read(&message);
-        if filter.takes(&letter) {
-            page.letters.push(Listed { id: message.id, letter, body: message.body });
-        }
+        page.letters.extend(listed(model, filter, message));
     }
     page.next = last.filter(|_| whole);
     Ok(page)
@@ -257,6 +270,7 @@ pub async fn dead_letters(
 
 /// [`dead_letters`] of a queue that has to be received from.
 async fn received_letters(
+    model: &Model,
     queue: &dyn Queue,
     filter: &Filter,
     after: u64,
@@ -268,13 +282,17 @@ async fn received_letters(
         ..DeadLetterPage::default()
     };
     for message in messages {
-        let letter = DeadLetter::read(&message);
-        page.held.push(message.receipt.0);
-        if filter.takes(&letter) {
-            page.letters.push(Listed { id: message.id, letter, body: message.body });
-        }
+        page.held.push(message.receipt.0.clone());
+        page.letters.extend(listed(model, filter, message));
     }
     Ok(page)
+}
+
+/// A dead letter as it is listed; `None` where the filter does not take it.
+fn listed(model: &Model, filter: &Filter, message: Message) -> Option<Listed> {
+    let letter = DeadLetter::read(&message);
+    let is_end = model.is_dead_lettered_end(&letter.handler, &letter.reason);
+    filter.takes(model, &letter).then_some(Listed { id: message.id, letter, is_end, body: message.body })
 }
 
 /// Redrives or purges up to `limit` dead letters of `queue` (500 at most a call). Call it again until it is done, then
@@ -301,8 +319,11 @@ pub async fn walk(
     if messages.is_empty() {
         return Ok(Moved { done: true, at, ..Moved::default() });
     }
+    let model = pipeline.choreography().model();
     let (mut chosen, left): (Vec<Message>, Vec<Message>) =
-        messages.into_iter().partition(|message| filter.takes(&DeadLetter::read(message)));
+        messages.into_iter().partition(|message| filter.takes(model, &DeadLetter::read(message)));
+    let ends_left =
+        left.iter().filter(|message| filter.leaves(model, &DeadLetter::read(message))).count() as u64;
     let beyond = chosen.split_off(chosen.len().min(max)).into_iter();
     let beyond: Vec<(Receipt, Duration)> = beyond.map(|message| (message.receipt, Duration::ZERO)).collect();
     let examined = (chosen.len() + left.len()) as u64;
@@ -316,7 +337,7 @@ pub async fn walk(
         Act::Purge => gone.extend(chosen.into_iter().map(|message| message.receipt)),
         Act::Redrive => {
             let letters = chosen.iter().map(DeadLetter::redriven).collect();
-            let sent = relay::send(pipeline.choreography().model(), pipeline.ports(), source, letters).await;
+            let sent = relay::send(model, pipeline.ports(), source, letters).await;
             for (message, sent) in chosen.into_iter().zip(sent) {
                 match sent {
                     Ok(()) => gone.push(message.receipt),
@@ -329,7 +350,7 @@ pub async fn walk(
         }
     }
     dead.delete(&gone).await?;
-    Ok(Moved { examined, moved: gone.len() as u64, done: false, at, passed_over })
+    Ok(Moved { examined, moved: gone.len() as u64, ends_left, done: false, at, passed_over })
 }
 
 /// Shows dead letters of `queue` again that a walk passed over, by their receipts.

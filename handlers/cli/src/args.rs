@@ -486,15 +486,17 @@ pub enum Dlq {
     Show(DlqShow),
     /// Sends dead letters back to the queue they came from.
     ///
-    /// On AWS a redrive without --reason and --limit is a move task of SQS's own, whose progress is shown until it ends
+    /// On AWS a redrive without --reason and --limit, from a queue without ends of business, is a move task of SQS, whose progress is shown until it ends
     /// (ctrl-C leaves it running; the same command follows it again). Otherwise letters are moved one by one, each deleted
     /// only after it was sent on; those looked at and left are hidden until the end, or for 10 minutes where it is killed.
-    Redrive(DlqMove),
+    ///
+    /// Letters whose reason is an end of business, which a redrive would only repeat, stay where they are.
+    Redrive(DlqRedrive),
     /// Deletes dead letters for good.
     Purge(DlqMove),
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct DlqOptions {
     /// The dead-letter queue; without, the system's first.
     #[arg(long)]
@@ -527,6 +529,15 @@ pub struct DlqMove {
     /// At most so many a second.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub struct DlqRedrive {
+    #[command(flatten)]
+    pub walk: DlqMove,
+    /// Send back ends of business too; --reason takes those of its reason anyway.
+    #[arg(long)]
+    pub with_ends: bool,
 }
 
 #[derive(Debug, Parser)]

@@ -3,7 +3,7 @@
 use crate::{
     App,
     access::Access,
-    args::{Dlq, DlqMove, DlqOptions, DlqShow},
+    args::{Dlq, DlqMove, DlqOptions, DlqRedrive, DlqShow},
     client::{Client, encoded},
     error::CommandError,
     print::{Array, Progress, Shown, line, readable, shown},
@@ -29,9 +29,25 @@ pub async fn dlq(app: &App<'_>, args: Dlq) -> Result<(), CommandError> {
     match args {
         Dlq::List(options) => list(app, options).await,
         Dlq::Show(show) => self::show(app, show).await,
-        Dlq::Redrive(walk) => self::walk(app, walk, "redrive").await,
-        Dlq::Purge(walk) => self::walk(app, walk, "purge").await,
+        Dlq::Redrive(DlqRedrive { walk, with_ends }) => {
+            // Asked for by its reason, an end is meant.
+            let leaves_ends = !with_ends && walk.options.reason.is_none();
+            self::walk(app, walk, Acting { act: "redrive", done: "redriven", leaves_ends }).await
+        }
+        Dlq::Purge(walk) => {
+            self::walk(app, walk, Acting { act: "purge", done: "purged", leaves_ends: false }).await
+        }
     }
+}
+
+/// What a walk does.
+#[derive(Clone, Copy)]
+struct Acting {
+    act: &'static str,
+    /// What is said of a letter afterwards.
+    done: &'static str,
+    /// Letters that are an end of business are left.
+    leaves_ends: bool,
 }
 
 /// The dead-letter queue that is meant.
@@ -211,34 +227,37 @@ async fn show(app: &App<'_>, show: DlqShow) -> Result<(), CommandError> {
     Ok(())
 }
 
-async fn walk(app: &App<'_>, args: DlqMove, act: &str) -> Result<(), CommandError> {
+async fn walk(app: &App<'_>, args: DlqMove, acting: Acting) -> Result<(), CommandError> {
     let DlqMove { options, dry_run, rate } = args;
     let queue = queue(app, &options)?;
     let access = if dry_run { Access::Looks } else { Access::Changes };
     let client = Client::open(app, &options.target, access).await?;
-    let done = if act == "redrive" { "redriven" } else { "purged" };
+    let done = acting.done;
     if dry_run {
-        return rehearse(&client, &queue, &options, done).await;
+        return rehearse(&client, &queue, &options, acting).await;
     }
     #[cfg(feature = "aws")]
     if let Client::Aws(aws) = &client
-        && act == "redrive"
+        && acting.act == "redrive"
         && options.reason.is_none()
         && options.limit.is_none()
+        // A move task of SQS has no filter.
+        && !(acting.leaves_ends && app.choreography.model().has_dead_lettered_ends(&queue))
     {
         return aws.redrive_all(&queue, rate, options.target.json).await;
     }
     let mut interrupted = interrupted()?;
     let mut all = Moved::default();
-    let pages = Pages { client: &client, queue: &queue, act, done, rate };
+    let pages = Pages { client: &client, queue: &queue, acting, rate };
     let walked = pages.walk(&options, &mut interrupted, &mut all).await;
     let given_back = give_back(&client, &queue, &all.passed_over).await;
     walked.and(given_back)?;
-    let Moved { moved, examined, .. } = all;
+    let Moved { moved, examined, ends_left, .. } = all;
     if options.target.json {
-        line(json!({ "dry_run": false, done: moved, "examined": examined }));
+        line(json!({ "dry_run": false, done: moved, "examined": examined, "ends_left": ends_left }));
     } else {
         line(format_args!("{moved} dead letter(s) {done}, {examined} looked at"));
+        tell_left(ends_left);
     }
     if *interrupted.borrow() {
         return Err(CommandError::Failed("interrupted: the others are left for the next time".to_owned()));
@@ -246,25 +265,45 @@ async fn walk(app: &App<'_>, args: DlqMove, act: &str) -> Result<(), CommandErro
     Ok(())
 }
 
+/// Tells of the letters that a redrive left for being an end of business.
+fn tell_left(ends: u64) {
+    if ends > 0 {
+        line(format_args!("{ends} left as they are, an end of business: --with-ends sends them back too"));
+    }
+}
+
 /// Tells what a walk would do.
 async fn rehearse(
     client: &Client,
     queue: &str,
     options: &DlqOptions,
-    done: &str,
+    acting: Acting,
 ) -> Result<(), CommandError> {
-    let json = options.target.json;
-    let count = letters(client, queue, options, |listed| {
+    let (json, done) = (options.target.json, acting.done);
+    let most = options.limit.unwrap_or(u64::MAX);
+    // A limit counts the letters that would be moved, whatever stands between them.
+    let every = DlqOptions { limit: options.limit.filter(|_| !acting.leaves_ends), ..options.clone() };
+    let (mut count, mut ends_left) = (0_u64, 0_u64);
+    let looked = letters(client, queue, &every, |listed| {
+        if acting.leaves_ends && listed.is_end {
+            ends_left += 1;
+            return true;
+        }
+        if count == most {
+            return false;
+        }
         if !json {
             print_letter(&listed);
         }
+        count += 1;
         true
     });
-    let count = count.await?;
+    looked.await?;
     if json {
-        line(json!({ "dry_run": true, done: count }));
+        line(json!({ "dry_run": true, done: count, "ends_left": ends_left }));
     } else {
         line(format_args!("{count} dead letter(s) would be {done}; nothing was changed"));
+        tell_left(ends_left);
     }
     Ok(())
 }
@@ -273,8 +312,7 @@ async fn rehearse(
 struct Pages<'a> {
     client: &'a Client,
     queue: &'a str,
-    act: &'a str,
-    done: &'a str,
+    acting: Acting,
     rate: Option<u32>,
 }
 
@@ -287,7 +325,8 @@ impl Pages<'_> {
         all: &mut Moved,
     ) -> Result<(), CommandError> {
         let limit = options.limit.unwrap_or(u64::MAX);
-        let mut filter = Filter { reason: options.reason.clone(), before: None };
+        let leaves_ends = self.acting.leaves_ends;
+        let mut filter = Filter { reason: options.reason.clone(), leaves_ends, before: None };
         // At most a fifth of a second's worth at once, so that the rate is even.
         let page = self.rate.map_or(WALK_PAGE, |rate| (u64::from(rate) / 5).clamp(1, WALK_PAGE));
         let progress = Progress::new();
@@ -295,15 +334,16 @@ impl Pages<'_> {
             let began = std::time::Instant::now();
             let limit = usize::try_from(page.min(limit - all.moved)).unwrap_or(1);
             let ask = Walk { queue: self.queue.to_owned(), filter: filter.clone(), limit };
-            let asked = self.client.post(&format!("/_quadrille/{}", self.act), &ask).await;
+            let asked = self.client.post(&format!("/_quadrille/{}", self.acting.act), &ask).await;
             let step: Moved = asked.inspect_err(|_| progress.clear())?;
             // What fails again meanwhile is left for the next time: a redrive ends.
             filter.before = filter.before.or(step.at);
             all.moved += step.moved;
             all.examined += step.examined;
+            all.ends_left += step.ends_left;
             all.passed_over.extend(step.passed_over);
             all.done = step.done;
-            progress.show(format_args!("{} {}, {} looked at", all.moved, self.done, all.examined));
+            progress.show(format_args!("{} {}, {} looked at", all.moved, self.acting.done, all.examined));
             if let Some(rate) = self.rate.filter(|_| !step.done) {
                 let moved = f64::from(u32::try_from(step.moved).unwrap_or(u32::MAX));
                 let due = Duration::from_secs_f64(moved / f64::from(rate));

@@ -362,7 +362,9 @@ async fn a_redrive_of_everything_leaves_nothing_behind() {
     let test = "a_redrive_of_everything_leaves_nothing_behind";
     let Some(stack) = Stack::new(test).await else { return };
     stack.give_up(RESULTS_DEAD, &subjects("rejected-", 23), "rejected").await;
-    assert_eq!(stack.json(&["dlq", "redrive", "--rate", "100"])["redriven"], 23);
+    let left = stack.json(&["dlq", "redrive", "--rate", "100"]);
+    assert_eq!((&left["redriven"], &left["ends_left"]), (&json!(0), &json!(23)));
+    assert_eq!(stack.json(&["dlq", "redrive", "--with-ends", "--rate", "100"])["redriven"], 23);
     assert_eq!((stack.take(RESULTS).await.len(), stack.take(RESULTS_DEAD).await.len()), (23, 0));
 }
 
@@ -417,7 +419,8 @@ impl Moves {
 
     fn redrive(&self, more: &[&str]) -> Command {
         let file = self.folder.path().join("settings.json");
-        let arguments = ["dlq", "redrive", "--target", "aws", "--settings", file.to_str().unwrap()];
+        let redrive = ["dlq", "redrive", "--with-ends", "--target", "aws"];
+        let arguments = [&redrive[..], &["--settings", file.to_str().unwrap()]].concat();
         on_aws(&self.server.url(), &[&arguments, more].concat())
     }
 

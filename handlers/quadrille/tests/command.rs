@@ -442,17 +442,25 @@ fn dead_letters_are_listed_shown_and_sent_back() {
     assert_eq!(whole, message);
 
     // A dry run only tells.
-    for act in ["redrive", "purge"] {
-        let dry = moved(&[act, "--dry-run", "--limit", "7"]);
-        assert_eq!(dry["dry_run"], true);
-        assert_eq!(dry[if act == "redrive" { "redriven" } else { "purged" }], 7);
-        assert!(dlq(&[act, "--dry-run"]).ok().contains("nothing was changed"));
+    for (act, done) in [(&["redrive", "--with-ends"][..], "redriven"), (&["purge"], "purged")] {
+        let dry = moved(&[act, &["--dry-run", "--limit", "7"]].concat());
+        assert_eq!((&dry["dry_run"], &dry[done]), (&json!(true), &json!(7)));
+        assert!(dlq(&[act, &["--dry-run"]].concat()).ok().contains("nothing was changed"));
     }
+    assert_eq!(dead_letters(data, RESULTS_DEAD), all);
+
+    // A rejection is an end of business: a redrive leaves it, unless it is asked for it.
+    for more in [&["--dry-run"][..], &[]] {
+        let left = moved(&[&["redrive"], more].concat());
+        assert_eq!((&left["redriven"], &left["ends_left"]), (&json!(0), &json!(rejected.len())));
+    }
+    let text = dlq(&["redrive"]).ok();
+    assert!(text.ends_with("an end of business: --with-ends sends them back too\n"), "{text}");
     assert_eq!(dead_letters(data, RESULTS_DEAD), all);
 
     // What one walk passes over is there for the next.
     assert_eq!(moved(&["redrive", "--reason", "nothing"])["redriven"], 0);
-    let one = moved(&["redrive", "--limit", "1"]);
+    let one = moved(&["redrive", "--with-ends", "--limit", "1"]);
     assert_eq!((&one["redriven"], &one["dry_run"]), (&json!(1), &json!(false)));
     let back = |count: usize| {
         eventually("what was sent back is a dead letter again", || {
@@ -481,7 +489,7 @@ fn dead_letters_are_listed_shown_and_sent_back() {
 
     // No faster than it is told to.
     let began = Instant::now();
-    assert_eq!(moved(&["redrive", "--limit", "8", "--rate", "10"])["redriven"], 8);
+    assert_eq!(moved(&["redrive", "--with-ends", "--limit", "8", "--rate", "10"])["redriven"], 8);
     assert!(began.elapsed() >= Duration::from_millis(600), "{:?}", began.elapsed());
     back(rejected.len());
 
@@ -499,7 +507,7 @@ fn a_redrive_at_rest_is_worked_by_the_next_engine() {
     let folder = tempfile::tempdir().unwrap();
     let (engine, rejected) = decided(folder.path(), 20);
     engine.terminate();
-    let redriven = on(folder.path(), &["dlq", "redrive", "--json"]).json();
+    let redriven = on(folder.path(), &["dlq", "redrive", "--with-ends", "--json"]).json();
     assert_eq!(redriven["redriven"], json!(rejected.len()));
     assert_eq!(dead_letters(folder.path(), RESULTS_DEAD), [] as [Value; 0]);
     let engine = up(folder.path(), &[]);

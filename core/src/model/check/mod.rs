@@ -266,6 +266,17 @@ pub enum DefinitionError {
         /// What it has.
         timeout: Duration,
     },
+    /// A reason that ends a message with a dead letter, and without one.
+    #[error(
+        "ends_twice: {step} names {reason:?} among its `business_ends`, which are no dead letters, and among its \
+         `dead_lettered_ends`: name it in one of them"
+    )]
+    EndsTwice {
+        /// The consumer.
+        step: String,
+        /// The reason.
+        reason: String,
+    },
     /// A cycle that nothing bounds.
     #[error(
         "cycle_without_budget: {step} can cause itself to run again without end: give it a `Budget` (deadline and hops)"

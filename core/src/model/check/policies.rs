@@ -15,6 +15,7 @@ pub(super) fn check(model: &Model, errors: &mut Vec<DefinitionError>) {
         ranges(step, errors);
         batch(step, errors);
         waits(step, errors);
+        ends(step, errors);
         if let Some(queue) = model.queue(&step.queue) {
             of_queue(step, queue, errors);
             budget(model, step, queue, errors);
@@ -78,6 +79,13 @@ fn batch(step: &StepModel, errors: &mut Vec<DefinitionError>) {
 fn waits(step: &StepModel, errors: &mut Vec<DefinitionError>) {
     if let Some(problem) = step.waits.problem() {
         errors.push(DefinitionError::SenselessWaits { step: step.name.clone(), problem });
+    }
+}
+
+/// An end is a dead letter, or it is none.
+fn ends(step: &StepModel, errors: &mut Vec<DefinitionError>) {
+    for reason in step.business_ends.intersection(&step.dead_lettered_ends) {
+        errors.push(DefinitionError::EndsTwice { step: step.name.clone(), reason: reason.clone() });
     }
 }
 

@@ -129,6 +129,7 @@ fn define() -> Definition {
             .concurrency(100)
             // While some wait for the disk, others work: what they commit meanwhile shares the next flush.
             .workers(8)
+            .dead_lettered_ends([results::REJECTED])
             .timeout(Duration::from_secs(30))
             .uses(Uses::new().puts(RESULTS_BUCKET)))
         .notify_by(ALERTS)

@@ -82,6 +82,9 @@ impl OrderDecided {
     }
 }
 
+/// The reason of an order that the platform rejected: an end of business.
+pub const REJECTED: &str = "rejected";
+
 /// Lambda B. Accepted: the order is filed, once. Anything else is a permanent failure: `rejected`, `unknown_status`,
 /// `decision_missing`, `unknown_order`, `conflicting_decision`, `broken_decision`.
 ///
@@ -100,7 +103,7 @@ pub async fn store_result(order: Option<Stored<Order>>, event: OrderDecided, cx:
         OrderStatus::Accepted => {}
         OrderStatus::Rejected => {
             return Err(Failure::permanent(
-                "rejected",
+                REJECTED,
                 format_args!("run {} rejected the order", event.run_id),
             ));
         }
