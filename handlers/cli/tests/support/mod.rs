@@ -24,6 +24,11 @@ pub const BOUND: Duration = Duration::from_secs(60);
 /// How long a condition that nothing announces is left alone between two looks at it.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
+/// A number that the environment may set, so that a test attacks for longer than usual.
+pub fn number(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable).map_or(otherwise, |text| text.parse().expect(variable))
+}
+
 /// Looks until there is something to see, and returns it.
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
@@ -254,6 +259,11 @@ impl Engine {
     /// Dead letters of a queue.
     pub fn dead_letters(&self, queue: &str) -> Vec<Value> {
         dead_letters(&self.folder, queue)
+    }
+
+    /// The process's id.
+    pub fn process(&self) -> u32 {
+        self.child.id()
     }
 
     /// Asks the process to end, and does not wait for it.

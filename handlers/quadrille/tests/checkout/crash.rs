@@ -1,15 +1,16 @@
 //! `kill -9`, eight times, while orders for one product are under way. Each has one end, nobody pays for what failed, and the last
-//! unit is sold.
+//! unit is sold. `ATTACK_KILLS` says another number, of as many orders a kill.
 
 use super::{ended, order, sells, up};
-use crate::support::{Engine, ask, files};
+use crate::support::{self, Engine, ask, files};
 use quadrille::port::{Random as _, SeededRandom};
 use serde_json::Value;
 use std::{collections::BTreeSet, fs, path::Path};
 
-const ORDERS: usize = 400;
-const KILLS: usize = 8;
-const STOCK: u64 = 330;
+const KILLS: u64 = 8;
+const ORDERS_PER_KILL: usize = 50;
+/// Units for a kill, less than it has orders.
+const STOCK_PER_KILL: u64 = 41;
 
 /// The keys of what somebody paid for and was not paid back, by what the simulated gateway remembers.
 fn charged(folder: &Path) -> BTreeSet<String> {
@@ -41,11 +42,13 @@ fn whatever_is_killed_each_order_has_one_end_and_pays_once_or_not_at_all() {
     let folder = tempfile::tempdir().unwrap();
     let random = SeededRandom::new(20_261_129);
     let mut engine = up(folder.path());
-    sells(&engine, "lamp", 2.5, STOCK);
-    let per_life = ORDERS / KILLS;
-    for life in 0..KILLS {
-        for number in 0..per_life {
-            assert!(posted(&engine, &format!("order-{}", life * per_life + number), 1));
+    let kills = support::number("ATTACK_KILLS", KILLS);
+    let count = usize::try_from(kills).unwrap();
+    let (orders, stock) = (count * ORDERS_PER_KILL, kills * STOCK_PER_KILL);
+    sells(&engine, "lamp", 2.5, stock);
+    for life in 0..count {
+        for number in 0..ORDERS_PER_KILL {
+            assert!(posted(&engine, &format!("order-{}", life * ORDERS_PER_KILL + number), 1));
         }
         // Some more requests, so that it dies in the middle of different things.
         for _ in 0..random.next_u64() % 40 {
@@ -54,14 +57,14 @@ fn whatever_is_killed_each_order_has_one_end_and_pays_once_or_not_at_all() {
         engine.kill();
         engine = up(folder.path());
     }
-    let ends: Vec<Value> = (0..ORDERS).map(|number| ended(&engine, &format!("order-{number}"))).collect();
-    let count = |end: &str| ends.iter().filter(|order| order["orderStatus"] == end).count();
-    assert_eq!(count("COMPLETED") + count("FAILED"), ORDERS);
+    let ends: Vec<Value> = (0..orders).map(|number| ended(&engine, &format!("order-{number}"))).collect();
+    let ended_as = |end: &str| ends.iter().filter(|order| order["orderStatus"] == end).count();
+    assert_eq!(ended_as("COMPLETED") + ended_as("FAILED"), orders);
     let reasons: BTreeSet<&str> = ends.iter().filter_map(|order| order["errorReason"].as_str()).collect();
     assert!(reasons.is_subset(&BTreeSet::from(["PAYMENT_FAILED", "OUT_OF_STOCK"])), "{reasons:?}");
     // What is left is sold to the last unit, and no further.
-    let left = u32::try_from(STOCK).unwrap() - u32::try_from(count("COMPLETED")).unwrap();
-    let mut sold = count("COMPLETED");
+    let left = u32::try_from(stock).unwrap() - u32::try_from(ended_as("COMPLETED")).unwrap();
+    let mut sold = ended_as("COMPLETED");
     // The simulated gateway declines some: the first that it lets pay gets all.
     let pays =
         |id: &str| systems::checkout::gateway::fate(1, id) == systems::checkout::gateway::Fate::Succeeded;
