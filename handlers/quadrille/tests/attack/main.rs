@@ -1,6 +1,7 @@
 //! Attacks from outside on every system: bodies that are wrong in a drawn way, and bodies that never end.
 //!
-//! `cargo test` runs a share of them. `ATTACK_BODIES` is how many bodies are sent in all, `ATTACK_SEED` draws others:
+//! `cargo test` runs a share of them. `ATTACK_BODIES` is how many bodies are sent in all, `ATTACK_SEED` draws others,
+//! `ATTACK_SYSTEM` names one of the systems:
 //!
 //! ```sh
 //! ATTACK_BODIES=1000000 cargo test -p quadrille-command --test attack -- --nocapture
