@@ -20,6 +20,7 @@
 //! from `packages/<function>.zip` beside the program.
 
 mod actions;
+mod deployment;
 mod entry;
 mod function;
 mod observe;
@@ -29,6 +30,7 @@ mod settings;
 mod state;
 mod yaml;
 
+pub use deployment::{DeployedTo, POLICY_BYTES_MAX, Rights, wide};
 pub use settings::ConfigValue;
 
 use crate::{
@@ -102,6 +104,26 @@ pub enum InfrastructureError {
         stack: String,
         /// The setting.
         setting: String,
+    },
+    /// A resource of a type for which nobody knows what it takes to deploy it.
+    #[error(
+        "no_rights_known: {resource:?} is a {kind}, and it is not known what deploying one takes: add it to the kinds"
+    )]
+    NoRightsKnown {
+        /// The resource's name in the program.
+        resource: String,
+        /// Its type.
+        kind: String,
+    },
+    /// The name of a resource follows from what is not known before it is deployed.
+    #[error(
+        "name_unknown: the name of {resource:?} follows from {reference:?}, which the stack does not tell"
+    )]
+    NameUnknown {
+        /// The resource's name in the program.
+        resource: String,
+        /// What is not known.
+        reference: String,
     },
     /// The scheduler can put the scheduled time into a text in one form alone.
     #[error(
@@ -254,6 +276,22 @@ impl<'a> Infrastructure<'a> {
             text: stack.text(&project, &settings),
         }));
         Ok(files)
+    }
+
+    /// What it takes to deploy the program there: to apply it, apply it again, refresh it and remove it, and nothing else.
+    ///
+    /// # Errors
+    /// [`InfrastructureError`]: as [`render`](Self::render), and where a resource's type or name is not known.
+    pub fn deployment(&self, to: &DeployedTo) -> Result<Rights, InfrastructureError> {
+        let model = &**self.choreography.model();
+        let settings = settings::of(model);
+        self.check(model, &settings)?;
+        let mut program = Program::default();
+        self.resources(&mut program, model)?;
+        let stack = self.stacks.iter().find(|stack| stack.name == to.stack);
+        let values = stack.into_iter().flat_map(|stack| &stack.values);
+        let values = values.map(|(key, value)| (key.clone(), value.text())).collect();
+        deployment::of(&program, model, &settings, values, to)
     }
 
     fn check(&self, model: &Model, settings: &[ConfigKey]) -> Result<(), InfrastructureError> {

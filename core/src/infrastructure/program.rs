@@ -95,6 +95,19 @@ impl Program {
         self.resources.put(name, resource);
     }
 
+    /// The resources in their order: name, type and properties.
+    pub(super) fn resources(&self) -> impl Iterator<Item = (&str, &str, &Map)> {
+        self.resources.entries().filter_map(|(name, resource)| match resource {
+            Yaml::Map(resource) => match (resource.get("type"), resource.get("properties")) {
+                (Some(Yaml::Text(kind)), Some(Yaml::Map(properties))) => {
+                    Some((name, kind.as_str(), properties))
+                }
+                _ => None,
+            },
+            _ => None,
+        })
+    }
+
     /// Names that two resources have.
     pub(super) fn doubles(&self) -> impl Iterator<Item = &String> {
         self.doubles.iter()

@@ -41,6 +41,17 @@ pub enum ConfigValue {
     Boolean(bool),
 }
 
+impl ConfigValue {
+    /// As it stands in a name.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Integer(number) => number.to_string(),
+            Self::Boolean(boolean) => boolean.to_string(),
+        }
+    }
+}
+
 impl From<&str> for ConfigValue {
     fn from(text: &str) -> Self {
         Self::Text(text.to_owned())
@@ -98,6 +109,11 @@ impl ConfigKey {
     /// Its name.
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its default as text, where it has one.
+    pub(super) fn default_text(&self) -> Option<String> {
+        self.default.as_ref().map(ConfigValue::text)
     }
 
     /// Whether a stack has to set it.

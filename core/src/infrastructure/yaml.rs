@@ -53,6 +53,23 @@ impl Map {
         self.0.push(Entry::Blank);
     }
 
+    /// The value under `key`.
+    pub(super) fn get(&self, key: &str) -> Option<&Yaml> {
+        self.entries().find(|(name, _)| *name == key).map(|(_, value)| value)
+    }
+
+    /// Keys and values, in their order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&str, &Yaml)> {
+        self.0.iter().filter_map(|entry| match entry {
+            Entry::Value(key, value) => Some((key.as_str(), value)),
+            Entry::Comment(_) | Entry::Blank => None,
+        })
+    }
+
+    pub(super) fn values(&self) -> impl Iterator<Item = &Yaml> {
+        self.entries().map(|(_, value)| value)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         !self.0.iter().any(|entry| matches!(entry, Entry::Value(..)))
     }

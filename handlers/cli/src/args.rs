@@ -546,6 +546,54 @@ pub enum Infra {
     Render(InfraRender),
     /// Tells whether the programs that are there are the ones that the definitions derive; shows what differs.
     Check(InfraCheck),
+    /// Prints what it takes to deploy the programs: IAM policies, one a line, for the role that applies and removes them.
+    Policy(InfraPolicy),
+}
+
+#[derive(Debug, Args)]
+pub struct InfraPolicy {
+    /// The systems; without, all: one role that deploys them.
+    pub systems: Vec<String>,
+    /// The stack; `*` stands for any part of a name: `ephemeral-*`.
+    #[arg(long, value_name = "STACK", value_parser = deployed_stack)]
+    pub stack: String,
+    /// The account's number: 12 digits.
+    #[arg(long, value_name = "ACCOUNT", value_parser = account)]
+    pub account: String,
+    /// The region.
+    #[arg(long, value_name = "REGION", value_parser = region)]
+    pub region: String,
+    /// Write a file for each policy to this folder: 1.json, 2.json, …
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// Digits of an account's number (AWS).
+const ACCOUNT_DIGITS: usize = 12;
+
+fn account(text: &str) -> Result<String, String> {
+    let is_number = text.len() == ACCOUNT_DIGITS && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("an account's number has {ACCOUNT_DIGITS} digits"))
+    }
+}
+
+fn region(text: &str) -> Result<String, String> {
+    let is_one = text.contains('-')
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if is_one { Ok(text.to_owned()) } else { Err("a region is named as eu-west-1 is".to_owned()) }
+}
+
+fn deployed_stack(text: &str) -> Result<String, String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.*".contains(&byte);
+    let begins = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    if begins && text.bytes().all(allowed) {
+        Ok(text.to_owned())
+    } else {
+        Err("it begins with a letter or a digit, and has letters, digits, '-', '_', '.' and '*'".to_owned())
+    }
 }
 
 #[derive(Debug, Args)]

@@ -2,13 +2,13 @@
 
 use crate::{
     App,
-    args::{Infra, InfraCheck, InfraRender},
+    args::{Infra, InfraCheck, InfraPolicy, InfraRender},
     error::CommandError,
     print::{line, readable},
 };
 use quadrille::{
     System,
-    infrastructure::{File, Infrastructure},
+    infrastructure::{DeployedTo, File, Infrastructure, Rights},
 };
 use serde_json::json;
 use similar::TextDiff;
@@ -29,6 +29,7 @@ pub async fn infra(app: &App<'_>, args: Infra) -> Result<(), CommandError> {
     match args {
         Infra::Render(args) => render(app, args).await,
         Infra::Check(args) => check(app, args).await,
+        Infra::Policy(args) => policy(app, args).await,
     }
 }
 
@@ -55,6 +56,39 @@ async fn render(app: &App<'_>, args: InfraRender) -> Result<(), CommandError> {
     for file in &files {
         let path = folder.join(&file.name);
         fs::write(&path, &file.text).await.map_err(io("writing", &path))?;
+        line(readable(path.display()));
+    }
+    Ok(())
+}
+
+/// Managed policies that a role can have, unless AWS was asked for more (IAM; at most 20).
+const POLICIES_OF_A_ROLE: usize = 10;
+
+async fn policy(app: &App<'_>, args: InfraPolicy) -> Result<(), CommandError> {
+    let InfraPolicy { systems, stack, account, region, out } = args;
+    let to = DeployedTo { account, region, stack };
+    let mut rights = Rights::default();
+    for system in named(app, &systems)? {
+        let choreography = system.define().build()?;
+        let of_system = system.infrastructure(Infrastructure::of(&choreography)).deployment(&to);
+        rights = rights.and(of_system.map_err(|error| CommandError::Failed(error.to_string()))?);
+    }
+    let policies = rights.policies();
+    if policies.len() > POLICIES_OF_A_ROLE {
+        eprintln!(
+            "{} policies: a role has at most {POLICIES_OF_A_ROLE}, unless AWS was asked for more. Have a role for some systems each",
+            policies.len()
+        );
+    }
+    let Some(folder) = out else {
+        policies.iter().for_each(line);
+        return Ok(());
+    };
+    let io = |what: &str, path: &Path| CommandError::io(format!("{what} {}", path.display()));
+    fs::create_dir_all(&folder).await.map_err(io("making", &folder))?;
+    for (at, policy) in policies.iter().enumerate() {
+        let path = folder.join(format!("{}.json", at + 1));
+        fs::write(&path, policy).await.map_err(io("writing", &path))?;
         line(readable(path.display()));
     }
     Ok(())

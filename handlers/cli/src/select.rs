@@ -32,9 +32,10 @@ pub fn select<'a>(
     let at = place(&arguments);
     let named = arguments.get(at).and_then(|argument| argument.to_str());
     let found = named.and_then(|named| systems.iter().find(|system| system.name() == named));
-    // `infra check` takes several by itself.
+    // These take several by themselves.
     let before = at.checked_sub(2).and_then(|from| arguments.get(from..at));
-    let takes_several = before.is_some_and(|words| words == ["infra", "check"]);
+    let takes_several =
+        before.is_some_and(|words| words == ["infra", "check"] || words == ["infra", "policy"]);
     match found {
         Some(system) if !takes_several => {
             arguments.remove(at);
@@ -89,6 +90,7 @@ mod tests {
             ("q dlq list second --json", "second", "q dlq list --json"),
             ("q infra render second", "second", "q infra render"),
             ("q infra check second", "first", "q infra check second"),
+            ("q infra policy second first", "first", "q infra policy second first"),
             ("q trace second", "second", "q trace"),
             ("q trace -- second", "first", "q trace -- second"),
             ("q --help", "first", "q --help"),

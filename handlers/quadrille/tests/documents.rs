@@ -124,6 +124,22 @@ fn the_documents_show_the_settings_as_they_are_declared() {
     }
 }
 
+/// What is wider than a resource of what a deployment may do, as a table.
+fn wide() -> String {
+    let mut table = "   | of | may | anywhere, because |\n   | --- | --- | --- |\n".to_owned();
+    for (kind, actions, why) in quadrille::infrastructure::wide() {
+        let actions: Vec<String> = actions.into_iter().map(|action| format!("`{action}`")).collect();
+        table += &format!("   | `{kind}` | {} | {why} |\n", actions.join(", "));
+    }
+    // The marker behind it is indented as well.
+    table + "   "
+}
+
+#[test]
+fn the_documents_show_which_rights_of_a_deployment_are_wider_than_a_resource() {
+    assert!(shows("docs/delivery.md", "wide", &wide()), "docs/delivery.md has no <!-- wide -->");
+}
+
 /// The blocks of code in a crate's own documentation, without the lines that rustdoc hides.
 fn examples(source: &str) -> Vec<String> {
     let lines = source.lines().filter_map(|line| line.strip_prefix("//!"));

@@ -2,6 +2,7 @@
 //! vocabulary, and each function may do what it needs and nothing else.
 #![allow(clippy::unwrap_used)] // In a test a panic is the assertion.
 
+mod deployment;
 mod permissions;
 mod program;
 
