@@ -10,7 +10,11 @@ use quadrille::{
     operator::{self, Act, Filter, Listed, Moved, PAGE_MAX},
     port::{BusEntry, Depth, Message, NewMessage, PortError, Queue, Receipt},
 };
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use support::*;
 
 const DEAD: &str = "scan-dlq";
@@ -291,12 +295,25 @@ async fn nothing_is_deleted_that_was_not_sent_on() {
     let pipeline = world.pipeline();
     let moved = operator::walk(&pipeline, DEAD, &Filter::default(), Act::Redrive, 100).await.unwrap();
     assert_eq!(figures(&moved), (3, 2, false));
+    assert_eq!((moved.failed, moved.is_denied), (BTreeMap::from([("scan: no answer".to_owned(), 1)]), false));
     assert_eq!(told_to(&world, DEAD).await, ["2"]);
     assert_eq!(told_to(&world, "scan").await, ["1", "3"]);
     world.clock.advance(secs(30));
     let moved = operator::walk(&pipeline, DEAD, &Filter::default(), Act::Redrive, 100).await.unwrap();
     assert_eq!(figures(&moved), (1, 1, false));
     assert_eq!(told_to(&world, "scan").await, ["1", "2", "3"]);
+}
+
+#[tokio::test]
+async fn a_redrive_tells_of_what_it_has_no_permission_to_send_back() {
+    let mut world = scanning();
+    dead_letters(&world, &["1", "2"]).await;
+    world.meddle_with_queue("scan", |_| Some(PortError::denied("scan", "AccessDenied: not you")));
+    let moved = operator::walk(&world.pipeline(), DEAD, &Filter::default(), Act::Redrive, 100).await.unwrap();
+    assert_eq!(figures(&moved), (2, 0, false));
+    let why = BTreeMap::from([("scan: AccessDenied: not you".to_owned(), 2)]);
+    assert_eq!((moved.failed, moved.is_denied), (why, true));
+    assert_eq!(world.ports.queues[DEAD].depth().await.unwrap().total(), 2, "they stay");
 }
 
 #[tokio::test]

@@ -49,17 +49,41 @@ const PERMANENT: &[&str] = &[
     "KeyTooLongError",
 ];
 
+/// What says that a permission is missing, besides all codes that speak of `AccessDenied`.
+const DENIED: &[&str] = &[
+    // SNS
+    "AuthorizationError",
+    "AuthorizationErrorException",
+    // S3, where an answer has no body
+    "Forbidden",
+];
+
+/// A code without its origin, which some protocols name before it: `com.amazonaws.sqs#…`, `AWS.SimpleQueueService.…`.
+fn bare(code: &str) -> &str {
+    code.rsplit(['#', '.']).next().unwrap_or(code)
+}
+
 /// Whether an error code of any of the services says that no repetition can help.
 pub(super) fn is_permanent(code: &str) -> bool {
-    // Some protocols name the code's origin before it: `com.amazonaws.sqs#…`, `AWS.SimpleQueueService.…`.
-    let code = code.rsplit(['#', '.']).next().unwrap_or(code);
-    PERMANENT.contains(&code)
+    PERMANENT.contains(&bare(code))
+}
+
+/// Whether an error code of any of the services says that the caller has no permission.
+pub fn is_denied(code: &str) -> bool {
+    let code = bare(code);
+    code.contains("AccessDenied") || DENIED.contains(&code)
 }
 
 /// The error of a port for a code that a service answered.
 pub(super) fn answered(port: &str, code: &str, message: Option<&str>) -> PortError {
     let detail = format_args!("{code}: {}", message.unwrap_or("no message"));
-    if is_permanent(code) { PortError::permanent(port, detail) } else { PortError::transient(port, detail) }
+    if is_denied(code) {
+        PortError::denied(port, detail)
+    } else if is_permanent(code) {
+        PortError::permanent(port, detail)
+    } else {
+        PortError::transient(port, detail)
+    }
 }
 
 /// The error of a port for a call that the SDK gave up.

@@ -43,6 +43,7 @@ pub mod table;
 mod topic;
 
 pub use crate::needs::{Names, NamesError, Needs};
+pub use fault::is_denied;
 
 use crate::{
     model::{Model, TableModel},

@@ -78,12 +78,16 @@ impl Service for Api {
     }
 }
 
+/// The reason of what AWS grants no permission for.
+const DENIED: &str = "port_denied";
+
 fn problem(failure: &Failure) -> Problem {
     let status = match failure.reason() {
         "no_such_queue" | "no_kind" | "no_entity" | "no_schedule" | "no_step" | "no_outlet" | "not_kept" => {
             404
         }
         "invalid_request" | "invalid_place" => 400,
+        DENIED => 403,
         _ if failure.is_permanent() => 500,
         _ => 503,
     };

@@ -20,7 +20,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -127,6 +127,12 @@ pub struct Moved {
     /// Letters left for being an end of business.
     #[serde(default)]
     pub ends_left: u64,
+    /// Letters that could not be sent back, and stay, by what was said of them.
+    #[serde(default)]
+    pub failed: BTreeMap<String, u64>,
+    /// Of some of these, because a permission is missing.
+    #[serde(default)]
+    pub is_denied: bool,
     /// Nothing was left to look at.
     pub done: bool,
     /// When the call began, by the clock that dead letters are dated with: the `before` of the calls that follow it.
@@ -333,6 +339,7 @@ pub async fn walk(
         passed_over.extend(beyond.into_iter().map(|(receipt, _)| receipt.0));
     }
     let mut gone = Vec::with_capacity(chosen.len());
+    let (mut failed, mut is_denied) = (BTreeMap::new(), false);
     match act {
         Act::Purge => gone.extend(chosen.into_iter().map(|message| message.receipt)),
         Act::Redrive => {
@@ -343,6 +350,8 @@ pub async fn walk(
                     Ok(()) => gone.push(message.receipt),
                     Err(error) => {
                         tracing::warn!(queue, id = %message.id, %error, "a dead letter could not be sent back; it stays");
+                        is_denied |= error.is_denied();
+                        *failed.entry(error.to_string()).or_default() += 1;
                         passed_over.push(message.receipt.0);
                     }
                 }
@@ -350,7 +359,8 @@ pub async fn walk(
         }
     }
     dead.delete(&gone).await?;
-    Ok(Moved { examined, moved: gone.len() as u64, ends_left, done: false, at, passed_over })
+    let moved = gone.len() as u64;
+    Ok(Moved { examined, moved, ends_left, failed, is_denied, done: false, at, passed_over })
 }
 
 /// Shows dead letters of `queue` again that a walk passed over, by their receipts.

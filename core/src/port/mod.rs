@@ -47,6 +47,8 @@ pub struct PortError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PortErrorKind {
     Transient,
+    /// Whoever calls has no permission for it. It may pass: a permission is granted late, or anew.
+    Denied,
     Permanent,
     /// The call was never made: the handler did not declare it.
     Undeclared,
@@ -59,6 +61,12 @@ impl PortError {
     pub fn transient(port: impl Into<String>, detail: impl fmt::Display) -> Self {
         let detail = excerpt(&detail.to_string(), 1_024);
         Self { port: port.into(), detail, kind: PortErrorKind::Transient }
+    }
+
+    /// A call for which the permission is missing: it may be repeated, for somebody may grant it. As a [`Failure`] it is a
+    /// `port_denied`.
+    pub fn denied(port: impl Into<String>, detail: impl fmt::Display) -> Self {
+        Self { kind: PortErrorKind::Denied, ..Self::transient(port, detail) }
     }
 
     /// An error that stays: the call as made can't succeed.
@@ -79,7 +87,12 @@ impl PortError {
 
     /// Whether repeating the call can help.
     pub fn is_transient(&self) -> bool {
-        self.kind == PortErrorKind::Transient
+        matches!(self.kind, PortErrorKind::Transient | PortErrorKind::Denied)
+    }
+
+    /// Whether the permission for the call is missing.
+    pub fn is_denied(&self) -> bool {
+        self.kind == PortErrorKind::Denied
     }
 }
 
@@ -87,6 +100,7 @@ impl From<PortError> for Failure {
     fn from(error: PortError) -> Self {
         match error.kind {
             PortErrorKind::Transient => Failure::transient("port_unavailable", error),
+            PortErrorKind::Denied => Failure::transient("port_denied", error),
             PortErrorKind::Permanent => Failure::permanent("port_refused", error),
             PortErrorKind::Undeclared => Failure::permanent("undeclared_use", error.detail),
             PortErrorKind::Misplaced => Failure::permanent("invalid_place", error.detail),

@@ -199,10 +199,10 @@ fn tell_end(queue: &str, task: &MoveTask, json: bool) -> Result<(), CommandError
     if status == "COMPLETED" {
         return Ok(());
     }
+    let is_denied = reason.is_some_and(aws::is_denied);
     let reason = reason.map(|reason| format!(": {}", excerpt(reason, 300))).unwrap_or_default();
-    Err(CommandError::Failed(format!(
-        "the move of {queue} ended as {status}{reason}; the others are still there"
-    )))
+    let text = format!("the move of {queue} ended as {status}{reason}; the others are still there");
+    Err(if is_denied { CommandError::Refused(text) } else { CommandError::Failed(text) })
 }
 
 /// What the environment says of region and credentials.
@@ -298,7 +298,7 @@ where
         return CommandError::OutOfReach(format!("{what}: no answer from AWS: {}", excerpt(&why, 500)));
     };
     let message = excerpt(error.message().unwrap_or("no message"), 500);
-    if code.contains("AccessDenied") {
+    if aws::is_denied(code) {
         return CommandError::Refused(format!(
             "{what}: your AWS credentials have no permission for it, or are not those of its account: {message}"
         ));

@@ -66,8 +66,8 @@ impl Answer {
         match self.status {
             404 => CommandError::NotFound(text),
             400..500 => CommandError::Refused(text),
-            // A port tells in its text alone that AWS grants no permission; which one, AWS says in it.
-            _ if detail.contains("AccessDenied") => CommandError::Refused(text),
+            // Of a handler that ran here: AWS grants no permission; which one, the text says.
+            _ if problem["type"] == "/problems/port_denied" => CommandError::Refused(text),
             _ => CommandError::Failed(text),
         }
     }

@@ -13,7 +13,10 @@ use quadrille::{
     operator::{DeadLetterPage, Filter, GiveBack, Listed, Moved, Walk},
 };
 use serde_json::{Value, json};
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 use tokio::sync::watch;
 
 /// Dead letters moved by one request.
@@ -21,6 +24,9 @@ const WALK_PAGE: u64 = 100;
 
 /// Dead letters that one request shows again.
 const GIVEN_BACK_AT_ONCE: usize = 1_000;
+
+/// Reasons that are told of letters that could not be sent back.
+const REASONS_SHOWN: usize = 3;
 
 /// Dead letters that a listing hides at most, where it has to receive them.
 const HELD_MAX: usize = 10_000;
@@ -252,17 +258,31 @@ async fn walk(app: &App<'_>, args: DlqMove, acting: Acting) -> Result<(), Comman
     let walked = pages.walk(&options, &mut interrupted, &mut all).await;
     let given_back = give_back(&client, &queue, &all.passed_over).await;
     walked.and(given_back)?;
-    let Moved { moved, examined, ends_left, .. } = all;
+    let Moved { moved, examined, ends_left, failed, is_denied, .. } = all;
+    let stay: u64 = failed.values().sum();
     if options.target.json {
-        line(json!({ "dry_run": false, done: moved, "examined": examined, "ends_left": ends_left }));
+        line(json!({
+            "dry_run": false, done: moved, "examined": examined, "ends_left": ends_left, "failed": stay, "why": failed,
+        }));
     } else {
         line(format_args!("{moved} dead letter(s) {done}, {examined} looked at"));
         tell_left(ends_left);
+    }
+    if stay > 0 {
+        return Err(not_sent(stay, &failed, is_denied));
     }
     if *interrupted.borrow() {
         return Err(CommandError::Failed("interrupted: the others are left for the next time".to_owned()));
     }
     Ok(())
+}
+
+/// The error of a redrive that could not send some letters back.
+fn not_sent(stay: u64, failed: &BTreeMap<String, u64>, is_denied: bool) -> CommandError {
+    let why = failed.iter().map(|(why, count)| format!("{count} time(s) {}", excerpt(why, 300)));
+    let why = why.take(REASONS_SHOWN).collect::<Vec<_>>().join("; ");
+    let text = format!("{stay} dead letter(s) could not be sent back, and stay where they are: {why}");
+    if is_denied { CommandError::Refused(text) } else { CommandError::Failed(text) }
 }
 
 /// Tells of the letters that a redrive left for being an end of business.
@@ -341,6 +361,10 @@ impl Pages<'_> {
             all.moved += step.moved;
             all.examined += step.examined;
             all.ends_left += step.ends_left;
+            all.is_denied |= step.is_denied;
+            for (why, count) in step.failed {
+                *all.failed.entry(why).or_default() += count;
+            }
             all.passed_over.extend(step.passed_over);
             all.done = step.done;
             progress.show(format_args!("{} {}, {} looked at", all.moved, self.acting.done, all.examined));

@@ -357,6 +357,53 @@ fn a_permission_that_is_missing_is_named() {
     fails(&run(on_aws(&server.url(), &queues), b""), 4, &["auction-poll", "is not authorized to perform"]);
 }
 
+/// The peer, but that nobody may send.
+fn nobody_may_send(peer: &'static str) -> Server {
+    Server::start(move |asked: &Asked| {
+        let target = asked.headers.get("x-amz-target").cloned().unwrap_or_default();
+        if target.contains("SendMessage") {
+            let text = "User: arn:aws:iam::1:user/a is not authorized to perform: sqs:SendMessage";
+            return Reply::Is(400, json!({ "__type": "AccessDenied", "message": text }).to_string());
+        }
+        Reply::ok(handed_on(peer, asked))
+    })
+}
+
+/// What the peer answers to a call that goes by its target.
+fn handed_on(peer: &str, asked: &Asked) -> String {
+    let mut connection = std::net::TcpStream::connect(peer.strip_prefix("http://").unwrap()).unwrap();
+    let mut head = "POST / HTTP/1.1\r\nconnection: close\r\n".to_owned();
+    let names = ["host", "x-amz-target", "content-type", "authorization", "x-amz-date"];
+    for name in names {
+        if let Some(value) = asked.headers.get(name) {
+            head += &format!("{name}: {value}\r\n");
+        }
+    }
+    head += &format!("content-length: {}\r\n\r\n{}", asked.body.len(), asked.body);
+    std::io::Write::write_all(&mut connection, head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut connection, &mut answer).unwrap();
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redrive_that_may_send_nothing_back_is_refused_and_says_how_many_stay() {
+    let test = "a_redrive_that_may_send_nothing_back_is_refused_and_says_how_many_stay";
+    let Some(stack) = Stack::new(test).await else { return };
+    stack.give_up(POLL_DEAD, &subjects("run-", 3), "platform_unreachable").await;
+    let server = nobody_may_send(peer::require(test).unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("settings.json");
+    fs::write(&file, serde_json::to_string(&stack.settings).unwrap()).unwrap();
+    let redrive = ["dlq", "redrive", "--queue", POLL_DEAD, "--reason", "platform_unreachable", "--json"];
+    let target = ["--target", "aws", "--settings", file.to_str().unwrap()];
+    let done = run(on_aws(&server.url(), &[&redrive[..], &target].concat()), b"");
+    fails(&done, 4, &["3 dead letter(s) could not be sent back", "sqs:SendMessage"]);
+    let told: Value = serde_json::from_str(done.out.trim()).unwrap();
+    assert_eq!((&told["redriven"], &told["failed"]), (&json!(0), &json!(3)));
+    assert_eq!(stack.take(POLL_DEAD).await.len(), 3, "they stay");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redrive_of_everything_leaves_nothing_behind() {
     let test = "a_redrive_of_everything_leaves_nothing_behind";
@@ -490,7 +537,7 @@ fn a_move_that_fails_says_why() {
     failed["FailureReason"] = json!("AccessDenied");
     let moves = Moves::start(vec![json!([]), json!([failed])]);
     let done = run(moves.redrive(&["--json"]), b"");
-    fails(&done, 1, &["FAILED", "AccessDenied", "still there"]);
+    fails(&done, 4, &["FAILED", "AccessDenied", "still there"]);
     let told: Value = serde_json::from_str(done.out.trim()).unwrap();
     assert_eq!((&told["redriven"], &told["status"]), (&json!(5), &json!("FAILED")));
 }

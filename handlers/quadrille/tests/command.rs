@@ -15,7 +15,9 @@ use std::{
 };
 use support::{
     Done, Engine, Order, POLL, POLL_DEAD, RESULTS, RESULTS_DEAD, body, command, dead_letters, eventually,
-    expected, filed_by_id, on, orders, quadrille, run, subjects, whats,
+    expected, filed_by_id, on, orders, quadrille, run,
+    server::{Reply, Server},
+    subjects, whats,
 };
 
 const SEED: u64 = 7;
@@ -637,4 +639,35 @@ fn a_log_that_nobody_reads_stops_neither_the_work_nor_the_end() {
     let ended = eventually("it ends", || engine.try_wait().unwrap());
     assert!(ended.success(), "{ended}");
     drop(unread);
+}
+
+/// An engine that can send one of two letters back, and not the other.
+fn engine(is_denied: bool) -> Server {
+    let is_first = std::sync::atomic::AtomicBool::new(true);
+    Server::start(move |asked| {
+        Reply::ok(match asked.path.as_str() {
+            "/_quadrille/system" => json!({ "name": "auction" }).to_string(),
+            "/_quadrille/redrive" if is_first.swap(false, std::sync::atomic::Ordering::SeqCst) => json!({
+                "examined": 2, "moved": 1, "failed": { "auction-results: no": 1 }, "is_denied": is_denied,
+                "done": false, "passed_over": ["receipt"],
+            })
+            .to_string(),
+            "/_quadrille/redrive" => json!({ "examined": 0, "moved": 0, "done": true }).to_string(),
+            "/_quadrille/give-back" => "{}".to_owned(),
+            other => panic!("{other}"),
+        })
+    })
+}
+
+#[test]
+fn a_redrive_that_could_not_send_all_back_is_no_success() {
+    for (is_denied, code) in [(false, 1), (true, 4)] {
+        let server = engine(is_denied);
+        let done = run(command(&["dlq", "redrive", "--url", &server.url()]), b"");
+        assert_eq!(done.code, code, "{done:?}");
+        assert!(done.err.contains("1 dead letter(s) could not be sent back"), "{done:?}");
+        assert!(done.err.contains("1 time(s) auction-results: no"), "{done:?}");
+        assert_eq!(done.out, "1 dead letter(s) redriven, 2 looked at\n");
+        assert!(server.asked().iter().any(|asked| asked.path == "/_quadrille/give-back"));
+    }
 }
