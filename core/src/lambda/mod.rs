@@ -40,6 +40,7 @@
 //! [`init_logging`] writes logs as lines of JSON to standard output; each invocation's metrics follow as lines of
 //! CloudWatch's Embedded Metric Format.
 
+mod awaited;
 mod direct;
 mod http;
 mod log;
@@ -195,6 +196,8 @@ pub struct Runtime {
     pipeline: Pipeline,
     function: Function,
     is_cold: AtomicBool,
+    /// Secrets that may be left out and had no value.
+    awaited: Option<awaited::Awaited>,
 }
 
 /// Until when an invocation may do what.
@@ -272,15 +275,17 @@ impl Runtime {
         let names = Names::from_environment(&model, &needs.ok_or_else(no_such)?)?;
         let config = aws::configuration().load().await;
         let ports = aws::ports(&model, &names, &config);
-        let settings = settings(&model, function.name(), &config).await?;
+        let Told { settings, awaited } = settings(&model, function.name(), &config).await?;
         let equipped = choreography.equip_for(function.name(), ports, settings);
         let ports = equipped.map_err(SettingErrors::from)?;
-        Ok(Self::new(Pipeline::new(choreography, ports), function))
+        let now = ports.clock.now();
+        let awaited = (awaited > 0).then(|| awaited::Awaited::new(names, config, awaited, now));
+        Ok(Self { awaited, ..Self::new(Pipeline::new(choreography, ports), function) })
     }
 
     /// `function` over the ports of `pipeline`.
     pub fn new(pipeline: Pipeline, function: Function) -> Self {
-        Self { pipeline, function, is_cold: AtomicBool::new(true) }
+        Self { pipeline, function, is_cold: AtomicBool::new(true), awaited: None }
     }
 
     /// The ports it works over.
@@ -321,7 +326,11 @@ impl Runtime {
         let meter = Meter::gathering();
         let deadline = Timestamp::from_millis(i64::try_from(context.deadline).unwrap_or(i64::MAX));
         let deadlines = Deadlines::of(deadline, began);
-        let pipeline = self.pipeline.during(Invocation {
+        let current = match &self.awaited {
+            Some(awaited) => awaited.look(&self.pipeline, &self.function, began).await,
+            None => None,
+        };
+        let pipeline = current.as_ref().unwrap_or(&self.pipeline).during(Invocation {
             deadline: Some(deadlines.soft),
             traceparent,
             meter: meter.clone(),
@@ -461,12 +470,15 @@ pub async fn report_init_error(error: &(dyn fmt::Display + Sync), error_type: &s
     }
 }
 
+/// The settings of a function.
+struct Told {
+    settings: Settings,
+    /// Secrets that have no value yet, and may be left out.
+    awaited: usize,
+}
+
 /// The settings that a function reads: from its environment, and secrets from Secrets Manager.
-async fn settings(
-    model: &Model,
-    function: &str,
-    config: &aws_config::SdkConfig,
-) -> Result<Settings, StartError> {
+async fn settings(model: &Model, function: &str, config: &aws_config::SdkConfig) -> Result<Told, StartError> {
     let variable = |setting: &SettingModel| {
         std::env::var(setting.function_variable()).ok().filter(|value| !value.is_empty())
     };
@@ -489,8 +501,10 @@ async fn settings(
     let read = |setting: &SettingModel| {
         if setting.is_secret { secrets.get(&setting.name).cloned() } else { variable(setting) }
     };
+    let awaited = needed.iter().filter(|setting| setting.is_secret && !secrets.contains_key(&setting.name));
+    let awaited = awaited.count();
     match Settings::read(Place::Function, needed.iter().copied(), read) {
-        Ok(settings) if missing.is_empty() => Ok(settings),
+        Ok(settings) if missing.is_empty() => Ok(Told { settings, awaited }),
         Ok(_) => Err(SettingErrors(missing).into()),
         Err(SettingErrors(wrong)) => Err(SettingErrors(missing.into_iter().chain(wrong).collect()).into()),
     }

@@ -133,6 +133,33 @@ async fn without_a_webhook_as_yet_an_alarm_is_passed_over_and_logged() {
     assert_eq!(aws.sent_to("notify-dlq").len(), 0);
 }
 
+/// People set it while the function is warm: it must not go on without until its process is replaced.
+#[tokio::test]
+async fn a_webhook_that_is_set_up_later_is_told_by_the_same_process() {
+    let (aws, (server, told)) = (Aws::start().await, webhook(Vec::new()).await);
+    let mut variables: BTreeMap<String, String> = aws.variables();
+    let arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:auction-dev-webhook-a1b2c3";
+    variables.insert("QUADRILLE_WEBHOOK_SECRET".into(), arn.into());
+    let mut function = Function::start("notify", &variables).await;
+    assert_eq!(function.invoke(&topic(&fixture("alarm"))).await.unwrap(), json!(null));
+    aws.state().secrets.insert(arn.into(), format!("http://{}/services/T0/B0/secret", server.address));
+    let began = std::time::Instant::now();
+    while told.lock().unwrap().is_empty() {
+        assert!(
+            began.elapsed() < std::time::Duration::from_secs(20),
+            "nobody is told: {:#?}",
+            function.lines()
+        );
+        assert_eq!(function.invoke(&topic(&fixture("alarm"))).await.unwrap(), json!(null));
+    }
+    // Not at each of these invocations: seldom, and once it is there no more.
+    let looks = || aws.state().calls.iter().filter(|call| *call == "GetSecretValue").count();
+    let found = looks();
+    assert!(found < 8, "{found} looks");
+    assert_eq!(function.invoke(&topic(&fixture("alarm"))).await.unwrap(), json!(null));
+    assert_eq!(looks(), found);
+}
+
 #[tokio::test]
 async fn what_is_no_alarm_is_a_dead_letter() {
     let (aws, (server, told)) = (Aws::start().await, webhook(Vec::new()).await);
