@@ -187,6 +187,11 @@ pub(crate) struct Carried {
 }
 
 impl Pending {
+    /// The types of the events that have to wait for their time.
+    pub(crate) fn later(&self) -> impl Iterator<Item = &'static str> {
+        self.events.iter().filter(|event| event.after.is_some()).map(|event| event.event_type)
+    }
+
     pub(crate) fn what(&self) -> &str {
         &self.what
     }

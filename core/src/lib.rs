@@ -22,7 +22,7 @@
 //!
 //! ```
 //! use quadrille::{
-//!     Choreography, Consumer, Context, Handled, Outcome, Pipeline, Stored, Table, Timestamp,
+//!     Choreography, Consumer, Context, Handled, Outcome, Pipeline, Stored, Table, Timestamp, Uses,
 //!     engine::{Engine, trigger},
 //!     memory::{Memory, VirtualClock},
 //!     port::{Clock, SeededRandom},
@@ -65,7 +65,7 @@
 //!     let tea_shop = Choreography::define("tea-shop")
 //!         .table(Table::new("pots").holds::<Pot>())
 //!         .schedule("tea-time", DAY, |at| TeaTime { day: at.to_string() })
-//!         .on(Consumer::new("brew", brew))
+//!         .on(Consumer::new("brew", brew).uses(Uses::new().emits_later::<Steeped>()))
 //!         .on(Consumer::new("serve", serve))
 //!         .build()?;
 //!

@@ -18,6 +18,8 @@ pub struct Needs {
     pub queues: BTreeMap<String, BTreeSet<QueueUse>>,
     /// Buckets.
     pub buckets: BTreeMap<String, BTreeSet<BucketUse>>,
+    /// Of the buckets, those that are used only where a setting has a certain word: the setting and the word.
+    pub buckets_where: BTreeMap<String, (String, String)>,
     /// Topics.
     pub topics: BTreeMap<String, BTreeSet<TopicUse>>,
     /// Event buses.
@@ -38,6 +40,7 @@ impl Needs {
             tables: all(model.tables.iter().map(|table| &table.name), &TableUse::ALL),
             queues: all(model.queues.iter().map(|queue| &queue.name), &QueueUse::ALL),
             buckets: all(model.buckets.iter().map(|bucket| &bucket.name), &BucketUse::ALL),
+            buckets_where: BTreeMap::new(),
             topics: all(model.topics.iter().map(|topic| &topic.name), &TopicUse::ALL),
             buses: all(model.buses.iter().map(|bus| &bus.name), &BusUse::ALL),
         }
@@ -45,14 +48,20 @@ impl Needs {
 
     /// What the step or the route's handler of that name needs; `None` where the model has neither.
     ///
-    /// Both need what they [use](crate::Uses) of tables and buckets. A step also consumes its own queue, sends what has to
-    /// wait longer than a queue's longest delay back to it, and dead letters to its dead-letter queue.
+    /// Both need what they [use](crate::Uses) of tables and buckets. A step also consumes its own queue, and sends dead letters
+    /// to its dead-letter queue. Where somebody emits its event with a later time, it sends back to its own queue what has to
+    /// wait longer than a queue's longest delay.
     pub fn of_step(model: &Model, step: &str) -> Option<Self> {
         model.uses_of(step)?;
-        let mut needs =
-            Self { tables: model.tables_of(step), buckets: model.buckets_of(step), ..Self::default() };
+        let (tables, buckets) = (model.tables_of(step), model.buckets_of(step));
+        let used_where = |bucket: &String| Some((bucket.clone(), model.bucket_used_where(step, bucket)?));
+        let buckets_where = buckets.keys().filter_map(used_where).collect();
+        let mut needs = Self { tables, buckets, buckets_where, ..Self::default() };
         if let Some(step) = model.step(step) {
-            needs.queues.insert(step.queue.clone(), QueueUse::ALL.into());
+            needs.queues.insert(step.queue.clone(), [QueueUse::Consume].into());
+            if model.may_be_early(&step.event_type) {
+                needs.may_send(&step.queue);
+            }
             let dead = model.queue(&step.queue).and_then(|queue| queue.redrive.as_ref());
             needs
                 .queues
@@ -66,7 +75,7 @@ impl Needs {
     /// for good. No table: the change stream is handed to it.
     pub fn of_relay(model: &Model) -> Self {
         let mut needs = Self::default();
-        for event_type in model.emitted() {
+        for event_type in model.committed() {
             needs.sends(model, event_type);
             let sent = |destination: &Destination<'_>| !matches!(destination, Destination::Stream { .. });
             for destination in model.destinations(event_type).into_iter().filter(sent) {

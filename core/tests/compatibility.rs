@@ -41,7 +41,11 @@ fn going_round() -> World {
     let definition = Choreography::define("parcels")
         .table(Table::new(PARCELS).holds::<Parcel>())
         .route(Route::post("/parcels/{id}", "post", post).uses(Uses::new().commits::<Parcel>()))
-        .on(Consumer::new("scan", scan).attempts(3, BACKOFF).gives_up_early().budget(budget));
+        .on(Consumer::new("scan", scan)
+            .attempts(3, BACKOFF)
+            .gives_up_early()
+            .budget(budget)
+            .uses(Uses::new().emits_later::<Scanned>()));
     World::new(definition)
 }
 

@@ -44,7 +44,7 @@ fn travelling() -> Definition {
     Choreography::define("parcels")
         .table(Table::new(PARCELS).holds::<Parcel>())
         .route(Route::post("/parcels/{id}", "post", post).uses(Uses::new().commits::<Parcel>()))
-        .on(Consumer::new("scan", scan))
+        .on(Consumer::new("scan", scan).uses(Uses::new().emits_later::<Loaded>()))
         .on(Consumer::new("load", load))
         .on(Consumer::new("deliver", deliver))
 }

@@ -38,7 +38,7 @@ fn travelling(told: &Log<String>) -> Choreography {
         told.push(event.place);
         std::future::ready(Outcome::<()>::Ok(Handled::Done))
     };
-    let uses = Uses::new().gets::<Parcel>().commits::<Parcel>();
+    let uses = Uses::new().gets::<Parcel>().commits::<Parcel>().emits_later::<Scanned>();
     Choreography::define("parcels")
         .table(Table::new(PARCELS).holds::<Parcel>())
         .topic("news")

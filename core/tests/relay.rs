@@ -64,6 +64,7 @@ async fn travel(request: Request, cx: Context<(Scanned, Loaded)>) -> Result<Resp
 
 fn travelling() -> Definition {
     let uses = Uses::new().gets::<Parcel>().commits::<Parcel>();
+    let uses = uses.emits_later::<Scanned>().emits_later::<Loaded>();
     Choreography::define("parcels")
         .table(Table::new(PARCELS).holds::<Parcel>())
         .topic("news")
@@ -398,9 +399,10 @@ async fn an_event_on_a_cycle_carries_its_budget_through_the_relay_to_its_end() {
         }
     };
     let budget = Budget { deadline: secs(3_600), hops: 3 };
-    let definition = travelling()
-        .on(scanned("scan", &reached))
-        .on(Consumer::new("load", load).gives_up_early().budget(budget));
+    let definition = travelling().on(scanned("scan", &reached)).on(Consumer::new("load", load)
+        .gives_up_early()
+        .budget(budget)
+        .uses(Uses::new().emits_later::<Loaded>()));
     let world = World::new(definition);
     let engine = Engine::start(world.pipeline());
     post(&world, "1", "oslo").await;

@@ -247,7 +247,7 @@ fn shop(bank: Arc<dyn Bank>) -> Definition {
         .on(Consumer::new("cancel", cancel))
         .on(Consumer::new("pack", pack))
         .on(Consumer::new("invoice", invoice))
-        .on(Consumer::new("ship", ship))
+        .on(Consumer::new("ship", ship).uses(Uses::new().emits_later::<Overdue>()))
         .on(Consumer::new("overdue", overdue))
     // end: definition
 }

@@ -17,6 +17,8 @@ use std::{fmt, sync::Arc, time::Duration};
 pub struct Consumer {
     pub(super) step: StepModel,
     pub(super) handler: Arc<dyn ErasedHandler>,
+    /// It may make the entity that is loaded for it.
+    pub(super) creates: bool,
     pub(super) decode: Option<Decode>,
     pub(super) follow_up: Option<FollowUp>,
     pub(super) visibility: Option<Duration>,
@@ -77,6 +79,7 @@ impl Consumer {
                 cycle: None,
             },
             handler: Arc::new(Erased::<H, A>::new(handler)),
+            creates: signature.creates,
             decode: None,
             follow_up: None,
             visibility: None,
@@ -290,6 +293,13 @@ impl Consumer {
     #[must_use]
     pub fn budget(mut self, budget: Budget) -> Self {
         self.step.budget = Some(budget);
+        self
+    }
+
+    /// It makes no entity, though the one that its event is told to may be missing.
+    #[must_use]
+    pub fn creates_none(mut self) -> Self {
+        self.creates = false;
         self
     }
 

@@ -13,7 +13,7 @@ use crate::{
     limits,
     model::{
         AlarmModel, BucketModel, DefinitionErrors, Model, OutletModel, OutletTarget, QueueModel,
-        RedrivePolicy, ScheduleModel, When, check,
+        RedrivePolicy, ScheduleModel, TableUse, When, check,
     },
     notify,
     service::{Maker, Service},
@@ -154,7 +154,12 @@ impl Definition {
     /// Adds a consumer.
     #[must_use]
     pub fn on(mut self, consumer: Consumer) -> Self {
-        let Consumer { step, handler, decode, follow_up, visibility, retention, .. } = consumer;
+        let Consumer { mut step, handler, decode, follow_up, visibility, retention, .. } = consumer;
+        if let Some(kind) = step.entity_kind.clone().filter(|_| step.batch > 1) {
+            // What a batch loads and commits goes in as few requests as can be.
+            let uses = step.uses.kind(&kind, TableUse::GetMany).kind(&kind, TableUse::ChangeMany);
+            step.uses = if consumer.creates { uses.kind(&kind, TableUse::CreateMany) } else { uses };
+        }
         let dead_letter_queue = consumer.dead_letter_queue.unwrap_or_else(|| format!("{}-dlq", step.queue));
         let least = step.timeout.saturating_mul(limits::VISIBILITY_PER_TIMEOUT_MIN);
         let visibility = visibility.unwrap_or(least.saturating_add(step.batch_window));

@@ -1,6 +1,6 @@
 //! Changing many entities: read, decided about and committed in pieces, each on its way while the next is made ready.
 
-use super::{Committed, Context, PIECES_UNDER_WAY, in_pieces};
+use super::{Committed, Context, PIECES_UNDER_WAY, Together, in_pieces};
 use crate::{
     commit::Commit,
     entity::{Entity, key_of},
@@ -45,7 +45,21 @@ impl<Em> Context<Em> {
     ) -> Result<Vec<T>, Failure> {
         let subject = |(at, id): (usize, _)| Subject { at, key: id, loaded: None };
         let keys = ids.iter().map(|id| key_of::<E>(id.as_ref()));
-        self.change(keys.enumerate().map(subject).collect(), &change).await
+        self.change(keys.enumerate().map(subject).collect(), &change, Together::Several).await
+    }
+
+    /// [`change_all`](Self::change_all) of one entity, for a handler that reads and commits no several at once.
+    ///
+    /// # Errors
+    /// As [`change_all`](Self::change_all).
+    pub async fn change_one<E: Entity, T: Send>(
+        &self,
+        id: &str,
+        change: impl Fn(usize, Option<Stored<E>>) -> Change<Em, T> + Sync,
+    ) -> Result<T, Failure> {
+        let subject = Subject { at: 0, key: key_of::<E>(id), loaded: None };
+        let answers = self.change(vec![subject], &change, Together::Alone).await?;
+        answers.into_iter().next().ok_or_else(contested)
     }
 
     /// [`change_all`](Self::change_all) of entities that were read already, by a query for instance: an entity is read
@@ -62,16 +76,17 @@ impl<Em> Context<Em> {
             let key = key_of::<E>(&entity.id());
             Subject { at, key, loaded: Some(entity) }
         };
-        self.change(loaded.into_iter().enumerate().map(subject).collect(), &change).await
+        self.change(loaded.into_iter().enumerate().map(subject).collect(), &change, Together::Several).await
     }
 
     async fn change<E: Entity, T: Send>(
         &self,
         subjects: Vec<Subject<E>>,
         change: &(impl Fn(usize, Option<Stored<E>>) -> Change<Em, T> + Sync),
+        together: Together,
     ) -> Result<Vec<T>, Failure> {
         let mut answers = Vec::with_capacity(subjects.len());
-        let piece = |piece| self.change_piece(piece, change);
+        let piece = |piece| self.change_piece(piece, change, together);
         let mut pieces = stream::iter(in_pieces(subjects)).map(piece).buffered(PIECES_UNDER_WAY);
         while let Some(answered) = pieces.next().await {
             answers.extend(answered?);
@@ -83,13 +98,18 @@ impl<Em> Context<Em> {
         &self,
         subjects: Vec<Subject<E>>,
         change: &(impl Fn(usize, Option<Stored<E>>) -> Change<Em, T> + Sync),
+        together: Together,
     ) -> Result<Vec<T>, Failure> {
         let first = subjects.first().map_or(0, |subject| subject.at);
         let mut answers: Vec<Option<T>> = subjects.iter().map(|_| None).collect();
         let mut left = subjects;
+        let gets: &[TableUse] = match together {
+            Together::Alone => &[TableUse::Get, TableUse::GetMany],
+            Together::Several => &[TableUse::GetMany],
+        };
         for _ in 0..=COMMIT_RACES_MAX {
             if left.iter().any(|subject| subject.loaded.is_none()) {
-                let table = self.call.table_of::<E>(TableUse::Get)?;
+                let table = self.call.table_of::<E>(gets)?;
                 let keys: Vec<String> = left.iter().map(|subject| subject.key.clone()).collect();
                 for (subject, found) in left.iter_mut().zip(self.read(table, &keys).await?) {
                     subject.loaded = found;
@@ -107,8 +127,8 @@ impl<Em> Context<Em> {
                 }
             }
             left = Vec::new();
-            for ((subject, answer), committed) in committing.into_iter().zip(self.commit_all(commits).await?)
-            {
+            let outcomes = self.commit_together(commits, together).await?;
+            for ((subject, answer), committed) in committing.into_iter().zip(outcomes) {
                 match committed {
                     Committed::Applied => answers[subject.at - first] = Some(answer),
                     Committed::Conflict => left.push(subject),
@@ -118,6 +138,10 @@ impl<Em> Context<Em> {
                 return Ok(answers.into_iter().flatten().collect());
             }
         }
-        Err(Failure::transient("conflict", "others keep changing these entities"))
+        Err(contested())
     }
+}
+
+fn contested() -> Failure {
+    Failure::transient("conflict", "others keep changing these entities")
 }

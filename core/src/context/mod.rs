@@ -9,7 +9,7 @@ use crate::{
     entity::{Entity, key_of},
     failure::Failure,
     metrics::{Meter, Metric},
-    model::{BucketUse, Model, TableUse},
+    model::{BucketUse, Model, TableUse, Uses},
     port::{Bucket, CommitError, IndexQuery, ObjectPage, PortError, Ports, Random, Table, Write},
     service,
     services::service_name,
@@ -154,7 +154,7 @@ impl<Em> Context<Em> {
     /// A [`Failure`] of the table, `unreadable_entity`, or `undeclared_use` where the handler's
     /// [`Uses`](crate::Uses) do not name `E`.
     pub async fn get<E: Entity>(&self, ids: &[impl AsRef<str>]) -> Result<Vec<Option<Stored<E>>>, Failure> {
-        let table = self.call.table_of::<E>(TableUse::Get)?;
+        let table = self.call.table_of::<E>(&[TableUse::GetMany])?;
         if ids.is_empty() {
             return Ok(Vec::new());
         }
@@ -166,6 +166,16 @@ impl<Em> Context<Em> {
             found.extend(piece?);
         }
         Ok(found)
+    }
+
+    /// The entity of this id; an expired one counts as gone. A handler that reads no several at once may do just this:
+    /// [`Uses::gets_one`](crate::Uses::gets_one).
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn get_one<E: Entity>(&self, id: &str) -> Result<Option<Stored<E>>, Failure> {
+        let table = self.call.table_of::<E>(&[TableUse::Get, TableUse::GetMany])?;
+        Ok(self.read(table, &[key_of::<E>(id)]).await?.pop().flatten())
     }
 
     /// The entities of these keys, in one call of the table.
@@ -194,7 +204,7 @@ impl<Em> Context<Em> {
         query: &IndexQuery,
     ) -> Result<(Vec<Stored<E>>, Option<String>), Failure> {
         let now = self.now();
-        let page = self.call.table_of::<E>(TableUse::Query)?.query(query).await?;
+        let page = self.call.table_of::<E>(&[TableUse::Query])?.query(query).await?;
         let mut entities = Vec::with_capacity(page.items.len());
         for item in page.items.iter().filter(|item| item.expires_at.is_none_or(|at| at > now)) {
             entities.push(Stored::read(item)?);
@@ -209,16 +219,16 @@ impl<Em> Context<Em> {
     /// A [`Failure`] where a table could not take one of them for another reason than a race, `undeclared_use` among
     /// them; others may have been applied: a redelivery finds them so.
     pub async fn commit_all(&self, commits: Vec<Commit<Em>>) -> Result<Vec<Committed>, Failure> {
+        self.commit_together(commits, Together::Several).await
+    }
+
+    async fn commit_together(
+        &self,
+        commits: Vec<Commit<Em>>,
+        together: Together,
+    ) -> Result<Vec<Committed>, Failure> {
         let pending = commits.into_iter().map(|commit| *commit.into_pending()).collect();
-        let outcomes = self.call.commit(pending).await;
-        outcomes
-            .into_iter()
-            .map(|outcome| match outcome {
-                Ok(()) => Ok(Committed::Applied),
-                Err(NotCommitted::Conflict) => Ok(Committed::Conflict),
-                Err(NotCommitted::Failed(failure)) => Err(failure),
-            })
-            .collect()
+        self.call.commit(pending, together).await.into_iter().map(committed).collect()
     }
 
     /// Commits one entity, for a handler that answers by whether that was applied.
@@ -226,8 +236,8 @@ impl<Em> Context<Em> {
     /// # Errors
     /// As [`commit_all`](Self::commit_all).
     pub async fn commit(&self, commit: Commit<Em>) -> Result<Committed, Failure> {
-        let committed = self.commit_all(vec![commit]).await?;
-        Ok(committed.into_iter().next().unwrap_or(Committed::Conflict))
+        let committed = self.commit_together(vec![commit], Together::Alone).await?.pop();
+        Ok(committed.unwrap_or(Committed::Conflict))
     }
 
     /// The service behind the trait `S`, which the handler declares to use: `cx.service::<dyn Kitchen>()?`.
@@ -325,6 +335,23 @@ impl Bucket for DeclaredBucket {
     }
 }
 
+/// Whether commits may share a request: what that takes differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Together {
+    /// Each is alone in its request.
+    Alone,
+    /// Others may be in the same request.
+    Several,
+}
+
+fn committed(outcome: Result<(), NotCommitted>) -> Result<Committed, Failure> {
+    match outcome {
+        Ok(()) => Ok(Committed::Applied),
+        Err(NotCommitted::Conflict) => Ok(Committed::Conflict),
+        Err(NotCommitted::Failed(failure)) => Err(failure),
+    }
+}
+
 /// Why a commit was not applied, as the pipeline tells it.
 #[derive(Debug)]
 pub(crate) enum NotCommitted {
@@ -342,17 +369,22 @@ impl From<CommitError> for NotCommitted {
     }
 }
 
-/// The table that holds `kind`, where the step or the route's handler named `step` declares that it uses it so.
-fn declared<'a>(model: &'a Model, step: &str, kind: &str, how: TableUse) -> Result<&'a str, Failure> {
+/// The table that holds `kind`, where the step or the route's handler named `step` declares that it uses it in one of these
+/// ways. The first is the one that an error tells to add.
+fn declared<'a>(model: &'a Model, step: &str, kind: &str, any: &[TableUse]) -> Result<&'a str, Failure> {
     let uses = model.uses_of(step).and_then(|uses| uses.kinds().get(kind));
+    let is_declared = uses.is_some_and(|uses| any.iter().any(|how| uses.contains(how)));
     // A definition whose uses name a kind that no table holds is not built.
-    if let Some(table) = model.table_of(kind).filter(|_| uses.is_some_and(|uses| uses.contains(&how))) {
+    if let Some(table) = model.table_of(kind).filter(|_| is_declared) {
         return Ok(table);
     }
-    let (does, add) = match how {
-        TableUse::Get => ("gets entities of kind", "gets"),
-        TableUse::Query => ("queries the index of entities of kind", "queries"),
-        TableUse::Commit => ("commits entities of kind", "commits"),
+    let (does, add) = match any.first() {
+        Some(TableUse::Get) => ("gets an entity of kind", "gets_one"),
+        Some(TableUse::Query) => ("queries the index of entities of kind", "queries"),
+        Some(TableUse::Commit) => ("commits an entity of kind", "commits_one"),
+        Some(TableUse::CreateMany) => ("creates entities of kind", "creates"),
+        Some(TableUse::ChangeMany) => ("changes entities of kind", "changes"),
+        Some(TableUse::GetMany) | None => ("gets entities of kind", "gets"),
     };
     let detail =
         format_args!("{step} {does} {kind:?}, which it does not declare: add `.{add}::<…>()` to its uses");
@@ -360,14 +392,18 @@ fn declared<'a>(model: &'a Model, step: &str, kind: &str, how: TableUse) -> Resu
 }
 
 impl Call {
-    fn table_of<E: Entity>(&self, how: TableUse) -> Result<&Arc<dyn Table>, Failure> {
-        Ok(self.ports.table(declared(&self.model, &self.step, E::KIND, how)?)?)
+    fn table_of<E: Entity>(&self, any: &[TableUse]) -> Result<&Arc<dyn Table>, Failure> {
+        Ok(self.ports.table(declared(&self.model, &self.step, E::KIND, any)?)?)
     }
 
     /// Commits each on its own; answers in their order.
-    pub(crate) async fn commit(&self, commits: Vec<Pending>) -> Vec<Result<(), NotCommitted>> {
+    pub(crate) async fn commit(
+        &self,
+        commits: Vec<Pending>,
+        together: Together,
+    ) -> Vec<Result<(), NotCommitted>> {
         let mut outcomes = Vec::with_capacity(commits.len());
-        let commit = |piece| self.commit_piece(piece);
+        let commit = |piece| self.commit_piece(piece, together);
         let mut pieces = stream::iter(in_pieces(commits)).map(commit).buffered(PIECES_UNDER_WAY);
         while let Some(piece) = pieces.next().await {
             outcomes.extend(piece);
@@ -375,9 +411,9 @@ impl Call {
         outcomes
     }
 
-    async fn commit_piece(&self, commits: Vec<Pending>) -> Vec<Result<(), NotCommitted>> {
+    async fn commit_piece(&self, commits: Vec<Pending>, together: Together) -> Vec<Result<(), NotCommitted>> {
         let commits = commits.into_iter().map(|pending| (pending, Arc::clone(&self.about))).collect();
-        commit(&self.ports, &self.model, &self.step, &self.meter, commits).await
+        commit(&self.ports, &self.model, &self.step, &self.meter, commits, together).await
     }
 }
 
@@ -402,6 +438,7 @@ pub(crate) async fn commit(
     step: &str,
     meter: &Meter,
     commits: Vec<(Pending, Arc<About>)>,
+    together: Together,
 ) -> Vec<Result<(), NotCommitted>> {
     let now = ports.clock.now();
     let mut measured = Vec::with_capacity(commits.len());
@@ -409,16 +446,29 @@ pub(crate) async fn commit(
         .into_iter()
         .map(|(mut pending, about)| {
             measured.push(pending.take_measured());
+            later_is_declared(model, step, &pending)?;
             let mut stamp = about.stamp(&model.name, step, now);
             stamp.called = stamp.called.filter(|_| model.keeps_details(pending.entity_kind()));
             pending.into_write(&stamp, |event_type| model.carried(step, about.carried, event_type, now))
         })
         .collect();
-    let outcomes = commit_writes(ports, model, step, writes).await;
+    let outcomes = commit_writes(ports, model, step, writes, together).await;
     for (measured, _) in measured.into_iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok()) {
         measured.into_iter().for_each(|(metric, value)| meter.add(metric, value));
     }
     outcomes
+}
+
+/// That an event which has to wait is declared: its consumer can wait for its time only where it is known that it may have to.
+fn later_is_declared(model: &Model, step: &str, pending: &Pending) -> Result<(), Failure> {
+    let declared = model.uses_of(step).map(Uses::later);
+    let undeclared = pending.later().find(|later| !declared.is_some_and(|known| known.contains(*later)));
+    undeclared.map_or(Ok(()), |event_type| {
+        let detail = format_args!(
+            "{step} emits {event_type:?} with a later time, which it does not declare: add `.emits_later::<…>()` to its uses"
+        );
+        Err(Failure::permanent("undeclared_use", detail))
+    })
 }
 
 /// Applies writes, which may go to several tables, one request a table; answers in their order.
@@ -427,13 +477,19 @@ async fn commit_writes(
     model: &Model,
     step: &str,
     writes: Vec<Result<Write, Failure>>,
+    together: Together,
 ) -> Vec<Result<(), NotCommitted>> {
     let mut outcomes: Vec<Result<(), NotCommitted>> = Vec::with_capacity(writes.len());
     let mut by_table: Vec<(&str, Vec<usize>, Vec<Write>)> = Vec::new();
     for (at, write) in writes.into_iter().enumerate() {
         let placed = write.and_then(|write| {
             let kind = write.item.key.split_once('/').map_or("", |(kind, _)| kind);
-            Ok((declared(model, step, kind, TableUse::Commit)?, write))
+            let many = if write.expected == 0 { TableUse::CreateMany } else { TableUse::ChangeMany };
+            let any: &[TableUse] = match together {
+                Together::Alone => &[TableUse::Commit, many],
+                Together::Several => &[many],
+            };
+            Ok((declared(model, step, kind, any)?, write))
         });
         match placed {
             Ok((table, write)) => {

@@ -46,6 +46,8 @@ pub trait Arguments: Sized + 'static {
     type Emits: Emits;
     /// Whether the entity is loaded for it.
     const LOADS: bool;
+    /// Whether that entity may be missing, so that it may make it.
+    const CREATES: bool;
 
     /// Puts them together.
     ///
@@ -62,6 +64,7 @@ impl<L: Load<Ev::Entity>, Ev: Event, C: LastArgument> Arguments for (L, Ev, C) {
     type Event = Ev;
     type Emits = C::Emits;
     const LOADS: bool = true;
+    const CREATES: bool = L::MAY_BE_MISSING;
 
     fn gather(event: Ev, item: Option<&Item>, context: Context<C::Emits>) -> Result<Self, Failure> {
         let stored = item.map(Stored::read).transpose()?;
@@ -73,6 +76,7 @@ impl<Ev: Event, C: LastArgument> Arguments for (Ev, C) {
     type Event = Ev;
     type Emits = C::Emits;
     const LOADS: bool = false;
+    const CREATES: bool = false;
 
     fn gather(event: Ev, _: Option<&Item>, context: Context<C::Emits>) -> Result<Self, Failure> {
         Ok((event, C::of(context)))

@@ -26,6 +26,9 @@ pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
             entity is loaded says the event's `type Entity`"
 )]
 pub trait Load<E: Entity>: Sized + Send + 'static {
+    /// Whether it may be missing, so that the handler may make it.
+    const MAY_BE_MISSING: bool;
+
     /// From what the table holds.
     ///
     /// # Errors
@@ -34,12 +37,16 @@ pub trait Load<E: Entity>: Sized + Send + 'static {
 }
 
 impl<E: Entity> Load<E> for Option<Stored<E>> {
+    const MAY_BE_MISSING: bool = true;
+
     fn load(stored: Option<Stored<E>>) -> Result<Self, Failure> {
         Ok(stored)
     }
 }
 
 impl<E: Entity> Load<E> for Stored<E> {
+    const MAY_BE_MISSING: bool = false;
+
     fn load(stored: Option<Stored<E>>) -> Result<Self, Failure> {
         stored.ok_or_else(|| {
             Failure::permanent(
@@ -66,6 +73,8 @@ pub trait Handler<Arguments>: Send + Sync + 'static {
     type Emits: Emits;
     /// Whether the entity is loaded for it.
     const LOADS: bool;
+    /// Whether that entity may be missing, so that it may make it.
+    const CREATES: bool;
 
     /// Runs it.
     fn call(
@@ -86,6 +95,7 @@ where
     type Event = A::Event;
     type Emits = A::Emits;
     const LOADS: bool = A::LOADS;
+    const CREATES: bool = A::CREATES;
 
     fn call(
         &self,
@@ -124,6 +134,8 @@ pub(crate) enum ErasedHandled {
 pub(crate) struct Signature {
     pub(crate) event_type: &'static str,
     pub(crate) entity_kind: Option<&'static str>,
+    /// It may make that entity.
+    pub(crate) creates: bool,
     pub(crate) emits: BTreeSet<&'static str>,
 }
 
@@ -132,6 +144,7 @@ impl Signature {
         Self {
             event_type: H::Event::TYPE,
             entity_kind: H::LOADS.then_some(<H::Event as Event>::Entity::KIND),
+            creates: H::CREATES,
             emits: H::Emits::types(),
         }
     }

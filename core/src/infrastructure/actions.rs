@@ -6,19 +6,21 @@ impl TableUse {
     /// The actions of IAM that the adapter of AWS needs for it: of [`Query`](Self::Query) on the table's index
     /// ([`INDEX`](crate::layout::INDEX)), of the others on the table.
     ///
-    /// A commit of one entity is a put, many are statements of PartiQL. Where the answer does not tell what was found in the
-    /// way, it is looked up: only so is a race that was lost told from an answer that was.
+    /// A commit of one entity is a put, many are statements of PartiQL: of several, one may be left for a request of its own,
+    /// and one that expired is replaced by a put. Where the answer does not tell what was found in the way, it is looked up:
+    /// only so is a race that was lost told from an answer that was.
     pub fn actions(self) -> &'static [&'static str] {
         match self {
-            Self::Get => &["dynamodb:BatchGetItem", "dynamodb:GetItem"],
+            Self::Get => &["dynamodb:GetItem"],
+            Self::GetMany => &["dynamodb:BatchGetItem", "dynamodb:GetItem"],
             Self::Query => &["dynamodb:Query"],
-            Self::Commit => &[
-                "dynamodb:BatchGetItem",
-                "dynamodb:GetItem",
-                "dynamodb:PartiQLInsert",
-                "dynamodb:PartiQLUpdate",
-                "dynamodb:PutItem",
-            ],
+            Self::Commit => &["dynamodb:GetItem", "dynamodb:PutItem"],
+            Self::CreateMany => {
+                &["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PartiQLInsert", "dynamodb:PutItem"]
+            }
+            Self::ChangeMany => {
+                &["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PartiQLUpdate", "dynamodb:PutItem"]
+            }
         }
     }
 }

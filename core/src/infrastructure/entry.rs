@@ -31,7 +31,8 @@ pub(super) fn api(program: &mut Program, system: &str) {
     let properties = Map::new().with("name", reference("prefix")).with("protocolType", "HTTP");
     program.resource("api", "aws:apigatewayv2:Api", properties, Options::default());
     let logs = Map::new()
-        .with("name", format!("/aws/apigateway/{}", reference("prefix")))
+        .comment("vended logs: each other name would take a part of one policy of the account's, which 48 stacks fill")
+        .with("name", format!("/aws/vendedlogs/apigateway/{}", reference("prefix")))
         .with("retentionInDays", reference(LOG_RETENTION));
     program.resource("apiLogs", "aws:cloudwatch:LogGroup", logs, Options::default());
     let fields = [

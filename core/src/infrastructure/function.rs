@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     layout,
-    model::{Budget, FUNCTION, Model, ResourceKind, RouteModel, StepModel, TableUse},
+    model::{Budget, FUNCTION, Model, ResourceKind, RouteModel, StepModel},
     needs::Needs,
 };
 use std::time::Duration;
@@ -266,7 +266,7 @@ fn add(program: &mut Program, model: &Model, function: Function<'_>) {
         properties.with("loggingConfig", logging).with("tracingConfig", Map::new().with("mode", "Active"));
     // Whoever reads a stream has to read what newer code of the others may write: it is updated first.
     let mut before = vec![policy(name)];
-    if needs.tables.values().any(|uses| uses.contains(&TableUse::Commit)) {
+    if needs.tables.values().any(|uses| uses.iter().any(|used| used.is_commit())) {
         before.extend((!relayed.is_empty()).then(|| self::function(RELAY)));
         let readers = model.steps.iter().filter(|step| step.stream().is_some() && streams.is_empty());
         before.extend(readers.map(|step| self::function(&step.name)));

@@ -36,7 +36,7 @@ pub use settings::ConfigValue;
 use crate::{
     choreography::Choreography,
     metrics::Metric,
-    model::{Destination, Model, OutletTarget, RouteModel, Source, StepModel, TableModel, TableUse},
+    model::{Destination, Model, OutletTarget, RouteModel, Source, StepModel, TableModel},
     needs::Needs,
 };
 use program::{Options, Program, logical, reference};
@@ -487,7 +487,7 @@ fn routes(program: &mut Program, model: &Model) {
     }
     // Health is that a request can be taken: a function that commits tells it, where there is one.
     let commits = |route: &&RouteModel| {
-        model.tables_of(&route.step).values().any(|uses| uses.contains(&TableUse::Commit))
+        model.tables_of(&route.step).values().any(|uses| uses.iter().any(|used| used.is_commit()))
     };
     let healthy = of_api().find(commits).or(of_api().next()).map(|route| &route.step);
     for route in &model.routes {

@@ -3,14 +3,14 @@
 use super::{
     program::{logical, reference},
     settings::REGION,
-    yaml::{Map, Yaml},
+    yaml::{Map, Yaml, call},
 };
 use crate::{
     layout,
     model::{BucketUse, QueueUse, TableUse},
     needs::Needs,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Statements of one policy.
 #[derive(Debug, Default)]
@@ -19,15 +19,24 @@ pub(super) struct Statements(Vec<Yaml>);
 impl Statements {
     /// `actions` on `resources`; `about` says what for.
     pub(super) fn allow(&mut self, about: &str, actions: &[&str], resources: Vec<String>) {
-        self.push(about, actions, resources, None);
+        self.push(about, actions, resources, None, None);
     }
 
-    fn push(&mut self, about: &str, actions: &[&str], resources: Vec<String>, condition: Option<Map>) {
+    /// `only_where` is the setting and its word without which the statement refuses instead.
+    fn push(
+        &mut self,
+        about: &str,
+        actions: &[&str],
+        resources: Vec<String>,
+        condition: Option<Map>,
+        only_where: Option<&(String, String)>,
+    ) {
         let resource: Yaml = match &resources[..] {
             [one] => one.into(),
             _ => resources.into(),
         };
-        let mut statement = Map::new().comment(about).with("Effect", "Allow");
+        let effect: Yaml = only_where.map_or_else(|| "Allow".into(), |(key, word)| where_it_is(key, word));
+        let mut statement = Map::new().comment(about).with("Effect", effect);
         statement.put("Action", actions.to_vec());
         statement.put("Resource", resource);
         if let Some(condition) = condition {
@@ -37,16 +46,24 @@ impl Statements {
     }
 
     /// The stack's key, by way of `service` alone.
-    fn key(&mut self, about: &str, actions: &[&str], service: &str) {
+    fn key(&mut self, about: &str, actions: &[&str], service: &str, only_where: Option<&(String, String)>) {
         let service = format!("{service}.{}.amazonaws.com", reference(REGION));
         let condition = Map::new().with("StringEquals", Map::new().with("kms:ViaService", service));
-        self.push(about, actions, vec![reference("key.arn")], Some(condition));
+        self.push(about, actions, vec![reference("key.arn")], Some(condition), only_where);
     }
 
     /// The policy they make.
     pub(super) fn policy(self) -> Map {
         Map::new().with("Version", "2012-10-17").with("Statement", self.0)
     }
+}
+
+/// `Allow` where the key of the configuration is `word`, else `Deny`. Pulumi YAML knows no condition: the text is cut at the
+/// value, so that what follows the value in it is the second part.
+fn where_it_is(key: &str, word: &str) -> Yaml {
+    let value = format!("|{}|", reference(key));
+    let cut = call("split", Yaml::from(vec![value.clone(), format!("|{word}|Allow{value}Deny")]));
+    call("select", Yaml::List(vec![1.into(), cut.into()])).into()
 }
 
 /// What every function needs to be seen: its log group, and X-Ray.
@@ -69,7 +86,11 @@ pub(super) fn observed(log_group: &str) -> Statements {
 pub(super) fn of_needs(statements: &mut Statements, needs: &Needs) {
     for (queue, uses) in &needs.queues {
         let about = if uses.contains(&QueueUse::Consume) {
-            "its queue: Lambda receives for it; it hides what is to be tried again, and sends on what has to wait longer"
+            if uses.contains(&QueueUse::Send) {
+                "its queue: Lambda receives for it; it hides what is to be tried again, and sends on what has to wait longer"
+            } else {
+                "its queue: Lambda receives for it; it hides what is to be tried again"
+            }
         } else {
             "sends events, or what is given up"
         };
@@ -91,32 +112,40 @@ pub(super) fn of_needs(statements: &mut Statements, needs: &Needs) {
         }
     }
     if !needs.tables.is_empty() {
-        statements.key("the key that tables are encrypted with", &["kms:Decrypt"], "dynamodb");
+        statements.key("the key that tables are encrypted with", &["kms:Decrypt"], "dynamodb", None);
     }
-    let mut of_key = BTreeSet::new();
+    // By the word without which they are not used: the buckets that always are stand for themselves.
+    let mut of_key: BTreeMap<Option<&(String, String)>, BTreeSet<&str>> = BTreeMap::new();
     for (bucket, uses) in &needs.buckets {
+        let only_where = needs.buckets_where.get(bucket);
         let (of_bucket, of_objects): (Vec<&str>, Vec<&str>) =
             actions(uses, |used| used.actions()).into_iter().partition(|action| *action == LIST_BUCKET);
         if !of_objects.is_empty() {
             let about = format!("objects of {bucket}: their keys are data, so that there are none to name");
-            statements.allow(&about, &of_objects, vec![format!("{}/*", arn(bucket, "Bucket"))]);
+            let objects = vec![format!("{}/*", arn(bucket, "Bucket"))];
+            statements.push(&about, &of_objects, objects, None, only_where);
         }
         if !of_bucket.is_empty() {
             let about = "S3 tells a missing object from a forbidden one to who may list alone";
-            statements.allow(about, &of_bucket, vec![arn(bucket, "Bucket")]);
+            statements.push(about, &of_bucket, vec![arn(bucket, "Bucket")], None, only_where);
         }
-        for used in uses {
-            match used {
-                // A put may have to read what it finds in its place.
-                BucketUse::Put => of_key.extend(["kms:Decrypt", "kms:GenerateDataKey"]),
-                BucketUse::Get => of_key.extend(["kms:Decrypt"]),
-                BucketUse::List => {}
-            }
-        }
+        let actions = uses.iter().flat_map(|used| match used {
+            // A put may have to read what it finds in its place.
+            BucketUse::Put => &["kms:Decrypt", "kms:GenerateDataKey"][..],
+            BucketUse::Get => &["kms:Decrypt"],
+            BucketUse::List => &[],
+        });
+        of_key.entry(only_where).or_default().extend(actions);
     }
-    if !of_key.is_empty() {
-        let actions: Vec<&str> = of_key.into_iter().collect();
-        statements.key("the key that objects are encrypted with", &actions, "s3");
+    of_key.retain(|_, actions| !actions.is_empty());
+    // A refusal would take the key from the buckets that are always used as well.
+    if of_key.contains_key(&None) {
+        let all = std::mem::take(&mut of_key).into_values().flatten().collect();
+        of_key.insert(None, all);
+    }
+    for (only_where, actions) in of_key {
+        let actions: Vec<&str> = actions.into_iter().collect();
+        statements.key("the key that objects are encrypted with", &actions, "s3", only_where);
     }
     for (topic, uses) in &needs.topics {
         statements.allow(
@@ -130,6 +159,7 @@ pub(super) fn of_needs(statements: &mut Statements, needs: &Needs) {
             "the key that topics are encrypted with",
             &["kms:Decrypt", "kms:GenerateDataKey"],
             "sns",
+            None,
         );
     }
     for (bus, uses) in &needs.buses {
@@ -165,7 +195,7 @@ pub(super) fn of_stream(statements: &mut Statements, table: &str) {
 
 /// What the mapping of a stream needs beside the stream: to read it decrypted, and to tell of what Lambda gave up.
 pub(super) fn of_stream_mapping(statements: &mut Statements, failures: &str) {
-    statements.key("the key that streams are encrypted with", &["kms:Decrypt"], "dynamodb");
+    statements.key("the key that streams are encrypted with", &["kms:Decrypt"], "dynamodb", None);
     let failures = vec![reference(&format!("{failures}.arn"))];
     statements.allow("where Lambda tells of records it gave up", QueueUse::Send.actions(), failures);
 }

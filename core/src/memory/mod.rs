@@ -14,7 +14,7 @@
 //!
 //! ```
 //! use quadrille::{
-//!     Choreography, Consumer, Context, Failure, Handled, Outcome, Pipeline, Stored, Table, Timestamp,
+//!     Choreography, Consumer, Context, Failure, Handled, Outcome, Pipeline, Stored, Table, Timestamp, Uses,
 //!     engine::Engine,
 //!     memory::{Memory, VirtualClock},
 //!     port::SeededRandom,
@@ -51,7 +51,7 @@
 //!     Ok(Choreography::define("tea-shop")
 //!         .table(Table::new("pots").holds::<Pot>())
 //!         .schedule("tea-time", Duration::from_secs(86_400), |at| TeaTime { day: at.to_string() })
-//!         .on(Consumer::new("brew", brew))
+//!         .on(Consumer::new("brew", brew).uses(Uses::new().emits_later::<Steeped>()))
 //!         .on(Consumer::new("serve", serve))
 //!         .build()?)
 //! }

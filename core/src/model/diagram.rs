@@ -1,6 +1,6 @@
 //! The flow as a picture, derived from the model: a Mermaid flowchart for documents, lines of text for a terminal.
 
-use super::{Model, OutletTarget, Passage, Path, Source, StepModel, TableUse};
+use super::{Model, OutletTarget, Passage, Path, Source, StepModel};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
@@ -182,7 +182,8 @@ impl Chart {
     fn used(&mut self, model: &Model, step: &str) {
         let id = node("step", step);
         for (table, uses) in model.tables_of(step) {
-            let arrow = if uses.contains(&TableUse::Commit) { "-- commits -->" } else { "-. reads .->" };
+            let arrow =
+                if uses.iter().any(|used| used.is_commit()) { "-- commits -->" } else { "-. reads .->" };
             self.link(&id, arrow, &node("table", &table));
         }
         for bucket in model.buckets_of(step).keys() {
@@ -220,8 +221,10 @@ impl Marks {
         for name in model.handlers() {
             let Some(passage) = path.passage(name) else { continue };
             let id = node("step", name);
-            let tables =
-                model.tables_of(name).into_iter().filter(|(_, uses)| uses.contains(&TableUse::Commit));
+            let tables = model
+                .tables_of(name)
+                .into_iter()
+                .filter(|(_, uses)| uses.iter().any(|used| used.is_commit()));
             tables.for_each(|(table, _)| marks.put(node("table", &table), Mark::Done));
             let step = model.step(name);
             if let Some(step) = step {

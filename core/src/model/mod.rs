@@ -435,6 +435,21 @@ impl Model {
         buckets
     }
 
+    /// The setting and its word without which the handler does not use this bucket; `None` where it always does.
+    pub fn bucket_used_where(&self, step: &str, bucket: &str) -> Option<(String, String)> {
+        let of_services = self.services_of(step).map(|service| &service.uses);
+        let all = self.uses_of(step).into_iter().chain(of_services);
+        let uses = all.filter(|uses| uses.buckets().contains_key(bucket)).cloned().reduce(Uses::and)?;
+        uses.used_where(bucket).map(|(setting, word)| (setting.to_owned(), word.to_owned()))
+    }
+
+    /// Whether an event of this type may reach its consumer before its time: somebody emits it with a later one.
+    pub fn may_be_early(&self, event_type: &str) -> bool {
+        self.handlers()
+            .filter_map(|handler| self.uses_of(handler))
+            .any(|uses| uses.later().contains(event_type))
+    }
+
     /// The services that the step or the route's handler of that name uses.
     pub fn services_of(&self, step: &str) -> impl Iterator<Item = &ServiceModel> {
         let uses = self.uses_of(step);
@@ -459,6 +474,13 @@ impl Model {
     /// All events that a commit of some handler may hold, or that follow when a message is given up.
     pub(crate) fn emitted(&self) -> BTreeSet<&str> {
         let by_steps = self.steps.iter().flat_map(StepModel::may_cause);
+        by_steps.chain(self.routes.iter().flat_map(|route| &route.emits)).map(String::as_str).collect()
+    }
+
+    /// All events that a commit of some handler may hold: those that the relay sends on. What follows as a message is given up,
+    /// the step sends itself.
+    pub(crate) fn committed(&self) -> BTreeSet<&str> {
+        let by_steps = self.steps.iter().flat_map(|step| &step.emits);
         by_steps.chain(self.routes.iter().flat_map(|route| &route.emits)).map(String::as_str).collect()
     }
 

@@ -2,7 +2,7 @@
 //! settings. What each function may do is derived from it, and the [`Context`](crate::Context) holds a handler to it
 //! everywhere.
 
-use crate::{entity::Entity, services::service_name};
+use crate::{entity::Entity, event::Event, services::service_name};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a handler uses besides the entity that is loaded for it, which it may read and commit without saying so.
@@ -20,8 +20,12 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Uses {
     kinds: BTreeMap<String, BTreeSet<TableUse>>,
     buckets: BTreeMap<String, BTreeSet<BucketUse>>,
+    /// Buckets that are used only where a setting has a certain word: the setting and the word.
+    where_set: BTreeMap<String, (String, String)>,
     services: BTreeSet<String>,
     settings: BTreeSet<String>,
+    /// Types of the events that it emits with a later time.
+    later: BTreeSet<String>,
 }
 
 impl Uses {
@@ -30,9 +34,15 @@ impl Uses {
         Self::default()
     }
 
-    /// It reads entities of type `E` by their ids: [`Context::get`](crate::Context::get).
+    /// It reads entities of type `E` by their ids, as many as it likes: [`Context::get`](crate::Context::get).
     #[must_use]
     pub fn gets<E: Entity>(self) -> Self {
+        self.kind(E::KIND, TableUse::GetMany)
+    }
+
+    /// It reads entities of type `E`, each by itself: [`Context::get_one`](crate::Context::get_one).
+    #[must_use]
+    pub fn gets_one<E: Entity>(self) -> Self {
         self.kind(E::KIND, TableUse::Get)
     }
 
@@ -42,10 +52,49 @@ impl Uses {
         self.kind(E::KIND, TableUse::Query)
     }
 
-    /// It commits entities of type `E`: by what it returns, or by [`Context::commit_all`](crate::Context::commit_all).
+    /// It commits entities of type `E`, new ones and others: by what it returns, or by
+    /// [`Context::commit_all`](crate::Context::commit_all).
     #[must_use]
     pub fn commits<E: Entity>(self) -> Self {
+        self.creates::<E>().changes::<E>()
+    }
+
+    /// It commits entities of type `E`, each by itself: by [`Context::commit`](crate::Context::commit), or by what it returns
+    /// where it is given one message at a time.
+    #[must_use]
+    pub fn commits_one<E: Entity>(self) -> Self {
         self.kind(E::KIND, TableUse::Commit)
+    }
+
+    /// It commits new entities of type `E`, and changes none.
+    #[must_use]
+    pub fn creates<E: Entity>(self) -> Self {
+        self.kind(E::KIND, TableUse::CreateMany)
+    }
+
+    /// It changes entities of type `E` that are there, and makes none.
+    #[must_use]
+    pub fn changes<E: Entity>(self) -> Self {
+        self.kind(E::KIND, TableUse::ChangeMany)
+    }
+
+    /// It emits events of type `E` with a later time: [`Commit::emit_after`](crate::Commit::emit_after). Whoever consumes them
+    /// may get one before its time.
+    #[must_use]
+    pub fn emits_later<E: Event>(mut self) -> Self {
+        self.later.insert(E::TYPE.to_owned());
+        self
+    }
+
+    /// The buckets named so far are used only where this setting is this word of its: the simulated platform remembers in a
+    /// bucket, and one behind a URL needs none.
+    #[must_use]
+    pub fn where_set(mut self, setting: impl Into<String>, word: impl Into<String>) -> Self {
+        let (setting, word) = (setting.into(), word.into());
+        for bucket in self.buckets.keys() {
+            self.where_set.insert(bucket.clone(), (setting.clone(), word.clone()));
+        }
+        self.setting(setting)
     }
 
     /// It puts objects into this bucket.
@@ -100,8 +149,28 @@ impl Uses {
         &self.settings
     }
 
+    /// The types of the events that it emits with a later time.
+    pub fn later(&self) -> &BTreeSet<String> {
+        &self.later
+    }
+
+    /// The setting and its word without which this bucket is not used; `None` where it always is.
+    pub fn used_where(&self, bucket: &str) -> Option<(&str, &str)> {
+        self.where_set.get(bucket).map(|(setting, word)| (setting.as_str(), word.as_str()))
+    }
+
     /// Both together.
     pub(crate) fn and(mut self, other: Self) -> Self {
+        // What one of them always uses is always used.
+        for bucket in other.buckets.keys() {
+            let (ours, theirs) = (self.where_set.get(bucket), other.where_set.get(bucket));
+            match (self.buckets.contains_key(bucket), ours == theirs, theirs.cloned()) {
+                (false, _, Some(theirs)) => drop(self.where_set.insert(bucket.clone(), theirs)),
+                (true, false, _) => drop(self.where_set.remove(bucket)),
+                _ => {}
+            }
+        }
+        self.later.extend(other.later);
         for (kind, uses) in other.kinds {
             self.kinds.entry(kind).or_default().extend(uses);
         }
@@ -127,17 +196,29 @@ impl Uses {
 /// How a table is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TableUse {
-    /// Entities are read by their ids.
+    /// Entities are read by their ids, each by itself.
     Get,
+    /// Entities are read by their ids, several at once.
+    GetMany,
     /// The sparse index is read.
     Query,
-    /// Entities are committed.
+    /// Entities are committed, each by itself.
     Commit,
+    /// New entities are committed, several at once.
+    CreateMany,
+    /// Entities that are there are committed, several at once.
+    ChangeMany,
 }
 
 impl TableUse {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Get, Self::Query, Self::Commit];
+    pub const ALL: [Self; 6] =
+        [Self::Get, Self::GetMany, Self::Query, Self::Commit, Self::CreateMany, Self::ChangeMany];
+
+    /// Whether entities are committed.
+    pub fn is_commit(self) -> bool {
+        matches!(self, Self::Commit | Self::CreateMany | Self::ChangeMany)
+    }
 }
 
 /// How a bucket is used.
@@ -159,8 +240,8 @@ impl BucketUse {
 /// How a queue is used. Nobody declares it: it follows from the definition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum QueueUse {
-    /// Messages are sent: events by the relay; by a step, dead letters, and what has to wait longer than a queue's longest
-    /// delay back to its own queue.
+    /// Messages are sent: events by the relay; by a step, dead letters, and to its own queue what has to wait longer than a
+    /// queue's longest delay.
     Send,
     /// A function is behind it: its messages are received, hidden for their backoff, and deleted.
     Consume,

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     commit::Pending,
-    context::{About, NotCommitted},
+    context::{About, NotCommitted, Together},
     failure::Failure,
     handler::{ErasedHandled, ErasedHandler, ErasedOutcome},
     limits::COMMIT_RACES_MAX,
@@ -164,7 +164,7 @@ impl Pipeline {
         let Commits { tasks, mut pending, given_up, notes } = commits;
         // In one request with the others: what is given up costs none of its own.
         pending.extend(notes);
-        let mut outcomes = self.commit(&step.name, pending).await;
+        let mut outcomes = self.commit(step, pending).await;
         let noted = outcomes.split_off(tasks.len());
         let noted = given_up.into_iter().zip(noted).filter(|(_, outcome)| outcome.is_ok());
         batch.told.extend(noted.map(|(at, _)| at));
@@ -185,11 +185,12 @@ impl Pipeline {
 
     pub(super) async fn commit(
         &self,
-        step: &str,
+        step: &StepModel,
         commits: Vec<(Pending, Arc<About>)>,
     ) -> Vec<Result<(), NotCommitted>> {
         let (model, meter) = (self.choreography.model(), &self.invocation.meter);
-        crate::context::commit(&self.ports, model, step, meter, commits).await
+        let together = if step.batch > 1 { Together::Several } else { Together::Alone };
+        crate::context::commit(&self.ports, model, &step.name, meter, commits, together).await
     }
 
     /// The items of these keys, in their order: one request a table.

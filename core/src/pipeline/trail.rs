@@ -66,7 +66,7 @@ impl Pipeline {
                     committing.push((key, failure, work));
                 }
             }
-            let outcomes = self.commit(&step.name, commits).await;
+            let outcomes = self.commit(step, commits).await;
             left = later;
             for (note, outcome) in committing.into_iter().zip(outcomes) {
                 match outcome {

@@ -125,20 +125,26 @@ fn a_need_says_how_it_is_used() {
     let model = tea_shop.model();
     let name = |name: &str| name.to_owned();
     let serve = Needs {
-        // It is loaded, and committed.
-        tables: [(name("tea-pots"), [TableUse::Get, TableUse::Commit].into())].into(),
+        // It is loaded, and committed; of a batch, several at once. It has to be there.
+        tables: [(
+            name("tea-pots"),
+            [TableUse::Get, TableUse::GetMany, TableUse::Commit, TableUse::ChangeMany].into(),
+        )]
+        .into(),
         queues: [
-            (name("serve"), [QueueUse::Send, QueueUse::Consume].into()),
+            // Nobody emits its event with a later time: it sends nothing back to its own queue.
+            (name("serve"), [QueueUse::Consume].into()),
             (name("serve-dlq"), [QueueUse::Send].into()),
         ]
         .into(),
         buckets: [(name("bills"), [BucketUse::Put].into())].into(),
+        buckets_where: BTreeMap::new(),
         topics: BTreeMap::new(),
         buses: BTreeMap::new(),
     };
     assert_eq!(Needs::of_step(model, "serve"), Some(serve));
     let brew = Needs::of_step(model, "brew").unwrap();
-    assert_eq!(brew.tables, [(name("tea-pots"), [TableUse::Commit].into())].into());
+    assert_eq!(brew.tables, [(name("tea-pots"), [TableUse::CreateMany, TableUse::ChangeMany].into())].into());
     assert_eq!(brew.buckets, [(name("recipes"), [BucketUse::Get].into())].into());
     let relay = Needs::of_relay(model);
     assert!(relay.queues.values().all(|uses| *uses == [QueueUse::Send].into()), "{relay:?}");

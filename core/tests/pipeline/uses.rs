@@ -32,11 +32,13 @@ async fn act(what: &str, cx: &Context<()>) -> Result<(), Failure> {
     match what {
         "get" => cx.get::<Label>(&["1"]).await.map(|_| ()),
         "get nothing" => cx.get::<Label>(&[] as &[&str]).await.map(|_| ()),
+        "get one" => cx.get_one::<Label>("1").await.map(|_| ()),
         "query" => {
             let query = IndexQuery { partition: "x".to_owned(), after: None, before: None, limit: 1 };
             cx.query::<Label>(&query).await.map(|_| ())
         }
-        "commit" => cx.commit_all(vec![label()]).await.map(|_| ()),
+        "create" => cx.commit_all(vec![label()]).await.map(|_| ()),
+        "create one" => cx.commit(label()).await.map(|_| ()),
         "photo" => cx.bucket("photos").map(|_| ()),
         "put" => Ok(cx.bucket("photos")?.put_if_absent("1", Vec::new()).await.map(|_| ())?),
         "read" => Ok(cx.bucket("photos")?.get("1").await.map(|_| ())?),
@@ -73,25 +75,30 @@ async fn emit(_: Request, _: Context<(Scanned,)>) -> Result<Response, Failure> {
 }
 
 /// Ways to use labels and photos.
-const WAYS: [fn(Uses) -> Uses; 6] = [
+const WAYS: [fn(Uses) -> Uses; 8] = [
     Uses::gets::<Label>,
+    Uses::gets_one::<Label>,
     Uses::queries::<Label>,
-    Uses::commits::<Label>,
+    Uses::creates::<Label>,
+    Uses::commits_one::<Label>,
     |uses| uses.puts("photos"),
     |uses| uses.reads("photos"),
     |uses| uses.lists("photos"),
 ];
 
-/// What a handler may be told to do: the place of the way that allows it, and what is said where it is not declared.
-const ACTS: [(&str, usize, &str, &str); 8] = [
-    ("get", 0, "gets entities of kind \"label\"", "`.gets::<…>()`"),
-    ("get nothing", 0, "gets entities of kind \"label\"", "`.gets::<…>()`"),
-    ("query", 1, "queries the index of entities of kind \"label\"", "`.queries::<…>()`"),
-    ("commit", 2, "commits entities of kind \"label\"", "`.commits::<…>()`"),
-    ("return", 2, "commits entities of kind \"label\"", "`.commits::<…>()`"),
-    ("put", 3, "puts objects into the bucket \"photos\"", "`.puts(\"photos\")`"),
-    ("read", 4, "reads objects of the bucket \"photos\"", "`.reads(\"photos\")`"),
-    ("list", 5, "lists the keys of the bucket \"photos\"", "`.lists(\"photos\")`"),
+/// What a handler may be told to do: the places of the ways that allow it, and what is said where none is declared.
+const ACTS: [(&str, &[usize], &str, &str); 10] = [
+    ("get", &[0], "gets entities of kind \"label\"", "`.gets::<…>()`"),
+    ("get nothing", &[0], "gets entities of kind \"label\"", "`.gets::<…>()`"),
+    ("get one", &[0, 1], "gets an entity of kind \"label\"", "`.gets_one::<…>()`"),
+    ("query", &[2], "queries the index of entities of kind \"label\"", "`.queries::<…>()`"),
+    ("create", &[3], "creates entities of kind \"label\"", "`.creates::<…>()`"),
+    // In the same request as what other messages of the batch commit.
+    ("return", &[3], "creates entities of kind \"label\"", "`.creates::<…>()`"),
+    ("create one", &[3, 4], "commits an entity of kind \"label\"", "`.commits_one::<…>()`"),
+    ("put", &[5], "puts objects into the bucket \"photos\"", "`.puts(\"photos\")`"),
+    ("read", &[6], "reads objects of the bucket \"photos\"", "`.reads(\"photos\")`"),
+    ("list", &[7], "lists the keys of the bucket \"photos\"", "`.lists(\"photos\")`"),
 ];
 
 /// What becomes of it where `scan` is told to do this.
@@ -111,7 +118,7 @@ async fn asked(world: &World, what: &str) -> Response {
 
 #[tokio::test]
 async fn what_a_handler_declares_it_can_do() {
-    for (act, way, ..) in ACTS {
+    for (act, way) in ACTS.iter().flat_map(|(act, ways, ..)| ways.iter().map(move |way| (*act, *way))) {
         let world = using(&WAYS[way](Uses::new()));
         assert_eq!(scanned(&world, act).await, Ok(()), "{act}");
         assert_eq!(asked(&world, act).await.status, 200, "{act}");
@@ -120,9 +127,9 @@ async fn what_a_handler_declares_it_can_do() {
 
 #[tokio::test]
 async fn what_a_handler_does_not_declare_is_a_permanent_failure_that_says_what_to_add() {
-    for (act, way, does, add) in ACTS {
-        // All but the one: none of the others stands for it.
-        let others = WAYS.iter().enumerate().filter(|(at, _)| *at != way).map(|(_, way)| way);
+    for (act, ways, does, add) in ACTS {
+        // All but those: none of the others stands for it.
+        let others = WAYS.iter().enumerate().filter(|(at, _)| !ways.contains(at)).map(|(_, way)| way);
         let world = using(&others.fold(Uses::new(), |uses, way| way(uses)));
         let failure = scanned(&world, act).await.unwrap_err();
         assert_eq!((failure.reason(), failure.is_permanent()), ("undeclared_use", true), "{act}");
@@ -175,4 +182,79 @@ async fn the_entity_that_is_loaded_need_not_be_declared() {
     let world = super::scanning(look);
     world.post(&["1"]).await;
     assert_eq!(scanned(&world, "anywhere").await.unwrap_err().reason(), "undeclared_use");
+}
+
+/// Reads what is there and commits it, as it is told to.
+async fn change(request: Request, cx: Context<(Delivered,)>) -> Result<Response, Failure> {
+    let label = cx.get_one::<Label>("1").await?;
+    let commit = label.unwrap_or_else(|| Stored::new(Label { id: "1".to_owned() })).commit("changed");
+    let later = Delivered::new("1", "later");
+    match request.query.as_str() {
+        "one" => drop(cx.commit(commit).await?),
+        "later" => drop(cx.commit(commit.emit_after(secs(1), later)).await?),
+        _ => drop(cx.commit_all(vec![commit]).await?),
+    }
+    Ok(Response::json(200, &()))
+}
+
+/// The failure of `POST /change`, asked for so; `None` where it was answered.
+async fn changed(uses: Uses, is_there: bool, query: &str) -> Option<String> {
+    let definition = parcels::<(Delivered,)>()
+        .table(Table::new("labels").holds::<Label>())
+        .route(Route::post("/change", "change", change).uses(uses.gets_one::<Label>()))
+        .on(Consumer::new("deliver", |_: Delivered, _: Context<()>| async {
+            Outcome::<()>::Ok(Handled::Done)
+        }));
+    let world = World::new(definition);
+    let request = |query: &str| Request { query: query.to_owned(), ..Request::default() };
+    if is_there {
+        let item = quadrille::port::Item {
+            key: "label/1".to_owned(),
+            version: 1,
+            document: r#"{"state":{"id":"1"},"trail":[]}"#.to_owned(),
+            expires_at: None,
+            index: None,
+        };
+        let write = quadrille::port::Write {
+            item,
+            expected: 0,
+            now: START,
+            outbox: Vec::new(),
+            index_changed: false,
+            expiry_changed: false,
+        };
+        world.ports.tables["labels"].commit(vec![write]).await.remove(0).unwrap();
+    }
+    let answer = world.pipeline().respond(Method::Post, "/change", request(query)).await.unwrap();
+    (answer.status != 200).then(|| {
+        let problem: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        problem["type"].as_str().unwrap().to_owned()
+    })
+}
+
+#[tokio::test]
+async fn to_create_and_to_change_several_are_declared_each() {
+    let undeclared = Some("/problems/undeclared_use".to_owned());
+    let (creates, changes, one) =
+        (Uses::creates::<Label>, Uses::changes::<Label>, Uses::commits_one::<Label>);
+    for (way, is_there, query, expected) in [
+        (creates as fn(Uses) -> Uses, false, "several", None),
+        (creates, true, "several", undeclared.clone()),
+        (changes, true, "several", None),
+        (changes, false, "several", undeclared.clone()),
+        (one, true, "several", undeclared.clone()),
+        (one, true, "one", None),
+        (one, false, "one", None),
+        (changes, false, "one", undeclared.clone()),
+        (Uses::commits::<Label>, true, "several", None),
+    ] {
+        assert_eq!(changed(way(Uses::new()), is_there, query).await, expected, "{is_there} {query}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_with_a_later_time_is_declared() {
+    let uses = Uses::new().commits::<Label>();
+    assert_eq!(changed(uses.clone(), false, "later").await, Some("/problems/undeclared_use".to_owned()));
+    assert_eq!(changed(uses.emits_later::<Delivered>(), false, "later").await, None);
 }

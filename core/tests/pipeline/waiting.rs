@@ -48,7 +48,8 @@ async fn a_delay_of_three_days_is_walked_in_hops_and_ends_on_the_millisecond() {
         async move { stop(parcel, &event.place) }
     };
     let definition = parcels::<(Scanned,)>();
-    let definition = definition.on(Consumer::new("scan", scan)).on(Consumer::new("deliver", deliver));
+    let scan = Consumer::new("scan", scan).uses(Uses::new().emits_later::<Delivered>());
+    let definition = definition.on(scan).on(Consumer::new("deliver", deliver));
     let mut world = World::new(definition);
     let queue = world.meddle_with_queue("deliver", |_| None);
     let engine = Engine::start(world.pipeline());

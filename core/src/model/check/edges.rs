@@ -4,7 +4,7 @@ use super::{DefinitionError, undefined};
 use crate::{
     alarm::Alert,
     event::Event as _,
-    model::{Model, OutletTarget, Source, StepModel, uses::TableUse},
+    model::{Model, OutletTarget, Source, StepModel},
 };
 use std::collections::BTreeSet;
 
@@ -138,7 +138,8 @@ fn in_stream(model: &Model, step: &StepModel, table: &str, errors: &mut Vec<Defi
     let emitters = by_steps.chain(by_routes).filter(|(_, emits)| emits.contains(&step.event_type));
     let commits_elsewhere = |emitter: &&String| {
         let tables = model.tables_of(emitter).into_iter();
-        let committed = tables.filter(|(_, uses)| uses.contains(&TableUse::Commit)).map(|(table, _)| table);
+        let committed =
+            tables.filter(|(_, uses)| uses.iter().any(|used| used.is_commit())).map(|(table, _)| table);
         committed.collect::<Vec<_>>() != [table]
     };
     let givers_up = model.steps.iter().filter(|other| other.given_up.as_ref() == Some(&step.event_type));

@@ -4,7 +4,11 @@
 //! That a declared use takes just these actions is seen on the wire in the library's own tests, and that a handler uses
 //! nothing it does not declare is seen in every test of it: the context refuses it.
 
-use crate::{committed, committed_of, program::Program, read};
+use crate::{
+    committed, committed_of,
+    program::{Program, effect},
+    read,
+};
 use quadrille::{
     System,
     choreography::{BucketUse, BusUse, Model, QueueUse, TableUse, TopicUse},
@@ -12,6 +16,7 @@ use quadrille::{
     needs::Needs,
     system::choreography,
 };
+use serde_json::Value;
 use std::collections::BTreeSet;
 use systems::auction::Auction;
 
@@ -68,7 +73,9 @@ fn expected(model: &Model, function: &str) -> Allowed {
         let source = arn(&step.queue, "Queue");
         expected.add(&["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"], &source);
         // Back to its own queue goes what has to wait longer than the queue can hold it back.
-        expected.add(&["sqs:SendMessage"], &source);
+        if model.may_be_early(&step.event_type) {
+            expected.add(&["sqs:SendMessage"], &source);
+        }
         expected.add(QueueUse::Consume.actions(), &source);
         let dead = &model.queue(&step.queue).unwrap().redrive.as_ref().unwrap().dead_letter_queue;
         expected.add(&["sqs:SendMessage"], arn(dead, "Queue"));
@@ -142,6 +149,47 @@ fn a_missing_permission_and_one_too_many_are_caught() {
     let lacks = changed("sqs:SendMessage", "sqs:PurgeQueue");
     assert!(lacks.iter().any(|difference| difference.contains("lacks sqs:SendMessage")), "{lacks:?}");
     assert!(lacks.iter().any(|difference| difference.contains("has sqs:PurgeQueue")), "{lacks:?}");
+}
+
+#[test]
+fn what_a_simulated_service_alone_needs_is_refused_where_there_is_a_real_one() {
+    for (system, function, setting, bucket) in [
+        ("auction", "pollAuction", "platform", "auctionPlatform"),
+        ("checkout", "processPayment", "gateway", "payments"),
+        ("checkout", "voidPayment", "gateway", "payments"),
+    ] {
+        let program = read(&committed_of(system));
+        let policy = &program.properties(&format!("{function}Policy"))["policy"]["fn::toJSON"]["Statement"];
+        let of_bucket: Vec<&Value> = policy
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|statement| {
+                statement.to_string().contains(bucket) || statement.to_string().contains("s3.")
+            })
+            .collect();
+        assert!(of_bucket.len() > 1, "{function}: {of_bucket:?}");
+        for statement in of_bucket {
+            assert_eq!(effect(&statement["Effect"]), Some((setting, "simulated")), "{statement}");
+        }
+    }
+}
+
+/// Pulumi cuts a text at a separator and takes the second part, as here.
+#[test]
+fn an_effect_is_allow_for_its_word_alone() {
+    for (value, expected) in [
+        ("simulated", "Allow"),
+        ("https://example.org", "Deny"),
+        ("https://simulated.example.org/simulated", "Deny"),
+        ("simulated ", "Deny"),
+        ("Allow", "Deny"),
+        ("", "Deny"),
+    ] {
+        let separator = format!("|{value}|");
+        let text = format!("|simulated|Allow{separator}Deny");
+        assert_eq!(text.split(separator.as_str()).nth(1), Some(expected), "{value}");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ static PROVIDER: &str = include_str!("provider.json");
 const TOP_LEVEL: &[&str] = &["name", "runtime", "description", "config", "variables", "resources", "outputs"];
 const RESOURCE: &[&str] = &["type", "defaultProvider", "properties", "options"];
 const OPTIONS: &[&str] = &["dependsOn", "protect", "version"];
-const BUILTINS: &[&str] = &["fn::toJSON", "fn::select", "fn::fileArchive", "fn::invoke"];
+const BUILTINS: &[&str] = &["fn::toJSON", "fn::select", "fn::split", "fn::fileArchive", "fn::invoke"];
 const PULUMI: &[&str] = &["stack", "project"];
 
 /// A program with its stacks.
@@ -328,7 +328,7 @@ const WITHOUT_RESOURCE: &[&str] = &["xray:PutTelemetryRecords", "xray:PutTraceSe
 fn statement_faults(name: &str, property: &str, statement: &Value, faults: &mut Faults) {
     const KNOWN: &[&str] = &["Effect", "Action", "Resource", "Principal", "Condition"];
     keys(name, statement, KNOWN, faults);
-    let allows = statement["Effect"] == "Allow";
+    let allows = statement["Effect"] == "Allow" || effect(&statement["Effect"]).is_some();
     if !allows && statement["Effect"] != "Deny" {
         faults.push(format!("{name}: a statement without an effect"));
     }
@@ -354,6 +354,15 @@ fn statement_faults(name: &str, property: &str, statement: &Value, faults: &mut 
             faults.push(format!("{name}: {actions:?} on {resource}, which is not named"));
         }
     }
+}
+
+/// What stands before `Allow`, of an effect that depends on the value of a setting: the setting, and the value that allows.
+pub fn effect(effect: &Value) -> Option<(&str, &str)> {
+    let cut = &effect["fn::select"].as_array().filter(|select| select[0] == 1)?[1]["fn::split"];
+    let (value, text) = (cut[0].as_str()?, cut[1].as_str()?);
+    let setting = value.strip_prefix("|${")?.strip_suffix("}|")?;
+    let (word, refusal) = text.strip_prefix('|')?.split_once("|Allow")?;
+    (refusal == format!("{value}Deny")).then_some((setting, word))
 }
 
 fn texts(value: &Value) -> Vec<&str> {

@@ -105,11 +105,11 @@ fn define() -> Definition {
         )
         .route(
             Route::post("/orders", "post_orders", orders::post_orders)
-                .uses(Uses::new().gets::<Order>().commits::<Order>()),
+                .uses(Uses::new().gets::<Order>().creates::<Order>()),
         )
         .route(
             Route::get("/orders/{record_id}", "get_order", orders::get_order)
-                .uses(Uses::new().gets::<Order>()),
+                .uses(Uses::new().gets_one::<Order>()),
         )
         .schedule(KICKOFF, Duration::from_secs(300), |at| PollAuction { run_id: at.to_string(), round: 0 })
         .schedule_setting(KICKOFF, EVERY)
@@ -120,8 +120,9 @@ fn define() -> Definition {
             .timeout(Duration::from_secs(60))
             .attempts(POLL_ATTEMPTS, Backoff::default())
             .budget(Budget { deadline: 24 * HOUR, hops: 100_000 })
-            .uses(Uses::new().gets::<Order>().queries::<Order>().commits::<Order>())
-            .uses(Uses::new().queries::<Run>().gets::<RunPage>().commits::<RunPage>())
+            .uses(Uses::new().gets::<Order>().queries::<Order>().changes::<Order>())
+            .uses(Uses::new().queries::<Run>().gets_one::<RunPage>().commits_one::<RunPage>())
+            .uses(Uses::new().emits_later::<PollAuction>())
             .uses(Uses::new().service::<dyn AuctionPlatform>().setting(BACKOFF).setting(DEADLINE)))
         .on(Consumer::new("store_result", store_result)
             .queue("auction-results")
@@ -130,6 +131,7 @@ fn define() -> Definition {
             // While some wait for the disk, others work: what they commit meanwhile shares the next flush.
             .workers(8)
             .dead_lettered_ends([results::REJECTED])
+            .creates_none()
             .timeout(Duration::from_secs(30))
             .uses(Uses::new().puts(RESULTS_BUCKET)))
         .notify_by(ALERTS)

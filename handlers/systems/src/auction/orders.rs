@@ -96,7 +96,7 @@ async fn take(
 /// # Errors
 /// A [`Failure`] of the table.
 pub async fn get_order(request: Request, cx: Context<()>) -> Result<Response, Failure> {
-    let found = cx.get::<Order>(&[request.parameter("record_id")]).await?.pop().flatten();
+    let found = cx.get_one::<Order>(request.parameter("record_id")).await?;
     let Some(order) = found else {
         return Ok(
             Problem::new(404, "no_such_order", "no order has this record_id, or it has expired").into()

@@ -70,7 +70,7 @@ pub async fn create_order(request: Request, cx: Context<Emits>) -> Result<Respon
     if cx.commit(taken_in(sent.clone(), cx.now())).await? == Committed::Applied {
         return Ok(Response::json(202, &answer("stored")));
     }
-    let there = cx.get::<Order>(&[&order_id]).await?.pop().flatten();
+    let there = cx.get_one::<Order>(&order_id).await?;
     match there {
         Some(order) if order.same_content(&sent) => Ok(Response::json(202, &answer("unchanged"))),
         Some(_) => {
@@ -86,7 +86,7 @@ pub async fn create_order(request: Request, cx: Context<Emits>) -> Result<Respon
 /// # Errors
 /// A [`Failure`] of the table.
 pub async fn get_order(request: Request, cx: Context<()>) -> Result<Response, Failure> {
-    match cx.get::<Order>(&[request.parameter("orderId")]).await?.pop().flatten() {
+    match cx.get_one::<Order>(request.parameter("orderId")).await? {
         Some(order) => Ok(Response::json(200, &order.told())),
         None => Ok(Problem::new(404, "no_such_order", "no order has this id").into()),
     }

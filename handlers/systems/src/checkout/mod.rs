@@ -13,7 +13,7 @@ pub mod products;
 pub mod stock;
 pub mod validate;
 
-use events::OrderEnded;
+use events::{OrderEnded, PaymentDue};
 use gateway::PaymentGateway;
 use quadrille::{
     Backoff, Budget, Choreography, Consumer, Definition, Route, System, Table, Uses,
@@ -106,18 +106,19 @@ fn routes(definition: Definition) -> Definition {
     definition
         .route(
             Route::post("/orders", "create_order", intake::create_order)
-                .uses(Uses::new().gets::<Order>().commits::<Order>()),
+                .uses(Uses::new().gets_one::<Order>().commits_one::<Order>()),
         )
         .route(
-            Route::get("/orders/{orderId}", "get_order", intake::get_order).uses(Uses::new().gets::<Order>()),
+            Route::get("/orders/{orderId}", "get_order", intake::get_order)
+                .uses(Uses::new().gets_one::<Order>()),
         )
         .route(
             Route::put("/products/{productId}", "put_product", products::put_product)
-                .uses(Uses::new().gets::<Product>().commits::<Product>()),
+                .uses(Uses::new().gets_one::<Product>().commits_one::<Product>()),
         )
         .route(
             Route::get("/products/{productId}", "get_product", products::get_product)
-                .uses(Uses::new().gets::<Product>().gets::<StockPart>()),
+                .uses(Uses::new().gets_one::<Product>().gets::<StockPart>()),
         )
 }
 
@@ -156,7 +157,7 @@ fn paying(definition: Definition) -> Definition {
         .on_given_up(fail::not_paid)
         // A payment that is pending is asked for again.
         .budget(Budget { deadline: HOUR, hops: 1_000 })
-        .uses(Uses::new().service::<dyn PaymentGateway>()))
+        .uses(Uses::new().service::<dyn PaymentGateway>().emits_later::<PaymentDue>()))
 }
 
 /// The way of an order that was given up: decided first, then undone.
@@ -172,7 +173,7 @@ fn failing(definition: Definition) -> Definition {
             .batch(100, SECOND)
             .concurrency(16)
             .attempts(12, lasting())
-            .uses(Uses::new().gets::<StockPart>().commits::<StockPart>()))
+            .uses(Uses::new().gets::<StockPart>().changes::<StockPart>()))
         .on(Consumer::new("void_payment", pay::void_payment)
             .queue("void-payment")
             .batch(100, SECOND)

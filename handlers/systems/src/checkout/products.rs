@@ -26,7 +26,7 @@ pub async fn put_product(request: Request, cx: Context<()>) -> Result<Response, 
         return Ok(Problem::new(400, "invalid_product_id", detail).into());
     }
     for _ in 0..=COMMIT_RACES_MAX {
-        let there = cx.get::<Product>(&[&product.product_id]).await?.pop().flatten();
+        let there = cx.get_one::<Product>(&product.product_id).await?;
         let commit = match there {
             Some(there) if there.stock > product.stock => {
                 let detail = "`stock` is all units that were ever put up for sale, and only grows";
@@ -60,7 +60,7 @@ struct OnSale<'a> {
 /// A [`Failure`] of the table.
 pub async fn get_product(request: Request, cx: Context<()>) -> Result<Response, Failure> {
     let id = request.parameter("productId");
-    let Some(product) = cx.get::<Product>(&[id]).await?.pop().flatten() else {
+    let Some(product) = cx.get_one::<Product>(id).await? else {
         return Ok(Problem::new(404, "no_such_product", "no product has this id").into());
     };
     let ids: Vec<String> = (0..PARTS_MAX).map(|part| StockPart::id_of(id, part)).collect();

@@ -48,7 +48,7 @@ pub async fn create_order(request: Request, cx: Context<(OrderCreated,)>) -> Res
     if cx.commit(commit).await? == Committed::Applied {
         return Ok(Response::json(201, &taken(OrderStatus::New, "created")));
     }
-    match cx.get::<Order>(&[&order_id]).await?.pop().flatten() {
+    match cx.get_one::<Order>(&order_id).await? {
         Some(there) if there.same_content(&new) => Ok(Response::json(200, &taken(there.status, "unchanged"))),
         Some(_) => {
             let detail = "an order with this id is there with other content, and was not changed";
@@ -63,7 +63,7 @@ pub async fn create_order(request: Request, cx: Context<(OrderCreated,)>) -> Res
 /// # Errors
 /// A [`Failure`] of the table.
 pub async fn get_order(request: Request, cx: Context<()>) -> Result<Response, Failure> {
-    Ok(match cx.get::<Order>(&[request.parameter("order_id")]).await?.pop().flatten() {
+    Ok(match cx.get_one::<Order>(request.parameter("order_id")).await? {
         Some(order) => Response::json(200, &order.told()),
         None => Problem::new(404, "no_such_order", "no order has this id, or it has expired").into(),
     })

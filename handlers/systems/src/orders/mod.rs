@@ -87,13 +87,13 @@ fn define() -> Definition {
                 .physical_name("techtest-create-order")
                 .timeout(Duration::from_secs(30))
                 .memory(MEMORY)
-                .uses(Uses::new().gets::<Order>().commits::<Order>().setting(TTL_DAYS)),
+                .uses(Uses::new().gets_one::<Order>().commits_one::<Order>().setting(TTL_DAYS)),
         )
         .route(
             Route::get("/orders/{order_id}", "get_order", get_order)
                 .physical_name("techtest-get-order")
                 .memory(MEMORY)
-                .uses(Uses::new().gets::<Order>()),
+                .uses(Uses::new().gets_one::<Order>()),
         )
         .on(Consumer::new("process_order", process_order)
             .physical_name("techtest-process-order")

@@ -99,14 +99,15 @@ fn define() -> Definition {
         .route(
             Route::post("/orders", "order_creator", orders::create_order)
                 .physical_name("order-creator")
-                .uses(Uses::new().gets::<Order>().commits::<Order>()),
+                .uses(Uses::new().gets_one::<Order>().commits_one::<Order>()),
         )
         .route(
-            Route::get("/orders/{orderId}", "get_order", orders::get_order).uses(Uses::new().gets::<Order>()),
+            Route::get("/orders/{orderId}", "get_order", orders::get_order)
+                .uses(Uses::new().gets_one::<Order>()),
         )
         .route(
             Route::post("/orders/{orderId}/cancel", "cancel_order", orders::cancel_order)
-                .uses(Uses::new().gets::<Order>().commits::<Order>()),
+                .uses(Uses::new().gets_one::<Order>().commits_one::<Order>()),
         )
         .on(Consumer::new("order_processor", process_order)
             .physical_name("order-processor")

@@ -67,7 +67,7 @@ pub async fn create_order(request: Request, cx: Context<(OrderCreated,)>) -> Res
     if cx.commit(commit).await? == Committed::Applied {
         return Ok(Response::json(201, &Receipt::of(&order, "created")));
     }
-    let there = cx.get::<Order>(&[&order.order_id]).await?.pop().flatten();
+    let there = cx.get_one::<Order>(&order.order_id).await?;
     Ok(match there {
         Some(there) if there.same_content(&new) => Response::json(200, &Receipt::of(&there, "unchanged")),
         _ => {
@@ -89,7 +89,7 @@ fn no_such_order() -> Response {
 /// # Errors
 /// A [`Failure`] of the table.
 pub async fn get_order(request: Request, cx: Context<()>) -> Result<Response, Failure> {
-    let found = cx.get::<Order>(&[request.parameter("orderId")]).await?.pop().flatten();
+    let found = cx.get_one::<Order>(request.parameter("orderId")).await?;
     Ok(found.map_or_else(no_such_order, |order| Response::json(200, &order.told())))
 }
 
@@ -117,6 +117,5 @@ pub async fn cancel_order(request: Request, cx: Context<()>) -> Result<Response,
             Change::Commit(order.commit("cancelled").measure(ORDERS_CANCELLED, 1.0), answer)
         }
     };
-    let answers = cx.change_all(&[request.parameter("orderId")], cancel).await?;
-    Ok(answers.into_iter().next().unwrap_or_else(no_such_order))
+    cx.change_one(request.parameter("orderId"), cancel).await
 }

@@ -46,7 +46,8 @@ pub fn service() -> Service<dyn AuctionPlatform> {
             .setting(NOT_READY)
             .puts(PLATFORM_BUCKET)
             .reads(PLATFORM_BUCKET)
-            .lists(PLATFORM_BUCKET),
+            .lists(PLATFORM_BUCKET)
+            .where_set(PLATFORM, SIMULATED),
     )
 }
 

@@ -264,8 +264,8 @@ async fn written_down(run: Stored<Run>, cx: &Context<Emits>) -> Result<Option<St
     }
     let (id, round) = (run.run_id.clone(), run.round);
     // Of several who write it down one wins, and all go on with what is there.
-    cx.commit_all(vec![run.commit("started")]).await?;
-    let written = cx.get::<Run>(&[id]).await?.pop().flatten();
+    cx.commit(run.commit("started")).await?;
+    let written = cx.get_one::<Run>(&id).await?;
     Ok(written.filter(|written| written.round == round))
 }
 

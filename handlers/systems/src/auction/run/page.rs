@@ -80,12 +80,12 @@ pub(super) async fn take_page(
     let mut loaded = wanted.loaded;
     // An empty page is not written; still an earlier attempt may have written one, and taken its orders from the index.
     let written = if page.record_ids.is_empty() {
-        cx.get::<RunPage>(&[&id]).await?.pop().flatten()
+        cx.get_one::<RunPage>(&id).await?
     } else {
         let commit = Stored::new(page.clone()).commit("about to be taken");
-        match cx.commit_all(vec![commit]).await?.first() {
-            Some(Committed::Conflict) => cx.get::<RunPage>(&[&id]).await?.pop().flatten(),
-            _ => None,
+        match cx.commit(commit).await? {
+            Committed::Conflict => cx.get_one::<RunPage>(&id).await?,
+            Committed::Applied => None,
         }
     };
     if let Some(written) = written {

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 /// Names the orders of a page of the run that the platform said nothing about, and counts the others.
 pub(super) async fn reconcile(mut run: Stored<Run>, page: u32, cx: &Context<Emits>) -> Outcome<Emits> {
-    let record_ids = match cx.get::<RunPage>(&[RunPage::id_of(&run.run_id, page)]).await?.pop().flatten() {
+    let record_ids = match cx.get_one::<RunPage>(&RunPage::id_of(&run.run_id, page)).await? {
         Some(page) => page.into_state().record_ids,
         None => Vec::new(),
     };

@@ -21,7 +21,7 @@ pub(super) async fn take_over(
     let Some(mut run) = written_down(run, cx).await? else {
         return Ok(Handled::already("this round is over"));
     };
-    let theirs = cx.get::<RunPage>(&[RunPage::id_of(&from, page)]).await?.pop().flatten();
+    let theirs = cx.get_one::<RunPage>(&RunPage::id_of(&from, page)).await?;
     if let Some(theirs) = theirs {
         let next = Phase::TakingOver { from: from.clone(), page: page + 1 };
         let wanted =
@@ -30,13 +30,13 @@ pub(super) async fn take_over(
         let what = format!("took over page {page} of run {from}, which passed its deadline");
         return Ok(next_round(run, what, None).into());
     }
-    if let Some(mut overdue) = cx.get::<Run>(&[&from]).await?.pop().flatten()
+    if let Some(mut overdue) = cx.get_one::<Run>(&from).await?
         && overdue.phase != Phase::Ended
     {
         overdue.advance(RoundEvent::DeadlinePassed)?;
         overdue.round += 1;
         let what = format!("failed: deadline passed; its open orders went to run {}", run.run_id);
-        cx.commit_all(vec![overdue.commit(what)]).await?;
+        cx.commit(overdue.commit(what)).await?;
     }
     let live = live_runs(cx).await?;
     // An index may still list the run that has just ended.

@@ -50,7 +50,7 @@ pub fn settings() -> [Setting; 6] {
 pub fn service() -> Service<dyn PaymentGateway> {
     let uses = [GATEWAY, GATEWAY_TOKEN, GATEWAY_TIMEOUT, GATEWAY_DELAY, GATEWAY_OUTAGES, SEED];
     let uses = uses.into_iter().fold(Uses::new(), Uses::setting);
-    Service::<dyn PaymentGateway>::new(made).uses(uses.puts(PAYMENTS_BUCKET).reads(PAYMENTS_BUCKET))
+    Service::<dyn PaymentGateway>::new(made).uses(uses.puts(PAYMENTS_BUCKET).where_set(GATEWAY, SIMULATED))
 }
 
 fn made(around: &Surroundings<'_>) -> Result<Arc<dyn PaymentGateway>, SettingError> {

@@ -1,0 +1,252 @@
+//! A system's functions on the peer, with the test in Lambda's part: it hands streams and queues to them until all is quiet.
+
+use crate::{
+    definition::told,
+    forward::forward,
+    function::Function,
+    peer,
+    server::{Server, response},
+    watch::Watch,
+};
+use bytes::Bytes;
+use hyper::Request;
+use quadrille::{
+    Choreography,
+    aws::Names,
+    infrastructure::Infrastructure,
+    layout,
+    port::{Message, NewMessage, Ports, Receipt},
+    system::{System, choreography},
+};
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// How long until all is quiet, on any machine.
+const BOUND: Duration = Duration::from_secs(120);
+
+pub struct Stack {
+    pub choreography: Choreography,
+    pub watch: Watch,
+    pub ports: Ports,
+    functions: BTreeMap<String, Function>,
+    peer: String,
+    names: Names,
+    /// Where each table's stream was read up to.
+    streams: BTreeMap<String, String>,
+    /// The first message that each step was handed, and the records that the relay was.
+    pub handed: BTreeMap<String, String>,
+    pub records: Vec<Value>,
+    webhook_is_away: Arc<AtomicBool>,
+    _servers: Vec<Server>,
+}
+
+impl Stack {
+    pub async fn deploy(
+        url: &str,
+        system: &dyn System,
+        binary: &'static str,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let choreography = choreography(system).unwrap();
+        let model = choreography.model();
+        let config = peer::configuration(url).await;
+        let names = peer::provision(model, &config).await;
+        let ports = quadrille::aws::ports(model, &names, &config);
+        let Names { tables, queues, buckets, topics, buses } = &names;
+        let all = [tables, queues, buckets, topics, buses].into_iter().flatten();
+        let by_physical = all.map(|(name, physical)| (physical.clone(), name.clone())).collect();
+        let webhook_is_away = Arc::new(AtomicBool::new(false));
+        let away = Arc::clone(&webhook_is_away);
+        let webhook = Server::start(move |_| {
+            std::future::ready(Some(response(if away.load(Ordering::Relaxed) { 500 } else { 200 }, "ok")))
+        })
+        .await;
+        let watch = Watch::new(url, by_physical, format!("http://{}/hook", webhook.address));
+        watch.situation("starts", crate::watch::Fault::None);
+        let (mut functions, mut servers) = (BTreeMap::new(), vec![webhook]);
+        for name in Infrastructure::functions(model) {
+            let endpoint = watch.endpoint(&name).await;
+            let mut variables: BTreeMap<String, String> = told(model, &name, &names).into_iter().collect();
+            for setting in model.settings_of(&name) {
+                let variable = setting.function_variable();
+                if setting.is_secret {
+                    variables.insert(variable, setting.name.clone());
+                } else if let Some((_, value)) = settings.iter().find(|(of, _)| *of == setting.name) {
+                    variables.insert(variable, (*value).to_owned());
+                }
+            }
+            variables.insert("AWS_ENDPOINT_URL".to_owned(), format!("http://{}", endpoint.address));
+            functions.insert(name.clone(), Function::start_of(binary, &name, &variables).await);
+            servers.push(endpoint);
+        }
+        let peer = url.strip_prefix("http://").unwrap().to_owned();
+        let mut stack = Self {
+            watch,
+            ports,
+            functions,
+            peer,
+            streams: BTreeMap::new(),
+            handed: BTreeMap::new(),
+            records: Vec::new(),
+            webhook_is_away,
+            _servers: servers,
+            choreography,
+            names,
+        };
+        for (table, physical) in stack.names.tables.clone() {
+            let begins = stack.beginning(&physical).await;
+            stack.streams.insert(table, begins);
+        }
+        stack
+    }
+
+    pub fn webhook_is_away(&self, away: bool) {
+        self.webhook_is_away.store(away, Ordering::Relaxed);
+    }
+
+    /// The names of all functions.
+    pub fn functions(&self) -> Vec<String> {
+        self.functions.keys().cloned().collect()
+    }
+
+    pub async fn invoke(&mut self, function: &str, event: &Value) -> Value {
+        self.functions.get_mut(function).unwrap().invoke(event).await.unwrap()
+    }
+
+    /// Sends a message to the queue of a step, as others would.
+    pub async fn send(&self, queue: &str, body: &str) {
+        let message = NewMessage { body: body.to_owned(), ..NewMessage::default() };
+        self.ports.queue(queue).unwrap().send(vec![message]).await.remove(0).unwrap();
+    }
+
+    /// Works on until no stream and no queue has anything.
+    pub async fn settle(&mut self) {
+        let began = Instant::now();
+        loop {
+            let mut is_quiet = !self.work_streams().await;
+            let steps = self.choreography.model().steps.clone();
+            for step in &steps {
+                let depth = self.ports.queue(&step.queue).unwrap().depth().await.unwrap();
+                is_quiet &= depth.total() == 0;
+                // What waits for its backoff comes with the others: together it is a batch.
+                if depth.in_flight + depth.delayed == 0 {
+                    self.work(&step.name).await;
+                }
+            }
+            if is_quiet {
+                return;
+            }
+            assert!(began.elapsed() < BOUND, "not quiet within {BOUND:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Hands a step what its queue has now; whether that was anything.
+    pub async fn work(&mut self, step: &str) -> bool {
+        let step = self.choreography.model().step(step).unwrap().clone();
+        let queue = Arc::clone(self.ports.queue(&step.queue).unwrap());
+        let messages = queue.receive(step.batch.min(100), Duration::ZERO, None).await.unwrap();
+        let Some(first) = messages.first() else { return false };
+        self.handed.entry(step.name.clone()).or_insert_with(|| first.body.clone());
+        let records: Vec<Value> = messages.iter().map(record).collect();
+        let answer = self.invoke(&step.name, &json!({ "Records": records })).await;
+        let failed: BTreeSet<&str> = answer["batchItemFailures"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|failure| failure["itemIdentifier"].as_str())
+            .collect();
+        let done = messages.iter().filter(|message| !failed.contains(message.id.as_str()));
+        let done: Vec<Receipt> = done.map(|message| message.receipt.clone()).collect();
+        queue.delete(&done).await.unwrap();
+        true
+    }
+
+    async fn work_streams(&mut self) -> bool {
+        let mut worked = false;
+        for table in self.streams.keys().cloned().collect::<Vec<_>>() {
+            let records = self.read(&table).await;
+            if records.is_empty() {
+                continue;
+            }
+            worked = true;
+            self.records.extend(records.iter().cloned());
+            let steps = self.choreography.model().steps.iter();
+            let readers = steps.filter(|step| step.stream() == Some(&table)).map(|step| step.name.clone());
+            let relay = self.functions.contains_key("relay").then(|| "relay".to_owned());
+            for reader in relay.into_iter().chain(readers).collect::<Vec<_>>() {
+                self.invoke(&reader, &json!({ "Records": records })).await;
+            }
+        }
+        worked
+    }
+
+    /// What has something to relay of what is new in a table's stream.
+    async fn read(&mut self, table: &str) -> Vec<Value> {
+        let mut records = Vec::new();
+        loop {
+            let asked = json!({ "ShardIterator": self.streams[table], "Limit": 1_000 });
+            let read = self.dynamodb("DynamoDBStreams_20120810.GetRecords", &asked).await;
+            let next = read["NextShardIterator"].as_str().unwrap().to_owned();
+            self.streams.insert(table.to_owned(), next);
+            let new = read["Records"].as_array().unwrap();
+            if new.is_empty() {
+                return records;
+            }
+            let told = new.iter().filter(|record| record["dynamodb"]["NewImage"][layout::RELAY]["S"] == "1");
+            records.extend(told.cloned());
+        }
+    }
+
+    async fn beginning(&self, table: &str) -> String {
+        let streams =
+            self.dynamodb("DynamoDBStreams_20120810.ListStreams", &json!({ "TableName": table })).await;
+        let arn = &streams["Streams"][0]["StreamArn"];
+        let described =
+            self.dynamodb("DynamoDBStreams_20120810.DescribeStream", &json!({ "StreamArn": arn })).await;
+        let shard = &described["StreamDescription"]["Shards"][0]["ShardId"];
+        let asked = json!({ "StreamArn": arn, "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON" });
+        let iterator = self.dynamodb("DynamoDBStreams_20120810.GetShardIterator", &asked).await;
+        iterator["ShardIterator"].as_str().unwrap().to_owned()
+    }
+
+    async fn dynamodb(&self, target: &str, body: &Value) -> Value {
+        let scope = "test/20261120/us-east-1/dynamodb/aws4_request";
+        let request = Request::post("/")
+            .header("host", &self.peer)
+            .header("content-type", "application/x-amz-json-1.0")
+            .header("x-amz-target", target)
+            .header(
+                "authorization",
+                format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"),
+            )
+            .body(Bytes::from(body.to_string()))
+            .unwrap();
+        let answer = forward(&self.peer, request).await;
+        let text = String::from_utf8_lossy(answer.body());
+        assert_eq!(answer.status(), 200, "{target}: {text}");
+        serde_json::from_str(&text).unwrap()
+    }
+}
+
+/// A message as Lambda hands it over.
+fn record(message: &Message) -> Value {
+    let attribute = |value: &String| json!({"stringValue": value, "dataType": "String", "stringListValues": [], "binaryListValues": []});
+    let attributes: serde_json::Map<String, Value> =
+        message.attributes.iter().map(|(name, value)| (name.clone(), attribute(value))).collect();
+    json!({
+        "messageId": message.id, "receiptHandle": message.receipt.0, "body": message.body,
+        "attributes": {
+            "ApproximateReceiveCount": message.receive_count.to_string(),
+            "SentTimestamp": message.sent_at.as_millis().to_string(),
+        },
+        "messageAttributes": attributes, "eventSource": "aws:sqs", "awsRegion": "us-east-1",
+    })
+}
