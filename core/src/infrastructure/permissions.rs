@@ -114,6 +114,29 @@ pub(super) fn of_needs(statements: &mut Statements, needs: &Needs) {
     if !needs.tables.is_empty() {
         statements.key("the key that tables are encrypted with", &["kms:Decrypt"], "dynamodb", None);
     }
+    of_buckets(statements, needs);
+    for (topic, uses) in &needs.topics {
+        statements.allow(
+            "publishes events",
+            &actions(uses, |used| used.actions()),
+            vec![arn(topic, "Topic")],
+        );
+    }
+    if !needs.topics.is_empty() {
+        statements.key(
+            "the key that topics are encrypted with",
+            &["kms:Decrypt", "kms:GenerateDataKey"],
+            "sns",
+            None,
+        );
+    }
+    for (bus, uses) in &needs.buses {
+        statements.allow("publishes events", &actions(uses, |used| used.actions()), vec![arn(bus, "Bus")]);
+    }
+}
+
+/// What a function needs of buckets, and of the key for their objects.
+fn of_buckets(statements: &mut Statements, needs: &Needs) {
     // By the word without which they are not used: the buckets that always are stand for themselves.
     let mut of_key: BTreeMap<Option<&(String, String)>, BTreeSet<&str>> = BTreeMap::new();
     for (bucket, uses) in &needs.buckets {
@@ -146,24 +169,6 @@ pub(super) fn of_needs(statements: &mut Statements, needs: &Needs) {
     for (only_where, actions) in of_key {
         let actions: Vec<&str> = actions.into_iter().collect();
         statements.key("the key that objects are encrypted with", &actions, "s3", only_where);
-    }
-    for (topic, uses) in &needs.topics {
-        statements.allow(
-            "publishes events",
-            &actions(uses, |used| used.actions()),
-            vec![arn(topic, "Topic")],
-        );
-    }
-    if !needs.topics.is_empty() {
-        statements.key(
-            "the key that topics are encrypted with",
-            &["kms:Decrypt", "kms:GenerateDataKey"],
-            "sns",
-            None,
-        );
-    }
-    for (bus, uses) in &needs.buses {
-        statements.allow("publishes events", &actions(uses, |used| used.actions()), vec![arn(bus, "Bus")]);
     }
 }
 

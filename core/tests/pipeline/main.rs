@@ -19,12 +19,13 @@ mod turns;
 mod uses;
 mod waiting;
 
-use quadrille::{Consumer, Handler};
-use support::{BACKOFF, Loaded, Scanned, World, parcels};
+use quadrille::{Consumer, Handler, Uses};
+use support::{BACKOFF, Loaded, Parcel, Scanned, World, parcels};
 
 /// A world with one consumer, `scan`, which gives a message up after 3 attempts. What its handler may emit is consumed
 /// by `load`, which does nothing.
 fn scanning<A: 'static, H: Handler<A, Event = Scanned>>(handler: H) -> World {
-    let scan = Consumer::new("scan", handler).attempts(3, BACKOFF);
+    let uses = Uses::new().creates::<Parcel>();
+    let scan = Consumer::new("scan", handler).attempts(3, BACKOFF).uses(uses);
     World::new(parcels::<(Scanned, Loaded)>().on(scan).on(Consumer::new("load", support::idle::<Loaded>)))
 }

@@ -201,6 +201,7 @@ async fn change(request: Request, cx: Context<(Delivered,)>) -> Result<Response,
 async fn changed(uses: Uses, is_there: bool, query: &str) -> Option<String> {
     let definition = parcels::<(Delivered,)>()
         .table(Table::new("labels").holds::<Label>())
+        .route(Route::post("/make", "make", change).uses(Uses::new().gets_one::<Label>().commits::<Label>()))
         .route(Route::post("/change", "change", change).uses(uses.gets_one::<Label>()))
         .on(Consumer::new("deliver", |_: Delivered, _: Context<()>| async {
             Outcome::<()>::Ok(Handled::Done)
@@ -208,22 +209,8 @@ async fn changed(uses: Uses, is_there: bool, query: &str) -> Option<String> {
     let world = World::new(definition);
     let request = |query: &str| Request { query: query.to_owned(), ..Request::default() };
     if is_there {
-        let item = quadrille::port::Item {
-            key: "label/1".to_owned(),
-            version: 1,
-            document: r#"{"state":{"id":"1"},"trail":[]}"#.to_owned(),
-            expires_at: None,
-            index: None,
-        };
-        let write = quadrille::port::Write {
-            item,
-            expected: 0,
-            now: START,
-            outbox: Vec::new(),
-            index_changed: false,
-            expiry_changed: false,
-        };
-        world.ports.tables["labels"].commit(vec![write]).await.remove(0).unwrap();
+        let made = world.pipeline().respond(Method::Post, "/make", request("one")).await.unwrap();
+        assert_eq!(made.status, 200);
     }
     let answer = world.pipeline().respond(Method::Post, "/change", request(query)).await.unwrap();
     (answer.status != 200).then(|| {

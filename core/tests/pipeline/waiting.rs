@@ -1,7 +1,7 @@
 //! Waiting: events for later, however much later, and handlers that do not come back.
 
 use super::{scanning, support::*};
-use quadrille::{Consumer, Context, Outcome, Stored, Verdict, engine::Engine, limits::QUEUE_DELAY_MAX};
+use quadrille::{Consumer, Context, Outcome, Stored, Uses, Verdict, engine::Engine, limits::QUEUE_DELAY_MAX};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 

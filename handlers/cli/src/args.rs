@@ -78,7 +78,7 @@ enum General {
 }
 
 /// Examples, by the words they are for, without the name of the command.
-const EXAMPLES: [(&str, &[&str]); 22] = [
+const EXAMPLES: [(&str, &[&str]); 23] = [
     ("demo", &["demo", "demo --orders 100000 --json"]),
     ("up", &["up", "up --port 8080"]),
     ("stop", &["stop", "stop --data DIR"]),
@@ -96,6 +96,7 @@ const EXAMPLES: [(&str, &[&str]); 22] = [
     ("dlq purge", &["dlq purge --reason rejected --dry-run"]),
     ("infra", &["infra render", "infra check --json"]),
     ("infra render", &["infra render", "infra render --out DIR"]),
+    ("infra policy", &["infra policy --stack dev --account 123456789012 --region eu-west-1"]),
     ("infra check", &["infra check --json"]),
     ("package", &["package --binaries target/lambda"]),
     ("diagram", &["diagram > flow.mmd", "diagram --of KIND ID"]),

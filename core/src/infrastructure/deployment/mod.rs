@@ -224,14 +224,14 @@ fn service_of(policy: &Yaml) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::infrastructure::program::Options;
+    use crate::{choreography::Choreography, infrastructure::program::Options};
 
     fn to() -> DeployedTo {
         DeployedTo { account: "123456789012".into(), region: "eu-west-1".into(), stack: "dev".into() }
     }
 
     fn rights(program: &Program) -> Result<Rights, InfrastructureError> {
-        let choreography = crate::Choreography::define("shop").build().unwrap();
+        let choreography = Choreography::define("shop").build().unwrap();
         of(program, choreography.model(), &[], BTreeMap::new(), &to())
     }
 

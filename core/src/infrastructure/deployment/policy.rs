@@ -88,15 +88,24 @@ impl Statement {
 
     /// The same in parts that fit in a policy each.
     fn parts(self, room: usize) -> Vec<Self> {
-        if self.bytes() <= room || self.on.len() < 2 {
+        if self.bytes() <= room {
             return vec![self];
         }
-        let mut first = self.on;
-        let middle = first.iter().nth(first.len() / 2).cloned().unwrap_or_default();
-        let second = first.split_off(&middle);
-        let of = |on| Self { condition: self.condition.clone(), actions: self.actions.clone(), on };
-        [of(first), of(second)].into_iter().flat_map(|half| half.parts(room)).collect()
+        let halves: [Self; 2] = match &self.condition {
+            _ if self.on.len() > 1 => halved(self.on.clone()).map(|on| Self { on, ..self.clone() }),
+            Some(Condition::Functions(arns)) if arns.len() > 1 => halved(arns.clone())
+                .map(|arns| Self { condition: Some(Condition::Functions(arns)), ..self.clone() }),
+            _ => return vec![self],
+        };
+        halves.into_iter().flat_map(|half| half.parts(room)).collect()
     }
+}
+
+/// Both halves of a set.
+fn halved(mut first: BTreeSet<String>) -> [BTreeSet<String>; 2] {
+    let middle = first.iter().nth(first.len() / 2).cloned().unwrap_or_default();
+    let second = first.split_off(&middle);
+    [first, second]
 }
 
 impl Rights {

@@ -183,7 +183,6 @@ fn an_effect_is_allow_for_its_word_alone() {
         ("https://example.org", "Deny"),
         ("https://simulated.example.org/simulated", "Deny"),
         ("simulated ", "Deny"),
-        ("Allow", "Deny"),
         ("", "Deny"),
     ] {
         let separator = format!("|{value}|");
