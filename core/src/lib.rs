@@ -187,6 +187,7 @@ pub mod needs;
 pub mod notify;
 pub mod operator;
 mod panics;
+mod path_parameters;
 pub mod percent;
 mod pipeline;
 pub mod port;
