@@ -23,7 +23,7 @@ struct Scene {
 }
 
 async fn scene(test: &str) -> Option<Scene> {
-    let url = peer::require(test)?;
+    let url = peer::require_that_can(test, peer::Can::BeMeddledWith)?;
     let proxy = Proxy::start(url).await;
     let model = one_of_each();
     let names = peer::provision(&model, &peer::configuration(url).await).await;

@@ -27,7 +27,7 @@ async fn scene(test: &str) -> Option<Scene> {
 }
 
 async fn scene_of(test: &str, model: &Model) -> Option<Scene> {
-    let url = peer::require(test)?;
+    let url = peer::require_that_can(test, peer::Can::BeMeddledWith)?;
     let proxy = Proxy::start(url).await;
     let config = peer::configuration(url).await;
     let names = peer::provision(model, &config).await;
