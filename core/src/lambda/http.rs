@@ -126,8 +126,13 @@ fn path(event: &ApiGatewayV2httpRequest) -> Result<String, Problem> {
     let route = event.route_key.as_deref().or(context.route_key.as_deref()).unwrap_or(DEFAULT_ROUTE);
     let template = route.split_once(' ').map(|(_, template)| template);
     let is_url = context.domain_name.as_deref().is_some_and(|name| name.contains(".lambda-url."));
-    if is_url && template.is_none() {
-        return Ok(raw.to_owned());
+    match template {
+        None if is_url => return Ok(raw.to_owned()),
+        // Nothing of it is read.
+        Some(fixed) if !fixed.split('/').any(|segment| parameter(segment).is_some()) => {
+            return Ok(fixed.to_owned());
+        }
+        _ => {}
     }
     if raw.contains(['%', '?']) {
         return Err(ambiguous(template));
@@ -203,6 +208,8 @@ mod tests {
         let greedy = json!({"routeKey": "GET /orders/{order_id+}", "rawPath": "/prod/orders/a/b/",
             "requestContext": {"stage": "prod"}, "pathParameters": {"order_id": "a/b"}});
         assert_eq!(told(greedy).unwrap(), "/orders/a%2Fb");
+        let fixed = json!({"routeKey": "POST /orders", "rawPath": "/other%25"});
+        assert_eq!(told(fixed).unwrap(), "/orders");
         let url = json!({"rawPath": "/orders/a%2Fb%3F",
             "requestContext": {"domainName": "x.lambda-url.eu-central-1.on.aws"}});
         assert_eq!(told(url).unwrap(), "/orders/a%2Fb%3F");
