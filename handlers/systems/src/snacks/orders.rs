@@ -72,10 +72,8 @@ pub async fn create_order(request: Request, cx: Context<(OrderCreated,)>) -> Res
         Some(there) if there.same_content(&new) => Response::json(200, &Receipt::of(&there, "unchanged")),
         _ => {
             let detail = "another order has this idempotency key, and was not changed; use another key";
-            Problem::new(409, "conflict", detail)
-                .with("outcome", "conflict")
-                .with("orderId", &order.order_id)
-                .into()
+            let problem = Problem::new(409, "conflict", detail).with("outcome", "conflict");
+            problem.with("orderId", &order.order_id).into()
         }
     })
 }
