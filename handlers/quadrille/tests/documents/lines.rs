@@ -254,8 +254,11 @@ fn no_step_has_more_lines_than_by_hand_and_the_page_shows_both() {
             let counts = counts.iter().filter(|(step, _)| step.system == system);
             counts.map(|(_, count)| lines(count)).sum()
         };
-        let definition: usize =
-            DEFINITION.iter().map(|file| lines_at(&format!("{SYSTEMS}/{system}/{file}"))).sum();
+        let all: usize = DEFINITION.iter().map(|file| lines_at(&format!("{SYSTEMS}/{system}/{file}"))).sum();
+        let of_steps =
+            counts.iter().filter(|(step, _)| step.system == system).flat_map(|(step, _)| step.ours());
+        let of_steps = of_steps.filter(|(path, _)| path.ends_with(&format!("{system}/mod.rs")));
+        let definition = all - of_steps.map(|(_, lines)| lines).sum::<usize>();
         let shared: usize = SHARED
             .iter()
             .filter(|(_, calls)| STEPS.iter().any(|step| step.system == system && step.needs(calls)))

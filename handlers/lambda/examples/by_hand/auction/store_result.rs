@@ -1,10 +1,7 @@
 //! Files accepted orders, once, and fails the others into the dead-letter queue.
 
 use crate::shared::{Done, Queue, Step, Table, backoff, config, count, json, took, unavailable, variable};
-use aws_sdk_s3::{
-    Client,
-    error::{DisplayErrorContext, ProvideErrorMetadata as _},
-};
+use aws_sdk_s3::{Client, error::ProvideErrorMetadata as _};
 use lambda_runtime::Error;
 use quadrille::{
     Failure, Timestamp,
@@ -139,7 +136,7 @@ impl Filing {
         match put.if_none_match("*").send().await {
             Ok(_) => Ok(key),
             Err(error) if error.code() == Some("PreconditionFailed") => Ok(key),
-            Err(error) => Err(unavailable("bucket", DisplayErrorContext(error))),
+            Err(error) => Err(unavailable("bucket", &error)),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What several steps share: written once, and counted once.
+//! What several steps share: a system needs each of these once.
 
 mod http;
 mod queue;
@@ -10,16 +10,15 @@ pub use queue::{DeadLetters, Done, Queue, Sender, Step, backoff, json};
 pub use table::{Item, Message, Table, To};
 
 use aws_config::SdkConfig;
+use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use lambda_runtime::Error;
-use quadrille::Timestamp;
+use quadrille::{Failure, Timestamp};
 use serde_json::{Value, json};
-use std::{
-    fmt::Display,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+/// `aws_config::load_from_env`, with the HTTPS client that this workspace builds the SDK for.
 pub async fn config() -> SdkConfig {
-    aws_config::load_from_env().await
+    quadrille::aws::configuration().load().await
 }
 
 pub fn variable(name: &str) -> Result<String, Error> {
@@ -31,9 +30,9 @@ pub fn now() -> Timestamp {
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// A transient failure of a service of AWS. The error's own text may repeat what was sent, so its kind alone is told.
-pub fn unavailable(service: &'static str, error: impl Display) -> quadrille::Failure {
-    quadrille::Failure::transient(service, error)
+/// A transient failure of a service of AWS. The error's own text may repeat what was sent, so its code alone is told.
+pub fn unavailable(service: &'static str, error: &impl ProvideErrorMetadata) -> Failure {
+    Failure::transient(service, error.code().unwrap_or("no answer"))
 }
 
 /// A line of the log: ids and reasons, and nothing of a person.

@@ -3,7 +3,7 @@
 use super::{log, unavailable, variable};
 use aws_config::SdkConfig;
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
-use aws_sdk_sqs::{Client, error::DisplayErrorContext, types::MessageAttributeValue};
+use aws_sdk_sqs::{Client, types::MessageAttributeValue};
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use quadrille::Failure;
@@ -113,8 +113,8 @@ impl Queue {
         let (handle, later) = (message.receipt_handle.clone(), self.client.change_message_visibility());
         let later = later.queue_url(&self.url).set_receipt_handle(handle).visibility_timeout(wait);
         if let Err(error) = later.send().await {
-            let error = DisplayErrorContext(error).to_string();
-            log(json!({ "level": "WARN", "message": id, "reason": "wait_not_set", "detail": error }));
+            let detail = unavailable("queue", &error).detail().to_owned();
+            log(json!({ "level": "WARN", "message": id, "reason": "wait_not_set", "detail": detail }));
         }
         Some(id)
     }
@@ -195,7 +195,7 @@ impl DeadLetters {
             letter = if value.is_empty() { letter } else { letter.message_attributes(name, text) };
         }
         let sent = letter.send().await;
-        sent.map(|_| ()).map_err(|error| unavailable("dead_letters", DisplayErrorContext(error)))
+        sent.map(|_| ()).map_err(|error| unavailable("dead_letters", &error))
     }
 }
 
@@ -213,7 +213,7 @@ impl Sender {
     pub async fn send(&self, body: &impl Serialize) -> Result<(), Failure> {
         let body = serde_json::to_string(body).map_err(|error| Failure::permanent("unwritable", error))?;
         let sent = self.client.send_message().queue_url(&self.url).message_body(body).send().await;
-        sent.map(|_| ()).map_err(|error| unavailable("queue", DisplayErrorContext(error)))
+        sent.map(|_| ()).map_err(|error| unavailable("queue", &error))
     }
 }
 

@@ -10,7 +10,6 @@ use aws_lambda_events::{
     streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse},
 };
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
-use aws_sdk_sqs::error::DisplayErrorContext;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use quadrille::Failure;
 use serde_json::json;
@@ -78,18 +77,18 @@ impl Relay {
                 let delay = i32::try_from(message.delay.as_secs().min(DELAY_MAX)).unwrap_or_default();
                 let send = self.queues.send_message().queue_url(place(&name)?).delay_seconds(delay);
                 let sent = send.message_body(message.body).send().await;
-                sent.map_err(|error| unavailable("queue", DisplayErrorContext(error)))?;
+                sent.map_err(|error| unavailable("queue", &error))?;
             }
             To::Topic(name) => {
                 let publish = self.topics.publish().topic_arn(place(&name)?).message(message.body);
                 let sent = publish.send().await;
-                sent.map_err(|error| unavailable("topic", DisplayErrorContext(error)))?;
+                sent.map_err(|error| unavailable("topic", &error))?;
             }
             To::Bus(name) => {
                 let entry = PutEventsRequestEntry::builder().event_bus_name(place(&name)?).source("by-hand");
                 let entry = entry.detail_type(message.name).detail(message.body).build();
                 let put = self.buses.put_events().entries(entry).send().await;
-                let put = put.map_err(|error| unavailable("bus", DisplayErrorContext(error)))?;
+                let put = put.map_err(|error| unavailable("bus", &error))?;
                 if put.failed_entry_count > 0 {
                     return Err(Failure::transient("bus", "the entry was not taken"));
                 }

@@ -4,7 +4,7 @@ use super::{now, unavailable};
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::{
     Client,
-    error::{DisplayErrorContext, SdkError},
+    error::SdkError,
     operation::put_item::PutItemError,
     types::{AttributeValue, KeysAndAttributes},
 };
@@ -142,7 +142,7 @@ impl Table {
             let mut left = HashMap::from([(self.name.clone(), request.build().map_err(permanent)?)]);
             for attempt in 0.. {
                 let read = self.client.batch_get_item().set_request_items(Some(left)).send().await;
-                let read = read.map_err(|error| unavailable("table", DisplayErrorContext(error)))?;
+                let read = read.map_err(|error| unavailable("table", &error))?;
                 for item in read.responses.unwrap_or_default().into_values().flatten() {
                     let key = item.get(self.key).and_then(|key| key.as_s().ok()).cloned();
                     found.insert(key.unwrap_or_default(), item);
@@ -176,7 +176,7 @@ impl Table {
             .expression_attribute_values(":before", text(before))
             .send()
             .await
-            .map_err(|error| unavailable("table", DisplayErrorContext(error)))?;
+            .map_err(|error| unavailable("table", &error))?;
         let is_last = page.last_evaluated_key.is_none();
         let items = page.items.unwrap_or_default();
         let items = items.iter().filter_map(|item| read(item).transpose()).collect::<Result<_, _>>()?;
@@ -205,7 +205,7 @@ impl Table {
         match put.send().await.map_err(SdkError::into_service_error) {
             Ok(_) => Ok(true),
             Err(PutItemError::ConditionalCheckFailedException(_)) => Ok(false),
-            Err(error) => Err(unavailable("table", DisplayErrorContext(error))),
+            Err(error) => Err(unavailable("table", &error)),
         }
     }
 
