@@ -129,6 +129,9 @@ const SHARED: [(&str, &[&str]); 5] = [
     ("shared/relay.rs", &["Message::new("]),
 ];
 
+/// Steps that are over what they take by hand without their part of what is shared. `docs/systems.md` says why.
+const OVER_ALONE: [&str; 1] = ["poll_auction"];
+
 /// The lines of a text that its author wrote: no tests, imports, comments and blank lines.
 fn written(text: &str) -> Vec<&str> {
     let mut lines = Vec::new();
@@ -231,11 +234,8 @@ fn no_step_has_more_lines_than_by_hand_and_the_page_shows_both() {
     for (step, Count { ours, own, part }) in &counts {
         let (system, name) = (step.system, step.names[0]);
         writeln!(text, "| {system} | `{name}` | {ours} | {own} | {} |", own + part).unwrap();
-        assert!(
-            *ours <= own + part,
-            "{system}, {name}: {ours} lines on the library, and by hand it takes {own}, with what is shared {}",
-            own + part
-        );
+        let most = if OVER_ALONE.contains(&name) { own + part } else { *own };
+        assert!(*ours <= most, "{system}, {name}: {ours} lines on the library, and by hand it takes {most}");
     }
     let over: Vec<String> = counts
         .iter()
