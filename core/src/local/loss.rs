@@ -100,7 +100,8 @@ pub(super) fn check_without_database(folder: &Path) -> Result<(), OpenError> {
     Err(OpenError::Lost { folder: folder.to_owned(), loss: Loss::Database { commits } })
 }
 
-fn loss(folder: &Path, contents: &Contents) -> io::Result<Option<Loss>> {
+/// What the database lacks of what its mark says.
+pub(super) fn loss(folder: &Path, contents: &Contents) -> io::Result<Option<Loss>> {
     let Told { progress: told, copying } = match (mark::find(folder)?, contents.progress) {
         // The database is an earlier version's, or was made just now, and nobody has had an answer.
         (Found::Nothing, None | Some(Progress { commits: 0, .. })) => return Ok(None),

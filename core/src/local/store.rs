@@ -497,7 +497,11 @@ pub(super) fn table_name(prefix: &str, name: &str) -> String {
 mod tests {
     use super::*;
     use crate::{
-        local::sqlite::verify,
+        local::{
+            loss::{self, Loss},
+            mark::{self, Found, MARK, Mark, Told},
+            sqlite::{Contents, verify},
+        },
         port::{SystemClock, SystemRandom},
     };
     use std::fs;
@@ -509,14 +513,15 @@ mod tests {
         Store::open(folder, "notes", &SystemRandom, Arc::new(SystemClock), set_up)
     }
 
+    fn notes(connection: &Connection, _: &Rollbacks) -> rusqlite::Result<()> {
+        connection.execute_batch("CREATE TABLE IF NOT EXISTS note(text TEXT NOT NULL)")
+    }
+
     #[tokio::test]
     async fn what_is_in_a_log_that_is_longer_than_its_text_outlives_a_crash() {
         let (folder, crashed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let set_up = |connection: &Connection, _: &Rollbacks| {
-            connection.execute_batch("CREATE TABLE IF NOT EXISTS note(text TEXT NOT NULL)")
-        };
         let log = folder.path().join("quadrille.db-wal");
-        let (store, ()) = open(folder.path(), set_up).unwrap();
+        let (store, ()) = open(folder.path(), notes).unwrap();
         assert_eq!(fs::metadata(&log).unwrap().len(), LOG_BYTES);
         store
             .run(|connection| connection.execute("INSERT INTO note(text) VALUES('kept')", ()))
@@ -527,11 +532,68 @@ mod tests {
         for file in ["quadrille.db", "quadrille.db-wal"] {
             fs::copy(folder.path().join(file), crashed.path().join(file)).unwrap();
         }
-        let (store, ()) = open(crashed.path(), set_up).unwrap();
+        let (store, ()) = open(crashed.path(), notes).unwrap();
         let text = store.read(|connection| {
             connection.query_row("SELECT text FROM note", (), |row| row.get::<_, String>(0))
         });
         assert_eq!(text.await.unwrap(), "kept");
+    }
+
+    #[tokio::test]
+    async fn a_log_that_is_long_is_copied_back_and_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, ()) = open(folder.path(), notes).unwrap();
+        let mut written = 0;
+        while written < 2 * LOG_BYTES {
+            let blob = |connection: &Connection| {
+                connection.execute("INSERT INTO note(text) VALUES(zeroblob(2000000))", ())
+            };
+            store.run(blob).await.unwrap();
+            written += 2_000_000;
+        }
+        assert_eq!(fs::metadata(folder.path().join(LOG)).unwrap().len(), LOG_BYTES);
+        assert!(fs::metadata(folder.path().join(DATABASE)).unwrap().len() > LOG_BYTES);
+        let Found::Mark(told) = mark::find(folder.path()).unwrap() else { panic!() };
+        assert_eq!((told.progress.commits, told.copying), (written / 2_000_000, false));
+    }
+
+    /// A copy of what a kill would leave.
+    fn killed(folder: &Path) -> tempfile::TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        for file in [DATABASE, LOG, MARK] {
+            fs::copy(folder.join(file), copy.path().join(file)).unwrap();
+        }
+        copy
+    }
+
+    fn loss_of(folder: &Path) -> Option<Loss> {
+        loss::loss(folder, &Contents::of(folder).unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_log_that_gets_lost_while_it_is_copied_back_is_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, ()) = open(folder.path(), notes).unwrap();
+        store
+            .run(|connection| connection.execute("INSERT INTO note(text) VALUES('kept')", ()))
+            .await
+            .unwrap();
+        let folder = killed(folder.path());
+        let Found::Mark(told) = mark::find(folder.path()).unwrap() else { panic!() };
+        Mark::open(folder.path(), Told { copying: true, ..told }).unwrap();
+        assert_eq!(loss_of(folder.path()), None, "the log is there");
+        // Killed again before the copy is made anew. Of the database all is copied that would tell of the loss.
+        let (store, ()) = open(folder.path(), notes).unwrap();
+        let folder = killed(folder.path());
+        drop(store);
+        let database = Connection::open(folder.path().join(DATABASE)).unwrap();
+        database.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+        database.close().unwrap();
+        assert_eq!(loss_of(folder.path()), Some(Loss::Log { log: "is missing" }));
+        fs::write(folder.path().join(LOG), [1; 20_000]).unwrap();
+        assert_eq!(loss_of(folder.path()), Some(Loss::Log { log: "is cut or damaged" }));
+        Mark::open(folder.path(), told).unwrap();
+        assert_eq!(loss_of(folder.path()), None, "all of it was copied");
     }
 
     #[tokio::test]
