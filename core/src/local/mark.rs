@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     fn told(commits: u64) -> Told {
-        Told { progress: Progress { store: u64::MAX, commits }, copying: commits % 3 == 0 }
+        Told { progress: Progress { store: u64::MAX, commits }, copying: commits.is_multiple_of(3) }
     }
 
     #[test]
