@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! folder/quadrille.db   tables, change streams, queues (SQLite; one thread owns it, see `store`)
+//! folder/quadrille.mark how much of that was acknowledged, see `mark`
 //! folder/bucket/<name>  the objects of a bucket, as files
 //! folder/lock           held by the one process that may touch the folder
 //! folder/engine.json    where that process listens
@@ -17,7 +18,11 @@ mod alarm;
 mod bucket;
 mod bus;
 mod folder;
+mod keeper;
 mod lock;
+mod loss;
+mod mark;
+mod place;
 mod private;
 mod queue;
 mod sqlite;
@@ -29,6 +34,7 @@ mod topic;
 pub use alarm::AlarmPolicy;
 pub use folder::remove;
 pub use lock::{FolderLock, LockError, address, is_held};
+pub use loss::{Loss, accept_loss};
 pub use store_error::StoreError;
 
 use crate::{
@@ -137,6 +143,14 @@ pub enum OpenError {
         /// The folder.
         folder: PathBuf,
     },
+    /// Something is missing that an engine had acknowledged.
+    #[error("the folder {} {loss}", folder.display())]
+    Lost {
+        /// The data folder.
+        folder: PathBuf,
+        /// What is missing, and how to go on.
+        loss: Loss,
+    },
     /// There is nothing to look at: no folder, or none with a database of an engine's.
     #[error("{} is no data folder: give one that an engine has been started on", folder.display())]
     Missing {
@@ -203,21 +217,37 @@ impl Local {
         private::close_to_others(folder)
             .map_err(|source| OpenError::Folder { folder: folder.to_owned(), source })?;
         lock.forget_announcement()?;
-        let (store, files) = Store::open(folder, &model.name, |connection, rollbacks| {
-            let now = go_on(&*clock, connection)?;
-            for table in &model.tables {
-                TableFile::create(connection, &table.name)?;
-            }
-            let mut suspects = BTreeMap::new();
-            for queue in &model.queues {
-                suspects.insert(&*queue.name, QueueFile::create(connection, queue, now)?);
-            }
-            for queue in model.published().values() {
-                QueueFile::create(connection, queue, now)?;
-            }
-            Files::open(connection, rollbacks, model, suspects)
-        })?;
-        Self::over(model, lock, store, files, (clock, random), LocalBucket::open)
+        let (store, (files, known)) =
+            Store::open(folder, &model.name, &*random, Arc::clone(&clock), |connection, rollbacks| {
+                let now = go_on(&*clock, connection)?;
+                for table in &model.tables {
+                    TableFile::create(connection, &table.name)?;
+                }
+                let mut suspects = BTreeMap::new();
+                for queue in &model.queues {
+                    suspects.insert(&*queue.name, QueueFile::create(connection, queue, now)?);
+                }
+                for queue in model.published().values() {
+                    QueueFile::create(connection, queue, now)?;
+                }
+                let files = Files::open(connection, rollbacks, model, suspects)?;
+                Ok((files, sqlite::buckets(connection)?))
+            })?;
+        let local = Self::over(model, lock, store, files, (clock, random), LocalBucket::open)?;
+        let new = model.buckets.iter().map(|bucket| bucket.name.clone());
+        let new: Vec<String> = new.filter(|name| !known.contains(name)).collect();
+        if !new.is_empty() {
+            // With the first write, as no object is put before: a message that leads to one is received by a write.
+            let note = move |connection: &Connection| {
+                let mut note = connection.prepare("INSERT OR IGNORE INTO bucket(name) VALUES(?1)")?;
+                new.iter().try_for_each(|name| note.execute((name,)).map(drop))
+            };
+            local
+                .store
+                .run_with_the_first(note)
+                .map_err(|error| StoreError::Io(std::io::Error::other(error)))?;
+        }
+        Ok(local)
     }
 
     /// Opens `folder` to look at what an engine left there for the choreography of `model`. No file or folder is created or

@@ -182,7 +182,7 @@ impl Pipeline {
         Ok(kept.first().copied().or(failed))
     }
 
-    /// What stands, by name: tables that do not answer or take no commit, and tasks of an engine that runs this pipeline. A
+    /// What stands, by name: tables that do not answer or take no commit, buckets that take no object, and tasks of an engine that runs this pipeline. A
     /// consumer, a relay or a schedule stands when it fails time after time, or has ended for good.
     pub async fn standing(&self) -> BTreeSet<String> {
         let mut standing = self.vitals.standing(&*self.ports.clock);
@@ -193,6 +193,12 @@ impl Pipeline {
             }
             let refused = table.takes_commits().await.err()?;
             tracing::warn!(table = name, error = %refused, "a table takes no commits");
+            Some(["writes of ", name].concat())
+        });
+        standing.extend(join_all(probes).await.into_iter().flatten());
+        let probes = self.ports.buckets.iter().map(|(name, bucket)| async move {
+            let refused = bucket.takes_objects().await.err()?;
+            tracing::warn!(bucket = name, error = %refused, "a bucket takes no objects");
             Some(["writes of ", name].concat())
         });
         standing.extend(join_all(probes).await.into_iter().flatten());

@@ -3,6 +3,7 @@
 
 mod crash;
 mod input;
+mod loss;
 mod model;
 mod orders;
 mod platform;
