@@ -20,7 +20,7 @@ use quadrille::{
     system::{Demo, Meaning, Word},
 };
 use results::{RESULTS_BUCKET, store_result};
-use run::{PollAuction, Run, RunPage, Terms, poll_auction};
+use run::{PollAuction, Run, RunPage, Terms, given_up, leave_run, poll_auction};
 use std::time::Duration;
 
 /// The topic that alarms go to.
@@ -120,9 +120,14 @@ fn define() -> Definition {
             .timeout(Duration::from_secs(60))
             .attempts(POLL_ATTEMPTS, Backoff::default())
             .budget(Budget { deadline: 24 * HOUR, hops: 100_000 })
+            .on_given_up(given_up)
             .uses(Uses::new().gets::<Order>().queries::<Order>().commits::<Order>())
             .uses(Uses::new().queries::<Run>().gets::<RunPage>().commits::<RunPage>())
             .uses(Uses::new().service::<dyn AuctionPlatform>().setting(BACKOFF).setting(DEADLINE)))
+        .on(Consumer::new("leave_run", leave_run)
+            .queue("auction-left")
+            // Nothing else can tell that the run is left before its deadline.
+            .attempts(POLL_ATTEMPTS, Backoff::default()))
         .on(Consumer::new("store_result", store_result)
             .queue("auction-results")
             .batch(100, Duration::from_secs(1))

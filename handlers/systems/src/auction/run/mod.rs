@@ -11,11 +11,13 @@
 //! An order that a run takes leaves the index of open orders, so that a later run does not even see it. Which orders a run
 //! took stands in its pages, each written *before* the first of its orders is taken: so no order is ever in neither place.
 //! Runs gather one after the other (a later one is queued meanwhile), so that they do not race for the same orders.
-//! A run that has passed its deadline is taken over by the next: its undecided orders become that run's, page by page.
+//! A run that has passed its deadline, or whose round was given up, is left: the next one takes it over. Its undecided orders
+//! become that run's, page by page.
 
 mod cursors;
 mod decide;
 mod gather;
+mod given_up;
 mod live;
 mod page;
 mod phase;
@@ -24,6 +26,7 @@ mod reconcile;
 mod take_over;
 
 pub use cursors::Cursors;
+pub use given_up::{given_up, leave_run};
 pub use page::RunPage;
 pub use phase::{IllegalTransition, Phase};
 
@@ -78,6 +81,23 @@ impl Event for PollAuction {
     }
 }
 
+/// "Round `round` of this run was given up: leave the run to the next one."
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LeaveRun {
+    /// The run.
+    pub run_id: String,
+    /// The round that was given up.
+    pub round: u32,
+}
+
+impl Event for LeaveRun {
+    const TYPE: &'static str = "auction.run.leave";
+    type Entity = Run;
+    fn subject(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.run_id)
+    }
+}
+
 /// A run of the auction.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Run {
@@ -110,6 +130,9 @@ pub struct Run {
     /// Decisions that the platform has told, whatever became of them; a page without any counts as one.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub heard: u64,
+    /// The message of its round was given up: its undecided orders are open to the next run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_given_up: bool,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -169,6 +192,11 @@ impl Run {
         Ok(())
     }
 
+    /// Whether it is left to the next run: it passed its deadline, or its round was given up.
+    fn is_left(&self, now: Timestamp) -> bool {
+        self.is_given_up || self.deadline < now
+    }
+
     /// Whether the platform has told more than there can be to tell.
     fn has_heard_too_much(&self) -> bool {
         self.heard > 2 * self.submitted + HEARD_BESIDE_MAX
@@ -192,6 +220,7 @@ impl Run {
             undecidable: 0,
             is_uncertain: false,
             heard: 0,
+            is_given_up: false,
         })
     }
 }
@@ -214,7 +243,11 @@ pub async fn poll_auction(
             return Err(Failure::permanent("entity_gone", "the run of this round has expired"));
         }
         Some(run) if run.round != event.round => return Ok(Handled::already("this round is over")),
-        Some(run) => run,
+        Some(mut run) => {
+            // A redrive goes on with a run that nobody has begun to take over: its round would be another one.
+            run.is_given_up = false;
+            run
+        }
     };
     if cx.now() > run.deadline && run.phase != Phase::Ended {
         let detail = format_args!("the deadline was {}", run.deadline);

@@ -3,12 +3,12 @@
 use super::{
     Cursors, Emits, Phase, RoundEvent, Run,
     gather::gather,
-    live::{first_overdue, live_runs},
+    live::{first_left, live_runs},
     next_round,
     take_over::take_over,
 };
 use crate::auction::platform::AuctionPlatform;
-use quadrille::{Backoff, Context, Handled, Outcome, Stored, Timestamp, TrailEntryKind};
+use quadrille::{Backoff, Context, Handled, Outcome, Stored, Timestamp};
 use std::time::Duration;
 
 /// How often a queued run looks whether its turn has come.
@@ -26,7 +26,7 @@ pub(super) async fn leave_queue(
     cx: &Context<Emits>,
 ) -> Outcome<Emits> {
     let (live, now) = (live_runs(cx).await?, cx.now());
-    let is_before = |other: &&Stored<Run>| other.gathers_before(&run, now) && !is_given_up(other);
+    let is_before = |other: &&Stored<Run>| other.gathers_before(&run, now);
     let before: Vec<&Stored<Run>> = live.iter().filter(is_before).collect();
     if run.version() == 0 && before.iter().any(|other| other.phase == Phase::Queued) {
         return Ok(Handled::already("another run is queued: it takes what is open when it starts"));
@@ -36,10 +36,10 @@ pub(super) async fn leave_queue(
         let wait = QUEUED.after(run.round + 1, cx.random());
         return Ok(next_round(run, what, Some(wait)).into());
     }
-    let overdue = first_overdue(&live, now);
-    run.advance(RoundEvent::TurnCame { overdue: overdue.clone() })?;
+    let left = first_left(&live, &[&run.run_id], now);
+    run.advance(RoundEvent::TurnCame { left: left.clone() })?;
     run.started_at = now;
-    match overdue {
+    match left {
         Some(from) => take_over(run, from, 0, platform, cx).await,
         None => gather(run, Cursors::start(), platform, cx).await,
     }
@@ -49,12 +49,6 @@ impl Run {
     /// Whether `later` has to wait until this run has gathered.
     fn gathers_before(&self, later: &Self, now: Timestamp) -> bool {
         let gathers = matches!(self.phase, Phase::Queued | Phase::TakingOver { .. } | Phase::Gathering(_));
-        gathers && self.deadline >= now && (self.started_at, &self.run_id) < (later.started_at, &later.run_id)
+        gathers && !self.is_left(now) && (self.started_at, &self.run_id) < (later.started_at, &later.run_id)
     }
-}
-
-/// Whether the message of a run's next round is a dead letter: the run goes on once that is redriven, and until then is in
-/// nobody's way.
-fn is_given_up(run: &Stored<Run>) -> bool {
-    run.trail().last().is_some_and(|entry| matches!(entry.kind, TrailEntryKind::DeadLettered { .. }))
 }
