@@ -100,6 +100,19 @@ async fn a_redrive_goes_on_with_a_run_that_nobody_has_taken_over_and_changes_not
     world.clock.pass(HOUR / 6).await;
     world.is_decided_by(&second, &["one"], "redriven late").await;
     engine.stop().await;
+
+    let world = World::new(Duration::ZERO);
+    let engine = Engine::start(world.pipeline.clone());
+    world.refused().await;
+    // It has begun to take over, and has no order yet.
+    let taker = world.clock.now().to_string();
+    let held = world.table.hold(&format!("run-page/{taker}/00000000"), "about to be taken", Held::Before);
+    let second = world.kick_off().await;
+    world.redrive().await;
+    held.notify_one();
+    world.clock.pass(SECOND).await;
+    world.is_decided_by(&second, &["one"], "redriven meanwhile").await;
+    engine.stop().await;
 }
 
 #[tokio::test]
