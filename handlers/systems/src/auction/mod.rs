@@ -35,6 +35,8 @@ pub const EVERY: &str = "every";
 pub const BACKOFF: &str = "backoff";
 /// The setting of the longest a run may take.
 pub const DEADLINE: &str = "deadline";
+/// The setting of the most open orders that a run takes.
+pub const ORDERS_PER_RUN: &str = "orders_per_run";
 
 /// The wait before a platform is asked again doubles up to so many times the first one.
 const BACKOFF_GROWTH: u32 = 60;
@@ -103,6 +105,12 @@ fn define() -> Definition {
                 .default("1h")
                 .help("The longest a run may take before it fails and its orders are open again."),
         )
+        .setting(
+            Setting::integer(ORDERS_PER_RUN)
+                .within(1..=10_000_000)
+                .default("100000")
+                .help("The most open orders that a run takes; where more are open, the next one starts at once."),
+        )
         .route(
             Route::post("/orders", "post_orders", orders::post_orders)
                 .uses(Uses::new().gets::<Order>().commits::<Order>()),
@@ -123,7 +131,7 @@ fn define() -> Definition {
             .on_given_up(given_up)
             .uses(Uses::new().gets::<Order>().queries::<Order>().commits::<Order>())
             .uses(Uses::new().queries::<Run>().gets::<RunPage>().commits::<RunPage>())
-            .uses(Uses::new().service::<dyn AuctionPlatform>().setting(BACKOFF).setting(DEADLINE)))
+            .uses(Uses::new().service::<dyn AuctionPlatform>().setting(BACKOFF).setting(DEADLINE).setting(ORDERS_PER_RUN)))
         .on(Consumer::new("leave_run", leave_run)
             .queue("auction-left")
             // Nothing else can tell that the run is left before its deadline.
@@ -144,7 +152,7 @@ fn define() -> Definition {
 async fn poll(run: Option<Stored<Run>>, event: PollAuction, cx: Context<run::Emits>) -> Outcome<run::Emits> {
     let initial: Duration = cx.setting(BACKOFF)?;
     let backoff = Backoff { initial, max: initial * BACKOFF_GROWTH, ..Backoff::default() };
-    let terms = Terms { backoff, time: cx.setting(DEADLINE)? };
+    let terms = Terms { backoff, time: cx.setting(DEADLINE)?, orders: cx.setting(ORDERS_PER_RUN)? };
     let platform = cx.service::<dyn AuctionPlatform>()?;
     poll_auction(&*platform, terms, run, event, cx).await
 }

@@ -10,7 +10,8 @@
 //!
 //! An order that a run takes leaves the index of open orders, so that a later run does not even see it. Which orders a run
 //! took stands in its pages, each written *before* the first of its orders is taken: so no order is ever in neither place.
-//! Runs gather one after the other (a later one is queued meanwhile), so that they do not race for the same orders.
+//! Runs gather one after the other (a later one is queued meanwhile), so that they do not race for the same orders. A run
+//! takes so many open orders at most; one that is full kicks off the next, so that it decides while orders go on coming in.
 //! A run that has passed its deadline, or whose round was given up, is left: the next one takes it over. Its undecided orders
 //! become that run's, page by page.
 
@@ -180,6 +181,8 @@ pub struct Terms {
     pub backoff: Backoff,
     /// The longest a run may take, from its kickoff on.
     pub time: Duration,
+    /// The most open orders that a run takes; more are the next one's.
+    pub orders: u64,
 }
 
 impl Run {
@@ -197,6 +200,17 @@ impl Run {
         self.is_given_up || self.deadline < now
     }
 
+    /// How many more open orders it takes.
+    fn room(&self, terms: &Terms) -> usize {
+        usize::try_from(terms.orders.saturating_sub(self.submitted)).unwrap_or(usize::MAX)
+    }
+
+    /// The kickoff of the run that goes on where this one is full: a time of its own, though no time may have passed.
+    fn next_kickoff(&self, now: Timestamp) -> Result<PollAuction, Failure> {
+        let own = kickoff_time(&self.run_id)?;
+        Ok(PollAuction { run_id: now.max(own + Duration::from_millis(1)).to_string(), round: 0 })
+    }
+
     /// Whether the platform has told more than there can be to tell.
     fn has_heard_too_much(&self) -> bool {
         self.heard > 2 * self.submitted + HEARD_BESIDE_MAX
@@ -204,8 +218,7 @@ impl Run {
 
     /// A run as its kickoff begins it.
     fn kicked_off(run_id: String, time: Duration, cx: &Context<Emits>) -> Result<Self, Failure> {
-        let malformed = |error| Failure::permanent("malformed_run", format_args!("run_id: {error}"));
-        let started_at = Timestamp::parse(&run_id).map_err(malformed)?;
+        let started_at = kickoff_time(&run_id)?;
         Ok(Self {
             run_id,
             started_at,
@@ -223,6 +236,12 @@ impl Run {
             is_given_up: false,
         })
     }
+}
+
+/// The time that a run is named by.
+fn kickoff_time(run_id: &str) -> Result<Timestamp, Failure> {
+    let malformed = |error| Failure::permanent("malformed_run", format_args!("run_id: {error}"));
+    Timestamp::parse(run_id).map_err(malformed)
 }
 
 /// Lambda A: one round of a run.
@@ -254,9 +273,9 @@ pub async fn poll_auction(
         return Err(Failure::permanent("deadline_passed", detail));
     }
     match run.phase.clone() {
-        Phase::Queued => leave_queue(run, platform, &cx).await,
-        Phase::TakingOver { from, page } => take_over(run, from, page, platform, &cx).await,
-        Phase::Gathering(cursors) => gather(run, cursors, platform, &cx).await,
+        Phase::Queued => leave_queue(run, &terms, platform, &cx).await,
+        Phase::TakingOver { from, page } => take_over(run, from, page, &terms, platform, &cx).await,
+        Phase::Gathering(cursors) => gather(run, cursors, &terms, platform, &cx).await,
         Phase::Waiting => poll(run, terms.backoff, platform, &cx).await,
         Phase::Deciding { after, offset } => go_on_deciding(run, after, offset, platform, &cx).await,
         Phase::Reconciling { page } => reconcile(run, page, &cx).await,

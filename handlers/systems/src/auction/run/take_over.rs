@@ -4,7 +4,7 @@
 //! and puts an empty one behind the last: so a straggler of that run takes nothing that nobody would look for.
 
 use super::{
-    Emits, Phase, RoundEvent, Run, RunPage,
+    Emits, Phase, RoundEvent, Run, RunPage, Terms,
     live::{first_left, live_runs},
     next_round,
     page::{Wanted, take_page},
@@ -18,6 +18,7 @@ pub(super) async fn take_over(
     run: Stored<Run>,
     from: String,
     page: u32,
+    terms: &Terms,
     platform: &dyn AuctionPlatform,
     cx: &Context<Emits>,
 ) -> Outcome<Emits> {
@@ -25,7 +26,7 @@ pub(super) async fn take_over(
         return Ok(Handled::already("this round is over"));
     };
     if page == 0 && !is_shut(&from, &run.run_id, cx).await? {
-        return goes_on(run, &from, format!("run {from} is not left any more"), cx).await;
+        return goes_on(run, &from, format!("run {from} is not left any more"), terms, cx).await;
     }
     if let Some(theirs) = page_or_close(&from, page, &run, cx).await? {
         let next = Phase::TakingOver { from: from.clone(), page: page + 1 };
@@ -44,14 +45,20 @@ pub(super) async fn take_over(
         cx.commit_all(vec![left.commit(what)]).await?;
     }
     let what = format!("took over run {from}");
-    goes_on(run, &from, what, cx).await
+    goes_on(run, &from, what, terms, cx).await
 }
 
-/// Turns to the next run that is left, or to the open orders.
-async fn goes_on(mut run: Stored<Run>, from: &str, what: String, cx: &Context<Emits>) -> Outcome<Emits> {
+/// Turns to the next run that is left where there is room, or to the open orders.
+async fn goes_on(
+    mut run: Stored<Run>,
+    from: &str,
+    what: String,
+    terms: &Terms,
+    cx: &Context<Emits>,
+) -> Outcome<Emits> {
     let live = live_runs(cx).await?;
     // An index may still list the run that has just ended.
-    let left = first_left(&live, &[from, &run.run_id], cx.now());
+    let left = first_left(&live, &[from, &run.run_id], cx.now()).filter(|_| run.room(terms) > 0);
     run.advance(RoundEvent::RunTakenOver { left })?;
     Ok(next_round(run, what, None).into())
 }
