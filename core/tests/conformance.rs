@@ -65,6 +65,7 @@ fn clock() -> Arc<VirtualClock> {
 fn everything() -> Capabilities {
     Capabilities {
         consistent_index: true,
+        counted_index: true,
         exact_depth: true,
         readable_stream: true,
         ordered_stream: true,

@@ -12,8 +12,8 @@ use crate::{
     handler::{ErasedHandler, ErasedRoute},
     limits,
     model::{
-        AlarmModel, BucketModel, DefinitionErrors, Model, OutletModel, OutletTarget, QueueModel,
-        RedrivePolicy, ScheduleModel, When, check,
+        AlarmModel, BACKLOG_MAX, Backlog, BucketModel, DefinitionErrors, Model, OutletModel, OutletTarget,
+        QueueModel, RedrivePolicy, ScheduleModel, When, check,
     },
     notify,
     service::{Maker, Service},
@@ -106,8 +106,10 @@ impl Definition {
     pub fn route(mut self, route: Route) -> Self {
         let Route { model, handler } = route;
         self.routes.insert(model.step.clone(), handler);
+        let is_known = self.model.settings.iter().any(|setting| setting.name == BACKLOG_MAX);
+        let adds_setting = model.backlog.is_some() && !is_known;
         self.model.routes.push(model);
-        self
+        if adds_setting { self.setting(Backlog::setting()) } else { self }
     }
 
     /// Sends an event made from the scheduled time to the queue of each consumer, at the times of `when`: the same after a

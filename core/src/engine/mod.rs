@@ -48,6 +48,7 @@ impl Engine {
         let stop = watch::Sender::new(false);
         let mut engine =
             Self { pipeline: pipeline.clone(), stop, activity: Activity::default(), tasks: JoinSet::new() };
+        pipeline.holds_back();
         let model = Arc::clone(pipeline.choreography().model());
         for step in &model.steps {
             for _ in 0..step.workers {

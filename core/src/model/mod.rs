@@ -1,6 +1,7 @@
 //! A definition as plain data.
 
 pub(crate) mod advice;
+mod backlog;
 pub(crate) mod check;
 pub(crate) mod diagram;
 mod path;
@@ -10,6 +11,7 @@ mod variable;
 mod when;
 
 pub use advice::Advice;
+pub use backlog::{BACKLOG_MAX, Backlog};
 pub use check::{DefinitionError, DefinitionErrors};
 pub use path::{Passage, Path};
 pub use rule::{Comparison, Match, Rule};
@@ -176,6 +178,8 @@ pub struct RouteModel {
     pub timeout: Duration,
     /// The memory of its function, in MB, where it is not what all functions have.
     pub memory: Option<u32>,
+    /// What counts as waiting of what it takes in, where that is bounded.
+    pub backlog: Option<Backlog>,
 }
 
 /// A handler of events, with the policy its messages are consumed by.

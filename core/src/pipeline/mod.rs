@@ -6,6 +6,7 @@
 //! that loses a race is resolved by reading again.
 
 mod admit;
+mod backlog;
 mod batch;
 mod invocation;
 mod observe;
@@ -31,6 +32,7 @@ use crate::{
     port::{Message, Ports, Receipt},
     vitals::Vitals,
 };
+use backlog::Intake;
 use futures_util::future::join_all;
 use observe::Counters;
 use std::{
@@ -49,6 +51,7 @@ pub struct Pipeline {
     counts: Arc<BTreeMap<String, Counters>>,
     invocation: Invocation,
     vitals: Vitals,
+    intake: Intake,
 }
 
 impl Pipeline {
@@ -63,6 +66,7 @@ impl Pipeline {
             counts,
             invocation: Invocation::default(),
             vitals: Vitals::default(),
+            intake: Intake::default(),
         }
     }
 

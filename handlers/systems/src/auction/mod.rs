@@ -13,9 +13,9 @@ pub mod run;
 use async_trait::async_trait;
 use platform::AuctionPlatform;
 use quadrille::{
-    Backoff, Budget, Choreography, Consumer, Context, Definition, Outcome, Route, Setting, Stored, System,
-    Table, Uses,
-    domain::auction::{ORDERS_PER_REQUEST_MAX, Order, OrderStatus},
+    Backlog, Backoff, Budget, Choreography, Consumer, Context, Definition, Outcome, Route, Setting, Stored,
+    System, Table, Uses,
+    domain::auction::{OPEN_SHARDS, ORDERS_PER_REQUEST_MAX, Order, OrderStatus, open_partition},
     infrastructure::Infrastructure,
     system::{Demo, Meaning, Word},
 };
@@ -113,6 +113,7 @@ fn define() -> Definition {
         )
         .route(
             Route::post("/orders", "post_orders", orders::post_orders)
+                .backlog(Backlog::new().open::<Order>((0..OPEN_SHARDS).map(open_partition)))
                 .uses(Uses::new().gets::<Order>().commits::<Order>()),
         )
         .route(

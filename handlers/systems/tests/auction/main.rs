@@ -3,6 +3,7 @@
 
 mod duplicates;
 mod left;
+mod load;
 mod platform;
 #[path = "../../../cli/tests/support/server.rs"]
 mod server;

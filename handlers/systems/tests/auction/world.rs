@@ -35,6 +35,8 @@ pub struct Slow {
     decides_at: Timestamp,
     /// Before this it can't be reached.
     pub away_until: Mutex<Timestamp>,
+    /// How long it takes to take a page.
+    pub takes: Mutex<Duration>,
     /// It refuses whatever it is asked.
     pub refuses: AtomicBool,
     /// It decides on the first page, and its further pages, without a decision, go round in a circle.
@@ -61,6 +63,8 @@ impl Slow {
 impl AuctionPlatform for Slow {
     async fn submit(&self, run_id: &str, _: u32, orders: &[SubmittedOrder]) -> Result<(), Failure> {
         self.reached()?;
+        let taken = self.clock.now() + *self.takes.lock().unwrap();
+        self.clock.sleep_until(taken).await;
         let page = orders.iter().map(|order| order.record_id.clone()).collect();
         self.submitted.lock().unwrap().entry(run_id.to_owned()).or_default().push(page);
         Ok(())
@@ -178,6 +182,10 @@ impl Table for Meddled {
         if self.called().is_some() { Err(out()) } else { self.table.query(query).await }
     }
 
+    async fn count(&self, partition: &str, at_most: u64) -> Result<Option<u64>, PortError> {
+        self.table.count(partition, at_most).await
+    }
+
     async fn scan(&self, after: Option<&str>, limit: usize) -> Result<ScanPage, PortError> {
         self.table.scan(after, limit).await
     }
@@ -205,6 +213,7 @@ impl World {
             clock: clock.clone(),
             decides_at,
             away_until: Mutex::new(clock.now()),
+            takes: Mutex::default(),
             refuses: AtomicBool::new(false),
             circles: AtomicBool::new(false),
             rests: Mutex::default(),
