@@ -210,6 +210,10 @@ impl Table for CarelessTable {
         self.0.scan(after, limit).await
     }
 
+    async fn count(&self, partition: &str, at_most: u64) -> Result<Option<u64>, PortError> {
+        self.0.count(partition, at_most).await
+    }
+
     async fn query(&self, query: &IndexQuery) -> Result<IndexPage, PortError> {
         self.0.query(query).await
     }
@@ -248,6 +252,10 @@ impl Table for SkippingTable {
 
     async fn scan(&self, after: Option<&str>, limit: usize) -> Result<ScanPage, PortError> {
         self.0.scan(after, limit).await
+    }
+
+    async fn count(&self, partition: &str, at_most: u64) -> Result<Option<u64>, PortError> {
+        self.0.count(partition, at_most).await
     }
 
     async fn query(&self, query: &IndexQuery) -> Result<IndexPage, PortError> {

@@ -2,6 +2,7 @@
 //! stands still unless a test moves it.
 #![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
 
+mod backlog;
 mod budget;
 mod given_up;
 mod gone;
