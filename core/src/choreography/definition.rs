@@ -134,7 +134,7 @@ impl Definition {
         self.schedules.insert(
             name,
             Arc::new(move |scheduled| {
-                let id = format!("schedule/{schedule}@{scheduled}");
+                let id = scheduled_id(&schedule, scheduled);
                 let source = format!("/{choreography}/{schedule}");
                 serde_json::to_string(&Envelope::first(id, source, scheduled, event(scheduled)))
             }),
@@ -282,4 +282,16 @@ impl Definition {
             kinds: Arc::new(self.kinds),
         })
     }
+}
+
+/// Before the name of a schedule in the id of its message.
+const SCHEDULED: &str = "schedule/";
+
+fn scheduled_id(schedule: &str, at: Timestamp) -> String {
+    format!("{SCHEDULED}{schedule}@{at}")
+}
+
+/// The schedule whose message has this id; `None` where it is of none.
+pub(crate) fn schedule_of(id: &str) -> Option<&str> {
+    id.strip_prefix(SCHEDULED)?.rsplit_once('@').map(|(schedule, _)| schedule)
 }

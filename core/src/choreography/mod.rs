@@ -22,6 +22,7 @@ pub use bus::Bus;
 pub use consumer::Consumer;
 pub(crate) use consumer::{Decode, FollowUp};
 pub use definition::Definition;
+pub(crate) use definition::schedule_of;
 pub use route::Route;
 pub(crate) use table::ReadEntity;
 pub use table::{EntityView, Table};

@@ -159,6 +159,26 @@ pub struct ScheduleModel {
     pub event_type: String,
 }
 
+impl ScheduleModel {
+    /// How CloudWatch is to watch that its messages are handled; `None` where they come too seldom for it.
+    pub(crate) fn watch(&self) -> Option<ScheduleWatch> {
+        let unit = limits::ALARM_PERIOD_UNIT;
+        let units = self.when.longest_gap()?.as_millis().div_ceil(u128::from(unit) * 1_000).max(1);
+        let period = u64::try_from(units).ok()?.checked_mul(unit)?;
+        let periods = (limits::ALARM_WINDOW_MAX / period).min(u64::from(limits::SILENT_PERIODS));
+        (periods >= limits::SILENT_PERIODS_MIN).then_some(ScheduleWatch { period, periods })
+    }
+}
+
+/// An alarm over the messages of a schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ScheduleWatch {
+    /// In seconds.
+    pub(crate) period: u64,
+    /// After so many periods without any it goes off.
+    pub(crate) periods: u64,
+}
+
 /// A handler of requests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouteModel {

@@ -12,6 +12,7 @@ mod invocation;
 mod observe;
 mod round;
 mod route;
+mod scheduled;
 mod settle;
 mod trail;
 mod verdict;
@@ -19,6 +20,7 @@ mod work;
 
 pub use invocation::Invocation;
 pub use observe::{Observation, StepCounts};
+pub(crate) use scheduled::{Scheduled, silence};
 pub use settle::Delivered;
 pub(crate) use settle::Settled;
 pub use verdict::Verdict;
@@ -52,6 +54,7 @@ pub struct Pipeline {
     invocation: Invocation,
     vitals: Vitals,
     intake: Intake,
+    scheduled: Scheduled,
 }
 
 impl Pipeline {
@@ -67,6 +70,7 @@ impl Pipeline {
             invocation: Invocation::default(),
             vitals: Vitals::default(),
             intake: Intake::default(),
+            scheduled: Scheduled::default(),
         }
     }
 
@@ -187,9 +191,11 @@ impl Pipeline {
     }
 
     /// What stands, by name: tables that do not answer or take no commit, and tasks of an engine that runs this pipeline. A
-    /// consumer, a relay or a schedule stands when it fails time after time, or has ended for good.
+    /// consumer, a relay or a schedule stands when it fails time after time, or has ended for good. A schedule stands too where
+    /// none of its messages was handled for three of its periods.
     pub async fn standing(&self) -> BTreeSet<String> {
         let mut standing = self.vitals.standing(&*self.ports.clock);
+        standing.extend(self.scheduled.standing(self.ports.clock.uptime()));
         let probes = self.ports.tables.iter().map(|(name, table)| async move {
             if let Err(error) = table.get(&["health/probe".to_owned()]).await {
                 tracing::warn!(table = name, %error, "a table does not answer");
