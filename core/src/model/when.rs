@@ -55,6 +55,9 @@ const DAY: u64 = 24 * HOUR;
 /// The beginning of the year by which the longest time between two of a cron expression's is found: the same for whoever asks.
 const YEAR_LOOKED_AT: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
+/// How long after that a time may be, in milliseconds: a little more than two years.
+const YEARS_LOOKED_AT: u64 = 732 * DAY;
+
 /// Times of a cron expression that are looked at: a week of every minute, and more than a year of every hour.
 const TIMES_LOOKED_AT: usize = 10_080;
 
@@ -157,20 +160,18 @@ impl When {
 
     /// The longest time between two of its times, of the first [`TIMES_LOOKED_AT`] in the year 2026; `None` where it has none.
     pub fn longest_gap(&self) -> Option<Duration> {
-        if let Self::Every(every) = self {
-            return Some(*every);
-        }
-        let mut last = self.next(YEAR_LOOKED_AT).ok()?;
-        let mut longest = Duration::ZERO;
-        for _ in 0..TIMES_LOOKED_AT {
-            let Ok(next) = self.next(last) else { break };
-            longest = longest.max(next.since(last));
-            last = next;
-            if last.since(YEAR_LOOKED_AT) > Duration::from_millis(366 * DAY) {
-                break;
-            }
-        }
-        Some(longest).filter(|longest| !longest.is_zero())
+        let cron = match self {
+            Self::Every(every) => return Some(*every),
+            Self::Cron(cron) => cron.parse_lenient().ok()?,
+        };
+        let from = cronexpr::MakeTimestamp::from_millisecond(YEAR_LOOKED_AT.as_millis()).ok()?;
+        let times = cron.iter_after(from).ok()?.map_while(Result::ok);
+        let times: Vec<Timestamp> = times
+            .map(|time| Timestamp::from_millis(time.timestamp().as_millisecond()))
+            .take_while(|time| time.since(YEAR_LOOKED_AT) <= Duration::from_millis(YEARS_LOOKED_AT))
+            .take(TIMES_LOOKED_AT)
+            .collect();
+        times.windows(2).map(|pair| pair[1].since(pair[0])).max()
     }
 
     /// The expression and the time zone of EventBridge Scheduler for the same times.

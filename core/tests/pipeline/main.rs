@@ -14,6 +14,7 @@ mod panics;
 mod reading;
 mod services;
 mod settling;
+mod silence;
 #[path = "../support/mod.rs"]
 mod support;
 mod turns;
