@@ -107,8 +107,8 @@ mod tests {
         };
         let taken = Measured { metric: Metric::count("Taken"), schedule: None, values: vec![3.0] };
         let took = Measured { metric: Metric::milliseconds("Took"), schedule: None, values: vec![1.5; 101] };
-        let kickoff = Some("kickoff".to_owned());
-        let kicked = Measured { metric: Metric::count("Scheduled"), schedule: kickoff, values: vec![1.0] };
+        let rounds = Some("rounds".to_owned());
+        let kicked = Measured { metric: Metric::count("Scheduled"), schedule: rounds, values: vec![1.0] };
         let text = lines(&about, &[taken, kicked, took]);
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let metric = |name: &str, unit: &str| json!({"Name": name, "Unit": unit});
@@ -127,7 +127,7 @@ mod tests {
         let mut third = expected(json!([metric("Scheduled", "Count")]));
         third["_aws"]["CloudWatchMetrics"][0]["Dimensions"] =
             json!([["choreography", "function", "schedule"]]);
-        (third["schedule"], third["Scheduled"]) = (json!("kickoff"), json!(1));
+        (third["schedule"], third["Scheduled"]) = (json!("rounds"), json!(1));
         assert_eq!(lines, [first, second, third]);
     }
 }
