@@ -65,6 +65,7 @@ fn clock() -> Arc<VirtualClock> {
 fn everything() -> Capabilities {
     Capabilities {
         consistent_index: true,
+        counted_index: true,
         exact_depth: true,
         readable_stream: true,
         ordered_stream: true,
@@ -209,6 +210,10 @@ impl Table for CarelessTable {
         self.0.scan(after, limit).await
     }
 
+    async fn count(&self, partition: &str, at_most: u64) -> Result<Option<u64>, PortError> {
+        self.0.count(partition, at_most).await
+    }
+
     async fn query(&self, query: &IndexQuery) -> Result<IndexPage, PortError> {
         self.0.query(query).await
     }
@@ -247,6 +252,10 @@ impl Table for SkippingTable {
 
     async fn scan(&self, after: Option<&str>, limit: usize) -> Result<ScanPage, PortError> {
         self.0.scan(after, limit).await
+    }
+
+    async fn count(&self, partition: &str, at_most: u64) -> Result<Option<u64>, PortError> {
+        self.0.count(partition, at_most).await
     }
 
     async fn query(&self, query: &IndexQuery) -> Result<IndexPage, PortError> {

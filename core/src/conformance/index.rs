@@ -13,6 +13,7 @@ scenarios!("index":
     bounds_are_exclusive,
     an_item_is_listed_where_its_entry_is,
     a_commit_is_listed_at_once needs consistent_index,
+    a_partition_is_counted_alone_and_no_further_than_asked needs counted_index,
 );
 
 impl Stage<'_> {
@@ -190,4 +191,25 @@ async fn a_commit_is_listed_at_once(stage: &Stage<'_>) -> Result<(), Violation> 
         same("items listed after each commit", &(at + 1), &stage.pages(&query).await?.len())?;
     }
     Ok(())
+}
+
+async fn a_partition_is_counted_alone_and_no_further_than_asked(stage: &Stage<'_>) -> Result<(), Violation> {
+    let mut writes: Vec<Write> = (0..5)
+        .map(|number| stage.listed(&format!("own-{number}"), "counted", &format!("{number}")))
+        .collect();
+    writes.push(stage.listed("before", "countec", "1"));
+    writes.push(stage.listed("behind", "counted0", "1"));
+    let gone = writes[4].clone();
+    applied(stage.table()?.as_ref(), writes).await?;
+    let (item, now) = (Item { version: 2, index: None, ..gone.item }, gone.now);
+    let gone =
+        Write { item, expected: 1, now, outbox: Vec::new(), index_changed: true, expiry_changed: false };
+    applied(stage.table()?.as_ref(), vec![gone]).await?;
+    let partition = stage.partition("counted");
+    for (at_most, expected) in [(100, 4), (4, 4), (3, 3), (0, 0)] {
+        let counted = stage.table()?.count(&partition, at_most).await?;
+        same("the entries of a partition", &Some(expected), &counted)?;
+    }
+    let nothing = stage.table()?.count(&stage.partition("nothing"), 100).await?;
+    same("the entries of a partition that has none", &Some(0), &nothing)
 }

@@ -83,6 +83,8 @@ pub struct Capabilities {
     /// The index shows a commit as soon as it is acknowledged. Otherwise it does so within the
     /// [`lateness`](Self::lateness).
     pub consistent_index: bool,
+    /// [`Table::count`](crate::port::Table::count) counts the entries of an index.
+    pub counted_index: bool,
     /// [`Queue::depth`](crate::port::Queue::depth) counts exactly and at once.
     pub exact_depth: bool,
     /// [`Ports::streams`] holds the change streams, to be read here. Otherwise the cloud reads them for us.

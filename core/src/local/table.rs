@@ -50,6 +50,7 @@ struct Statements {
     /// By whether the index entry and the expiry change: an index that is not named is not written.
     update: [[String; 2]; 2],
     query: String,
+    count: String,
     scan: String,
     expire: String,
     append: String,
@@ -97,6 +98,10 @@ impl TableFile {
             query: format!(
                 "SELECT {columns} FROM {item} WHERE index_partition = ?1 AND index_sort > ?2 AND index_sort < ?3
                  ORDER BY index_sort LIMIT ?4"
+            ),
+            // The index alone is read.
+            count: format!(
+                "SELECT COUNT(*) FROM (SELECT 1 FROM {item} WHERE index_partition = ?1 LIMIT ?2)"
             ),
             scan: format!("SELECT {columns}, id FROM {item} WHERE id > ?1 ORDER BY id LIMIT ?2"),
             expire: format!(
@@ -387,6 +392,18 @@ impl Table for LocalTable {
                 let last = items.last().filter(|_| items.len() == limit);
                 let next = last.and_then(|item| item.index.as_ref()).map(|index| index.sort.clone());
                 Ok(IndexPage { items, next })
+            })
+            .await
+    }
+
+    async fn count(&self, partition: &str, at_most: u64) -> Result<Option<u64>, PortError> {
+        let (statements, partition) = (Arc::clone(&self.statements), partition.to_owned());
+        self.store
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(&statements.count)?;
+                let counted =
+                    statement.query_row((&partition, number(at_most)), |row| row.get::<_, i64>(0))?;
+                Ok(Some(unsigned(counted)))
             })
             .await
     }

@@ -203,6 +203,14 @@ impl Table for MemoryTable {
         Ok(IndexPage { items, next })
     }
 
+    async fn count(&self, partition: &str, at_most: u64) -> Result<Option<u64>, PortError> {
+        let from = (IndexEntry { partition: partition.to_owned(), sort: String::new() }, String::new());
+        let state = self.state();
+        let entries = state.index.range((Bound::Included(from), Bound::Unbounded));
+        let entries = entries.take_while(|(entry, _)| entry.partition == partition);
+        Ok(Some(entries.zip(0..at_most).map(|_| 1).sum()))
+    }
+
     async fn scan(&self, after: Option<&str>, limit: usize) -> Result<ScanPage, PortError> {
         self.check_limit(limit)?;
         if after.is_some_and(|after| !(1..=KEY_BYTES_MAX).contains(&after.len())) {

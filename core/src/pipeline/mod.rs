@@ -6,11 +6,13 @@
 //! that loses a race is resolved by reading again.
 
 mod admit;
+mod backlog;
 mod batch;
 mod invocation;
 mod observe;
 mod round;
 mod route;
+mod scheduled;
 mod settle;
 mod trail;
 mod verdict;
@@ -18,6 +20,7 @@ mod work;
 
 pub use invocation::Invocation;
 pub use observe::{Observation, StepCounts};
+pub(crate) use scheduled::{Scheduled, silence};
 pub use settle::Delivered;
 pub(crate) use settle::Settled;
 pub use verdict::Verdict;
@@ -31,6 +34,7 @@ use crate::{
     port::{Message, Ports, Receipt},
     vitals::Vitals,
 };
+use backlog::Intake;
 use futures_util::future::join_all;
 use observe::Counters;
 use std::{
@@ -49,6 +53,8 @@ pub struct Pipeline {
     counts: Arc<BTreeMap<String, Counters>>,
     invocation: Invocation,
     vitals: Vitals,
+    intake: Intake,
+    scheduled: Scheduled,
 }
 
 impl Pipeline {
@@ -63,6 +69,8 @@ impl Pipeline {
             counts,
             invocation: Invocation::default(),
             vitals: Vitals::default(),
+            intake: Intake::default(),
+            scheduled: Scheduled::default(),
         }
     }
 
@@ -182,10 +190,12 @@ impl Pipeline {
         Ok(kept.first().copied().or(failed))
     }
 
-    /// What stands, by name: tables that do not answer or take no commit, buckets that take no object, and tasks of an engine that runs this pipeline. A
-    /// consumer, a relay or a schedule stands when it fails time after time, or has ended for good.
+    /// What stands, by name: tables that do not answer or take no commit, buckets that take no object, and tasks of an engine
+    /// that runs this pipeline. A consumer, a relay or a schedule stands when it fails time after time, or has ended for good. A
+    /// schedule stands too where none of its messages was handled for three of its periods.
     pub async fn standing(&self) -> BTreeSet<String> {
         let mut standing = self.vitals.standing(&*self.ports.clock);
+        standing.extend(self.scheduled.standing(self.ports.clock.uptime()));
         let probes = self.ports.tables.iter().map(|(name, table)| async move {
             if let Err(error) = table.get(&["health/probe".to_owned()]).await {
                 tracing::warn!(table = name, %error, "a table does not answer");

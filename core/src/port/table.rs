@@ -117,6 +117,13 @@ pub trait Table: Send + Sync {
     /// A page of the sparse index.
     async fn query(&self, query: &IndexQuery) -> Result<IndexPage, PortError>;
 
+    /// How many entries a partition of the sparse index has, counted up to `at_most`; `None` where to count them costs more than
+    /// to look into an index in memory or in a file.
+    async fn count(&self, partition: &str, at_most: u64) -> Result<Option<u64>, PortError> {
+        let _ = (partition, at_most);
+        Ok(None)
+    }
+
     /// A page of all items, at most `limit` (1 to 1,000), from where `after` says. Costs as much as the table is large:
     /// for an operator who looks, never for a handler, whose [`Context`](crate::Context) does not offer it.
     async fn scan(&self, after: Option<&str>, limit: usize) -> Result<ScanPage, PortError>;

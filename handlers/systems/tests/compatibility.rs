@@ -20,7 +20,7 @@ use std::{
 use systems::{
     auction::{
         results::OrderDecided,
-        run::{PollAuction, Run, RunPage},
+        run::{LeaveRun, PollAuction, Run, RunPage},
     },
     checkout::events::{
         OrderEnded, OrderFailing, OrderReceived, OrderSent, PaymentDue, PaymentVoid, StockReturn,
@@ -40,6 +40,7 @@ fn readers(system: &str) -> BTreeMap<&'static str, Rewrite> {
             (Run::KIND, entity::<Run>),
             (RunPage::KIND, entity::<RunPage>),
             (PollAuction::TYPE, data::<PollAuction>),
+            (LeaveRun::TYPE, data::<LeaveRun>),
             (OrderDecided::TYPE, data::<OrderDecided>),
         ]),
         "snacks" => BTreeMap::from([

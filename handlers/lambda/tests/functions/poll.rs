@@ -45,6 +45,16 @@ async fn a_run_goes_round_by_round_to_its_end() {
     }
     let metrics = function.line("a poll that was not ready", |line| line["PollsNotReady"] == 1).await;
     assert_eq!((&metrics["Polls"], &metrics["Handled"]), (&json!(1), &json!(1)));
+    // A message of the schedule counts as one, beside all that is handled: the alarm that tells of a silent schedule looks for it.
+    let mut kickoff = round(&now(), 0);
+    kickoff["id"] = json!(format!("schedule/kickoff@{}", now()));
+    function.invoke(&batch(&[("m", kickoff.to_string())])).await.unwrap();
+    let scheduled = function.line("a kickoff", |line| line["Scheduled"] == 1).await;
+    let dimensions = &scheduled["_aws"]["CloudWatchMetrics"][0]["Dimensions"];
+    assert_eq!(
+        (&scheduled["schedule"], dimensions),
+        (&json!("kickoff"), &json!([["choreography", "function", "schedule"]]))
+    );
     let decided = function.line("decisions", |line| line.get("ReceivedToDecided").is_some()).await;
     assert_eq!(decided["ReceivedToDecided"].as_array().unwrap().len(), 2);
 }

@@ -1,7 +1,7 @@
 //! Taking open orders, and handing them to the platform.
 
 use super::{
-    Cursors, Emits, ORDERS_PER_PAGE, Phase, Round, Run, end, next_round,
+    Cursors, Emits, ORDERS_PER_PAGE, Phase, Round, Run, Terms, end, next_round,
     page::{Wanted, take_page},
     written_down,
 };
@@ -12,6 +12,7 @@ use quadrille::{Context, Handled, Outcome, Stored};
 pub(super) async fn gather(
     run: Stored<Run>,
     mut cursors: Cursors,
+    terms: &Terms,
     platform: &dyn AuctionPlatform,
     cx: &Context<Emits>,
 ) -> Outcome<Emits> {
@@ -27,7 +28,10 @@ pub(super) async fn gather(
     loop {
         // Pages are counted, not their orders: few may be left of each.
         round.worked(ORDERS_PER_PAGE);
-        let next = if cursors.is_done() { Phase::Waiting } else { Phase::Gathering(cursors) };
+        let room = run.room(terms);
+        orders.truncate(room);
+        let is_last = cursors.is_done() || orders.len() == room;
+        let next = if is_last { Phase::Waiting } else { Phase::Gathering(cursors) };
         let record_ids = orders.iter().map(|order| order.record_id.clone()).collect();
         let wanted = Wanted { from: None, record_ids, loaded: Some(orders), next };
         take_page(&mut run, wanted, platform, cx).await?;
@@ -43,6 +47,14 @@ pub(super) async fn gather(
     }
     if run.submitted == 0 {
         return Ok(end(run)?.into());
+    }
+    if run.room(terms) == 0 {
+        let next = run.next_kickoff(cx.now())?;
+        let what = format!(
+            "submitted {} orders, and is full: the others are for run {}",
+            run.submitted, next.run_id
+        );
+        return Ok(next_round(run, what, None).emit(next).into());
     }
     let what = format!("submitted {} orders, all that were open", run.submitted);
     Ok(next_round(run, what, None).into())

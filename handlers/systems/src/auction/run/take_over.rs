@@ -1,46 +1,96 @@
-//! Taking over a run that passed its deadline without ending.
+//! Taking over a run that is left: it passed its deadline without ending, or was given up.
+//!
+//! The taker first ends the round of that run, so that no redrive goes on with it. Then it takes the run's pages, one a round,
+//! and puts an empty one behind the last: so a straggler of that run takes nothing that nobody would look for.
 
 use super::{
-    Emits, Phase, RoundEvent, Run, RunPage,
-    live::{first_overdue, live_runs},
+    Emits, Phase, RoundEvent, Run, RunPage, Terms,
+    live::{first_left, live_runs},
     next_round,
     page::{Wanted, take_page},
     written_down,
 };
 use crate::auction::platform::AuctionPlatform;
-use quadrille::{Context, Handled, Outcome, Stored};
+use quadrille::{Change, Context, Failure, Handled, Outcome, Stored};
 
-/// Takes over a page of a run that passed its deadline; behind its last page, ends it.
+/// Takes over a page of a run that is left; behind its last page, ends it.
 pub(super) async fn take_over(
     run: Stored<Run>,
     from: String,
     page: u32,
+    terms: &Terms,
     platform: &dyn AuctionPlatform,
     cx: &Context<Emits>,
 ) -> Outcome<Emits> {
     let Some(mut run) = written_down(run, cx).await? else {
         return Ok(Handled::already("this round is over"));
     };
-    let theirs = cx.get::<RunPage>(&[RunPage::id_of(&from, page)]).await?.pop().flatten();
-    if let Some(theirs) = theirs {
+    if page == 0 && !is_shut(&from, &run.run_id, cx).await? {
+        return goes_on(run, &from, format!("run {from} is not left any more"), terms, cx).await;
+    }
+    if let Some(theirs) = page_or_close(&from, page, &run, cx).await? {
         let next = Phase::TakingOver { from: from.clone(), page: page + 1 };
-        let wanted =
-            Wanted { from: Some(from.clone()), record_ids: theirs.record_ids.clone(), loaded: None, next };
+        let record_ids = theirs.record_ids.clone();
+        let wanted = Wanted { from: Some(from.clone()), record_ids, loaded: None, next };
         take_page(&mut run, wanted, platform, cx).await?;
-        let what = format!("took over page {page} of run {from}, which passed its deadline");
+        let what = format!("took over page {page} of run {from}, which was left");
         return Ok(next_round(run, what, None).into());
     }
-    if let Some(mut overdue) = cx.get::<Run>(&[&from]).await?.pop().flatten()
-        && overdue.phase != Phase::Ended
+    if let Some(mut left) = cx.get::<Run>(&[&from]).await?.pop().flatten()
+        && left.phase != Phase::Ended
     {
-        overdue.advance(RoundEvent::DeadlinePassed)?;
-        overdue.round += 1;
-        let what = format!("failed: deadline passed; its open orders went to run {}", run.run_id);
-        cx.commit_all(vec![overdue.commit(what)]).await?;
+        left.advance(RoundEvent::Superseded)?;
+        left.round += 1;
+        let what = format!("failed; its undecided orders went to run {}", run.run_id);
+        cx.commit_all(vec![left.commit(what)]).await?;
     }
+    let what = format!("took over run {from}");
+    goes_on(run, &from, what, terms, cx).await
+}
+
+/// Turns to the next run that is left where there is room, or to the open orders.
+async fn goes_on(
+    mut run: Stored<Run>,
+    from: &str,
+    what: String,
+    terms: &Terms,
+    cx: &Context<Emits>,
+) -> Outcome<Emits> {
     let live = live_runs(cx).await?;
     // An index may still list the run that has just ended.
-    let overdue = first_overdue(live.iter().filter(|other| other.run_id != from), cx.now());
-    run.advance(RoundEvent::RunTakenOver { overdue })?;
-    Ok(next_round(run, format!("took over run {from}"), None).into())
+    let left = first_left(&live, &[from, &run.run_id], cx.now()).filter(|_| run.room(terms) > 0);
+    run.advance(RoundEvent::RunTakenOver { left })?;
+    Ok(next_round(run, what, None).into())
+}
+
+/// Ends the round of a run that is left, whatever becomes of its message; `false` where that run is not left any more.
+async fn is_shut(from: &str, by: &str, cx: &Context<Emits>) -> Result<bool, Failure> {
+    let now = cx.now();
+    let shut = |_, left: Option<Stored<Run>>| match left {
+        Some(mut left) if left.phase != Phase::Ended && left.is_left(now) => {
+            left.round += 1;
+            left.is_given_up = true;
+            Change::Commit(left.commit(format!("left to run {by}")), true)
+        }
+        _ => Change::Keep(false),
+    };
+    Ok(cx.change_all(&[from], shut).await?.into_iter().any(|is_shut| is_shut))
+}
+
+/// The page of a run that is left; `None` behind its last one, where it is closed now.
+async fn page_or_close(
+    from: &str,
+    page: u32,
+    by: &Run,
+    cx: &Context<Emits>,
+) -> Result<Option<RunPage>, Failure> {
+    let id = RunPage::id_of(from, page);
+    let mut theirs = cx.get::<RunPage>(&[&id]).await?.pop().flatten();
+    if theirs.is_none() {
+        let closing = RunPage::closing(from, page, by);
+        cx.commit_all(vec![Stored::new(closing).commit("closed")]).await?;
+        // Where another page was there first, that one counts.
+        theirs = cx.get::<RunPage>(&[&id]).await?.pop().flatten();
+    }
+    Ok(theirs.map(Stored::into_state).filter(|page| !page.record_ids.is_empty()))
 }
