@@ -17,7 +17,7 @@ use std::{
     io::{self, Write as _},
     path::Path,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
@@ -107,7 +107,7 @@ impl Store {
     pub(super) fn open<T>(
         folder: &Path,
         owner: &str,
-        set_up: impl FnOnce(&Connection, &Rollbacks) -> rusqlite::Result<T>,
+        set_up: impl FnOnce(&Connection, &Transactions) -> rusqlite::Result<T>,
     ) -> Result<(Self, T), StoreError> {
         // SQLite gives its other files the permissions of this one.
         private::file().write(true).create(true).truncate(false).open(folder.join(DATABASE))?;
@@ -134,36 +134,40 @@ impl Store {
             (owner,),
         )?;
         transaction.execute_batch(&format!("PRAGMA user_version={SCHEMA}"))?;
-        let rollbacks = Rollbacks::default();
-        let made = set_up(&transaction, &rollbacks)?;
+        let transactions = Transactions::default();
+        let made = set_up(&transaction, &transactions)?;
         transaction.commit()?;
         if let Err(error) = reserve_log(&folder.join(LOG)) {
             tracing::warn!(%error, "no room could be reserved for the store's log; it grows as it is written");
         }
-        Ok((Self::start(connection, rollbacks, false)?, made))
+        Ok((Self::start(connection, transactions, false)?, made))
     }
 
     /// Opens the database in `folder` to be read, and changes no file: what is to be written is refused.
     pub(super) fn open_existing<T>(
         folder: &Path,
-        set_up: impl FnOnce(&Connection, &Rollbacks) -> rusqlite::Result<T>,
+        set_up: impl FnOnce(&Connection, &Transactions) -> rusqlite::Result<T>,
     ) -> Result<(Self, T), StoreError> {
         let connection = reader(folder)?;
         let found: i64 = connection.query_row("PRAGMA user_version", (), |row| row.get(0))?;
         if found > SCHEMA {
             return Err(StoreError::LaterSchema { found, known: SCHEMA });
         }
-        let rollbacks = Rollbacks::default();
-        let made = set_up(&connection, &rollbacks)?;
-        Ok((Self::start(connection, rollbacks, true)?, made))
+        let transactions = Transactions::default();
+        let made = set_up(&connection, &transactions)?;
+        Ok((Self::start(connection, transactions, true)?, made))
     }
 
-    fn start(connection: Connection, rollbacks: Rollbacks, is_read_only: bool) -> Result<Self, StoreError> {
+    fn start(
+        connection: Connection,
+        transactions: Transactions,
+        is_read_only: bool,
+    ) -> Result<Self, StoreError> {
         connection.set_prepared_statement_cache_capacity(256);
         let (work, waiting) = mpsc::channel(WAITING_MAX);
         let thread = std::thread::Builder::new()
             .name("quadrille-store".into())
-            .spawn(move || serve(&connection, &rollbacks, waiting))?;
+            .spawn(move || serve(&connection, &transactions, waiting))?;
         Ok(Self {
             work,
             thread: Mutex::new(Some(thread)),
@@ -279,14 +283,43 @@ impl Drop for Store {
     }
 }
 
-/// Counts the transactions that were rolled back.
-#[derive(Clone, Default)]
-pub(super) struct Rollbacks(Arc<AtomicU64>);
+/// What stands in memory beside the rows, and is changed with them: undone where they are.
+pub(super) trait Joined: Send + Sync {
+    /// The transaction that it joined is over.
+    fn ended(&self, is_committed: bool);
+}
 
-impl Rollbacks {
-    /// How many there were so far.
-    pub(super) fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+/// The transactions of the store's thread.
+#[derive(Clone, Default)]
+pub(super) struct Transactions(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    rollbacks: AtomicU64,
+    joined: Mutex<Vec<Arc<dyn Joined>>>,
+}
+
+impl Transactions {
+    /// How many were rolled back so far.
+    pub(super) fn rollbacks(&self) -> u64 {
+        self.0.rollbacks.load(Ordering::Relaxed)
+    }
+
+    /// Has `joined` told, once, how the transaction under way ends.
+    pub(super) fn join(&self, joined: Arc<dyn Joined>) {
+        self.joined().push(joined);
+    }
+
+    fn joined(&self) -> MutexGuard<'_, Vec<Arc<dyn Joined>>> {
+        self.0.joined.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ended(&self, is_committed: bool) {
+        if !is_committed {
+            self.0.rollbacks.fetch_add(1, Ordering::Relaxed);
+        }
+        let joined = std::mem::take(&mut *self.joined());
+        joined.iter().for_each(|joined| joined.ended(is_committed));
     }
 }
 
@@ -308,7 +341,7 @@ impl Backlog {
     }
 }
 
-fn serve(connection: &Connection, rollbacks: &Rollbacks, mut waiting: mpsc::Receiver<Job>) {
+fn serve(connection: &Connection, transactions: &Transactions, mut waiting: mpsc::Receiver<Job>) {
     let mut backlog = Backlog::default();
     let mut closed = false;
     while !closed {
@@ -332,7 +365,7 @@ fn serve(connection: &Connection, rollbacks: &Rollbacks, mut waiting: mpsc::Rece
             work.answer(failed.as_deref());
         }
         if !backlog.writes.is_empty() || backlog.later.len() >= LATER_MAX || closed {
-            write(connection, rollbacks, &mut backlog, &mut waiting);
+            write(connection, transactions, &mut backlog, &mut waiting);
         }
     }
 }
@@ -340,7 +373,7 @@ fn serve(connection: &Connection, rollbacks: &Rollbacks, mut waiting: mpsc::Rece
 /// Runs what is to be written in one transaction, and answers it.
 fn write(
     connection: &Connection,
-    rollbacks: &Rollbacks,
+    transactions: &Transactions,
     backlog: &mut Backlog,
     waiting: &mut mpsc::Receiver<Job>,
 ) {
@@ -349,7 +382,6 @@ fn write(
         return;
     }
     let failed = transaction(connection, backlog, waiting).err().map(|error| {
-        rollbacks.0.fetch_add(1, Ordering::Relaxed);
         if !connection.is_autocommit()
             && let Err(error) = connection.execute_batch("ROLLBACK")
         {
@@ -358,6 +390,8 @@ fn write(
         tracing::error!(%error, "a transaction failed; its callers are told");
         error.to_string()
     });
+    // Before anybody is answered: who asks again finds what the rows have.
+    transactions.ended(failed.is_none());
     for work in backlog.writes.drain(..) {
         work.answer(failed.as_deref());
     }
@@ -395,7 +429,7 @@ fn transaction(
 /// Rising ids that never repeat, across restarts too. Used on the store's thread only.
 pub(super) struct Sequence {
     name: String,
-    rollbacks: Rollbacks,
+    transactions: Transactions,
     state: Mutex<Ids>,
 }
 
@@ -409,7 +443,7 @@ struct Ids {
 impl Sequence {
     pub(super) fn open(
         connection: &Connection,
-        rollbacks: &Rollbacks,
+        transactions: &Transactions,
         name: String,
     ) -> rusqlite::Result<Self> {
         let reserved: Option<i64> = connection
@@ -417,12 +451,12 @@ impl Sequence {
             .optional()?;
         let next = reserved.unwrap_or(1);
         let state = Mutex::new(Ids { next, reserved: next, rollbacks: 0 });
-        Ok(Self { name, rollbacks: rollbacks.clone(), state })
+        Ok(Self { name, transactions: transactions.clone(), state })
     }
 
     pub(super) fn next(&self, connection: &Connection) -> rusqlite::Result<i64> {
         let mut ids = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let rollbacks = self.rollbacks.count();
+        let rollbacks = self.transactions.rollbacks();
         if ids.next >= ids.reserved || ids.rollbacks != rollbacks {
             let reserved = ids.next + RESERVED_AT_ONCE;
             connection
@@ -456,7 +490,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_in_a_log_that_is_longer_than_its_text_outlives_a_crash() {
         let (folder, crashed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let set_up = |connection: &Connection, _: &Rollbacks| {
+        let set_up = |connection: &Connection, _: &Transactions| {
             connection.execute_batch("CREATE TABLE IF NOT EXISTS note(text TEXT NOT NULL)")
         };
         let log = folder.path().join("quadrille.db-wal");
