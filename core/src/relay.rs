@@ -121,7 +121,18 @@ pub(crate) async fn forward(
             }
         }
     }
-    // What stands behind a record that failed comes again with it: it is given up then, and not each time.
+    give_up_all(model, ports, refused, now, first_failed).await
+}
+
+/// Gives up what was refused for good before the first record that failed. What stands behind that one comes again with it: it is
+/// given up then, and not each time.
+async fn give_up_all(
+    model: &Model,
+    ports: &Ports,
+    mut refused: Vec<(Destination<'_>, &Sending<'_>, Failure)>,
+    now: Timestamp,
+    mut first_failed: Option<(usize, Failure)>,
+) -> Result<(), (usize, Failure)> {
     refused.sort_by_key(|(_, sending, _)| sending.at);
     for (destination, sending, failure) in refused {
         if first_failed.as_ref().is_none_or(|(first, _)| sending.at < *first)
