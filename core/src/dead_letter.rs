@@ -2,11 +2,12 @@
 
 use crate::{
     failure::Failure,
+    ids::uuid,
     port::{Attributes, Message, NewMessage},
     timestamp::Timestamp,
 };
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, time::Duration};
+use std::borrow::Cow;
 
 /// What stands beside a dead letter's body, in the message's attributes. A letter that the queue's own redrive policy
 /// moved (its consumer died on every receive) has none of it but what was there before: its reason is
@@ -87,7 +88,9 @@ impl DeadLetter {
                 attributes.insert(name.to_owned(), crate::failure::excerpt(value, 300));
             }
         }
-        NewMessage { body: message.body.clone(), attributes, delay: Duration::ZERO }
+        // A message that comes twice, as each may, is given up twice.
+        let key = Some(uuid(&[source_queue, "/", handler].concat(), &message.body));
+        NewMessage { body: message.body.clone(), attributes, key, ..NewMessage::default() }
     }
 
     /// The message that a redrive sends back: the body, and when it was first seen.
@@ -96,7 +99,7 @@ impl DeadLetter {
         NewMessage {
             body: message.body.clone(),
             attributes: kept.into_iter().collect(),
-            delay: Duration::ZERO,
+            ..NewMessage::default()
         }
     }
 

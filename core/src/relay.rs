@@ -101,23 +101,44 @@ pub(crate) async fn forward(
         }
     }
     let mut first_failed: Option<(usize, Failure)> = None;
+    let mut refused: Vec<(Destination<'_>, &Sending<'_>, Failure)> = Vec::new();
     // All at once: a store takes them with one flush.
     let sends = by_destination
         .iter()
         .map(|(to, sending)| send(model, ports, *to, sending.iter().map(Sending::message).collect()));
     let sent = join_all(sends).await;
-    for ((destination, sending), sent) in by_destination.into_iter().zip(sent) {
+    for ((destination, sending), sent) in by_destination.iter().zip(sent) {
         for (sending, sent) in sending.iter().zip(sent) {
             let Err(error) = sent else {
                 meter.add(metrics::RELAYED, 1.0);
                 continue;
             };
             let failure = Failure::from(error);
-            let given_up = failure.is_permanent()
-                && give_up(model, ports, destination, &sending.event, &failure, now).await;
-            if !given_up && first_failed.as_ref().is_none_or(|(first, _)| sending.at < *first) {
+            if failure.is_permanent() {
+                refused.push((*destination, sending, failure));
+            } else if first_failed.as_ref().is_none_or(|(first, _)| sending.at < *first) {
                 first_failed = Some((sending.at, failure));
             }
+        }
+    }
+    give_up_all(model, ports, refused, now, first_failed).await
+}
+
+/// Gives up what was refused for good before the first record that failed. What stands behind that one comes again with it: it is
+/// given up then, and not each time.
+async fn give_up_all(
+    model: &Model,
+    ports: &Ports,
+    mut refused: Vec<(Destination<'_>, &Sending<'_>, Failure)>,
+    now: Timestamp,
+    mut first_failed: Option<(usize, Failure)>,
+) -> Result<(), (usize, Failure)> {
+    refused.sort_by_key(|(_, sending, _)| sending.at);
+    for (destination, sending, failure) in refused {
+        if first_failed.as_ref().is_none_or(|(first, _)| sending.at < *first)
+            && !give_up(model, ports, destination, &sending.event, &failure, now).await
+        {
+            first_failed = Some((sending.at, failure));
         }
     }
     first_failed.map_or(Ok(()), Err)

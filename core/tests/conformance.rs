@@ -71,6 +71,7 @@ fn everything() -> Capabilities {
         ordered_stream: true,
         every_key: true,
         arrived: true,
+        moves: true,
         expiry_within: Some(Memory::EXPIRY_LAG),
         retention_within: Some(Duration::ZERO),
         lateness: Duration::ZERO,

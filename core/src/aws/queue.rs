@@ -69,7 +69,7 @@ impl SqsQueue {
 
     fn entry(&self, message: NewMessage) -> Result<SendMessageBatchRequestEntry, PortError> {
         let message = message.admitted(&self.name, MESSAGE_BYTES_MAX, QUEUE_DELAY_MAX)?;
-        let NewMessage { body, attributes, delay } = message;
+        let NewMessage { body, attributes, delay, in_place_of: _, key: _ } = message;
         let attributes = attributes.into_iter().map(|(name, value)| {
             let value =
                 MessageAttributeValue::builder().data_type(ATTRIBUTE_TYPE).string_value(value).build();

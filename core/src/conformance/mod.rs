@@ -97,6 +97,8 @@ pub struct Capabilities {
     pub every_key: bool,
     /// [`Queue::arrived`](crate::port::Queue::arrived) is offered.
     pub arrived: bool,
+    /// What is sent in place of a message takes its place in one write, and of messages of one key a queue holds one.
+    pub moves: bool,
     /// How long after its expiry an item is deleted at the latest; `None` where that may take longer than a test.
     pub expiry_within: Option<Duration>,
     /// How long after a queue's retention a message has vanished at the latest; `None` where that may take longer than

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     limits::{MESSAGE_BYTES_MAX, QUEUE_DELAY_MAX, QUEUE_VISIBILITY_MAX},
-    port::{Attributes, Depth, Message, NewMessage, PortError, Queue, Receipt},
+    port::{Attributes, Depth, Message, NewMessage, PortError, Queue, Receipt, Received},
     timestamp::Timestamp,
 };
 use std::{
@@ -65,6 +65,7 @@ scenarios!("queue":
     a_waiting_receive_answers_once_a_message_is_due,
     a_waiting_receive_ends_after_its_wait,
     arrivals_are_seen_without_receiving needs arrived,
+    what_is_sent_in_place_of_a_message_takes_its_place_once needs moves,
 );
 
 /// A queue in the hands of one scenario. The bodies of its messages begin with the scenario's tag; others are left
@@ -700,6 +701,34 @@ async fn arrivals_are_seen_without_receiving(stage: &Stage<'_>) -> Result<(), Vi
     )?;
     let dead = dead_letters.receive(1, Some(LONG)).await?;
     dead_letters.delete(&dead).await
+}
+
+async fn what_is_sent_in_place_of_a_message_takes_its_place_once(stage: &Stage<'_>) -> Result<(), Violation> {
+    let (line, other) = (Line::new(stage, QUEUE)?, Line::new(stage, DEAD_LETTERS)?);
+    let key = Some(format!("{}/key", stage.tag));
+    let in_place_of = |received: &Message| NewMessage {
+        in_place_of: Some(Received { queue: QUEUE.to_owned(), receipt: received.receipt.clone() }),
+        key: key.clone(),
+        ..other.message("moved")
+    };
+    let first = line.sent_and_received("to be moved", LONG).await?;
+    // Again, as after an answer that got lost: the receipt is void by then.
+    for _ in 0..2 {
+        other.send(vec![in_place_of(&first)]).await?;
+    }
+    let second = line.sent_and_received("to be moved too", LONG).await?;
+    other.send(vec![in_place_of(&second)]).await?;
+    for gone in [&first, &second] {
+        line.extend(gone, NO_WAIT).await?;
+    }
+    line.shows_nothing("messages in whose place another one was sent").await?;
+    let moved = other.receive(1, Some(LONG)).await?;
+    other.shows_nothing("a second message of one key").await?;
+    other.delete(&moved).await?;
+    let lone = NewMessage { key: key.clone(), ..other.message("moved later") };
+    other.send(vec![lone]).await?;
+    let later = other.receive_one("a message of a key that is free again", Some(LONG)).await?;
+    other.delete(&[later]).await
 }
 
 /// The place behind all that has arrived.

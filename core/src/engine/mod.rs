@@ -24,8 +24,9 @@ use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 use task::{Spawned, Turns, supervise};
 use tokio::{sync::watch, task::JoinSet};
 
-/// How long a receive waits before it asks again; a message or the stop wakes it earlier.
-const WAIT: Duration = Duration::from_secs(3_600);
+/// How long a receive waits before it asks again; a message or the stop wakes it earlier. One that takes longer is told as a call
+/// that gives no answer.
+const WAIT: Duration = Duration::from_secs(60);
 
 /// How long an engine that is not idle is left before it is looked at again, where no task of it tells of a change.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);

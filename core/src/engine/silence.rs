@@ -7,6 +7,7 @@ use crate::{
     failure::Failure,
     pipeline::{Pipeline, silence},
     port::{NewMessage, PortError},
+    vitals::Vital,
 };
 use std::time::Duration;
 
@@ -63,19 +64,22 @@ impl Silence {
 }
 
 impl Turns for Silence {
-    async fn turn(&mut self) -> Progress {
+    async fn turn(&mut self, vital: &Vital) -> Progress {
         let clock = &self.pipeline.ports().clock;
         let Some(left) = self.pipeline.scheduled().left(&self.schedule, clock.uptime()) else {
             return Progress::Over;
         };
         if left.is_zero() == self.is_told {
             let wait = if left.is_zero() { LOOK_AGAIN } else { left };
+            // A clock that was set back goes at nine tenths of its pace.
+            vital.within(wait.saturating_add(wait / 8));
             tokio::select! {
                 biased;
                 () = self.stopping.wait() => return Progress::Stopped,
                 () = clock.sleep_until(clock.now() + wait) => return Progress::Idle,
             }
         }
+        vital.within(Duration::ZERO);
         let state = if left.is_zero() { AlertState::Alarm } else { AlertState::Ok };
         if state == AlertState::Alarm {
             tracing::error!(schedule = self.schedule, "{}", silence());

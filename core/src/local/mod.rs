@@ -25,6 +25,8 @@ mod mark;
 mod place;
 mod private;
 mod queue;
+#[cfg(test)]
+mod refused;
 mod sqlite;
 mod store;
 mod store_error;
@@ -48,7 +50,7 @@ use crate::{
 };
 use bucket::LocalBucket;
 use bus::LocalBus;
-use queue::{LocalQueue, QueueFile};
+use queue::{LocalQueue, QueueFile, QueueFiles};
 use rusqlite::{Connection, OptionalExtension as _};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -56,12 +58,15 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use store::{Rollbacks, Store};
+use store::{Store, Transactions};
 use table::{LocalTable, TableFile};
 use topic::LocalTopic;
 
 /// How often expired items and messages past their retention are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// How long after a look that failed.
+const SWEEP_AGAIN: Duration = Duration::from_secs(1);
 
 /// The folder of the buckets, in a data folder.
 const BUCKETS: &str = "bucket";
@@ -218,7 +223,7 @@ impl Local {
             .map_err(|source| OpenError::Folder { folder: folder.to_owned(), source })?;
         lock.forget_announcement()?;
         let (store, (files, known)) =
-            Store::open(folder, &model.name, &*random, Arc::clone(&clock), |connection, rollbacks| {
+            Store::open(folder, &model.name, &*random, Arc::clone(&clock), |connection, transactions| {
                 let now = go_on(&*clock, connection)?;
                 for table in &model.tables {
                     TableFile::create(connection, &table.name)?;
@@ -230,7 +235,7 @@ impl Local {
                 for queue in model.published().values() {
                     QueueFile::create(connection, queue, now)?;
                 }
-                let files = Files::open(connection, rollbacks, model, suspects)?;
+                let files = Files::open(connection, transactions, model, suspects)?;
                 Ok((files, sqlite::buckets(connection)?))
             })?;
         let local = Self::over(model, lock, store, files, (clock, random), LocalBucket::open)?;
@@ -265,9 +270,9 @@ impl Local {
         private::check(folder)?;
         let lock = FolderLock::existing(folder)?.unwrap_or_else(|| FolderLock::without_file(folder));
         folder::check_existing(folder, model)?;
-        let (store, files) = Store::open_existing(folder, |connection, rollbacks| {
+        let (store, files) = Store::open_existing(folder, |connection, transactions| {
             go_on(&*clock, connection)?;
-            Files::open(connection, rollbacks, model, BTreeMap::new())
+            Files::open(connection, transactions, model, BTreeMap::new())
         })?;
         Self::over(model, lock, store, files, (clock, random), LocalBucket::open_existing)
     }
@@ -286,8 +291,12 @@ impl Local {
             .into_iter()
             .map(|(name, file)| (name, Arc::new(file.into_table(Arc::clone(&store), Arc::clone(&clock)))))
             .collect();
-        let mut queues = queues(model, &mut files, &store, &clock);
-        let published = published(model, &mut files, &store, &clock);
+        let names = QueueFiles::default();
+        let mut queues = queues(model, &mut files, &store, &clock, &names);
+        let published = published(model, &mut files, &store, &clock, &names);
+        // A second call there is none.
+        let _ =
+            names.set(queues.iter().map(|(name, queue)| (name.clone(), Arc::clone(queue.file()))).collect());
         let mut ports = Ports {
             tables: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -385,16 +394,16 @@ impl Files {
     /// All of the model, which has to be there; `suspects` are those of each queue that has any.
     fn open(
         connection: &Connection,
-        rollbacks: &Rollbacks,
+        transactions: &Transactions,
         model: &Model,
         mut suspects: BTreeMap<&str, BTreeSet<i64>>,
     ) -> rusqlite::Result<Self> {
         let table = |table: &TableModel| {
-            Ok((table.name.clone(), TableFile::open(connection, rollbacks, &table.name)?))
+            Ok((table.name.clone(), TableFile::open(connection, transactions, &table.name)?))
         };
         let queue = |queue: &QueueModel| {
             let suspects = suspects.remove(&*queue.name).unwrap_or_default();
-            Ok((queue.name.clone(), QueueFile::open(connection, rollbacks, queue, suspects)?))
+            Ok((queue.name.clone(), QueueFile::open(connection, transactions, queue, suspects)?))
         };
         let tables = model.tables.iter().map(table).collect::<rusqlite::Result<_>>()?;
         let published = model.published();
@@ -409,6 +418,7 @@ fn queues(
     files: &mut BTreeMap<String, QueueFile>,
     store: &Arc<Store>,
     clock: &Arc<dyn Clock>,
+    names: &QueueFiles,
 ) -> BTreeMap<String, Arc<LocalQueue>> {
     let mut queues: BTreeMap<String, Arc<LocalQueue>> = BTreeMap::new();
     // Dead-letter queues first: their sources point at them.
@@ -421,7 +431,8 @@ fn queues(
         let dead = redrive.and_then(|redrive| {
             Some((Arc::clone(queues.get(&redrive.dead_letter_queue)?), redrive.receives_max))
         });
-        let local = LocalQueue::new(Arc::clone(store), Arc::clone(clock), file, queue, dead);
+        let local =
+            LocalQueue::new(Arc::clone(store), Arc::clone(clock), file, queue, dead, Arc::clone(names));
         queues.insert(queue.name.clone(), Arc::new(local));
     }
     queues
@@ -433,10 +444,12 @@ fn published(
     files: &mut BTreeMap<String, QueueFile>,
     store: &Arc<Store>,
     clock: &Arc<dyn Clock>,
+    names: &QueueFiles,
 ) -> BTreeMap<String, Arc<LocalQueue>> {
     let kept = model.published().into_iter().filter_map(|(name, queue)| {
         let file = files.remove(&queue.name)?;
-        let local = LocalQueue::new(Arc::clone(store), Arc::clone(clock), file, &queue, None);
+        let local =
+            LocalQueue::new(Arc::clone(store), Arc::clone(clock), file, &queue, None, Arc::clone(names));
         Some((name.to_owned(), Arc::new(local)))
     });
     kept.collect()
@@ -486,14 +499,15 @@ async fn sweep(
 ) {
     let mut next = clock.now();
     loop {
-        if let Err(error) = sweep_once(&tables, &queues, clock.as_ref()).await {
-            tracing::warn!(%error, "what has expired could not be deleted; tried again in a minute");
+        let swept = sweep_once(&tables, &queues, clock.as_ref()).await;
+        if let Err(error) = &swept {
+            tracing::warn!(%error, "what has expired could not be deleted; tried again in a second");
         }
         if let Err(error) = record(clock.now(), &store).await {
             tracing::warn!(%error, "the time could not be recorded; tried again in a minute");
         }
         // However long that took: what has expired is gone a minute later.
-        next = (next + SWEEP_EVERY).max(clock.now());
+        next = if swept.is_ok() { (next + SWEEP_EVERY).max(clock.now()) } else { clock.now() + SWEEP_AGAIN };
         tokio::select! {
             biased;
             () = stopping.wait() => break,

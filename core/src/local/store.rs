@@ -18,7 +18,7 @@ use std::{
     io::{self, Write as _},
     path::Path,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
@@ -110,7 +110,7 @@ impl Store {
         owner: &str,
         random: &dyn Random,
         clock: Arc<dyn Clock>,
-        set_up: impl FnOnce(&Connection, &Rollbacks) -> rusqlite::Result<T>,
+        set_up: impl FnOnce(&Connection, &Transactions) -> rusqlite::Result<T>,
     ) -> Result<(Self, T), StoreError> {
         // SQLite gives its other files the permissions of this one.
         private::file().write(true).create(true).truncate(false).open(folder.join(DATABASE))?;
@@ -139,35 +139,35 @@ impl Store {
             (owner,),
         )?;
         transaction.execute_batch(&format!("PRAGMA user_version={SCHEMA}"))?;
-        let rollbacks = Rollbacks::default();
-        let made = set_up(&transaction, &rollbacks)?;
+        let transactions = Transactions::default();
+        let made = set_up(&transaction, &transactions)?;
         transaction.commit()?;
         if let Err(error) = reserve_log(&folder.join(LOG)) {
             tracing::warn!(%error, "no room could be reserved for the store's log; it grows as it is written");
         }
         let keeper = Keeper::open(folder, &connection, clock)?;
-        Ok((Self::start(connection, rollbacks, Some(keeper))?, made))
+        Ok((Self::start(connection, transactions, Some(keeper))?, made))
     }
 
     /// Opens the database in `folder` to be read, and changes no file: what is to be written is refused.
     pub(super) fn open_existing<T>(
         folder: &Path,
-        set_up: impl FnOnce(&Connection, &Rollbacks) -> rusqlite::Result<T>,
+        set_up: impl FnOnce(&Connection, &Transactions) -> rusqlite::Result<T>,
     ) -> Result<(Self, T), StoreError> {
         let connection = reader(folder)?;
         let found: i64 = connection.query_row("PRAGMA user_version", (), |row| row.get(0))?;
         if found > SCHEMA {
             return Err(StoreError::LaterSchema { found, known: SCHEMA });
         }
-        let rollbacks = Rollbacks::default();
-        let made = set_up(&connection, &rollbacks)?;
-        Ok((Self::start(connection, rollbacks, None)?, made))
+        let transactions = Transactions::default();
+        let made = set_up(&connection, &transactions)?;
+        Ok((Self::start(connection, transactions, None)?, made))
     }
 
     /// Without a keeper, it is read only.
     fn start(
         connection: Connection,
-        rollbacks: Rollbacks,
+        transactions: Transactions,
         keeper: Option<Keeper>,
     ) -> Result<Self, StoreError> {
         connection.set_prepared_statement_cache_capacity(256);
@@ -175,7 +175,7 @@ impl Store {
         let (work, waiting) = mpsc::channel(WAITING_MAX);
         let thread = std::thread::Builder::new()
             .name("quadrille-store".into())
-            .spawn(move || Thread { connection, rollbacks, keeper }.serve(waiting))?;
+            .spawn(move || Thread { connection, transactions, keeper }.serve(waiting))?;
         Ok(Self {
             work,
             thread: Mutex::new(Some(thread)),
@@ -302,14 +302,43 @@ impl Drop for Store {
     }
 }
 
-/// Counts the transactions that were rolled back.
-#[derive(Clone, Default)]
-pub(super) struct Rollbacks(Arc<AtomicU64>);
+/// What stands in memory beside the rows, and is changed with them: undone where they are.
+pub(super) trait Joined: Send + Sync {
+    /// The transaction that it joined is over.
+    fn ended(&self, is_committed: bool);
+}
 
-impl Rollbacks {
-    /// How many there were so far.
-    pub(super) fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+/// The transactions of the store's thread.
+#[derive(Clone, Default)]
+pub(super) struct Transactions(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    rollbacks: AtomicU64,
+    joined: Mutex<Vec<Arc<dyn Joined>>>,
+}
+
+impl Transactions {
+    /// How many were rolled back so far.
+    pub(super) fn rollbacks(&self) -> u64 {
+        self.0.rollbacks.load(Ordering::Relaxed)
+    }
+
+    /// Has `joined` told, once, how the transaction under way ends.
+    pub(super) fn join(&self, joined: Arc<dyn Joined>) {
+        self.joined().push(joined);
+    }
+
+    fn joined(&self) -> MutexGuard<'_, Vec<Arc<dyn Joined>>> {
+        self.0.joined.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ended(&self, is_committed: bool) {
+        if !is_committed {
+            self.0.rollbacks.fetch_add(1, Ordering::Relaxed);
+        }
+        let joined = std::mem::take(&mut *self.joined());
+        joined.iter().for_each(|joined| joined.ended(is_committed));
     }
 }
 
@@ -334,7 +363,7 @@ impl Backlog {
 /// What the store's thread has.
 struct Thread {
     connection: Connection,
-    rollbacks: Rollbacks,
+    transactions: Transactions,
     keeper: Option<Keeper>,
 }
 
@@ -395,15 +424,16 @@ impl Thread {
         if let Some(keeper) = &self.keeper {
             keeper.check_files().map_err(|error| error.to_string())?;
         }
-        if let Err(error) = self.transaction(backlog, waiting) {
-            self.rollbacks.0.fetch_add(1, Ordering::Relaxed);
-            if !self.connection.is_autocommit()
-                && let Err(error) = self.connection.execute_batch("ROLLBACK")
-            {
-                tracing::error!(%error, "a transaction could not be rolled back");
-            }
-            return Err(error.to_string());
+        let written = self.transaction(backlog, waiting);
+        if written.is_err()
+            && !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%error, "a transaction could not be rolled back");
         }
+        // Before anybody is answered: who asks again finds what the rows have.
+        self.transactions.ended(written.is_ok());
+        written.map_err(|error| error.to_string())?;
         let acknowledged = self.keeper.as_mut().map_or(Ok(()), Keeper::mark);
         acknowledged.map_err(|error| error.to_string())
     }
@@ -441,7 +471,7 @@ impl Thread {
 /// Rising ids that never repeat, across restarts too. Used on the store's thread only.
 pub(super) struct Sequence {
     name: String,
-    rollbacks: Rollbacks,
+    transactions: Transactions,
     state: Mutex<Ids>,
 }
 
@@ -455,7 +485,7 @@ struct Ids {
 impl Sequence {
     pub(super) fn open(
         connection: &Connection,
-        rollbacks: &Rollbacks,
+        transactions: &Transactions,
         name: String,
     ) -> rusqlite::Result<Self> {
         let reserved: Option<i64> = connection
@@ -463,12 +493,12 @@ impl Sequence {
             .optional()?;
         let next = reserved.unwrap_or(1);
         let state = Mutex::new(Ids { next, reserved: next, rollbacks: 0 });
-        Ok(Self { name, rollbacks: rollbacks.clone(), state })
+        Ok(Self { name, transactions: transactions.clone(), state })
     }
 
     pub(super) fn next(&self, connection: &Connection) -> rusqlite::Result<i64> {
         let mut ids = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let rollbacks = self.rollbacks.count();
+        let rollbacks = self.transactions.rollbacks();
         if ids.next >= ids.reserved || ids.rollbacks != rollbacks {
             let reserved = ids.next + RESERVED_AT_ONCE;
             connection
@@ -508,12 +538,12 @@ mod tests {
 
     fn open<T>(
         folder: &Path,
-        set_up: impl FnOnce(&Connection, &Rollbacks) -> rusqlite::Result<T>,
+        set_up: impl FnOnce(&Connection, &Transactions) -> rusqlite::Result<T>,
     ) -> Result<(Store, T), StoreError> {
         Store::open(folder, "notes", &SystemRandom, Arc::new(SystemClock), set_up)
     }
 
-    fn notes(connection: &Connection, _: &Rollbacks) -> rusqlite::Result<()> {
+    fn notes(connection: &Connection, _: &Transactions) -> rusqlite::Result<()> {
         connection.execute_batch("CREATE TABLE IF NOT EXISTS note(text TEXT NOT NULL)")
     }
 

@@ -3,7 +3,7 @@
 //! A stream row holds what one call committed, up to [`ROW_BYTES_MAX`]: what is written together is sent on together, and
 //! one row instead of hundreds is written, read and deleted.
 
-use super::store::{Rollbacks, Sequence, Store, identifier};
+use super::store::{Sequence, Store, Transactions, identifier};
 use crate::{
     limits,
     port::{
@@ -76,7 +76,11 @@ impl TableFile {
     }
 
     /// The table, which has to be there.
-    pub(super) fn open(connection: &Connection, rollbacks: &Rollbacks, name: &str) -> rusqlite::Result<Self> {
+    pub(super) fn open(
+        connection: &Connection,
+        transactions: &Transactions,
+        name: &str,
+    ) -> rusqlite::Result<Self> {
         let (item, stream) = (identifier("item", name), identifier("stream", name));
         let update = |index: bool, expiry: bool| {
             let index = if index { ", index_partition = ?5, index_sort = ?6" } else { "" };
@@ -112,7 +116,7 @@ impl TableFile {
             checkpoint: format!("DELETE FROM {stream} WHERE last <= ?1"),
             cut: format!("UPDATE {stream} SET first = ?2, records = ?3 WHERE last = ?1"),
         };
-        let sequence = Sequence::open(connection, rollbacks, format!("stream/{name}"))?;
+        let sequence = Sequence::open(connection, transactions, format!("stream/{name}"))?;
         Ok(Self { statements: Arc::new(statements), sequence: Arc::new(sequence) })
     }
 

@@ -157,6 +157,9 @@ impl Memory {
                 (queue.name.clone(), Arc::new(made))
             })
             .collect();
+        for queue in queues.values() {
+            queue.beside(queues.iter().map(|(name, queue)| (name.clone(), Arc::downgrade(queue))).collect());
+        }
         for queue in &model.queues {
             if let Some(redrive) = &queue.redrive
                 && let Some(source) = queues.get(&queue.name)

@@ -13,7 +13,7 @@ use crate::{
     failure::Failure,
     model::{Destination, Model},
     pipeline::Pipeline,
-    port::{Depth, Message, Queue, Receipt},
+    port::{Depth, Message, NewMessage, Queue, Receipt, Received},
     relay,
     timestamp::Timestamp,
 };
@@ -336,7 +336,11 @@ pub async fn walk(
     match act {
         Act::Purge => gone.extend(chosen.into_iter().map(|message| message.receipt)),
         Act::Redrive => {
-            let letters = chosen.iter().map(DeadLetter::redriven).collect();
+            let letters = chosen.iter().map(|message| {
+                let received = Received { queue: queue.to_owned(), receipt: message.receipt.clone() };
+                NewMessage { in_place_of: Some(received), ..DeadLetter::redriven(message) }
+            });
+            let letters = letters.collect();
             let sent = relay::send(model, pipeline.ports(), source, letters).await;
             for (message, sent) in chosen.into_iter().zip(sent) {
                 match sent {

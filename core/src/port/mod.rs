@@ -14,11 +14,12 @@ mod topic;
 
 pub use bucket::{Bucket, ObjectPage};
 pub use bus::{Bus, BusEntry};
+pub(crate) use clock::Steady;
 pub use clock::{Clock, SystemClock};
 #[cfg(feature = "aws")]
 pub(crate) use queue::ATTRIBUTE_TYPE;
 pub(crate) use queue::is_sendable;
-pub use queue::{Attributes, Depth, Message, NewMessage, Queue, Receipt};
+pub use queue::{Attributes, Depth, Message, NewMessage, Queue, Receipt, Received};
 pub use random::{Random, SeededRandom, SystemRandom, stable_hash};
 pub use table::{
     ChangeStream, CommitError, IndexEntry, IndexPage, IndexQuery, Item, ScanPage, StreamRecord, Table, Write,

@@ -17,6 +17,21 @@ pub struct NewMessage {
     pub attributes: Attributes,
     /// How long it stays invisible, at most 900 s.
     pub delay: Duration,
+    /// A received message that it stands for. An adapter that can deletes that one in the write that sends this one, and sends
+    /// nothing where it is somebody else's by now. Others pass over it, and so do topics: the caller deletes it in any case.
+    pub in_place_of: Option<Received>,
+    /// What it is known by where a second one would say the same: an adapter that can drops it while the queue holds one of that
+    /// key. Others pass over it, and so do topics.
+    pub key: Option<String>,
+}
+
+/// A received message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The queue that it was received from.
+    pub queue: String,
+    /// The receive.
+    pub receipt: Receipt,
 }
 
 /// The type that SQS and SNS give every attribute; its name counts as part of the message.

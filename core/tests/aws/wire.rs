@@ -316,7 +316,7 @@ async fn what_the_services_would_refuse_costs_no_call() {
     let message = |body: &str, names: &[String]| NewMessage {
         body: body.to_owned(),
         attributes: named(names),
-        delay: Duration::ZERO,
+        ..NewMessage::default()
     };
     let eleven: Vec<String> = (0..11).map(|at| format!("name-{at:02}")).collect();
     let name = |name: &str| vec![name.to_owned()];
@@ -379,7 +379,7 @@ async fn a_dead_letters_reason_is_never_in_its_way() {
     let queue = scene.ports.queue("queue").unwrap();
     let attributes = [("reason", "malformed"), ("detail", "a \u{0} b \u{ffff}"), ("handler", "")];
     let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let letter = NewMessage { body: "x".to_owned(), attributes: attributes.into(), delay: Duration::ZERO };
+    let letter = NewMessage { body: "x".to_owned(), attributes: attributes.into(), ..NewMessage::default() };
     assert_eq!(queue.send(vec![letter]).await, [Ok(())]);
     let received = queue.receive(1, Duration::from_secs(5), None).await.unwrap();
     let expected = [("reason", "malformed"), ("detail", "a \u{fffd} b \u{fffd}")];
