@@ -5,9 +5,9 @@ use super::*;
 use crate::{
     alarm::Alert,
     choreography::{Choreography, Consumer},
+    commit::{Handled, Outcome},
     context::Context,
     event::Event,
-    handler::{Handled, Outcome},
     memory::VirtualClock,
     port::{Depth, Message, NewMessage, Queue, Received, SeededRandom},
 };
