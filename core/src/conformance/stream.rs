@@ -62,7 +62,7 @@ fn emitted(record: &StreamRecord) -> Emitted {
     Emitted {
         key: record.key.clone(),
         version: record.version,
-        events: record.outbox.iter().map(|event| event.get().to_owned()).collect(),
+        events: record.outbox.iter().flatten().map(|event| event.get().to_owned()).collect(),
     }
 }
 
@@ -154,7 +154,7 @@ async fn a_commit_emits_all_its_events_or_none(stage: &Stage<'_>) -> Result<(), 
 
     let late = stage.emitting("atomic", None, 2)?;
     let mut large = stage.emitting("large", None, 2)?;
-    large.item.document = format!("\"{}\"", "x".repeat(ITEM_BYTES_MAX));
+    large.item.document = format!("\"{}\"", "x".repeat(ITEM_BYTES_MAX)).into();
     let found = answers(&**flows, vec![late, large]).await?;
     same("an insert too late and one too large", &vec![Answer::Conflict, Answer::TooLarge], &found)?;
 

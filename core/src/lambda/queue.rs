@@ -60,6 +60,7 @@ fn message(record: SqsMessage, now: Timestamp) -> Result<Message, Failure> {
         id,
         receipt: Receipt(receipt),
         body: record.body.unwrap_or_default(),
+        unreadable: None,
         attributes,
         receive_count: receive_count.unwrap_or(1).max(1),
         sent_at,

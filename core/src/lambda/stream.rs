@@ -7,7 +7,7 @@ use crate::{
     layout::{KEY, OUTBOX},
     metrics,
     pipeline::Pipeline,
-    port::{Attributes, Message, PortError, Receipt, StreamRecord},
+    port::{Attributes, Message, Receipt, StreamRecord},
     relay,
     timestamp::Timestamp,
 };
@@ -66,7 +66,7 @@ pub(super) async fn deliver(
     let records = all(pipeline, &event);
     let (mut sequence_numbers, mut messages) = (Vec::new(), Vec::new());
     for (sequence_number, record) in &records {
-        for event in record.outbox.iter().map(|event| event.get()) {
+        for event in record.outbox.iter().flatten().map(|event| event.get()) {
             // What is for others is not looked at further, whether it can be read or not.
             let is_own = serde_json::from_str::<Head<'_>>(event)
                 .is_ok_and(|head| Some(head.event_type.as_ref()) == consumed);
@@ -89,6 +89,7 @@ fn message(event: &str, now: Timestamp) -> Message {
         id: String::new(),
         receipt: Receipt(String::new()),
         body: event.to_owned(),
+        unreadable: None,
         attributes: Attributes::new(),
         receive_count: 1,
         sent_at: now,
@@ -115,9 +116,8 @@ fn all(pipeline: &Pipeline, event: &Event) -> Vec<(String, StreamRecord)> {
             continue;
         };
         match read(record) {
-            Ok(Some(read)) => records.push((sequence_number, read)),
-            Ok(None) => {}
-            Err(why) => unreadable(pipeline, record, &why.to_string()),
+            Some(read) => records.push((sequence_number, read)),
+            None => {}
         }
     }
     records
@@ -145,13 +145,13 @@ fn key_attribute(record: &EventRecord) -> &str {
 }
 
 /// What a record carries; `None` where there is nothing to send on: a removal, or a commit that emitted nothing.
-fn read(record: &EventRecord) -> Result<Option<StreamRecord>, PortError> {
+fn read(record: &EventRecord) -> Option<StreamRecord> {
     let image = &record.change.new_image;
     if record.event_name == "REMOVE" || !image.contains_key(OUTBOX) {
-        return Ok(None);
+        return None;
     }
     // Its place in the batch says it all: Lambda keeps the sequence.
-    stream_record(0, key_attribute(record), |name| text(image, name)).map(Some)
+    Some(stream_record(0, key_attribute(record), |name| text(image, name)))
 }
 
 fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {

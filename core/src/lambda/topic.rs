@@ -33,6 +33,7 @@ pub(super) async fn deliver(
                 id: record.sns.message_id,
                 receipt: Receipt(String::new()),
                 body: if is_alerted { alert_event(&model.name, body, sent_at) } else { body },
+                unreadable: None,
                 attributes: Attributes::new(),
                 receive_count: 1,
                 sent_at,

@@ -3,7 +3,7 @@
 use crate::{
     limits::{MESSAGE_BYTES_MAX, QUEUE_DELAY_MAX, QUEUE_VISIBILITY_MAX},
     model::QueueModel,
-    port::{Attributes, Clock, Depth, Message, NewMessage, PortError, Queue, Random, Receipt},
+    port::{Attributes, Clock, Depth, Message, NewMessage, PortError, Queue, Random, Receipt, Unreadable},
     timestamp::Timestamp,
 };
 use async_trait::async_trait;
@@ -57,6 +57,7 @@ struct State {
 struct Held {
     id: String,
     body: String,
+    unreadable: Option<Unreadable>,
     attributes: Attributes,
     /// When it was first sent. Moving to a dead-letter queue does not change it, as on SQS.
     sent_at: Timestamp,
@@ -72,6 +73,7 @@ impl Held {
             id: self.id.clone(),
             receipt,
             body: self.body.clone(),
+            unreadable: self.unreadable.clone(),
             attributes: self.attributes.clone(),
             receive_count: self.receives,
             sent_at: self.sent_at,
@@ -248,6 +250,7 @@ impl Queue for MemoryQueue {
                 arriving.push(Held {
                     id: format!("{:016x}", self.random.next_u64()),
                     body,
+                    unreadable: None,
                     attributes,
                     sent_at: now,
                     receives: 0,

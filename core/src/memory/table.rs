@@ -88,6 +88,9 @@ impl MemoryTable {
         if write.item.version != write.expected.saturating_add(1) {
             return refuse("the version written is not one more than the expected one");
         }
+        if let Err(why) = write.item.document.text() {
+            return Err(PortError::permanent(&self.name, why).into());
+        }
         let bytes = size(write);
         if bytes > ITEM_BYTES_MAX { Err(CommitError::TooLarge { bytes }) } else { Ok(()) }
     }
@@ -96,6 +99,7 @@ impl MemoryTable {
 /// Bytes of the item with all that is written beside it.
 fn size(write: &Write) -> usize {
     let Item { key, document, index, .. } = &write.item;
+    let document = document.text().unwrap_or_default();
     let index = index.as_ref().map_or(0, |entry| entry.partition.len() + entry.sort.len());
     let outbox: usize = write.outbox.iter().map(|event| event.get().len()).sum();
     key.len() + document.len() + index + outbox
@@ -151,7 +155,7 @@ impl State {
                 sequence: self.last_sequence,
                 key: write.item.key.clone(),
                 version: write.item.version,
-                outbox: write.outbox,
+                outbox: Ok(write.outbox),
             };
             self.stream.insert(record.sequence, record);
         }

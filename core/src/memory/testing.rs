@@ -99,7 +99,7 @@ impl Memory {
         let carried = self.model.carried(STEP, Carried::default(), E::TYPE, now);
         (envelope.deadline, envelope.hops) = (carried.deadline, carried.hops);
         let outbox = vec![to_raw_value(&envelope).map_err(|error| Failure::permanent("unwritable", error))?];
-        let record = StreamRecord { sequence, key, version: 1, outbox };
+        let record = StreamRecord { sequence, key, version: 1, outbox: Ok(outbox) };
         let sent = relay::forward(&self.model, &self.ports, &[record], &Meter::default(), |_| true).await;
         sent.map_err(|(_, failure)| failure)
     }

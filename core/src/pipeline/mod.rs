@@ -187,8 +187,14 @@ impl Pipeline {
     pub async fn standing(&self) -> BTreeSet<String> {
         let mut standing = self.vitals.standing(&*self.ports.clock);
         let probes = self.ports.tables.iter().map(|(name, table)| async move {
-            if let Err(error) = table.get(&["health/probe".to_owned()]).await {
-                tracing::warn!(table = name, %error, "a table does not answer");
+            let unread = match table.get(&["health/probe".to_owned()]).await {
+                Err(error) => Some(error.to_string()),
+                Ok(found) => {
+                    found.iter().flatten().find_map(|item| Some(item.document.text().err()?.to_string()))
+                }
+            };
+            if let Some(error) = unread {
+                tracing::warn!(table = name, error, "a table does not answer");
                 return Some(["reads of ", name].concat());
             }
             let refused = table.takes_commits().await.err()?;

@@ -11,19 +11,22 @@ mod queue;
 mod random;
 mod table;
 mod topic;
+mod unreadable;
 
 pub use bucket::{Bucket, ObjectPage};
 pub use bus::{Bus, BusEntry};
 pub use clock::{Clock, SystemClock};
 #[cfg(feature = "aws")]
 pub(crate) use queue::ATTRIBUTE_TYPE;
-pub(crate) use queue::is_sendable;
 pub use queue::{Attributes, Depth, Message, NewMessage, Queue, Receipt};
+pub(crate) use queue::{is_sendable, shown_sendable};
 pub use random::{Random, SeededRandom, SystemRandom, stable_hash};
 pub use table::{
-    ChangeStream, CommitError, IndexEntry, IndexPage, IndexQuery, Item, ScanPage, StreamRecord, Table, Write,
+    ChangeStream, CommitError, IndexEntry, IndexPage, IndexQuery, Item, ScanPage, StreamRecord, Table,
+    UnreadableOutbox, Write,
 };
 pub use topic::Topic;
+pub use unreadable::{Document, Unreadable};
 
 use crate::{
     failure::{Failure, excerpt},

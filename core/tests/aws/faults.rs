@@ -38,7 +38,7 @@ fn write(name: &str, version: u64, document: &str) -> Write {
         item: Item {
             key: format!("thing/{name}"),
             version,
-            document: document.to_owned(),
+            document: document.into(),
             expires_at: None,
             index: None,
         },

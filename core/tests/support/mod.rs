@@ -272,7 +272,7 @@ impl World {
     /// Every event that was emitted and not yet checkpointed.
     pub async fn emitted(&self) -> Vec<Value> {
         let records = self.ports.streams[PARCELS].read(1_000, Duration::ZERO).await.unwrap();
-        let events = records.iter().flat_map(|record| &record.outbox);
+        let events = records.iter().flat_map(|record| record.outbox.as_ref().unwrap());
         events.map(|event| serde_json::from_str(event.get()).unwrap()).collect()
     }
 
