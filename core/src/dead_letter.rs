@@ -105,7 +105,17 @@ impl DeadLetter {
 
     /// Whether what the letter holds is damaged, so that nobody is to work it.
     pub fn is_damaged(&self) -> bool {
-        matches!(self.reason.as_str(), UNREADABLE_MESSAGE | UNREADABLE_RECORD)
+        is_damage(&self.reason)
+    }
+
+    /// Why a message is not to be worked, if so: it can't be read, or a service moved a damaged letter back here.
+    pub(crate) fn damage(message: &Message) -> Option<Failure> {
+        if let Some(why) = &message.unreadable {
+            return Some(Failure::permanent(UNREADABLE_MESSAGE, why));
+        }
+        let reason = message.attributes.get(REASON).filter(|reason| is_damage(reason))?;
+        let detail = message.attributes.get(DETAIL).map(String::as_str).unwrap_or_default();
+        Some(Failure::permanent(reason.clone(), detail))
     }
 
     /// The message that a redrive sends back: the body, and when it was first seen.
@@ -147,8 +157,11 @@ impl DeadLetter {
         };
         let attempts = text(ATTEMPTS).or_else(|| text(RETRY_ATTEMPTS));
         Self {
-            reason: text(REASON).unwrap_or_else(|| unsaid.to_owned()),
-            detail: text(DETAIL).or(why).unwrap_or_default(),
+            // Whatever it was given up for, it is damaged now.
+            reason: text(REASON)
+                .filter(|_| message.unreadable.is_none())
+                .unwrap_or_else(|| unsaid.to_owned()),
+            detail: text(DETAIL).filter(|_| message.unreadable.is_none()).or(why).unwrap_or_default(),
             handler: text(HANDLER).unwrap_or_default(),
             source_queue: text(SOURCE_QUEUE).unwrap_or_default(),
             correlation_id: text(CORRELATION_ID),
@@ -159,6 +172,10 @@ impl DeadLetter {
             dead_at: time(DEAD_AT),
         }
     }
+}
+
+fn is_damage(reason: &str) -> bool {
+    matches!(reason, UNREADABLE_MESSAGE | UNREADABLE_RECORD)
 }
 
 /// A damaged text as every queue takes it.

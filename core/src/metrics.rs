@@ -75,8 +75,11 @@ pub const RELAYED: Metric = Metric::count("Relayed");
 /// Stream records and events that the relay passed over, for they can't be read, or nobody consumes them: worth an alarm at 1.
 pub const PASSED_OVER: Metric = Metric::count("PassedOver");
 
+/// Entities that a handler met and that can't be read, each time it met them: the log says which.
+pub const UNREADABLE: Metric = Metric::count("Unreadable");
+
 /// All that the library measures by itself.
-pub const ALL: [Metric; 6] = [HANDLED, DELAYED, RETRIED, DEAD_LETTERED, RELAYED, PASSED_OVER];
+pub const ALL: [Metric; 7] = [HANDLED, DELAYED, RETRIED, DEAD_LETTERED, RELAYED, PASSED_OVER, UNREADABLE];
 
 /// The values of one metric.
 #[derive(Clone, Debug, PartialEq)]

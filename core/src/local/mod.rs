@@ -17,6 +17,8 @@ mod alarm;
 mod bucket;
 mod bus;
 mod column;
+#[cfg(feature = "conformance")]
+mod damage;
 mod folder;
 mod lock;
 mod private;

@@ -175,6 +175,13 @@ impl MemoryQueue {
         self.twice.store(true, Ordering::Relaxed);
     }
 
+    /// Damages the message that has this body; false where there is none.
+    pub(super) fn damage(&self, body: &str) -> bool {
+        let mut state = self.state();
+        let held = state.messages.values_mut().find(|held| held.body == body);
+        held.map(|held| held.unreadable = Some(Unreadable::new("damaged by a test"))).is_some()
+    }
+
     /// The state as of now.
     fn state(&self) -> MutexGuard<'_, State> {
         let now = self.clock.now();

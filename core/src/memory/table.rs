@@ -3,8 +3,8 @@
 use crate::{
     limits::{INDEX_SORT_BYTES_MAX, ITEM_BYTES_MAX, KEY_BYTES_MAX},
     port::{
-        ChangeStream, Clock, CommitError, IndexEntry, IndexPage, IndexQuery, Item, PortError, ScanPage,
-        StreamRecord, Table, Write,
+        ChangeStream, Clock, CommitError, Document, IndexEntry, IndexPage, IndexQuery, Item, PortError,
+        ScanPage, StreamRecord, Table, Unreadable, UnreadableOutbox, Write,
     },
     timestamp::Timestamp,
 };
@@ -61,6 +61,19 @@ impl MemoryTable {
             state.remove(&key);
         }
         state
+    }
+
+    pub(super) fn damage_item(&self, key: &str) -> bool {
+        let mut state = self.state();
+        let item = state.items.get_mut(key);
+        item.map(|item| item.document = Document::unreadable("damaged by a test")).is_some()
+    }
+
+    pub(super) fn damage_record(&self, key: &str) -> bool {
+        let mut state = self.state();
+        let record = state.stream.values_mut().find(|record| record.key == key);
+        let outbox = || UnreadableOutbox { why: Unreadable::new("damaged by a test"), text: "[".to_owned() };
+        record.map(|record| record.outbox = Err(outbox())).is_some()
     }
 
     fn check_limit(&self, limit: usize) -> Result<(), PortError> {

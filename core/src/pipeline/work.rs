@@ -8,7 +8,7 @@ use super::{
     verdict::Verdict,
 };
 use crate::{
-    dead_letter::UNREADABLE_MESSAGE,
+    dead_letter::DeadLetter,
     failure::Failure,
     handler::ErasedHandler,
     model::StepModel,
@@ -56,8 +56,8 @@ impl Pipeline {
         let mut batch = Batch::of(messages.len(), self.end_of(step.timeout));
         let mut tasks = VecDeque::with_capacity(messages.len());
         for (at, message) in messages.iter().enumerate() {
-            let read = caught_now(|| match &message.unreadable {
-                Some(why) => Err(Failure::permanent(UNREADABLE_MESSAGE, why)),
+            let read = caught_now(|| match DeadLetter::damage(message) {
+                Some(damage) => Err(damage),
                 None => self.choreography.envelope(&step.name, &message.body, message.sent_at),
             });
             let read = read.unwrap_or_else(|text| Err(Failure::transient(PANICKED, text)));

@@ -7,6 +7,7 @@
 mod bucket;
 mod bus;
 mod clock;
+mod damage;
 mod queue;
 mod random;
 mod table;
@@ -16,6 +17,7 @@ mod unreadable;
 pub use bucket::{Bucket, ObjectPage};
 pub use bus::{Bus, BusEntry};
 pub use clock::{Clock, SystemClock};
+pub use damage::Damage;
 #[cfg(feature = "aws")]
 pub(crate) use queue::ATTRIBUTE_TYPE;
 pub use queue::{Attributes, Depth, Message, NewMessage, Queue, Receipt};

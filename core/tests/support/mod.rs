@@ -147,6 +147,7 @@ pub struct World {
     pub clock: Arc<VirtualClock>,
     pub choreography: Choreography,
     pub ports: Ports,
+    pub memory: Memory,
 }
 
 impl World {
@@ -154,8 +155,8 @@ impl World {
         let choreography = definition.build().unwrap();
         let clock = Arc::new(VirtualClock::new(START));
         let (shared, random) = (Arc::clone(&clock) as Arc<dyn Clock>, Arc::new(SeededRandom::new(7)));
-        let ports = Memory::new(choreography.model(), shared, random).ports();
-        Self { clock, choreography, ports }
+        let memory = Memory::new(choreography.model(), shared, random);
+        Self { clock, choreography, ports: memory.ports(), memory }
     }
 
     /// Puts a table in the way that asks `fault` about every write.

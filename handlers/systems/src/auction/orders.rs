@@ -17,7 +17,7 @@ enum RowOutcome {
     Stored,
     /// It was there, with the same content.
     Unchanged,
-    /// It was there, with other content, which stays.
+    /// It was there, with other content, or with one that can't be read any longer. That stays.
     Conflict,
 }
 
@@ -48,7 +48,8 @@ pub async fn post_orders(request: Request, cx: Context<()>) -> Result<Response, 
     let rows: Vec<Row<'_>> =
         ids.iter().zip(outcomes).map(|(record_id, outcome)| Row { record_id, outcome }).collect();
     if rows.iter().any(|row| row.outcome == RowOutcome::Conflict) {
-        let detail = "a record_id marked `conflict` is there with other content and was not changed; the others are stored";
+        let detail = "a record_id marked `conflict` is there with other content, or can't be read any longer, and was not changed; \
+                      the others are stored";
         return Ok(Problem::new(409, "conflict", detail).with("results", rows).into());
     }
     Ok(Response::json(202, &Rows { results: rows }))
@@ -72,7 +73,7 @@ async fn take(
     if there.is_empty() {
         return Ok(outcomes);
     }
-    let existing = cx.get::<Order>(&there.iter().map(|at| &ids[*at]).collect::<Vec<_>>()).await?;
+    let existing = cx.get_each::<Order>(&there.iter().map(|at| &ids[*at]).collect::<Vec<_>>()).await?;
     // Read once more rather than copied each time: orders are seldom there already.
     let orders = parse_orders(body).map_err(|faults| {
         Failure::permanent("invalid_orders", format_args!("{} faults in what had none before", faults.len()))
@@ -80,9 +81,9 @@ async fn take(
     for (at, existing) in there.into_iter().zip(existing) {
         let is_same = |existing: &Order| orders.get(at).is_some_and(|new| existing.same_content(new));
         outcomes[at] = match existing {
-            Some(existing) if is_same(&existing) => RowOutcome::Unchanged,
-            Some(_) => RowOutcome::Conflict,
-            None => {
+            Ok(Some(existing)) if is_same(&existing) => RowOutcome::Unchanged,
+            Ok(Some(_)) | Err(_) => RowOutcome::Conflict,
+            Ok(None) => {
                 let detail = "an order with this record_id expired just now";
                 return Err(Failure::transient("expired_meanwhile", detail));
             }

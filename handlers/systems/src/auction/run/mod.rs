@@ -110,6 +110,9 @@ pub struct Run {
     /// Decisions that the platform has told, whatever became of them; a page without any counts as one.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub heard: u64,
+    /// Open orders that it passed over, for they can't be read.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unreadable: u64,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -192,6 +195,7 @@ impl Run {
             undecidable: 0,
             is_uncertain: false,
             heard: 0,
+            unreadable: 0,
         })
     }
 }
@@ -245,13 +249,22 @@ fn next_round(
     }
 }
 
+/// What a trail tells of open orders that were passed over.
+fn unreadable(count: u64) -> String {
+    if count == 0 { String::new() } else { format!(", {count} open ones can't be read") }
+}
+
 /// The run's last commit.
 fn end(mut run: Stored<Run>) -> Result<Commit<Emits>, IllegalTransition> {
     run.round += 1;
     run.advance(RoundEvent::Finished)?;
     let what = format!(
-        "ended: {} submitted, {} accepted, {} rejected, {} undecidable",
-        run.submitted, run.accepted, run.rejected, run.undecidable
+        "ended: {} submitted, {} accepted, {} rejected, {} undecidable{}",
+        run.submitted,
+        run.accepted,
+        run.rejected,
+        run.undecidable,
+        unreadable(run.unreadable)
     );
     Ok(run.commit(what))
 }

@@ -27,7 +27,7 @@ pub(super) async fn leave_queue(
 ) -> Outcome<Emits> {
     let (live, now) = (live_runs(cx).await?, cx.now());
     let is_before = |other: &&Stored<Run>| other.gathers_before(&run, now) && !is_given_up(other);
-    let before: Vec<&Stored<Run>> = live.iter().filter(is_before).collect();
+    let before: Vec<&Stored<Run>> = live.entities.iter().filter(is_before).collect();
     if run.version() == 0 && before.iter().any(|other| other.phase == Phase::Queued) {
         return Ok(Handled::already("another run is queued: it takes what is open when it starts"));
     }
@@ -36,7 +36,7 @@ pub(super) async fn leave_queue(
         let wait = QUEUED.after(run.round + 1, cx.random());
         return Ok(next_round(run, what, Some(wait)).into());
     }
-    let overdue = first_overdue(&live, now);
+    let overdue = first_overdue(&live, None, now);
     run.advance(RoundEvent::TurnCame { overdue: overdue.clone() })?;
     run.started_at = now;
     match overdue {

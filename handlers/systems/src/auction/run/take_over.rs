@@ -21,16 +21,26 @@ pub(super) async fn take_over(
     let Some(mut run) = written_down(run, cx).await? else {
         return Ok(Handled::already("this round is over"));
     };
-    let theirs = cx.get::<RunPage>(&[RunPage::id_of(&from, page)]).await?.pop().flatten();
-    if let Some(theirs) = theirs {
+    let theirs = cx.get_each::<RunPage>(&[RunPage::id_of(&from, page)]).await?.pop();
+    let record_ids = match theirs {
+        Some(Ok(Some(theirs))) => Some(Ok(theirs.record_ids.clone())),
+        Some(Err(failure)) => Some(Err(failure)),
+        _ => None,
+    };
+    if let Some(record_ids) = record_ids {
         let next = Phase::TakingOver { from: from.clone(), page: page + 1 };
-        let wanted =
-            Wanted { from: Some(from.clone()), record_ids: theirs.record_ids.clone(), loaded: None, next };
+        let what = match &record_ids {
+            Ok(_) => format!("took over page {page} of run {from}, which passed its deadline"),
+            // Nobody knows any longer which orders were on it: those behind it are not to wait for them.
+            Err(failure) => format!("passed over page {page} of run {from}: {}", failure.reason()),
+        };
+        let record_ids = record_ids.unwrap_or_default();
+        let wanted = Wanted { from: Some(from.clone()), record_ids, loaded: None, next };
         take_page(&mut run, wanted, platform, cx).await?;
-        let what = format!("took over page {page} of run {from}, which passed its deadline");
         return Ok(next_round(run, what, None).into());
     }
-    if let Some(mut overdue) = cx.get::<Run>(&[&from]).await?.pop().flatten()
+    // One that can't be read stays as it is until it expires.
+    if let Some(Ok(Some(mut overdue))) = cx.get_each::<Run>(&[&from]).await?.pop()
         && overdue.phase != Phase::Ended
     {
         overdue.advance(RoundEvent::DeadlinePassed)?;
@@ -40,7 +50,7 @@ pub(super) async fn take_over(
     }
     let live = live_runs(cx).await?;
     // An index may still list the run that has just ended.
-    let overdue = first_overdue(live.iter().filter(|other| other.run_id != from), cx.now());
+    let overdue = first_overdue(&live, Some(&from), cx.now());
     run.advance(RoundEvent::RunTakenOver { overdue })?;
     Ok(next_round(run, format!("took over run {from}"), None).into())
 }
