@@ -27,7 +27,7 @@ struct Virtual {
 
 /// The adapter itself, for what no port does.
 enum Stored {
-    Memory(Memory),
+    Memory(Box<Memory>),
     Local(Arc<Local>),
 }
 
@@ -55,7 +55,7 @@ impl World for Virtual {
     async fn damage(&self, damage: Damage<'_>) -> bool {
         match &self.stored {
             Stored::Memory(memory) => memory.damage(damage),
-            Stored::Local(local) => local.damage(damage).await.unwrap(),
+            Stored::Local(local) => local.damage(damage).await == Ok(true),
         }
     }
 }
@@ -100,7 +100,7 @@ fn memory(change: impl FnOnce(&mut Ports)) -> Virtual {
     let memory = Memory::new(&conformance::model(), Arc::clone(&clock) as Arc<dyn Clock>, random);
     let mut ports = memory.ports();
     change(&mut ports);
-    let stored = Stored::Memory(memory);
+    let stored = Stored::Memory(Box::new(memory));
     Virtual { ports, clock, capabilities: everything(), pause: Duration::ZERO, stored }
 }
 

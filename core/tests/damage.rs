@@ -100,8 +100,7 @@ async fn a_message_that_can_not_be_read_is_a_dead_letter_of_its_own_that_no_redr
     assert!(world.memory.damage(Damage::Message { queue: "scan", body: &body }));
     world.deliver("scan").await;
     assert_eq!(world.stops("1").await, ["oslo"]);
-    let unreadable = ("unreadable_message".to_owned(), Some("2".to_owned()));
-    assert_eq!(letters(&world).await, [unreadable.clone()]);
+    assert_eq!(letters(&world).await, [("unreadable_message".to_owned(), Some("2".to_owned()))]);
 
     // Beside one that is whole, and one that is damaged only now.
     for id in ["3", "4"] {
@@ -133,11 +132,7 @@ async fn a_damaged_letter_that_a_service_moves_back_is_never_worked() {
     assert!(world.memory.damage(Damage::Message { queue: "scan", body: &body }));
     world.deliver("scan").await;
     let letter = world.lying_in(DEAD).await.remove(0);
-    let moved = NewMessage {
-        body: letter.body,
-        attributes: letter.attributes,
-        ..NewMessage::default()
-    };
+    let moved = NewMessage { body: letter.body, attributes: letter.attributes, ..NewMessage::default() };
     world.ports.queues["scan"].send(vec![moved]).await.remove(0).unwrap();
     world.deliver("scan").await;
     let twice = ("unreadable_message".to_owned(), Some("1".to_owned()));
@@ -145,11 +140,7 @@ async fn a_damaged_letter_that_a_service_moves_back_is_never_worked() {
     assert_eq!(world.stops("1").await, [] as [String; 0]);
 }
 
-async fn send_on(
-    mut parcel: Stored<Parcel>,
-    event: Loaded,
-    _: Context<(Scanned,)>,
-) -> Outcome<(Scanned,)> {
+async fn send_on(mut parcel: Stored<Parcel>, event: Loaded, _: Context<(Scanned,)>) -> Outcome<(Scanned,)> {
     parcel.stops.push(event.place.clone());
     let told = Scanned::new(event.parcel, event.place);
     Ok(parcel.commit("sent on").emit(told).into())
@@ -180,7 +171,8 @@ async fn a_record_that_can_not_be_read_is_told_under_its_key_and_holds_nothing_u
     assert_eq!(letters_of(&world, "load-dlq").await, [letter]);
     assert_eq!(world.ports.streams[PARCELS].read(10, secs(0)).await.unwrap().len(), 0, "all is checkpointed");
     // The letter holds no message: a redrive leaves it.
-    let moved = operator::walk(&world.pipeline(), "load-dlq", &Filter::default(), Act::Redrive, 10).await.unwrap();
+    let moved =
+        operator::walk(&world.pipeline(), "load-dlq", &Filter::default(), Act::Redrive, 10).await.unwrap();
     assert_eq!((moved.moved, moved.unreadable), (0, 1));
 }
 
