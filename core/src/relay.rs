@@ -105,13 +105,8 @@ pub(crate) async fn forward(
             }
         }
     }
-    let mut first_failed: Option<(usize, Failure)> = None;
-    for (at, why, text) in unreadable {
-        let sends =
-            |to: &Destination<'_>| !matches!(to, Destination::Stream { table, .. } if !hands_on(table));
-        let told = pass_over(model, ports, &records[at], &why, text, sends, meter).await;
-        first_failed = first_failed.or(told.err().map(|error| (at, error.into())));
-    }
+    let reaches = |to: &Destination<'_>| !matches!(to, Destination::Stream { table, .. } if !hands_on(table));
+    let mut first_failed = pass_over_all(model, ports, records, &unreadable, reaches, meter).await;
     // All at once: a store takes them with one flush.
     let sends = by_destination
         .iter()
@@ -196,6 +191,23 @@ async fn publish(source: &str, bus: &dyn Bus, messages: Vec<NewMessage>) -> Vec<
         answers[at] = published;
     }
     answers
+}
+
+/// Passes over what can't be read, each by the place of its record; answers the first that could not be told of.
+async fn pass_over_all(
+    model: &Model,
+    ports: &Ports,
+    records: &[StreamRecord],
+    unreadable: &[(usize, Unreadable, &str)],
+    reaches: impl Fn(&Destination<'_>) -> bool,
+    meter: &Meter,
+) -> Option<(usize, Failure)> {
+    for (at, why, text) in unreadable {
+        if let Err(error) = pass_over(model, ports, &records[*at], why, text, &reaches, meter).await {
+            return Some((*at, error.into()));
+        }
+    }
+    None
 }
 
 /// What can't be read of a commit's events can't be sent anywhere. It goes to a dead-letter queue as it is, under the key of its

@@ -556,8 +556,8 @@ impl Model {
         of_steps.chain(outlets.map(|outlet| outlet.dead_letter_queue.as_str())).collect()
     }
 
-    /// Where the relay tells of events of a `kind` that it can't read, so that nobody knows where they were to go: the first by
-    /// its name of the dead-letter queues of where they may have been to go, as far as the relay sends there.
+    /// Where the relay tells of events of a `kind` that it can't read: nobody knows where they were to go. It is the first, by
+    /// name, of the dead-letter queues that such events can end in, as far as the relay `sends` there.
     pub(crate) fn unreadable_to(&self, kind: &str, sends: impl Fn(&Destination<'_>) -> bool) -> Option<&str> {
         let commits = |handler: &str| {
             let uses = self.uses_of(handler).and_then(|uses| uses.kinds().get(kind));
