@@ -209,7 +209,7 @@ pub use choreography::{
     Backlog, Budget, Choreography, Consumer, Cron, Definition, Route, Table, Topic, Uses,
 };
 pub use commit::{Commit, Handled, Outcome};
-pub use context::{Change, Committed, Context};
+pub use context::{Change, Committed, Context, Page, Unread};
 pub use dead_letter::{DeadLetter, RECEIVES_EXHAUSTED, UNDELIVERED};
 pub use entity::Entity;
 #[doc(hidden)]

@@ -77,9 +77,12 @@ pub const PASSED_OVER: Metric = Metric::count("PassedOver");
 
 /// Messages of a schedule that were handled, each schedule's by itself: worth an alarm where none come.
 pub const SCHEDULED: Metric = Metric::count("Scheduled");
+/// Entities that a handler met and that can't be read, each time it met them: the log says which.
+pub const UNREADABLE: Metric = Metric::count("Unreadable");
 
 /// All that the library measures by itself.
-pub const ALL: [Metric; 7] = [HANDLED, DELAYED, RETRIED, DEAD_LETTERED, RELAYED, PASSED_OVER, SCHEDULED];
+pub const ALL: [Metric; 8] =
+    [HANDLED, DELAYED, RETRIED, DEAD_LETTERED, RELAYED, PASSED_OVER, SCHEDULED, UNREADABLE];
 
 /// The values of one metric.
 #[derive(Clone, Debug, PartialEq)]

@@ -211,7 +211,7 @@ fn scanned_later(place: &str) -> Box<RawValue> {
 
 /// The commit of parcel 1 at a version, as the port has it.
 fn write(version: u64, outbox: Vec<Box<RawValue>>) -> Write {
-    let (key, document) = ("parcel/1".to_owned(), "{}".to_owned());
+    let (key, document) = ("parcel/1".to_owned(), "{}".into());
     Write {
         item: Item { key, version, document, expires_at: None, index: None },
         expected: version - 1,

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     limits::{MESSAGE_BYTES_MAX, QUEUE_DELAY_MAX, QUEUE_VISIBILITY_MAX},
-    port::{Attributes, Depth, Message, NewMessage, PortError, Queue, Receipt, Received},
+    port::{Attributes, Damage, Depth, Message, NewMessage, PortError, Queue, Receipt, Received},
     timestamp::Timestamp,
 };
 use std::{
@@ -56,6 +56,7 @@ scenarios!("queue":
     extending_to_zero_shows_a_message_at_once,
     extending_hides_a_message_longer,
     a_deleted_message_never_comes_back,
+    a_message_that_can_not_be_read_fails_alone needs damaged_messages,
     a_message_received_too_often_is_dead_lettered,
     a_message_past_its_retention_vanishes needs retention_within,
     depth_counts_visible_in_flight_and_delayed needs exact_depth,
@@ -747,4 +748,26 @@ async fn last_arrival(line: &Line<'_>) -> Result<u64, Violation> {
             None => return Ok(last),
         }
     }
+}
+
+async fn a_message_that_can_not_be_read_fails_alone(stage: &Stage<'_>) -> Result<(), Violation> {
+    let queue = stage.ports.queue(QUEUE)?;
+    let bodies = ["one", "two", "three"].map(|name| format!("{}-{name}", stage.tag));
+    let new = |body: &String| NewMessage { body: body.clone(), ..NewMessage::default() };
+    for sent in queue.send(bodies.iter().map(new).collect()).await {
+        sent?;
+    }
+    stage.damage(Damage::Message { queue: QUEUE, body: &bodies[1] }).await?;
+    let received = queue.receive(10, Duration::ZERO, None).await?;
+    same("messages received", &3, &received.len())?;
+    let whole = received.iter().filter(|message| message.unreadable.is_none());
+    same_ids(
+        "those that can be read",
+        [&bodies[0], &bodies[2]].map(String::clone),
+        whole.map(|message| message.body.clone()),
+    )?;
+    let receipts: Vec<Receipt> = received.into_iter().map(|message| message.receipt).collect();
+    queue.delete(&receipts).await?;
+    stage.pass(VISIBILITY).await;
+    same("messages left", &0, &queue.receive(10, Duration::ZERO, None).await?.len())
 }

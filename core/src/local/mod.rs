@@ -17,6 +17,9 @@
 mod alarm;
 mod bucket;
 mod bus;
+mod column;
+#[cfg(feature = "conformance")]
+mod damage;
 mod folder;
 mod keeper;
 mod lock;
@@ -605,7 +608,10 @@ mod tests {
         assert_eq!(table.query(&query).await.unwrap().items, [item()]);
         let records = stream.read(10, Duration::ZERO).await.unwrap();
         assert_eq!((records.len(), records[0].key.as_str(), records[0].version), (1, "thing/é", 1));
-        assert_eq!(records[0].outbox.iter().map(|event| event.get()).collect::<Vec<_>>(), [EVENT]);
+        assert_eq!(
+            records[0].outbox.as_ref().unwrap().iter().map(|event| event.get()).collect::<Vec<_>>(),
+            [EVENT]
+        );
         let (work, dead) = (&local.ports().queues["work"], &local.ports().queues["work-dlq"]);
         // What was in hand when the process ended has been received.
         assert_eq!(received(work).await, [("at once".to_owned(), 1), ("in hand".to_owned(), 2)]);

@@ -12,11 +12,18 @@
 //! handed out alone, and only a death during that counts further. A suspect waits first, longer with each such death: a
 //! process that ends soon after every start did not end because of it, and is not held against it.
 
-use super::store::{Joined, Sequence, Store, Transactions, identifier};
+use super::{
+    column::Columns,
+    store::{Joined, Sequence, Store, Transactions, identifier},
+};
 use crate::{
+    dead_letter::DeadLetter,
     limits,
     model::QueueModel,
-    port::{Attributes, Clock, Depth, Message, NewMessage, PortError, Queue, Receipt, Received},
+    port::{
+        Attributes, Clock, Depth, Message, NewMessage, PortError, Queue, Receipt, Received, Unreadable,
+        is_sendable,
+    },
     timestamp::Timestamp,
 };
 use async_trait::async_trait;
@@ -137,33 +144,52 @@ struct TakenRow {
     sent_at: Timestamp,
     attributes: Option<String>,
     body: String,
+    unreadable: Option<Unreadable>,
 }
 
 fn taken(row: &Row<'_>) -> rusqlite::Result<TakenRow> {
+    let mut columns = Columns::of(row);
+    let due = columns.optional_time(1, "time")?;
+    let count = columns.number(2, "count of receives")?;
+    let sent_at = columns.optional_time(3, "time of sending")?;
+    let attributes = columns.optional_text(4, "attributes")?;
+    let body = columns.text(5, "body")?;
     Ok(TakenRow {
         id: row.get(0)?,
-        due: row.get::<_, Option<i64>>(1)?.map(Timestamp::from_millis),
-        count: row.get(2)?,
-        sent_at: Timestamp::from_millis(row.get(3)?),
-        attributes: row.get(4)?,
-        body: row.get(5)?,
+        due: due.map(Timestamp::from_millis),
+        count: u32::try_from(count).unwrap_or(u32::MAX),
+        sent_at: Timestamp::from_millis(sent_at.unwrap_or(0)),
+        attributes,
+        body,
+        unreadable: columns.wrong(),
     })
 }
 
 impl TakenRow {
-    fn message(self, receipt: Receipt) -> Result<Message, PortError> {
-        let unreadable = |error: serde_json::Error| PortError::permanent("queue", error);
-        let attributes = self.attributes.map(|text| serde_json::from_str::<Attributes>(&text));
-        let mut attributes = attributes.transpose().map_err(unreadable)?.unwrap_or_default();
+    fn message(self, receipt: Receipt) -> Message {
+        let mut unreadable = self.unreadable;
+        // None such was ever taken.
+        if self.body.is_empty() || !is_sendable(&self.body) {
+            unreadable.get_or_insert_with(|| {
+                Unreadable::new("its body is empty, or has a character that no queue takes")
+            });
+        }
+        let attributes =
+            self.attributes.map_or_else(|| Ok(Attributes::new()), |text| serde_json::from_str(&text));
+        let mut attributes = attributes.unwrap_or_else(|error| {
+            unreadable.get_or_insert_with(|| Unreadable::new(format_args!("its attributes: {error}")));
+            Attributes::new()
+        });
         attributes.remove(KEY);
-        Ok(Message {
+        Message {
             id: self.id.to_string(),
             receipt,
             body: self.body,
+            unreadable,
             attributes,
             receive_count: self.count,
             sent_at: self.sent_at,
-        })
+        }
     }
 }
 
@@ -451,8 +477,7 @@ impl LocalQueue {
         {
             dead.sent();
         }
-        let messages =
-            messages.into_iter().map(|(row, receipt)| row.message(receipt)).collect::<Result<Vec<_>, _>>()?;
+        let messages = messages.into_iter().map(|(row, receipt)| row.message(receipt)).collect();
         Ok((messages, moved > 0))
     }
 
@@ -497,7 +522,11 @@ fn take(
             && row.count >= *receives_max
         {
             let mut inserter = dead.inserter(connection)?;
-            inserter.insert(row.sent_at, Duration::ZERO, row.attributes.as_deref(), &row.body)?;
+            // What is left of a damaged one must not be taken for the whole.
+            let told =
+                row.unreadable.as_ref().and_then(|why| stored(&DeadLetter::unreadable(why)).ok().flatten());
+            let attributes = told.as_deref().or(row.attributes.as_deref());
+            inserter.insert(row.sent_at, Duration::ZERO, attributes, &row.body)?;
             connection.prepare_cached(&file.statements.delete)?.execute((row.id,))?;
             state.set_total(state.total.saturating_sub(1));
             state.cleared(connection, file, row.id)?;
@@ -507,7 +536,7 @@ fn take(
         if row.due.is_some() {
             connection.prepare_cached(&file.statements.received)?.execute((row.id, row.count))?;
         }
-        row.count += 1;
+        row.count = row.count.saturating_add(1);
         state.receives += 1;
         let flight = Flight { receive: state.receives, lease, until, count: row.count, durable: false };
         state.set_flight(row.id, Some(flight));
@@ -868,9 +897,9 @@ impl Queue for LocalQueue {
                 statement.query_map((after, number(max)), taken)?.collect::<rusqlite::Result<Vec<_>>>()
             })
             .await?;
-        rows.into_iter()
-            .map(|row| Ok((u64::try_from(row.id).unwrap_or(0), row.message(Receipt(String::new()))?)))
-            .collect()
+        let message =
+            |row: TakenRow| (u64::try_from(row.id).unwrap_or(0), row.message(Receipt(String::new())));
+        Ok(rows.into_iter().map(message).collect())
     }
 }
 

@@ -121,6 +121,7 @@ type Queues = BTreeMap<String, Arc<MemoryQueue>>;
 pub struct Memory {
     ports: Ports,
     model: Arc<Model>,
+    tables: BTreeMap<String, Arc<MemoryTable>>,
     queues: Queues,
     /// How many events [`send`](Self::send) has sent.
     sent: Arc<AtomicU64>,
@@ -179,7 +180,10 @@ impl Memory {
                 .iter()
                 .map(|(name, table)| (name.clone(), Arc::clone(table) as Arc<dyn ChangeStream>))
                 .collect(),
-            tables: tables.into_iter().map(|(name, table)| (name, table as Arc<dyn Table>)).collect(),
+            tables: tables
+                .iter()
+                .map(|(name, table)| (name.clone(), Arc::clone(table) as Arc<dyn Table>))
+                .collect(),
             queues: queues
                 .iter()
                 .map(|(name, queue)| (name.clone(), Arc::clone(queue) as Arc<dyn Queue>))
@@ -193,7 +197,7 @@ impl Memory {
             services: Services::new(),
             settings: Arc::default(),
         };
-        Self { ports, model: Arc::new(model.clone()), queues, sent: Arc::default() }
+        Self { ports, model: Arc::new(model.clone()), tables, queues, sent: Arc::default() }
     }
 
     /// The ports to all of it.

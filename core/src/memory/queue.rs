@@ -3,7 +3,10 @@
 use crate::{
     limits::{MESSAGE_BYTES_MAX, QUEUE_DELAY_MAX, QUEUE_VISIBILITY_MAX},
     model::QueueModel,
-    port::{Attributes, Clock, Depth, Message, NewMessage, PortError, Queue, Random, Receipt, Received},
+    port::{
+        Attributes, Clock, Depth, Message, NewMessage, PortError, Queue, Random, Receipt, Received,
+        Unreadable,
+    },
     timestamp::Timestamp,
 };
 use async_trait::async_trait;
@@ -61,6 +64,7 @@ struct Held {
     id: String,
     key: Option<String>,
     body: String,
+    unreadable: Option<Unreadable>,
     attributes: Attributes,
     /// When it was first sent. Moving to a dead-letter queue does not change it, as on SQS.
     sent_at: Timestamp,
@@ -76,6 +80,7 @@ impl Held {
             id: self.id.clone(),
             receipt,
             body: self.body.clone(),
+            unreadable: self.unreadable.clone(),
             attributes: self.attributes.clone(),
             receive_count: self.receives,
             sent_at: self.sent_at,
@@ -197,6 +202,13 @@ impl MemoryQueue {
         self.twice.store(true, Ordering::Relaxed);
     }
 
+    /// Damages the message that has this body; false where there is none.
+    pub(super) fn damage(&self, body: &str) -> bool {
+        let mut state = self.state();
+        let held = state.messages.values_mut().find(|held| held.body == body);
+        held.map(|held| held.unreadable = Some(Unreadable::new("damaged by a test"))).is_some()
+    }
+
     /// The state as of now.
     fn state(&self) -> MutexGuard<'_, State> {
         let now = self.clock.now();
@@ -283,6 +295,7 @@ impl Queue for MemoryQueue {
                     id: format!("{:016x}", self.random.next_u64()),
                     key,
                     body,
+                    unreadable: None,
                     attributes,
                     sent_at: now,
                     receives: 0,

@@ -580,6 +580,23 @@ impl Model {
         of_steps.chain(outlets.map(|outlet| outlet.dead_letter_queue.as_str())).collect()
     }
 
+    /// Where the relay tells of events of a `kind` that it can't read: nobody knows where they were to go. It is the first, by
+    /// name, of the dead-letter queues that such events can end in, as far as the relay `sends` there.
+    pub(crate) fn unreadable_to(&self, kind: &str, sends: impl Fn(&Destination<'_>) -> bool) -> Option<&str> {
+        let commits = |handler: &str| {
+            let uses = self.uses_of(handler).and_then(|uses| uses.kinds().get(kind));
+            uses.is_some_and(|uses| uses.contains(&TableUse::Commit))
+        };
+        let by_steps = self.steps.iter().filter(|step| commits(&step.name)).flat_map(|step| &step.emits);
+        let by_routes =
+            self.routes.iter().filter(|route| commits(&route.step)).flat_map(|route| &route.emits);
+        let queues = |event_types: BTreeSet<&str>| {
+            let destinations = event_types.into_iter().flat_map(|event_type| self.destinations(event_type));
+            destinations.filter(&sends).flat_map(|destination| self.refused_to(destination)).min()
+        };
+        queues(by_steps.chain(by_routes).map(String::as_str).collect()).or_else(|| queues(self.emitted()))
+    }
+
     /// The names of the steps that consume what `step` emits.
     fn next_of<'a>(&'a self, step: &'a StepModel) -> impl Iterator<Item = &'a StepModel> {
         self.steps.iter().filter(|next| {

@@ -215,8 +215,14 @@ impl Pipeline {
         let mut standing = self.vitals.standing(&*self.ports.clock);
         standing.extend(self.scheduled.standing(self.ports.clock.uptime()));
         let probes = self.ports.tables.iter().map(|(name, table)| async move {
-            if let Err(error) = self.answered(table.get(&["health/probe".to_owned()])).await {
-                tracing::warn!(table = name, %error, "a table does not answer");
+            let unread = match self.answered(table.get(&["health/probe".to_owned()])).await {
+                Err(error) => Some(error.to_string()),
+                Ok(found) => {
+                    found.iter().flatten().find_map(|item| Some(item.document.text().err()?.to_string()))
+                }
+            };
+            if let Some(error) = unread {
+                tracing::warn!(table = name, error, "a table does not answer");
                 return Some(["reads of ", name].concat());
             }
             let refused = self.answered(table.takes_commits()).await.err()?;

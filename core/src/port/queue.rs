@@ -1,6 +1,6 @@
 //! Queue: at-least-once delivery with visibility timeouts, delays, receive counts and a dead-letter queue.
 
-use super::PortError;
+use super::{PortError, Unreadable};
 use crate::{limits, timestamp::Timestamp};
 use async_trait::async_trait;
 use std::{collections::BTreeMap, fmt, time::Duration};
@@ -79,8 +79,7 @@ impl NewMessage {
         }
         self.attributes.retain(|_, value| !value.is_empty());
         for value in self.attributes.values_mut().filter(|value| !is_sendable(value)) {
-            let shown = |character| if is_taken(character) { character } else { char::REPLACEMENT_CHARACTER };
-            *value = value.chars().map(shown).collect();
+            *value = shown_sendable(value);
         }
         Ok(self)
     }
@@ -91,6 +90,12 @@ pub(crate) fn is_sendable(text: &str) -> bool {
     // Nearly every text is seen to be by its bytes alone, many at a time: U+FFFE and U+FFFF begin with 0xEF.
     let is_plain = text.bytes().fold(true, |plain, byte| plain & (byte >= b' ') & (byte != 0xEF));
     is_plain || text.chars().all(is_taken)
+}
+
+/// A text for people to see, as every queue and topic takes it.
+pub(crate) fn shown_sendable(text: &str) -> String {
+    let shown = |character| if is_taken(character) { character } else { char::REPLACEMENT_CHARACTER };
+    text.chars().map(shown).collect()
 }
 
 /// The characters of XML 1.0, which are those that SQS and SNS take.
@@ -122,6 +127,8 @@ pub struct Message {
     pub receipt: Receipt,
     /// Text.
     pub body: String,
+    /// Why body or attributes can't be read as they were sent; they are what can be read of them then.
+    pub unreadable: Option<Unreadable>,
     /// Its attributes.
     pub attributes: Attributes,
     /// How often it has been received, this time included.

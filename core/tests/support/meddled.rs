@@ -96,10 +96,10 @@ impl MeddledTable {
     async fn overtake(&self, write: &Write, stop: &str) {
         let stored = self.table.get(std::slice::from_ref(&write.item.key)).await.unwrap();
         let mut item: Item = stored.into_iter().flatten().next().unwrap();
-        let mut document: Value = serde_json::from_str(&item.document).unwrap();
+        let mut document: Value = serde_json::from_str(item.document.text().unwrap()).unwrap();
         document["state"]["stops"].as_array_mut().unwrap().push(stop.into());
         let expected = item.version;
-        (item.version, item.document) = (expected + 1, document.to_string());
+        (item.version, item.document) = (expected + 1, document.to_string().into());
         let rival = Write {
             item,
             expected,

@@ -75,7 +75,7 @@ async fn a_run_that_never_gets_ready_goes_on_for_200_rounds_and_ends_by_its_budg
         // What its commit emitted, as the relay would send it on once its time has come.
         let item = aws.state().items[&format!("run/{id}")].clone();
         let text = |name: &str| item.get(name)?.as_object()?.values().next()?.as_str();
-        let emitted = stream_record(0, "key", text).unwrap().outbox;
+        let emitted = stream_record(0, "key", text).outbox.unwrap();
         event = serde_json::from_str(emitted[0].get()).unwrap();
         event.as_object_mut().unwrap().remove("notbefore");
         assert_eq!((&event["data"]["round"], &event["hops"]), (&json!(number + 1), &json!(number + 1)));

@@ -18,7 +18,7 @@ enum RowOutcome {
     Stored,
     /// It was there, with the same content.
     Unchanged,
-    /// It was there, with other content, which stays.
+    /// It was there, with other content, or with one that can't be read any longer. That stays.
     Conflict,
 }
 
@@ -44,7 +44,8 @@ pub async fn post_orders(request: Request, cx: Context<()>) -> Result<Response, 
     let rows: Vec<Row<'_>> =
         ids.zip(outcomes).map(|(record_id, outcome)| Row { record_id, outcome }).collect();
     if rows.iter().any(|row| row.outcome == RowOutcome::Conflict) {
-        let detail = "a record_id marked `conflict` is there with other content and was not changed; the others are stored";
+        let detail = "a record_id marked `conflict` is there with other content, or can't be read any longer, and was not changed; \
+                      the others are stored";
         return Ok(Problem::new(409, "conflict", detail).with("results", rows).into());
     }
     Ok(Response::json(202, &BTreeMap::from([("results", rows)])))
@@ -61,11 +62,11 @@ async fn take(orders: &[NewOrder], cx: &Context<()>) -> Result<Vec<RowOutcome>, 
     let mut outcomes = vec![RowOutcome::Stored; orders.len()];
     let there: Vec<usize> = (0..orders.len()).filter(|at| committed[*at] == Committed::Conflict).collect();
     let ids: Vec<&String> = there.iter().map(|at| &orders[*at].record_id).collect();
-    for (at, existing) in there.into_iter().zip(cx.get::<Order>(&ids).await?) {
+    for (at, existing) in there.into_iter().zip(cx.get_each::<Order>(&ids).await?) {
         outcomes[at] = match existing {
-            Some(existing) if existing.same_content(&orders[at]) => RowOutcome::Unchanged,
-            Some(_) => RowOutcome::Conflict,
-            None => {
+            Ok(Some(existing)) if existing.same_content(&orders[at]) => RowOutcome::Unchanged,
+            Ok(Some(_)) | Err(_) => RowOutcome::Conflict,
+            Ok(None) => {
                 let detail = "an order with this record_id expired just now";
                 return Err(Failure::transient("expired_meanwhile", detail));
             }

@@ -1,7 +1,11 @@
 //! The auction in a time that passes by hand: how long orders are kept, and in which order runs take them.
 
 use crate::world::{HOUR, World};
-use quadrille::{domain::auction::OrderStatus, engine::Engine, port::Clock as _};
+use quadrille::{
+    domain::auction::OrderStatus,
+    engine::Engine,
+    port::{Clock as _, Damage},
+};
 use std::{sync::atomic::Ordering, time::Duration};
 use systems::auction::{ALERTS, results::RESULTS_BUCKET, run::ORDERS_PER_PAGE};
 
@@ -113,5 +117,55 @@ async fn a_run_takes_orders_in_the_order_they_came_in_whatever_shard_they_fall_o
     assert!(pages.iter().all(|page| page.len() <= ORDERS_PER_PAGE));
     // The shards are as full as chance makes them: pages that wait for the fullest are still nearly full.
     assert!(pages.len() <= 4, "{} pages", pages.len());
+    engine.stop().await;
+}
+
+/// The run tells of it, and no dead letter comes with each run.
+#[tokio::test]
+async fn of_twenty_orders_one_that_can_not_be_read_is_left_and_the_others_are_decided() {
+    let world = World::new(Duration::ZERO);
+    let engine = Engine::start(world.pipeline.clone());
+    let ids: Vec<String> = (0..20).map(|number| format!("o-{number:02}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    world.post(&ids).await;
+    assert!(world.memory.damage(Damage::Item { table: "orders", key: "order/o-07" }));
+    let begun = world.clock.now();
+    for _ in 0..2 {
+        world.kick_off().await;
+        world.clock.pass(HOUR).await;
+    }
+    for id in ids.iter().filter(|id| **id != "o-07") {
+        assert_eq!(world.order(id).await.unwrap().status, OrderStatus::Accepted, "{id}");
+    }
+    let run = [format!("run/{begun}")];
+    let run = world.ports().table("orders").unwrap().get(&run).await.unwrap().pop().flatten().unwrap();
+    let run = run.document.text().unwrap().to_owned();
+    assert!(
+        run.contains("ended: 19 submitted, 19 accepted") && run.contains("1 open ones can't be read"),
+        "{run}"
+    );
+    for queue in ["auction-poll-dlq", "auction-results-dlq"] {
+        assert_eq!(world.ports().queue(queue).unwrap().depth().await.unwrap().total(), 0, "{queue}");
+    }
+    engine.stop().await;
+}
+
+/// What is known of a run by the index alone is enough to take its orders over.
+#[tokio::test]
+async fn a_run_that_can_not_be_read_is_taken_over_once_its_deadline_has_passed() {
+    let world = World::new(Duration::from_secs(60));
+    let engine = Engine::start(world.pipeline.clone());
+    world.post(&["a", "b"]).await;
+    let begun = world.clock.now();
+    world.kick_off().await;
+    assert_eq!(world.order("a").await.unwrap().status, OrderStatus::Submitted);
+    assert!(world.memory.damage(Damage::Item { table: "orders", key: &format!("run/{begun}") }));
+    world.clock.pass(2 * HOUR).await;
+    world.post(&["c"]).await;
+    world.kick_off().await;
+    world.clock.pass(HOUR).await;
+    for id in ["a", "b", "c"] {
+        assert_eq!(world.order(id).await.unwrap().status, OrderStatus::Accepted, "{id}");
+    }
     engine.stop().await;
 }

@@ -146,7 +146,10 @@ impl Meddled {
     fn held(&self, writes: &[Write]) -> Option<Hold> {
         let mut holds = self.holds.lock().unwrap();
         let is_held = |hold: &Hold| {
-            writes.iter().any(|write| write.item.key == hold.key && write.item.document.contains(hold.what))
+            writes.iter().any(|write| {
+                write.item.key == hold.key
+                    && write.item.document.text().is_ok_and(|text| text.contains(hold.what))
+            })
         };
         let at = holds.iter().position(is_held)?;
         Some(holds.remove(at))

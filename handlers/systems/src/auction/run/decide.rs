@@ -245,10 +245,11 @@ enum Applied {
 /// What a decision does to its order.
 fn applied(
     run_id: &str,
-    order: Option<Stored<Order>>,
+    order: Result<Option<Stored<Order>>, Failure>,
     decision: &Decision,
     now: Timestamp,
 ) -> Change<Emits, Applied> {
+    let Ok(order) = order else { return Change::Keep(Applied::Fault("unreadable_order")) };
     let Some(mut order) = order.filter(|order| order.run_id.as_deref() == Some(run_id)) else {
         return Change::Keep(Applied::Fault("unknown_order"));
     };

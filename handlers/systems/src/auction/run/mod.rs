@@ -134,6 +134,9 @@ pub struct Run {
     /// The message of its round was given up: its undecided orders are open to the next run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_given_up: bool,
+    /// Open orders that it passed over, for they can't be read.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unreadable: u64,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -234,6 +237,7 @@ impl Run {
             is_uncertain: false,
             heard: 0,
             is_given_up: false,
+            unreadable: 0,
         })
     }
 }
@@ -297,13 +301,22 @@ fn next_round(
     }
 }
 
+/// What a trail tells of open orders that were passed over.
+fn unreadable(count: u64) -> String {
+    if count == 0 { String::new() } else { format!(", {count} open ones can't be read") }
+}
+
 /// The run's last commit.
 fn end(mut run: Stored<Run>) -> Result<Commit<Emits>, IllegalTransition> {
     run.round += 1;
     run.advance(RoundEvent::Finished)?;
     let what = format!(
-        "ended: {} submitted, {} accepted, {} rejected, {} undecidable",
-        run.submitted, run.accepted, run.rejected, run.undecidable
+        "ended: {} submitted, {} accepted, {} rejected, {} undecidable{}",
+        run.submitted,
+        run.accepted,
+        run.rejected,
+        run.undecidable,
+        unreadable(run.unreadable)
     );
     Ok(run.commit(what))
 }

@@ -126,7 +126,7 @@ async fn claim(
     loaded: Option<Vec<Stored<Order>>>,
     cx: &Context<Emits>,
 ) -> Result<Vec<SubmittedOrder>, Failure> {
-    let take = |_, order: Option<Stored<Order>>| match order {
+    let take = |_, order: Result<Option<Stored<Order>>, Failure>| match order.ok().flatten() {
         Some(order) if order.run_id.as_ref() == Some(&run.run_id) => Change::Keep(Some(submitted(&order))),
         Some(mut order) if order.is_undecided() && page.may_take(&order) => {
             order.run_id = Some(run.run_id.clone());

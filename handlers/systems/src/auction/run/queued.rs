@@ -32,11 +32,11 @@ pub(super) async fn leave_queue(
 ) -> Outcome<Emits> {
     let (live, now) = (live_runs(cx).await?, cx.now());
     let is_before = |other: &&Stored<Run>| other.gathers_before(&run, now);
-    let before: Vec<&Stored<Run>> = live.iter().filter(is_before).collect();
+    let before: Vec<&Stored<Run>> = live.entities.iter().filter(is_before).collect();
     if run.version() == 0 && before.iter().any(|other| other.phase == Phase::Queued) {
         return Ok(Handled::already("another run is queued: it takes what is open when it starts"));
     }
-    let waiting = live.iter().filter(|other| other.waits(now)).count();
+    let waiting = live.entities.iter().filter(|other| other.waits(now)).count();
     let what = match before.first() {
         Some(before) => Some(format!("queued: run {} is gathering", before.run_id)),
         None if waiting >= RUNS_WAITING_MAX => Some(format!("queued: {waiting} runs wait for the platform")),

@@ -28,15 +28,16 @@ pub(super) async fn take_over(
     if page == 0 && !is_shut(&from, &run.run_id, cx).await? {
         return goes_on(run, &from, format!("run {from} is not left any more"), terms, cx).await;
     }
-    if let Some(theirs) = page_or_close(&from, page, &run, cx).await? {
-        let next = Phase::TakingOver { from: from.clone(), page: page + 1 };
+    if let Some((at, theirs)) = page_or_close(&from, page, &run, cx).await? {
+        let next = Phase::TakingOver { from: from.clone(), page: at + 1 };
         let record_ids = theirs.record_ids.clone();
         let wanted = Wanted { from: Some(from.clone()), record_ids, loaded: None, next };
         take_page(&mut run, wanted, platform, cx).await?;
-        let what = format!("took over page {page} of run {from}, which was left");
+        let what = format!("took over page {at} of run {from}, which was left{}", passed_over(at - page));
         return Ok(next_round(run, what, None).into());
     }
-    if let Some(mut left) = cx.get::<Run>(&[&from]).await?.pop().flatten()
+    // One that can't be read stays as it is until it expires.
+    if let Some(Ok(Some(mut left))) = cx.get_each::<Run>(&[&from]).await?.pop()
         && left.phase != Phase::Ended
     {
         left.advance(RoundEvent::Superseded)?;
@@ -66,31 +67,45 @@ async fn goes_on(
 /// Ends the round of a run that is left, whatever becomes of its message; `false` where that run is not left any more.
 async fn is_shut(from: &str, by: &str, cx: &Context<Emits>) -> Result<bool, Failure> {
     let now = cx.now();
-    let shut = |_, left: Option<Stored<Run>>| match left {
-        Some(mut left) if left.phase != Phase::Ended && left.is_left(now) => {
+    let shut = |_, left: Result<Option<Stored<Run>>, Failure>| match left {
+        Ok(Some(mut left)) if left.phase != Phase::Ended && left.is_left(now) => {
             left.round += 1;
             left.is_given_up = true;
             Change::Commit(left.commit(format!("left to run {by}")), true)
         }
-        _ => Change::Keep(false),
+        Ok(_) => Change::Keep(false),
+        // Nobody can work a round of one that can't be read.
+        Err(_) => Change::Keep(true),
     };
     Ok(cx.change_all(&[from], shut).await?.into_iter().any(|is_shut| is_shut))
 }
 
-/// The page of a run that is left; `None` behind its last one, where it is closed now.
+/// The first page of a run that is left, from `page` on, with its number; `None` behind its last one, where it is closed now. A
+/// page that can't be read is passed over: nobody knows any longer which orders were on it, and those behind it are not to
+/// wait for them.
 async fn page_or_close(
     from: &str,
     page: u32,
     by: &Run,
     cx: &Context<Emits>,
-) -> Result<Option<RunPage>, Failure> {
-    let id = RunPage::id_of(from, page);
-    let mut theirs = cx.get::<RunPage>(&[&id]).await?.pop().flatten();
-    if theirs.is_none() {
-        let closing = RunPage::closing(from, page, by);
-        cx.commit_all(vec![Stored::new(closing).commit("closed")]).await?;
-        // Where another page was there first, that one counts.
-        theirs = cx.get::<RunPage>(&[&id]).await?.pop().flatten();
+) -> Result<Option<(u32, RunPage)>, Failure> {
+    for at in page.. {
+        let id = RunPage::id_of(from, at);
+        let mut theirs = cx.get_each::<RunPage>(&[&id]).await?.pop();
+        if let Some(Ok(None)) | None = theirs {
+            let closing = RunPage::closing(from, at, by);
+            cx.commit_all(vec![Stored::new(closing).commit("closed")]).await?;
+            // Where another page was there first, that one counts.
+            theirs = cx.get_each::<RunPage>(&[&id]).await?.pop();
+        }
+        if let Some(Ok(theirs)) = theirs {
+            let theirs = theirs.map(Stored::into_state).filter(|page| !page.record_ids.is_empty());
+            return Ok(theirs.map(|theirs| (at, theirs)));
+        }
     }
-    Ok(theirs.map(Stored::into_state).filter(|page| !page.record_ids.is_empty()))
+    Ok(None)
+}
+
+fn passed_over(pages: u32) -> String {
+    if pages == 0 { String::new() } else { format!("; {pages} before it can't be read") }
 }
