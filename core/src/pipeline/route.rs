@@ -84,6 +84,9 @@ impl Pipeline {
 
     async fn ask(&self, route: &RouteModel, request: Request) -> Option<Response> {
         let handler = self.choreography.routes.get(&route.step)?;
+        if let Some(response) = self.held_back(route).await {
+            return Some(response);
+        }
         let traceparent =
             request.header("traceparent").filter(|given| trace_id(given).is_some()).map(str::to_owned);
         let traceparent = traceparent.or_else(|| self.invocation.traceparent.clone());

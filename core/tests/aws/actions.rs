@@ -41,7 +41,7 @@ fn write(key: &str, version: u64) -> Write {
         item: Item {
             key: key.to_owned(),
             version,
-            document: format!("\"{version}\""),
+            document: format!("\"{version}\"").into(),
             expires_at: None,
             index: Some(index),
         },

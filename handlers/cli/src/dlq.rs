@@ -252,12 +252,16 @@ async fn walk(app: &App<'_>, args: DlqMove, acting: Acting) -> Result<(), Comman
     let walked = pages.walk(&options, &mut interrupted, &mut all).await;
     let given_back = give_back(&client, &queue, &all.passed_over).await;
     walked.and(given_back)?;
-    let Moved { moved, examined, ends_left, .. } = all;
+    let Moved { moved, examined, ends_left, unreadable, .. } = all;
     if options.target.json {
-        line(json!({ "dry_run": false, done: moved, "examined": examined, "ends_left": ends_left }));
+        line(json!({ "dry_run": false, done: moved, "examined": examined, "ends_left": ends_left,
+            "unreadable": unreadable }));
     } else {
         line(format_args!("{moved} dead letter(s) {done}, {examined} looked at"));
         tell_left(ends_left);
+        if unreadable > 0 {
+            line(format_args!("{unreadable} damaged dead letter(s) stay: nothing of them can be sent again"));
+        }
     }
     if *interrupted.borrow() {
         return Err(CommandError::Failed("interrupted: the others are left for the next time".to_owned()));
@@ -287,6 +291,10 @@ async fn rehearse(
     let looked = letters(client, queue, &every, |listed| {
         if acting.leaves_ends && listed.is_end {
             ends_left += 1;
+            return true;
+        }
+        // A redrive leaves it.
+        if acting.act == "redrive" && listed.letter.is_damaged() {
             return true;
         }
         if count == most {
@@ -341,6 +349,7 @@ impl Pages<'_> {
             all.moved += step.moved;
             all.examined += step.examined;
             all.ends_left += step.ends_left;
+            all.unreadable += step.unreadable;
             all.passed_over.extend(step.passed_over);
             all.done = step.done;
             progress.show(format_args!("{} {}, {} looked at", all.moved, self.acting.done, all.examined));

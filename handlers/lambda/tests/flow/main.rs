@@ -131,7 +131,7 @@ async fn the_auction_runs_from_post_to_file_and_dead_letter_and_a_redrive() {
     assert_eq!(filed(&ports).await, accepted);
     let run =
         ports.table("orders").unwrap().get(&[format!("run/{scheduled}")]).await.unwrap().remove(0).unwrap();
-    let run: Value = serde_json::from_str(&run.document).unwrap();
+    let run: Value = serde_json::from_str(run.document.text().unwrap()).unwrap();
     assert!(run["state"]["polls"].as_u64().unwrap() >= NOT_READY, "{run}");
     for id in &accepted {
         let told = eventually("the order knows its file", async || {

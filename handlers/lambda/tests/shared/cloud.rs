@@ -23,7 +23,7 @@ pub struct Cloud {
     url: &'static str,
     choreography: Choreography,
     config: SdkConfig,
-    names: Names,
+    pub names: Names,
     pub ports: Ports,
     /// A queue that has subscribed to the topic.
     subscriber: String,
