@@ -4,7 +4,7 @@ use crate::{
     failure::{Failure, excerpt},
     ids::uuid,
     limits::MESSAGE_BYTES_MAX,
-    port::{Attributes, Message, NewMessage, Unreadable, shown_sendable},
+    port::{Attributes, Message, NewMessage, shown_sendable},
     timestamp::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -132,7 +132,8 @@ impl DeadLetter {
     }
 
     /// What tells of a message that can't be read, where nobody gave it up: a queue moved it.
-    pub(crate) fn unreadable(why: &Unreadable) -> Attributes {
+    #[cfg(feature = "local")]
+    pub(crate) fn unreadable(why: &crate::port::Unreadable) -> Attributes {
         let (reason, detail) = (UNREADABLE_MESSAGE.to_owned(), why.to_string());
         Attributes::from([(REASON.to_owned(), reason), (DETAIL.to_owned(), detail)])
     }

@@ -23,6 +23,9 @@
 //!
 //! Both ways use the same pure types and rules, which are counted in neither: the orders of `quadrille::domain`, `Entity`, the reader
 //! of requests in `quadrille::input`, `Decimal`, `Timestamp` and `Failure`, and the services of others (kitchen, gateway, platform).
+// The compiler counts how deep the futures of the steps lie in each other.
+#![recursion_limit = "256"]
+
 mod auction;
 mod checkout;
 mod orders;

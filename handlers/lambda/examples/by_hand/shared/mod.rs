@@ -7,7 +7,7 @@ mod table;
 
 pub use http::{Answer, Request, serve};
 pub use queue::{DeadLetters, Done, Queue, Sender, Step, backoff, json};
-pub use table::{Item, Message, Table, To};
+pub use table::{Item, Listed, Message, Table, To};
 
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;

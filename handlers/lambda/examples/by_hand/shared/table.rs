@@ -104,6 +104,16 @@ impl<T> DerefMut for Item<T> {
     }
 }
 
+/// A page of an index.
+pub struct Listed<T> {
+    pub items: Vec<Item<T>>,
+    /// The places of those that can't be read.
+    pub unreadable: Vec<String>,
+    /// The place of the last one.
+    pub last: Option<String>,
+    pub is_last: bool,
+}
+
 /// A table. `shown` ones have bare ids for keys, and the fields of the state as attributes beside the document.
 pub struct Table {
     client: Client,
@@ -134,6 +144,14 @@ impl Table {
 
     /// Items in the order of their ids.
     pub async fn get_all<T: Entity>(&self, ids: &[impl AsRef<str>]) -> Result<Vec<Option<Item<T>>>, Failure> {
+        self.get_each(ids).await?.into_iter().collect()
+    }
+
+    /// As [`get_all`](Self::get_all), where one that can't be read is to fail alone: the log tells of it.
+    pub async fn get_each<T: Entity>(
+        &self,
+        ids: &[impl AsRef<str>],
+    ) -> Result<Vec<Result<Option<Item<T>>, Failure>>, Failure> {
         let keys: Vec<String> = ids.iter().map(|id| self.key::<T>(id.as_ref())).collect();
         let mut found = HashMap::with_capacity(keys.len());
         for chunk in keys.chunks(KEYS_MAX) {
@@ -156,16 +174,19 @@ impl Table {
                 tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
             }
         }
-        keys.iter().map(|key| found.get(key).map(read).transpose().map(Option::flatten)).collect()
+        Ok(keys
+            .iter()
+            .map(|key| found.get(key).map_or(Ok(None), |item| read(item).inspect_err(tell)))
+            .collect())
     }
 
-    /// A page of the index, and where the next one begins.
+    /// A page of the index, without those that can't be read: of these, where they stand in the index.
     pub async fn query<T: Entity>(
         &self,
         partition: &str,
         (after, before): (&str, &str),
         limit: i32,
-    ) -> Result<(Vec<Item<T>>, bool), Failure> {
+    ) -> Result<Listed<T>, Failure> {
         let page = self.client.query().table_name(&self.name).index_name("open").limit(limit);
         let page = page
             .key_condition_expression(
@@ -178,9 +199,16 @@ impl Table {
             .await
             .map_err(|error| unavailable("table", &error))?;
         let is_last = page.last_evaluated_key.is_none();
-        let items = page.items.unwrap_or_default();
-        let items = items.iter().filter_map(|item| read(item).transpose()).collect::<Result<_, _>>()?;
-        Ok((items, is_last))
+        let mut listed = Listed { items: Vec::new(), unreadable: Vec::new(), last: None, is_last };
+        for item in page.items.unwrap_or_default() {
+            let sort = item.get("index_sort").and_then(|sort| sort.as_s().ok()).cloned().unwrap_or_default();
+            match read(&item).inspect_err(tell) {
+                Ok(found) => listed.items.extend(found),
+                Err(_) => listed.unreadable.push(sort.clone()),
+            }
+            listed.last = Some(sort);
+        }
+        Ok(listed)
     }
 
     /// Writes the item with its messages, where its version is still the one that was read; false where it is not.
@@ -273,6 +301,12 @@ impl Table {
         }
         Ok(attributes)
     }
+}
+
+fn tell(failure: &Failure) {
+    super::log(
+        serde_json::json!({ "level": "ERROR", "message": "an item can't be read", "failure": failure.to_string() }),
+    );
 }
 
 /// Reads an item; `None` where it has expired, for DynamoDB deletes it days later.

@@ -24,7 +24,12 @@ impl Poll {
         for _ in 0..=RACES_MAX {
             let orders: Vec<Option<Item<Order>>> = match loaded.take() {
                 Some(loaded) => loaded,
-                None => self.table.get_all(&left.iter().map(|at| &ids[*at]).collect::<Vec<_>>()).await?,
+                None => {
+                    let each =
+                        self.table.get_each(&left.iter().map(|at| &ids[*at]).collect::<Vec<_>>()).await?;
+                    // One that can't be read is left as it is, as one that is gone.
+                    each.into_iter().map(|order| order.ok().flatten()).collect()
+                }
             };
             let (mut writes, mut writing) = (Vec::new(), Vec::new());
             for (at, order) in left.into_iter().zip(orders) {

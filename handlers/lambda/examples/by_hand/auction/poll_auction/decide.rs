@@ -194,8 +194,11 @@ impl Poll {
 
     /// Names the orders of a page of the run that the platform said nothing about, and counts the others.
     pub async fn reconcile(&self, mut run: Item<Run>, page: u32) -> Done {
-        let written = self.table.get::<Page>(&Page::id_of(&run.run_id, page)).await?;
-        let record_ids = written.map(|page| page.state.record_ids).unwrap_or_default();
+        // Of a page that can't be read, the log tells; its orders count as undecidable.
+        let record_ids = match self.table.get_each::<Page>(&[Page::id_of(&run.run_id, page)]).await?.pop() {
+            Some(Ok(Some(page))) => page.state.record_ids,
+            _ => Vec::new(),
+        };
         let run_id = run.run_id.clone();
         let missing = |_, order: Option<Item<Order>>| {
             let Some(mut order) = order.filter(|order| order.run_id.as_ref() == Some(&run_id)) else {

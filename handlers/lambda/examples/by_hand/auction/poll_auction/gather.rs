@@ -66,7 +66,7 @@ impl Entity for Page {
 impl Poll {
     pub async fn gather(&self, run: Item<Run>, mut cursor: Cursor) -> Done {
         let mut round = Round::begin();
-        let mut orders = self.next_page(&mut cursor, run.started_at).await?;
+        let (mut orders, mut unreadable) = self.next_page(&mut cursor, run.started_at).await?;
         if run.version == 0 && orders.is_empty() && cursor.shard == OPEN_SHARDS {
             // Most runs of an idle system end here, and cost no write.
             return Ok("no order is open");
@@ -74,6 +74,7 @@ impl Poll {
         let Some(mut run) = self.written_down(run).await? else { return Ok("this round is over") };
         loop {
             round.worked(ORDERS_PER_PAGE);
+            run.unreadable += unreadable;
             let room = self.room(&run);
             orders.truncate(room);
             let is_done = cursor.shard == OPEN_SHARDS || orders.len() == room;
@@ -84,37 +85,41 @@ impl Poll {
                 Phase::Gathering(further) if round.has_room() => cursor = further,
                 _ => break,
             }
-            orders = self.next_page(&mut cursor, run.started_at).await?;
+            (orders, unreadable) = self.next_page(&mut cursor, run.started_at).await?;
         }
         if run.phase == Phase::Waiting && run.submitted == 0 {
             return self.end(run, Vec::new()).await;
         }
         let is_full = run.phase == Phase::Waiting && self.room(&run) == 0;
         let next = is_full.then(|| poll(&run.next_kickoff()?)).transpose()?;
-        let what = format!("submitted {} orders", run.submitted);
+        let what = match run.unreadable {
+            0 => format!("submitted {} orders", run.submitted),
+            unreadable => format!("submitted {} orders; {unreadable} open ones can't be read", run.submitted),
+        };
         self.next_round(run, &what, Duration::ZERO, next.into_iter().collect()).await
     }
 
-    /// The next page of open orders received by `started_at`, moving on behind them.
+    /// The next page of open orders received by `started_at`, moving on behind them, and how many can't be read.
     async fn next_page(
         &self,
         cursor: &mut Cursor,
         started_at: Timestamp,
-    ) -> Result<Vec<Item<Order>>, Failure> {
+    ) -> Result<(Vec<Item<Order>>, u64), Failure> {
         let before = format!("{:015}", started_at.as_millis() + 1);
-        let mut orders = Vec::new();
+        let (mut orders, mut unreadable) = (Vec::new(), 0);
         while orders.len() < ORDERS_PER_PAGE && cursor.shard < OPEN_SHARDS {
             let limit = i32::try_from(ORDERS_PER_PAGE - orders.len()).unwrap_or(i32::MAX);
             let (partition, between) =
                 (open_partition(cursor.shard), (cursor.after.as_str(), before.as_str()));
-            let (page, is_last) = self.table.query::<Order>(&partition, between, limit).await?;
-            *cursor = match page.last() {
-                Some(last) if !is_last => Cursor { shard: cursor.shard, after: last.index_sort() },
+            let page = self.table.query::<Order>(&partition, between, limit).await?;
+            *cursor = match page.last {
+                Some(after) if !page.is_last => Cursor { shard: cursor.shard, after },
                 _ => Cursor { shard: cursor.shard + 1, after: String::new() },
             };
-            orders.extend(page);
+            orders.extend(page.items);
+            unreadable += page.unreadable.len() as u64;
         }
-        Ok(orders)
+        Ok((orders, unreadable))
     }
 
     /// Writes down the page, takes its orders, hands them to the platform, and moves the run on. A page that an earlier

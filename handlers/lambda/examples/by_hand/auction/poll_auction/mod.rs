@@ -84,6 +84,8 @@ struct Run {
     heard: u64,
     /// The message of its round was given up.
     is_given_up: bool,
+    /// Open orders that it passed over, for they can't be read.
+    unreadable: u64,
 }
 
 impl Entity for Run {
@@ -134,6 +136,7 @@ impl Run {
             is_uncertain: false,
             heard: 0,
             is_given_up: false,
+            unreadable: 0,
         })
     }
 }

@@ -4,8 +4,8 @@ use super::{
     Phase, Poll, Run,
     gather::{Cursor, Page},
 };
-use crate::shared::{Done, Item, now};
-use quadrille::Failure;
+use crate::shared::{Done, Item, Listed, now};
+use quadrille::{Failure, Timestamp};
 use std::time::Duration;
 
 /// Live runs looked at by a run that starts.
@@ -31,17 +31,17 @@ impl Run {
 }
 
 impl Poll {
-    async fn live_runs(&self) -> Result<Vec<Item<Run>>, Failure> {
-        Ok(self.table.query::<Run>("live-runs", ("", "9"), LIVE_RUNS_MAX).await?.0)
+    async fn live_runs(&self) -> Result<Listed<Run>, Failure> {
+        self.table.query::<Run>("live-runs", ("", "9"), LIVE_RUNS_MAX).await
     }
 
     pub async fn leave_queue(&self, mut run: Item<Run>) -> Done {
         let live = self.live_runs().await?;
-        let before: Vec<&Item<Run>> = live.iter().filter(|other| other.gathers_before(&run)).collect();
+        let before: Vec<&Item<Run>> = live.items.iter().filter(|other| other.gathers_before(&run)).collect();
         if run.version == 0 && before.iter().any(|other| other.phase == Phase::Queued) {
             return Ok("another run is queued: it takes what is open when it starts");
         }
-        let waiting = live.iter().filter(|other| other.waits()).count();
+        let waiting = live.items.iter().filter(|other| other.waits()).count();
         if !before.is_empty() || waiting >= RUNS_WAITING_MAX {
             let what = format!("queued: {} runs gather, {waiting} wait for the platform", before.len());
             let wait = Duration::from_secs(1 << run.round.min(4)).min(QUEUED_MAX);
@@ -61,13 +61,17 @@ impl Poll {
         if page == 0 && !self.is_shut(&from, &run.run_id).await? {
             return self.go_on(run, &from, format!("run {from} is not left any more")).await;
         }
-        if let Some(theirs) = self.page_or_close(&from, page, &run).await? {
-            let next = Phase::TakingOver { from: from.clone(), page: page + 1 };
-            let what = format!("took over page {page} of run {from}, which was left");
+        if let Some((at, theirs)) = self.page_or_close(&from, page, &run).await? {
+            let next = Phase::TakingOver { from: from.clone(), page: at + 1 };
+            let what = match at - page {
+                0 => format!("took over page {at} of run {from}, which was left"),
+                pages => format!("took over page {at} of run {from}; {pages} before it can't be read"),
+            };
             self.take_page(&mut run, Some(from), theirs.record_ids, None, next).await?;
             return self.next_round(run, &what, Duration::ZERO, Vec::new()).await;
         }
-        if let Some(mut left) = self.table.get::<Run>(&from).await?
+        // One that can't be read stays as it is until it expires.
+        if let Some(Ok(Some(mut left))) = self.table.get_each::<Run>(&[&from]).await?.pop()
             && left.phase != Phase::Ended
         {
             left.phase = Phase::Ended;
@@ -91,7 +95,12 @@ impl Poll {
 
     /// Ends the round of a run that is left, whatever becomes of its message; `false` where that run is not left any more.
     async fn is_shut(&self, from: &str, by: &str) -> Result<bool, Failure> {
-        let Some(mut left) = self.table.get::<Run>(from).await? else { return Ok(false) };
+        let mut left = match self.table.get_each::<Run>(&[from]).await?.pop() {
+            Some(Ok(Some(left))) => left,
+            // Nobody can work a round of one that can't be read.
+            Some(Err(_)) => return Ok(true),
+            _ => return Ok(false),
+        };
         if left.phase == Phase::Ended || !left.is_left() {
             return Ok(false);
         }
@@ -101,23 +110,40 @@ impl Poll {
         Ok(true)
     }
 
-    /// The page of a run that is left; `None` behind its last one, where it is closed now.
-    async fn page_or_close(&self, from: &str, page: u32, by: &Run) -> Result<Option<Page>, Failure> {
-        let id = Page::id_of(from, page);
-        let mut theirs = self.table.get::<Page>(&id).await?;
-        if theirs.is_none() {
-            self.table.put(&Item::new(Page::closing(from, page, by)), "closed", Vec::new()).await?;
-            // Where another page was there first, that one counts.
-            theirs = self.table.get::<Page>(&id).await?;
+    /// The first page of a run that is left, from `page` on, that can be read, and its number; `None` behind its last one, where
+    /// it is closed now.
+    async fn page_or_close(&self, from: &str, page: u32, by: &Run) -> Result<Option<(u32, Page)>, Failure> {
+        for at in page.. {
+            let id = Page::id_of(from, at);
+            let mut theirs = self.table.get_each::<Page>(&[&id]).await?.pop();
+            if let Some(Ok(None)) | None = theirs {
+                self.table.put(&Item::new(Page::closing(from, at, by)), "closed", Vec::new()).await?;
+                // Where another page was there first, that one counts.
+                theirs = self.table.get_each::<Page>(&[&id]).await?.pop();
+            }
+            if let Some(Ok(theirs)) = theirs {
+                let theirs = theirs.map(|page| page.state).filter(|page| !page.record_ids.is_empty());
+                return Ok(theirs.map(|theirs| (at, theirs)));
+            }
         }
-        Ok(theirs.map(|page| page.state).filter(|page| !page.record_ids.is_empty()))
+        Ok(None)
     }
 }
 
-/// Taking over the first run that is left and is none of `but`, or gathering.
-fn after_queue(live: &[Item<Run>], but: &[&str]) -> Phase {
-    match live.iter().find(|run| run.is_left() && !but.contains(&run.run_id.as_str())) {
-        Some(left) => Phase::TakingOver { from: left.run_id.clone(), page: 0 },
+/// Taking over the first run that is left and is none of `but`, or gathering. Of a run that can't be read its place in the index
+/// tells whether it passed its deadline.
+fn after_queue(live: &Listed<Run>, but: &[&str]) -> Phase {
+    let read = live.items.iter().filter(|run| run.is_left());
+    let read = read.map(|run| (run.deadline, run.run_id.as_str()));
+    let overdue = live.unreadable.iter().filter_map(|sort| placed(sort)).filter(|(at, _)| *at < now());
+    match read.chain(overdue).filter(|(_, run_id)| !but.contains(run_id)).min() {
+        Some((_, left)) => Phase::TakingOver { from: left.to_owned(), page: 0 },
         None => Phase::Gathering(Cursor::default()),
     }
+}
+
+/// The deadline and the id of the run at a place of the index.
+fn placed(sort: &str) -> Option<(Timestamp, &str)> {
+    let (deadline, run_id) = sort.split_once('/')?;
+    Some((Timestamp::from_millis(deadline.parse().ok()?), run_id))
 }
