@@ -319,8 +319,8 @@ async fn of_a_read_that_is_refused_whole_the_key_that_is_wrong_stands_alone() {
     };
     let writes: Vec<Write> = (0..10).map(|at| write(&format!("read-{at}"), 1, "1")).collect();
     assert_eq!(scene.commit(&writes).await, vec![OK; 10]);
-    // Of single keys as well.
-    scene.proxy.meddle("GetItem", &[Fault::RefusedWith("read-7"); 20]);
+    // Ten keys, twice five, two and three, and of these one alone and two.
+    scene.proxy.meddle("GetItem", &[Fault::RefusedWith("read-7"); 7]);
     let keys: Vec<String> = writes.iter().map(|write| write.item.key.clone()).collect();
     let found = scene.ports.table("table").unwrap().get(&keys).await.unwrap();
     assert!(scene.proxy.seen().len() < 10, "the others are not read one by one");

@@ -381,7 +381,8 @@ fn arn(queue: &str) -> String {
 
 /// What a stack whose queues are at `url` is called.
 fn names_at(url: &str) -> Names {
-    let queues = [POLL, POLL_DEAD, RESULTS, RESULTS_DEAD, "notify", "notify-dlq"];
+    let queues =
+        [POLL, POLL_DEAD, "auction-left", "auction-left-dlq", RESULTS, RESULTS_DEAD, "notify", "notify-dlq"];
     Names {
         tables: BTreeMap::from([("orders".to_owned(), "orders".to_owned())]),
         queues: queues.map(|name| (name.to_owned(), format!("{url}/000000000000/{name}"))).into(),

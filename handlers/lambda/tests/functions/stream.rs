@@ -153,7 +153,9 @@ async fn a_record_that_can_not_be_read_or_that_nobody_consumes_stops_nobody_and_
             letter["MessageBody"].as_str().unwrap().to_owned(),
         )
     };
-    let mut letters: Vec<_> = [aws.sent_to("auction-poll-dlq"), aws.sent_to("auction-results-dlq")].concat();
+    let mut letters: Vec<_> = ["auction-left-dlq", "auction-poll-dlq", "auction-results-dlq"]
+        .map(|queue| aws.sent_to(queue))
+        .concat();
     letters.sort_by_key(|letter| letter["MessageBody"].to_string());
     let letters: Vec<_> = letters.iter().map(told).collect();
     let reason = "unreadable_record".to_owned();
