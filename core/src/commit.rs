@@ -293,7 +293,7 @@ impl Pending {
         Ok(Write {
             index_changed: is_new || index != history.index,
             expiry_changed: is_new || expires_at != history.expires_at,
-            item: Item { key, version, document, expires_at, index },
+            item: Item { key, version, document: document.into(), expires_at, index },
             expected: history.version,
             now: stamp.now,
             outbox,

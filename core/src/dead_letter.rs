@@ -1,12 +1,14 @@
 //! Dead letters: a message that could not be handled, with the reason beside it.
 
 use crate::{
-    failure::Failure,
-    port::{Attributes, Message, NewMessage},
+    failure::{Failure, excerpt},
+    ids::uuid,
+    limits::MESSAGE_BYTES_MAX,
+    port::{Attributes, Message, NewMessage, shown_sendable},
     timestamp::Timestamp,
 };
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, time::Duration};
+use std::borrow::Cow;
 
 /// What stands beside a dead letter's body, in the message's attributes. A letter that the queue's own redrive policy
 /// moved (its consumer died on every receive) has none of it but what was there before: its reason is
@@ -43,6 +45,16 @@ pub const UNDELIVERED: &str = "undelivered";
 const ERROR_CODE: &str = "ERROR_CODE";
 const ERROR_MESSAGE: &str = "ERROR_MESSAGE";
 const RETRY_ATTEMPTS: &str = "RETRY_ATTEMPTS";
+
+/// The reason of a message that can't be read as it was sent. What is left of it is no message: a redrive leaves the letter.
+pub const UNREADABLE_MESSAGE: &str = "unreadable_message";
+
+/// The reason of a dead letter that tells of a commit whose events can't be read, or of one of them. There is no message to send
+/// again: a redrive leaves the letter.
+pub const UNREADABLE_RECORD: &str = "unreadable_record";
+
+/// Bytes of a damaged text that a letter holds at most.
+const DAMAGED_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
 
 const REASON: &str = "reason";
 const DETAIL: &str = "detail";
@@ -84,10 +96,29 @@ impl DeadLetter {
         ]);
         for (name, value) in [(CORRELATION_ID, identity.correlation_id), (SUBJECT, identity.subject)] {
             if let Some(value) = value {
-                attributes.insert(name.to_owned(), crate::failure::excerpt(value, 300));
+                attributes.insert(name.to_owned(), excerpt(value, 300));
             }
         }
-        NewMessage { body: message.body.clone(), attributes, delay: Duration::ZERO }
+        let damaged = message.unreadable.as_ref().map(|_| shown(&message.body));
+        let body = damaged.unwrap_or_else(|| message.body.clone());
+        // A message that comes twice, as each may, is given up twice.
+        let key = Some(uuid(&[source_queue, "/", handler].concat(), &body));
+        NewMessage { body, attributes, key, ..NewMessage::default() }
+    }
+
+    /// Whether what the letter holds is damaged, so that nobody is to work it.
+    pub fn is_damaged(&self) -> bool {
+        is_damage(&self.reason)
+    }
+
+    /// Why a message is not to be worked, if so: it can't be read, or a service moved a damaged letter back here.
+    pub(crate) fn damage(message: &Message) -> Option<Failure> {
+        if let Some(why) = &message.unreadable {
+            return Some(Failure::permanent(UNREADABLE_MESSAGE, why));
+        }
+        let reason = message.attributes.get(REASON).filter(|reason| is_damage(reason))?;
+        let detail = message.attributes.get(DETAIL).map(String::as_str).unwrap_or_default();
+        Some(Failure::permanent(reason.clone(), detail))
     }
 
     /// The message that a redrive sends back: the body, and when it was first seen.
@@ -96,14 +127,22 @@ impl DeadLetter {
         NewMessage {
             body: message.body.clone(),
             attributes: kept.into_iter().collect(),
-            delay: Duration::ZERO,
+            ..NewMessage::default()
         }
+    }
+
+    /// What tells of a message that can't be read, where nobody gave it up: a queue moved it.
+    #[cfg(feature = "local")]
+    pub(crate) fn unreadable(why: &crate::port::Unreadable) -> Attributes {
+        let (reason, detail) = (UNREADABLE_MESSAGE.to_owned(), why.to_string());
+        Attributes::from([(REASON.to_owned(), reason), (DETAIL.to_owned(), detail)])
     }
 
     /// Reads what stands beside a message of a dead-letter queue. Where Lambda gave up records of a stream itself, it tells of
     /// them in the body, and has put none of them there.
     pub fn read(message: &Message) -> Self {
         if !message.attributes.contains_key(REASON)
+            && message.unreadable.is_none()
             && let Ok(notice) = serde_json::from_str::<Notice<'_>>(&message.body)
         {
             return notice.letter(message);
@@ -115,11 +154,18 @@ impl DeadLetter {
             Some(message) => format!("{code}: {message}"),
             None => code,
         });
-        let unsaid = if error.is_some() { UNDELIVERED } else { RECEIVES_EXHAUSTED };
+        let (unsaid, why) = match (&message.unreadable, error) {
+            (Some(why), _) => (UNREADABLE_MESSAGE, Some(why.to_string())),
+            (None, Some(error)) => (UNDELIVERED, Some(error)),
+            (None, None) => (RECEIVES_EXHAUSTED, None),
+        };
         let attempts = text(ATTEMPTS).or_else(|| text(RETRY_ATTEMPTS));
         Self {
-            reason: text(REASON).unwrap_or_else(|| unsaid.to_owned()),
-            detail: text(DETAIL).or(error).unwrap_or_default(),
+            // Whatever it was given up for, it is damaged now.
+            reason: text(REASON)
+                .filter(|_| message.unreadable.is_none())
+                .unwrap_or_else(|| unsaid.to_owned()),
+            detail: text(DETAIL).filter(|_| message.unreadable.is_none()).or(why).unwrap_or_default(),
             handler: text(HANDLER).unwrap_or_default(),
             source_queue: text(SOURCE_QUEUE).unwrap_or_default(),
             correlation_id: text(CORRELATION_ID),
@@ -130,6 +176,16 @@ impl DeadLetter {
             dead_at: time(DEAD_AT),
         }
     }
+}
+
+fn is_damage(reason: &str) -> bool {
+    matches!(reason, UNREADABLE_MESSAGE | UNREADABLE_RECORD)
+}
+
+/// A damaged text as every queue takes it.
+fn shown(text: &str) -> String {
+    let shown = excerpt(text, DAMAGED_BYTES_MAX);
+    if shown.is_empty() { "(nothing)".to_owned() } else { shown_sendable(&shown) }
 }
 
 /// What Lambda tells of records of a stream that it gave up.
@@ -176,9 +232,9 @@ impl Notice<'_> {
             "Lambda gave up {batch_size} record(s) of the shard {shard_id}, {start_sequence_number} to {end_sequence_number}"
         );
         DeadLetter {
-            reason: crate::failure::excerpt(&reason, 100),
-            detail: crate::failure::excerpt(&detail, 300),
-            handler: crate::failure::excerpt(function, 100),
+            reason: excerpt(&reason, 100),
+            detail: excerpt(&detail, 300),
+            handler: excerpt(function, 100),
             source_queue: String::new(),
             correlation_id: None,
             subject: None,
@@ -235,6 +291,7 @@ mod tests {
             sent_at: Timestamp::from_millis(1_000),
             receive_count: 4,
             receipt: Receipt("1".into()),
+            unreadable: None,
         }
     }
 

@@ -7,6 +7,7 @@ use crate::{
     trail::TrailText,
 };
 use serde::Deserialize;
+use std::fmt;
 
 /// All of a stored entity but its state.
 #[derive(Clone, Debug, Default)]
@@ -38,8 +39,8 @@ pub(crate) const DOCUMENT_ENDS: &str = r#","created_at":"#;
 impl History {
     /// An item's state and all the rest.
     pub(crate) fn read<'a, S: Deserialize<'a>>(item: &'a Item) -> Result<(S, Self), Failure> {
-        let document: Document<S> =
-            serde_json::from_str(&item.document).map_err(|error| unreadable(item, &error))?;
+        let text = item.document.text().map_err(|why| unreadable(item, why))?;
+        let document: Document<S> = serde_json::from_str(text).map_err(|error| unreadable(item, &error))?;
         let history = Self {
             version: item.version,
             created_at: Some(document.created_at),
@@ -53,8 +54,11 @@ impl History {
     }
 }
 
-fn unreadable(item: &Item, error: &serde_json::Error) -> Failure {
-    Failure::permanent("unreadable_entity", format_args!("{} at version {}: {error}", item.key, item.version))
+/// The reason of a failure by an entity that can't be read.
+pub(crate) const UNREADABLE_ENTITY: &str = "unreadable_entity";
+
+fn unreadable(item: &Item, why: &dyn fmt::Display) -> Failure {
+    Failure::permanent(UNREADABLE_ENTITY, format_args!("{} at version {}: {why}", item.key, item.version))
 }
 
 /// When the entity of an item was created.
@@ -64,10 +68,11 @@ pub(crate) fn created_at(item: &Item) -> Option<Timestamp> {
         created_at: Timestamp,
     }
     // A document is read to its end only where it was not written here.
-    let last = item.document.strip_suffix("\"}").and_then(|rest| rest.rsplit_once('"'));
+    let text = item.document.text().ok()?;
+    let last = text.strip_suffix("\"}").and_then(|rest| rest.rsplit_once('"'));
     let last = last.filter(|(before, _)| before.ends_with(DOCUMENT_ENDS));
     last.and_then(|(_, at)| Timestamp::parse(at).ok())
-        .or_else(|| serde_json::from_str::<Created>(&item.document).ok().map(|document| document.created_at))
+        .or_else(|| serde_json::from_str::<Created>(text).ok().map(|document| document.created_at))
 }
 
 #[cfg(test)]
@@ -85,8 +90,14 @@ mod tests {
             format!(r#"{{"created_at":"{at}","trail":{trail},"state":"\",\"created_at\":\"{other}"}}"#),
         ];
         for document in documents {
-            let item = Item { key: "x/1".into(), version: 1, document, expires_at: None, index: None };
-            assert_eq!(created_at(&item), Timestamp::parse(at).ok(), "{}", item.document);
+            let item = Item {
+                key: "x/1".into(),
+                version: 1,
+                document: document.into(),
+                expires_at: None,
+                index: None,
+            };
+            assert_eq!(created_at(&item), Timestamp::parse(at).ok(), "{:?}", item.document);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The HTTP side of a choreography, as far as a handler sees it: a request, a response, a problem.
 
+pub use crate::path_parameters::address;
+
 use crate::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};

@@ -187,6 +187,7 @@ pub mod needs;
 pub mod notify;
 pub mod operator;
 mod panics;
+mod path_parameters;
 pub mod percent;
 mod pipeline;
 pub mod port;
@@ -205,9 +206,11 @@ mod vitals;
 
 pub use alarm::{ALERT_SUBJECTS_MAX, Alert, AlertState};
 pub use backoff::{Backoff, Waits};
-pub use choreography::{Budget, Choreography, Consumer, Cron, Definition, Route, Table, Topic, Uses};
+pub use choreography::{
+    Backlog, Budget, Choreography, Consumer, Cron, Definition, Route, Table, Topic, Uses,
+};
 pub use commit::{Commit, Handled, Outcome};
-pub use context::{Change, Committed, Context};
+pub use context::{Change, Committed, Context, Page, Unread};
 pub use dead_letter::{DeadLetter, RECEIVES_EXHAUSTED, UNDELIVERED};
 pub use entity::Entity;
 #[doc(hidden)]

@@ -94,3 +94,16 @@ pub const ATTEMPTS_MAX: u32 = 1_000 - SPARE_RECEIVES;
 
 /// Memory of a function: 128 to 10,240 MB (Lambda).
 pub const FUNCTION_MEMORY: std::ops::RangeInclusive<u32> = 128..=10_240;
+
+/// A period of an alarm is a multiple of so many seconds (CloudWatch, for metrics that are not of high resolution).
+pub(crate) const ALARM_PERIOD_UNIT: u64 = 60;
+
+/// The longest that an alarm may look back, in seconds: 7 days (CloudWatch, for periods of an hour and more; shorter ones have a
+/// day, which three of them fit into).
+pub(crate) const ALARM_WINDOW_MAX: u64 = 604_800;
+
+/// A schedule stands where nothing of it was handled for so many of its periods. Ours.
+pub(crate) const SILENT_PERIODS: u32 = 3;
+
+/// With fewer periods, an alarm would go off where a message comes a little later than the one before it. Ours.
+pub(crate) const SILENT_PERIODS_MIN: u64 = 2;

@@ -75,14 +75,22 @@ pub const RELAYED: Metric = Metric::count("Relayed");
 /// Stream records and events that the relay passed over, for they can't be read, or nobody consumes them: worth an alarm at 1.
 pub const PASSED_OVER: Metric = Metric::count("PassedOver");
 
+/// Messages of a schedule that were handled, each schedule's by itself: worth an alarm where none come.
+pub const SCHEDULED: Metric = Metric::count("Scheduled");
+/// Entities that a handler met and that can't be read, each time it met them: the log says which.
+pub const UNREADABLE: Metric = Metric::count("Unreadable");
+
 /// All that the library measures by itself.
-pub const ALL: [Metric; 6] = [HANDLED, DELAYED, RETRIED, DEAD_LETTERED, RELAYED, PASSED_OVER];
+pub const ALL: [Metric; 8] =
+    [HANDLED, DELAYED, RETRIED, DEAD_LETTERED, RELAYED, PASSED_OVER, SCHEDULED, UNREADABLE];
 
 /// The values of one metric.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measured {
     /// The metric.
     pub metric: Metric,
+    /// The schedule that it is measured of, where it is of one.
+    pub schedule: Option<String>,
     /// Its values; of a count, their sum.
     pub values: Vec<f64>,
 }
@@ -99,12 +107,19 @@ impl Meter {
 
     /// Adds a value. One that is no finite number is left out: CloudWatch would refuse the whole line.
     pub fn add(&self, metric: Metric, value: f64) {
+        self.add_of(metric, None, value);
+    }
+
+    /// [`add`](Self::add) of one schedule alone.
+    pub(crate) fn add_of(&self, metric: Metric, schedule: Option<&str>, value: f64) {
         let Some(gathered) = self.0.as_ref().filter(|_| value.is_finite()) else {
             return;
         };
         let mut gathered = gathered.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(measured) = gathered.iter_mut().find(|measured| measured.metric == metric) else {
-            gathered.push(Measured { metric, values: vec![value] });
+        let is_same =
+            |measured: &&mut Measured| measured.metric == metric && measured.schedule.as_deref() == schedule;
+        let Some(measured) = gathered.iter_mut().find(is_same) else {
+            gathered.push(Measured { metric, schedule: schedule.map(str::to_owned), values: vec![value] });
             return;
         };
         match (metric.unit, measured.values.first_mut()) {
@@ -136,8 +151,8 @@ mod tests {
         meter.add(TIME, 5.0);
         meter.add(TIME, f64::NAN);
         let expected = [
-            Measured { metric: TAKEN, values: vec![5.0] },
-            Measured { metric: TIME, values: vec![5.0, 5.0] },
+            Measured { metric: TAKEN, schedule: None, values: vec![5.0] },
+            Measured { metric: TIME, schedule: None, values: vec![5.0, 5.0] },
         ];
         assert_eq!(meter.take(), expected);
         assert_eq!(clone.take(), []);

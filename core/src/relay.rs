@@ -1,14 +1,15 @@
 //! The relay: turns committed events into messages. It knows no domain: an event's type tells its destinations.
 
 use crate::{
-    dead_letter::{DeadLetter, Identity},
+    dead_letter::{DeadLetter, Identity, UNREADABLE_RECORD},
     event::Envelope,
     failure::Failure,
     limits::QUEUE_DELAY_MAX,
     metrics::{self, Meter},
     model::{Destination, Model},
     port::{
-        Attributes, Bus, BusEntry, Message, NewMessage, PortError, Ports, Receipt, StreamRecord, is_sendable,
+        Attributes, Bus, BusEntry, Message, NewMessage, PortError, Ports, Receipt, StreamRecord, Unreadable,
+        is_sendable,
     },
     timestamp::Timestamp,
     trace::trace_id,
@@ -70,16 +71,20 @@ pub(crate) async fn forward(
     let now = ports.clock.now();
     let mut by_destination: BTreeMap<Destination<'_>, Vec<Sending<'_>>> = BTreeMap::new();
     let mut routes = Routes::new(model);
+    let mut unreadable = Vec::new();
     for (at, record) in records.iter().enumerate() {
-        for event in record.outbox.iter().map(|event| event.get()) {
+        let outbox = match &record.outbox {
+            Ok(outbox) => outbox.as_slice(),
+            Err(outbox) => {
+                unreadable.push((at, outbox.why.clone(), outbox.text.as_str()));
+                continue;
+            }
+        };
+        for event in outbox.iter().map(|event| event.get()) {
             let (destinations, head) = match routes.of(event) {
                 Ok(read) => read,
-                // A stream record comes from a commit of ours; one that can't be read can't be sent anywhere. Stopping
-                // here for ever would stop every flow behind it.
                 Err(error) => {
-                    meter.add(metrics::PASSED_OVER, 1.0);
-                    let (key, version) = (&record.key, record.version);
-                    tracing::error!(%key, version, %error, "an unreadable event in the stream is passed over");
+                    unreadable.push((at, Unreadable::new(format_args!("an event: {error}")), event));
                     continue;
                 }
             };
@@ -100,24 +105,46 @@ pub(crate) async fn forward(
             }
         }
     }
-    let mut first_failed: Option<(usize, Failure)> = None;
+    let reaches = |to: &Destination<'_>| !matches!(to, Destination::Stream { table, .. } if !hands_on(table));
+    let mut first_failed = pass_over_all(model, ports, records, &unreadable, reaches, meter).await;
+    let mut refused: Vec<(Destination<'_>, &Sending<'_>, Failure)> = Vec::new();
     // All at once: a store takes them with one flush.
     let sends = by_destination
         .iter()
         .map(|(to, sending)| send(model, ports, *to, sending.iter().map(Sending::message).collect()));
     let sent = join_all(sends).await;
-    for ((destination, sending), sent) in by_destination.into_iter().zip(sent) {
+    for ((destination, sending), sent) in by_destination.iter().zip(sent) {
         for (sending, sent) in sending.iter().zip(sent) {
             let Err(error) = sent else {
                 meter.add(metrics::RELAYED, 1.0);
                 continue;
             };
             let failure = Failure::from(error);
-            let given_up = failure.is_permanent()
-                && give_up(model, ports, destination, &sending.event, &failure, now).await;
-            if !given_up && first_failed.as_ref().is_none_or(|(first, _)| sending.at < *first) {
+            if failure.is_permanent() {
+                refused.push((*destination, sending, failure));
+            } else if first_failed.as_ref().is_none_or(|(first, _)| sending.at < *first) {
                 first_failed = Some((sending.at, failure));
             }
+        }
+    }
+    give_up_all(model, ports, refused, now, first_failed).await
+}
+
+/// Gives up what was refused for good before the first record that failed. What stands behind that one comes again with it: it is
+/// given up then, and not each time.
+async fn give_up_all(
+    model: &Model,
+    ports: &Ports,
+    mut refused: Vec<(Destination<'_>, &Sending<'_>, Failure)>,
+    now: Timestamp,
+    mut first_failed: Option<(usize, Failure)>,
+) -> Result<(), (usize, Failure)> {
+    refused.sort_by_key(|(_, sending, _)| sending.at);
+    for (destination, sending, failure) in refused {
+        if first_failed.as_ref().is_none_or(|(first, _)| sending.at < *first)
+            && !give_up(model, ports, destination, &sending.event, &failure, now).await
+        {
+            first_failed = Some((sending.at, failure));
         }
     }
     first_failed.map_or(Ok(()), Err)
@@ -187,6 +214,63 @@ async fn publish(source: &str, bus: &dyn Bus, messages: Vec<NewMessage>) -> Vec<
     answers
 }
 
+/// Passes over what can't be read, each by the place of its record; answers the first that could not be told of.
+async fn pass_over_all(
+    model: &Model,
+    ports: &Ports,
+    records: &[StreamRecord],
+    unreadable: &[(usize, Unreadable, &str)],
+    reaches: impl Fn(&Destination<'_>) -> bool,
+    meter: &Meter,
+) -> Option<(usize, Failure)> {
+    for (at, why, text) in unreadable {
+        if let Err(error) = pass_over(model, ports, &records[*at], why, text, &reaches, meter).await {
+            return Some((*at, error.into()));
+        }
+    }
+    None
+}
+
+/// What can't be read of a commit's events can't be sent anywhere. It goes to a dead-letter queue as it is, under the key of its
+/// entity, and holds nothing up, be it of the same entity: no queue promises an order. Stopping here would stop every flow
+/// behind it for ever.
+async fn pass_over(
+    model: &Model,
+    ports: &Ports,
+    record: &StreamRecord,
+    why: &Unreadable,
+    text: &str,
+    sends: impl Fn(&Destination<'_>) -> bool,
+    meter: &Meter,
+) -> Result<(), PortError> {
+    let (key, version, now) = (&record.key, record.version, ports.clock.now());
+    let kind = key.split_once('/').map_or("", |(kind, _)| kind);
+    let queue = model.unreadable_to(kind, sends);
+    if let Some(queue) = queue {
+        let message = Message {
+            id: String::new(),
+            receipt: Receipt(String::new()),
+            body: text.to_owned(),
+            unreadable: Some(why.clone()),
+            attributes: Attributes::new(),
+            receive_count: 0,
+            sent_at: now,
+        };
+        let failure =
+            Failure::permanent(UNREADABLE_RECORD, format_args!("{key} at version {version}: {why}"));
+        let identity = Identity { correlation_id: None, subject: Some(key) };
+        let source = model.redrive_target(queue).map_or("", |source| source.name());
+        let letter = DeadLetter::message(&message, &failure, "relay", source, identity, now);
+        for sent in ports.queue(queue)?.send(vec![letter]).await {
+            sent?;
+        }
+    }
+    meter.add(metrics::PASSED_OVER, 1.0);
+    let queue = queue.unwrap_or_default();
+    tracing::error!(reason = UNREADABLE_RECORD, %key, version, %why, queue, "an unreadable record of the stream is passed over");
+    Ok(())
+}
+
 /// An event that its destination will never take (too large for a topic, say) is dead-lettered where its consumers' dead
 /// letters go, and where its outlets say, so that it neither is lost nor stops what comes behind it. True: it is there.
 async fn give_up(
@@ -201,6 +285,7 @@ async fn give_up(
         id: String::new(),
         receipt: Receipt(String::new()),
         body: event.to_owned(),
+        unreadable: None,
         attributes: Attributes::new(),
         receive_count: 0,
         sent_at: now,

@@ -13,6 +13,9 @@ const FAILURES: u32 = 3;
 /// A task that has not failed again for so long waits for work, and stands no longer. Longer than a turn that fails takes.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(10);
 
+/// How much longer than it can be told beforehand a task may wait or work: its reads, its commits and what it sends on take time.
+const MARGIN: Duration = Duration::from_secs(60);
+
 /// The tasks of a process, as they are. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Vitals(Arc<Mutex<Tasks>>);
@@ -20,7 +23,15 @@ pub(crate) struct Vitals(Arc<Mutex<Tasks>>);
 #[derive(Debug, Default)]
 struct Tasks {
     so_far: u64,
-    tasks: BTreeMap<u64, (String, State)>,
+    tasks: BTreeMap<u64, Task>,
+}
+
+#[derive(Debug)]
+struct Task {
+    name: String,
+    state: State,
+    /// What it does is over by then, unless some call gives it no answer.
+    until: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +49,7 @@ impl Vitals {
         let mut tasks = self.tasks();
         tasks.so_far += 1;
         let task = tasks.so_far;
-        tasks.tasks.insert(task, (name.to_owned(), State::Works));
+        tasks.tasks.insert(task, Task { name: name.to_owned(), state: State::Works, until: None });
         drop(tasks);
         Vital { vitals: self.clone(), task, clock: Arc::clone(clock) }
     }
@@ -46,14 +57,14 @@ impl Vitals {
     /// The names of the tasks that stand.
     pub(crate) fn standing(&self, clock: &dyn Clock) -> BTreeSet<String> {
         let now = clock.uptime();
-        let stands = |state: &State| match state {
+        let stands = |task: &&Task| match task.state {
+            _ if task.until.is_some_and(|until| now > until) => true,
             State::Works => false,
-            State::Fails(times, last) => *times >= FAILURES && now.saturating_sub(*last) < FORGOTTEN_AFTER,
+            State::Fails(times, last) => times >= FAILURES && now.saturating_sub(last) < FORGOTTEN_AFTER,
             State::Over => true,
         };
         let tasks = self.tasks();
-        let standing = tasks.tasks.values().filter(|(_, state)| stands(state));
-        standing.map(|(name, _)| name.clone()).collect()
+        tasks.tasks.values().filter(stands).map(|task| task.name.clone()).collect()
     }
 
     fn tasks(&self) -> MutexGuard<'_, Tasks> {
@@ -69,30 +80,39 @@ pub(crate) struct Vital {
 }
 
 impl Vital {
+    /// What it does now, a wait or work, is over within `time` and [`MARGIN`], or some call gives no answer: then it stands.
+    pub(crate) fn within(&self, time: Duration) {
+        let until = self.clock.uptime().saturating_add(time).saturating_add(MARGIN);
+        self.change(|task| task.until = Some(until));
+    }
+
     /// A turn was well.
     pub(crate) fn works(&self) {
-        self.change(|_| State::Works);
+        self.change(|task| task.state = State::Works);
     }
 
     /// A turn failed.
     pub(crate) fn fails(&self) {
         let now = self.clock.uptime();
-        self.change(|state| match state {
-            State::Fails(times, last) if now.saturating_sub(last) < FORGOTTEN_AFTER => {
-                State::Fails(times.saturating_add(1), now)
-            }
-            _ => State::Fails(1, now),
+        self.change(|task| {
+            task.until = None;
+            task.state = match task.state {
+                State::Fails(times, last) if now.saturating_sub(last) < FORGOTTEN_AFTER => {
+                    State::Fails(times.saturating_add(1), now)
+                }
+                _ => State::Fails(1, now),
+            };
         });
     }
 
     /// There will be no further turn.
     pub(crate) fn is_over(&self) {
-        self.change(|_| State::Over);
+        self.change(|task| task.state = State::Over);
     }
 
-    fn change(&self, to: impl FnOnce(State) -> State) {
-        if let Some((_, state)) = self.vitals.tasks().tasks.get_mut(&self.task) {
-            *state = to(*state);
+    fn change(&self, change: impl FnOnce(&mut Task)) {
+        if let Some(task) = self.vitals.tasks().tasks.get_mut(&self.task) {
+            change(task);
         }
     }
 }

@@ -8,9 +8,9 @@ use quadrille::{
     local::{AlarmPolicy, Local, OpenError},
     memory::{Memory, VirtualClock},
     port::{
-        Bucket, ChangeStream, Clock, CommitError, Depth, IndexPage, IndexQuery, Item, Message, NewMessage,
-        ObjectPage, PortError, Ports, Queue, Receipt, ScanPage, SeededRandom, StreamRecord, Table, Topic,
-        Write,
+        Bucket, ChangeStream, Clock, CommitError, Damage, Depth, IndexPage, IndexQuery, Item, Message,
+        NewMessage, ObjectPage, PortError, Ports, Queue, Receipt, ScanPage, SeededRandom, StreamRecord,
+        Table, Topic, Write,
     },
 };
 use std::{path::Path, sync::Arc, time::Duration};
@@ -22,6 +22,13 @@ struct Virtual {
     capabilities: Capabilities,
     /// Real time given to an adapter's own threads after each step of the clock.
     pause: Duration,
+    stored: Stored,
+}
+
+/// The adapter itself, for what no port does.
+enum Stored {
+    Memory(Box<Memory>),
+    Local(Arc<Local>),
 }
 
 #[async_trait]
@@ -44,6 +51,13 @@ impl World for Virtual {
     fn capabilities(&self) -> Capabilities {
         self.capabilities
     }
+
+    async fn damage(&self, damage: Damage<'_>) -> bool {
+        match &self.stored {
+            Stored::Memory(memory) => memory.damage(damage),
+            Stored::Local(local) => local.damage(damage).await == Ok(true),
+        }
+    }
 }
 
 impl Virtual {
@@ -65,11 +79,16 @@ fn clock() -> Arc<VirtualClock> {
 fn everything() -> Capabilities {
     Capabilities {
         consistent_index: true,
+        counted_index: true,
         exact_depth: true,
         readable_stream: true,
         ordered_stream: true,
         every_key: true,
         arrived: true,
+        moves: true,
+        damaged_items: true,
+        damaged_records: true,
+        damaged_messages: true,
         expiry_within: Some(Memory::EXPIRY_LAG),
         retention_within: Some(Duration::ZERO),
         lateness: Duration::ZERO,
@@ -83,7 +102,8 @@ fn memory(change: impl FnOnce(&mut Ports)) -> Virtual {
     let memory = Memory::new(&conformance::model(), Arc::clone(&clock) as Arc<dyn Clock>, random);
     let mut ports = memory.ports();
     change(&mut ports);
-    Virtual { ports, clock, capabilities: everything(), pause: Duration::ZERO }
+    let stored = Stored::Memory(Box::new(memory));
+    Virtual { ports, clock, capabilities: everything(), pause: Duration::ZERO, stored }
 }
 
 /// Runs the suite and asserts that nothing fails, and that only what `skipped` names is left out.
@@ -112,14 +132,15 @@ async fn the_in_memory_adapter_conforms_on_several_threads() {
 }
 
 /// The local adapter in `folder`, as far as it goes without an engine: that is what deletes what has expired.
-fn local(folder: &Path, clock: &Arc<VirtualClock>) -> Result<(Local, Virtual), OpenError> {
+fn local(folder: &Path, clock: &Arc<VirtualClock>) -> Result<(Arc<Local>, Virtual), OpenError> {
     let (shared, random) = (Arc::clone(clock) as Arc<dyn Clock>, Arc::new(SeededRandom::new(1)));
-    let local = Local::open(folder, &conformance::model(), shared, random)?;
+    let local = Arc::new(Local::open(folder, &conformance::model(), shared, random)?);
     let world = Virtual {
         ports: local.ports().clone(),
         clock: Arc::clone(clock),
         capabilities: Capabilities { expiry_within: None, retention_within: None, ..everything() },
         pause: Duration::from_millis(2),
+        stored: Stored::Local(Arc::clone(&local)),
     };
     Ok((local, world))
 }
@@ -147,6 +168,7 @@ async fn the_local_adapter_with_its_engine_conforms() {
         retention_within: Some(Duration::from_secs(60)),
         readable_stream: false,
         ordered_stream: false,
+        damaged_records: false,
         ..everything()
     };
     let report = conformance::run(&world).await;
@@ -209,6 +231,10 @@ impl Table for CarelessTable {
         self.0.scan(after, limit).await
     }
 
+    async fn count(&self, partition: &str, at_most: u64) -> Result<Option<u64>, PortError> {
+        self.0.count(partition, at_most).await
+    }
+
     async fn query(&self, query: &IndexQuery) -> Result<IndexPage, PortError> {
         self.0.query(query).await
     }
@@ -247,6 +273,10 @@ impl Table for SkippingTable {
 
     async fn scan(&self, after: Option<&str>, limit: usize) -> Result<ScanPage, PortError> {
         self.0.scan(after, limit).await
+    }
+
+    async fn count(&self, partition: &str, at_most: u64) -> Result<Option<u64>, PortError> {
+        self.0.count(partition, at_most).await
     }
 
     async fn query(&self, query: &IndexQuery) -> Result<IndexPage, PortError> {

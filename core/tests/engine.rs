@@ -9,7 +9,7 @@ use quadrille::{
     Table, Timestamp, Uses,
     engine::{self, Engine},
     http::{Request, Response},
-    port::{Depth, PortError},
+    port::{Clock as _, Depth, PortError},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -177,6 +177,27 @@ async fn a_schedule_fires_at_the_multiples_of_its_period_also_after_a_restart() 
     let engine = Engine::start(world.pipeline());
     world.pass(2 * PERIOD).await;
     assert_eq!(collected.all()[3..], rounds(5..7));
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_schedule_goes_on_on_a_clock_that_is_set_back() {
+    let collected = Log::default();
+    let world = collecting(&collected);
+    let engine = Engine::start(world.pipeline());
+    world.pass(2 * PERIOD).await;
+    assert_eq!(collected.all(), rounds(0..2));
+    // Once as it waits, and once more.
+    for back in [secs(3_600), secs(86_400)] {
+        world.clock.set_back(back);
+        let (before, began) = (collected.len(), world.clock.uptime());
+        let fired = async || (collected.len() == before + 3).then_some(());
+        world.until("it has fired three times", 4 * PERIOD, fired).await;
+        let took = world.clock.uptime() - began;
+        assert!(took < 3 * PERIOD + PERIOD / 2, "{took:?}");
+        assert_eq!(health(&engine).await, (200, vec![]));
+    }
+    assert_eq!(collected.all(), rounds(0..8), "each time once");
     engine.stop().await;
 }
 
@@ -555,9 +576,9 @@ async fn a_table_that_takes_no_commits_is_told_by_name() {
     let mut world = World::new(travelling());
     let table = world.meddle_with_table(|_| CommitFault::None);
     let engine = Engine::start(world.pipeline());
-    table.refuses.store(true, Ordering::Relaxed);
+    table.outage.refuse(true);
     assert_eq!(health(&engine).await, stands("writes of parcels"));
-    table.refuses.store(false, Ordering::Relaxed);
+    table.outage.refuse(false);
     assert_eq!(health(&engine).await, (200, vec![]));
     engine.stop().await;
 }
@@ -572,5 +593,65 @@ async fn a_task_that_is_dead_is_told_by_name_for_good() {
     assert_eq!(health(&engine).await, stands("consumer scan"));
     world.pass(secs(3_600)).await;
     assert_eq!(health(&engine).await, stands("consumer scan"));
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_that_gives_no_answer_is_told_by_the_name_of_who_waits_for_it() {
+    let mut world = World::new(travelling());
+    let queue = world.meddle_with_queue("load", |_| None);
+    let stream = world.watch_stream();
+    queue.outage.hang();
+    stream.outage.hang();
+    let engine = Engine::start(world.pipeline());
+    world.pass(secs(60)).await;
+    assert_eq!(health(&engine).await, (200, vec![]), "they may just wait");
+    world.pass(secs(61)).await;
+    let standing = vec!["consumer load".to_owned(), "relay parcels".to_owned()];
+    assert_eq!(health(&engine).await, (503, standing));
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_batch_or_a_scheduled_message_that_is_never_done_is_told_and_one_that_takes_its_time_is_not() {
+    let collected = Log::default();
+    let mut world = collecting(&collected);
+    let (table, queue) =
+        (world.meddle_with_table(|_| CommitFault::None), world.meddle_with_queue("collect", |_| None));
+    let engine = Engine::start(world.pipeline());
+    world.pass(3 * PERIOD - secs(200)).await;
+    assert_eq!(health(&engine).await, (200, vec![]), "it waits for its time");
+    table.outage.hang();
+    let round = rounds(2..3)[0];
+    world.pass(round.since(world.now()) + secs(30)).await;
+    let health_of = async || {
+        let asked = tokio::spawn({
+            let pipeline = engine.pipeline().clone();
+            async move { pipeline.standing().await.into_iter().collect::<Vec<_>>() }
+        });
+        world.pass(secs(3)).await;
+        assert!(asked.is_finished(), "it answers in time itself");
+        asked.await.unwrap()
+    };
+    assert_eq!(health_of().await, ["reads of parcels"]);
+    world.pass(secs(60)).await;
+    assert_eq!(health_of().await, ["consumer collect", "reads of parcels"]);
+    queue.outage.hang();
+    world.pass(PERIOD + secs(61)).await;
+    assert_eq!(health_of().await, ["consumer collect", "reads of parcels", "schedule collection"]);
+    drop(engine);
+}
+
+#[tokio::test]
+async fn writes_that_are_never_answered_are_told() {
+    let mut world = World::new(travelling());
+    let table = world.meddle_with_table(|_| CommitFault::None);
+    let engine = Engine::start(world.pipeline());
+    table.never_says_whether_it_takes.store(true, Ordering::Relaxed);
+    let pipeline = engine.pipeline().clone();
+    let asked = tokio::spawn(async move { pipeline.standing().await });
+    world.pass(secs(3)).await;
+    assert!(asked.is_finished());
+    assert_eq!(asked.await.unwrap().into_iter().collect::<Vec<_>>(), ["writes of parcels"]);
     engine.stop().await;
 }

@@ -6,7 +6,7 @@ mod support;
 use quadrille::{
     Consumer,
     choreography::Model,
-    local::{self, Local, LockError, OpenError},
+    local::{self, Local, LockError, Loss, OpenError},
     memory::VirtualClock,
     port::{NewMessage, SeededRandom},
 };
@@ -84,6 +84,12 @@ fn assert_owner(error: &OpenError, its_owner: &str, its_wanted: &str) {
     assert!(text.contains(its_owner) && text.contains("give another folder"), "{text}");
 }
 
+#[track_caller]
+fn lost(error: &OpenError) -> &Loss {
+    let OpenError::Lost { loss, .. } = error else { panic!("{error}") };
+    loss
+}
+
 /// A folder of `parcels` with one message, closed in good order.
 async fn closed() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -96,7 +102,7 @@ async fn crashed() -> TempDir {
     let (folder, crashed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let local = open(folder.path(), "parcels").unwrap();
     send(&local, "kept").await;
-    for name in ["lock", "quadrille.db", "quadrille.db-wal"] {
+    for name in ["lock", "quadrille.db", "quadrille.db-wal", "quadrille.mark"] {
         fs::copy(folder.path().join(name), crashed.path().join(name)).unwrap();
     }
     fs::write(crashed.path().join("engine.json"), r#"{"address":"127.0.0.1:9"}"#).unwrap();
@@ -158,14 +164,17 @@ fn a_folder_with_anything_else_in_it_is_refused() {
 
 #[tokio::test]
 async fn a_folder_whose_database_is_gone_or_empty_is_not_begun_anew() {
-    let lost: [fn(&Path); 2] =
+    let losses: [fn(&Path); 2] =
         [|database| fs::remove_file(database).unwrap(), |database| fs::write(database, "").unwrap()];
-    for lose in lost {
+    for lose in losses {
         for folder in [closed().await, crashed().await] {
             fs::create_dir_all(folder.path().join("bucket")).unwrap();
             lose(&folder.path().join("quadrille.db"));
             let error = refused(folder.path(), || open(folder.path(), "parcels"));
-            assert!(matches!(error, OpenError::NoData { .. }), "{error}");
+            assert!(matches!(lost(&error), Loss::Database { commits: 1.. }), "{error}");
+            fs::remove_file(folder.path().join("quadrille.mark")).unwrap();
+            let error = refused(folder.path(), || open(folder.path(), "parcels"));
+            assert!(matches!(error, OpenError::NoData { .. }), "as an earlier version left it: {error}");
         }
     }
 }

@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
 
 use quadrille::{
-    Backoff, Budget, Choreography, Consumer, Context, Definition, Emits, Entity, Event, Failure, Handled,
-    Outcome, Route, Setting, Stored, Table, Timestamp, Topic, Uses, Waits,
-    choreography::{Bus, Match, Rule},
+    Backoff, Budget, Choreography, Consumer, Context, Cron, Definition, Emits, Entity, Event, Failure,
+    Handled, Outcome, Route, Setting, Stored, Table, Timestamp, Topic, Uses, Waits,
+    choreography::{Bus, Match, Rule, When},
     http::{Request, Response},
     infrastructure::{File, FunctionOptions, Infrastructure, InfrastructureError, STACK_BYTES_MAX, Stack},
 };
@@ -351,6 +351,7 @@ fn an_alarm_topic_gets_every_alarm() {
         "relayLagAlarm",
         "relayPassedOverAlarm",
         "roundsFailuresAlarm",
+        "roundsWalkSilenceAlarm",
         "api5xxAlarm",
     ] {
         has(&program, alarm, &["alarmActions: [\"${alertsTopic.arn}\"]"]);
@@ -367,6 +368,48 @@ fn an_alarm_topic_gets_every_alarm() {
     let patient = Consumer::new("stroll", idle::<Round, ()>).attempts(40, Backoff::default());
     let program = rendered(post_office().on(patient).topic("alerts").alarm_to("alerts"));
     has(&program, "strollAgeAlarm", &["threshold: 2700"]);
+}
+
+#[test]
+fn a_schedule_that_stops_rings_an_alarm_where_one_can_look_back_so_far() {
+    let alarmed = |when: When| {
+        let definition = post_office().schedule("nightly", when, |at| Round { at });
+        definition.topic("alerts").alarm_to("alerts")
+    };
+    let cron = |expression: &str| When::from(Cron::new(expression, "Europe/Berlin"));
+    let program = rendered(alarmed(cron("0 18 * * MON-FRI")));
+    has(
+        &program,
+        "nightlyWalkSilenceAlarm",
+        &[
+            "metricName: Scheduled",
+            "function: ${walkFunction.name}",
+            "schedule: nightly",
+            "statistic: Sum",
+            "period: ${nightlyPeriod}",
+            // Three weekends would be more than the seven days that an alarm looks back.
+            "evaluationPeriods: 2",
+            "threshold: 1",
+            "comparisonOperator: LessThanThreshold",
+            "treatMissingData: breaching",
+            "okActions",
+        ],
+    );
+    // Over the weekend in which summer ends.
+    has(&program, "nightlyPeriod", &["type: integer", "default: 262800"]);
+    has(&program, "roundsWalkSilenceAlarm", &["schedule: rounds", "evaluationPeriods: 3"]);
+    has(&program, "roundsPeriod", &["default: 3600"]);
+    let weekly = alarmed(cron("0 6 * * MON"));
+    let choreography = weekly.build().unwrap();
+    let advice: Vec<String> = choreography.advice().iter().map(ToString::to_string).collect();
+    assert!(
+        matches!(&advice[..], [one] if one.starts_with("no_silence_alarm: ") && one.contains("nightly")),
+        "{advice:?}"
+    );
+    let program = rendered(alarmed(cron("0 6 * * MON")));
+    assert!(!program.contains("nightlyWalkSilenceAlarm") && !program.contains("nightlyPeriod"));
+    // Without a topic there is nobody to tell.
+    assert!(!rendered(post_office()).contains("roundsPeriod"));
 }
 
 /// The scheduler puts the time into the message as it writes times: to the second.

@@ -12,7 +12,7 @@ use quadrille::{
     local::{AlarmPolicy, Local},
     memory::VirtualClock,
     operator::publications,
-    port::{CommitError, Depth, Item, SeededRandom, Write},
+    port::{Clock as _, CommitError, Depth, Item, SeededRandom, Write},
 };
 use serde_json::{Value, value::RawValue};
 use std::{sync::Arc, time::Duration};
@@ -32,8 +32,12 @@ async fn travel(request: Request, cx: Context<(Scanned, Loaded)>) -> Result<Resp
     Ok(Response::json(202, &()))
 }
 
-fn travelling(told: &Log<String>) -> Choreography {
-    let told = told.clone();
+fn travelling(told: &Log<String>, counted: &Log<String>) -> Choreography {
+    let (told, counted) = (told.clone(), counted.clone());
+    let count = move |event: Delivered, _: Context<()>| {
+        counted.push(event.parcel);
+        std::future::ready(Outcome::<()>::Ok(Handled::Done))
+    };
     let tell = move |event: Loaded, _: Context<()>| {
         told.push(event.place);
         std::future::ready(Outcome::<()>::Ok(Handled::Done))
@@ -45,6 +49,8 @@ fn travelling(told: &Log<String>) -> Choreography {
         .route(Route::post("/parcels/{id}", "travel", travel).uses(uses))
         .on(Consumer::new("scan", idle::<Scanned>))
         .on(Consumer::new("tell", tell).from_topic("news"))
+        .schedule("hourly", secs(3_600), |at| Delivered::new(at.to_compact(), "round"))
+        .on(Consumer::new("count", count))
         .topic("paper")
         .bus("town")
         .publish::<Loaded>("paper")
@@ -57,6 +63,9 @@ fn travelling(told: &Log<String>) -> Choreography {
 struct Yard {
     /// The places of which the news told.
     told: Log<String>,
+    /// The hours that were counted.
+    counted: Log<String>,
+    clock: Arc<VirtualClock>,
     choreography: Choreography,
     local: Local,
     _folder: tempfile::TempDir,
@@ -64,19 +73,21 @@ struct Yard {
 
 impl Yard {
     fn new() -> Self {
-        let (told, folder) = (Log::default(), tempfile::tempdir().unwrap());
-        let choreography = travelling(&told);
+        Self::opened((Log::default(), Log::default()), tempfile::tempdir().unwrap())
+    }
+
+    fn opened((told, counted): (Log<String>, Log<String>), folder: tempfile::TempDir) -> Self {
+        let choreography = travelling(&told, &counted);
         let (clock, random) = (Arc::new(VirtualClock::new(START)), Arc::new(SeededRandom::new(1)));
-        let local = Local::open(folder.path(), choreography.model(), clock, random).unwrap();
-        Self { told, choreography, local, _folder: folder }
+        let local =
+            Local::open(folder.path(), choreography.model(), Arc::clone(&clock) as _, random).unwrap();
+        Self { told, counted, clock, choreography, local, _folder: folder }
     }
 
     fn reopened(self) -> Self {
-        let Self { told, choreography, local, _folder: folder } = self;
+        let Self { told, counted, local, _folder: folder, .. } = self;
         drop(local);
-        let (clock, random) = (Arc::new(VirtualClock::new(START)), Arc::new(SeededRandom::new(2)));
-        let local = Local::open(folder.path(), choreography.model(), clock, random).unwrap();
-        Self { told, choreography, local, _folder: folder }
+        Self::opened((told, counted), folder)
     }
 
     fn running() -> (Self, Engine) {
@@ -200,7 +211,7 @@ fn scanned_later(place: &str) -> Box<RawValue> {
 
 /// The commit of parcel 1 at a version, as the port has it.
 fn write(version: u64, outbox: Vec<Box<RawValue>>) -> Write {
-    let (key, document) = ("parcel/1".to_owned(), "{}".to_owned());
+    let (key, document) = ("parcel/1".to_owned(), "{}".into());
     Write {
         item: Item { key, version, document, expires_at: None, index: None },
         expected: version - 1,
@@ -281,6 +292,31 @@ async fn a_folder_whose_clock_was_set_back_goes_on_from_its_own_time() {
     let yard = yard.reopened();
     let now = yard.local.ports().clock.now();
     assert_eq!(now, START + secs(3_600), "what was recorded in that hour is not from the future");
+}
+
+#[tokio::test]
+async fn what_was_taken_while_the_clock_was_ahead_is_worked_in_its_time_once_it_is_right() {
+    let yard = Yard::new();
+    let pipeline = yard.pipeline();
+    let engine = yard.start(&pipeline);
+    // By two days.
+    yard.local.ports().clock.not_before(START + secs(2 * 86_400));
+    yard.post("1", "oslo,rome!").await;
+    let in_queue = async || yard.depth("scan").await == delayed(2);
+    eventually("they are in the queue", in_queue).await;
+    engine.stop().await;
+    drop(pipeline);
+    let yard = yard.reopened();
+    let engine = yard.start(&yard.pipeline());
+    let began = yard.clock.uptime();
+    eventually("each is worked, and the schedule goes on", async || {
+        yard.clock.advance(secs(10));
+        yard.depth("scan").await == Depth::default() && yard.counted.len() > 0
+    })
+    .await;
+    let took = yard.clock.uptime() - began;
+    assert!(took < secs(3 * 3_600), "an hour's wait took {took:?}");
+    engine.stop().await;
 }
 
 /// A record that is damaged, or that somebody prepared, must not take the process to another year.

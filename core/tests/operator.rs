@@ -453,7 +453,7 @@ async fn where_nothing_is_shown_a_redrive_waits_for_what_it_receives() {
 /// Moves all dead letters as a move task of SQS does: whole, with the attributes that tell why they died.
 async fn move_as_sqs_does(world: &World) {
     for letter in world.receive(DEAD).await {
-        let moved = NewMessage { body: letter.body, attributes: letter.attributes, delay: Duration::ZERO };
+        let moved = NewMessage { body: letter.body, attributes: letter.attributes, ..NewMessage::default() };
         assert_eq!(world.ports.queues["scan"].send(vec![moved]).await, [Ok(())]);
         world.ports.queues[DEAD].delete(&[letter.receipt]).await.unwrap();
     }

@@ -281,6 +281,25 @@ async fn an_event_that_a_bus_refuses_is_dead_lettered_where_the_definition_says(
 }
 
 #[tokio::test]
+async fn an_event_that_is_refused_is_dead_lettered_once_however_often_one_before_it_is_tried() {
+    let reached = Reached::default();
+    let definition =
+        travelling().on(scanned("scan", &reached)).on(loaded("tell", &reached).from_topic("news"));
+    let mut world = World::new(definition);
+    let scan = world.meddle_with_queue("scan", |_| None);
+    let letters = world.meddle_with_queue("tell-dlq", |_| None);
+    let engine = Engine::start(world.pipeline());
+    scan.outage.refuse(true);
+    post(&world, "1", &format!("oslo,{},rome", far())).await;
+    world.pass(secs(10)).await;
+    assert_eq!(letters.taken.len(), 0, "it comes again with what stands before it");
+    scan.outage.refuse(false);
+    world.pass(secs(10)).await;
+    assert_eq!((letters.taken.len(), world.emitted().await.len()), (1, 0));
+    engine.stop().await;
+}
+
+#[tokio::test]
 async fn a_step_on_a_stream_gets_what_is_committed_to_its_table_by_its_queue() {
     let reached = Reached::default();
     let definition = travelling()

@@ -118,11 +118,17 @@ fn shorten(outbox: &str, words: &[u8]) -> Option<String> {
     String::from_utf8(short).ok()
 }
 
-/// The outbox as it is, whether it was shortened or not. `None` where it makes no sense, or has a format of a later version.
-pub(super) fn restored(outbox: &str, key: &str, document: &str) -> Option<String> {
+/// The outbox as it is, whether it was shortened or not: only then `beside` is asked for the item's key and document. `None` where it makes no sense, or has a format of a later version.
+pub(super) fn restored<'a>(
+    outbox: &str,
+    beside: impl FnOnce() -> Option<(&'a str, &'a str)>,
+) -> Option<String> {
     match outbox.as_bytes().split_first()? {
         (&AS_IS, _) => Some(outbox.to_owned()),
-        (&SHORTENED_1, short) => lengthened(short, key, document),
+        (&SHORTENED_1, short) => {
+            let (key, document) = beside()?;
+            lengthened(short, key, document)
+        }
         _ => None,
     }
 }
@@ -170,11 +176,11 @@ mod tests {
     fn an_outbox_is_shortened_only_where_that_spares_a_write_unit() {
         let short = shortened(OUTBOX.to_owned(), 1_100, KEY, DOCUMENT);
         assert!(short.starts_with('~') && short.len() < OUTBOX.len() / 2, "{short}");
-        assert_eq!(restored(&short, KEY, DOCUMENT).as_deref(), Some(OUTBOX));
+        assert_eq!(restored(&short, || Some((KEY, DOCUMENT))).as_deref(), Some(OUTBOX));
         for bytes in [OUTBOX.len(), 1_024, 1_024 + OUTBOX.len(), 2_048] {
             assert_eq!(shortened(OUTBOX.to_owned(), bytes, KEY, DOCUMENT), OUTBOX, "{bytes}");
         }
-        assert_eq!(restored(OUTBOX, KEY, DOCUMENT).as_deref(), Some(OUTBOX));
+        assert_eq!(restored(OUTBOX, || None).as_deref(), Some(OUTBOX));
     }
 
     #[test]
@@ -194,7 +200,11 @@ mod tests {
             let words = words(KEY, document);
             for text in texts {
                 let short = shorten(text, &words).unwrap();
-                assert_eq!(restored(&short, KEY, document).as_deref(), Some(text), "{text:?} {document:?}");
+                assert_eq!(
+                    restored(&short, || Some((KEY, document))).as_deref(),
+                    Some(text),
+                    "{text:?} {document:?}"
+                );
             }
         }
         assert_eq!(shorten("[\"~\"]", &words(KEY, DOCUMENT)), None);
@@ -203,14 +213,14 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_not_restored() {
         for outbox in ["~~", "~~##", "~~\"##", "~~}}}", "~~ ###"] {
-            assert_eq!(restored(outbox, KEY, DOCUMENT), None, "{outbox}");
+            assert_eq!(restored(outbox, || Some((KEY, DOCUMENT))), None, "{outbox}");
         }
     }
 
     #[test]
     fn a_format_of_a_later_version_is_refused() {
         for outbox in ["", "!~##$", "{\"events\":[]}", " []"] {
-            assert_eq!(restored(outbox, KEY, DOCUMENT), None, "{outbox:?}");
+            assert_eq!(restored(outbox, || Some((KEY, DOCUMENT))), None, "{outbox:?}");
         }
     }
 
@@ -220,6 +230,6 @@ mod tests {
             serde_json::from_str(include_str!("../../tests/fixtures/outbox.v1.json")).unwrap();
         let (outbox, events) = (&fixture["outbox"], &fixture["events"]);
         assert!(outbox.as_bytes()[0] == SHORTENED_1 && outbox.len() < events.len() / 2, "{outbox}");
-        assert_eq!(restored(outbox, &fixture["key"], &fixture["document"]).as_ref(), Some(events));
+        assert_eq!(restored(outbox, || Some((&fixture["key"], &fixture["document"]))).as_ref(), Some(events));
     }
 }

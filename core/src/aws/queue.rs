@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     limits::{MESSAGE_BYTES_MAX, QUEUE_DELAY_MAX, QUEUE_VISIBILITY_MAX},
-    port::{ATTRIBUTE_TYPE, Attributes, Depth, Message, NewMessage, PortError, Queue, Receipt},
+    port::{ATTRIBUTE_TYPE, Attributes, Depth, Message, NewMessage, PortError, Queue, Receipt, Unreadable},
     timestamp::Timestamp,
 };
 use async_trait::async_trait;
@@ -69,7 +69,7 @@ impl SqsQueue {
 
     fn entry(&self, message: NewMessage) -> Result<SendMessageBatchRequestEntry, PortError> {
         let message = message.admitted(&self.name, MESSAGE_BYTES_MAX, QUEUE_DELAY_MAX)?;
-        let NewMessage { body, attributes, delay } = message;
+        let NewMessage { body, attributes, delay, in_place_of: _, key: _ } = message;
         let attributes = attributes.into_iter().map(|(name, value)| {
             let value =
                 MessageAttributeValue::builder().data_type(ATTRIBUTE_TYPE).string_value(value).build();
@@ -154,6 +154,7 @@ fn message(message: SqsMessage) -> Message {
     Message {
         id: message.message_id.unwrap_or_default(),
         receipt: Receipt(message.receipt_handle.unwrap_or_default()),
+        unreadable: message.body.is_none().then(|| Unreadable::new("it has no body")),
         body: message.body.unwrap_or_default(),
         attributes,
         receive_count: u32::try_from(receive_count).unwrap_or(1),

@@ -17,7 +17,8 @@ use crate::{
     limits,
     model::TableModel,
     port::{
-        CommitError, IndexEntry, IndexPage, IndexQuery, Item, PortError, ScanPage, StreamRecord, Table, Write,
+        CommitError, Document, IndexEntry, IndexPage, IndexQuery, Item, PortError, ScanPage, StreamRecord,
+        Table, Unreadable, UnreadableOutbox, Write,
     },
     timestamp::Timestamp,
 };
@@ -50,27 +51,19 @@ type Attributes = HashMap<String, AttributeValue>;
 
 /// What the change stream shows of a commit with events, read from a record's new image. `key` is the attribute of the
 /// partition key. `text` tells the text of its attributes, of numbers too; `sequence` is the record's place among those it
-/// was delivered with.
-///
-/// # Errors
-/// A permanent [`PortError`] where the image is not that of such a commit.
-pub fn stream_record<'a>(
-    sequence: u64,
-    key: &str,
-    text: impl Fn(&str) -> Option<&'a str>,
-) -> Result<StreamRecord, PortError> {
-    let lacks = |name: &str| PortError::permanent("stream", format_args!("a record without {name:?}"));
-    let key = text(key).ok_or_else(|| lacks(key))?.to_owned();
-    let version = text(VERSION).and_then(|version| version.parse().ok()).ok_or_else(|| lacks(VERSION))?;
+/// was delivered with. Nothing is needed but the outbox, and key and document where it was shortened by them.
+pub fn stream_record<'a>(sequence: u64, key: &str, text: impl Fn(&str) -> Option<&'a str>) -> StreamRecord {
+    let known_by = text(key);
+    let version = text(VERSION).and_then(|version| version.parse().ok()).unwrap_or(0);
+    let stored = text(OUTBOX).unwrap_or_default();
     let unreadable = |why: &dyn std::fmt::Display| {
-        PortError::permanent("stream", format_args!("an unreadable outbox: {why}"))
+        let why = Unreadable::new(format_args!("the events of a commit: {why}"));
+        UnreadableOutbox { why, text: stored.to_owned() }
     };
-    let outbox = text(OUTBOX).ok_or_else(|| lacks(OUTBOX))?;
-    let outbox = outbox::restored(outbox, &key, text(DOCUMENT).unwrap_or_default()).ok_or_else(|| {
-        unreadable(&"it was not shortened by this item, or has a format of a later version")
-    })?;
-    let outbox: Vec<Box<RawValue>> = serde_json::from_str(&outbox).map_err(|error| unreadable(&error))?;
-    Ok(StreamRecord { sequence, key, version, outbox })
+    let outbox = outbox::restored(stored, || known_by.zip(text(DOCUMENT)))
+        .ok_or_else(|| unreadable(&"not shortened by this item, missing, or of a format of a later version"))
+        .and_then(|outbox| serde_json::from_str(&outbox).map_err(|error| unreadable(&error)));
+    StreamRecord { sequence, key: known_by.unwrap_or_default().to_owned(), version, outbox }
 }
 
 /// A table.
@@ -147,6 +140,8 @@ impl PlacedWrite {
     /// The attributes after the write, but the key and what is shown.
     fn attributes(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
         let Item { version, document, expires_at, index, .. } = &self.write.item;
+        // One that can't be read was refused.
+        let document = document.text().unwrap_or_default();
         let millis = |at: Timestamp| at.as_millis().unsigned_abs();
         [
             Some((VERSION, Value::N(*version))),
@@ -240,6 +235,9 @@ enum Refused {
 
 type Answer = (usize, Result<(), CommitError>);
 
+/// Items by their key in the table, or why one is refused.
+type Found = HashMap<String, Result<Attributes, PortError>>;
+
 impl DynamoTable {
     pub(super) fn new(client: Client, model: &TableModel, table: String, pace: Pace) -> Self {
         let key = model.key_attribute.clone().unwrap_or_else(|| KEY.to_owned());
@@ -293,14 +291,15 @@ impl DynamoTable {
             let detail = "the key is empty, over 2,048 bytes, or of a kind that the table does not hold";
             return Err(CommitError::Port(self.permanent(detail)));
         };
-        let shown = shown::of(&write.item.document, &self.shown)
+        let document = write.item.document.text().map_err(|why| self.permanent(why))?;
+        let shown = shown::of(document, &self.shown)
             .map_err(|error| self.permanent(format_args!("a document without a state: {error}")))?;
         let outbox = array(&write.outbox);
         let beside: usize = shown.iter().map(|(name, value)| name.len() + value.size()).sum();
         // Whether it is too large must not depend on how well it can be shortened.
         let bytes = size(&write, outbox.as_deref(), &self.key) + beside;
         self.check(&write, bytes)?;
-        let outbox = outbox.map(|outbox| outbox::shortened(outbox, bytes, &key, &write.item.document));
+        let outbox = outbox.map(|outbox| outbox::shortened(outbox, bytes, &key, document));
         Ok(PlacedWrite { at, write, key, outbox, shown, bytes })
     }
 
@@ -372,30 +371,50 @@ impl DynamoTable {
         Ok(answer.item)
     }
 
-    /// The items of different keys.
-    async fn stored_all(&self, keys: Vec<&str>) -> Result<HashMap<String, Attributes>, PortError> {
-        if let [key] = keys[..] {
-            return Ok(self.stored(key).await?.map(|item| (key.to_owned(), item)).into_iter().collect());
-        }
-        let chunks: Vec<Vec<AttributeValue>> = keys
+    /// The items of different keys; for one that is refused alone and for good, why.
+    async fn stored_all(&self, keys: Vec<&str>) -> Result<Found, PortError> {
+        let chunks: Vec<Vec<String>> = keys
             .chunks(GET_KEYS_MAX)
-            .map(|keys| keys.iter().map(|key| AttributeValue::S((*key).to_owned())).collect())
+            .map(|keys| keys.iter().map(|key| (*key).to_owned()).collect())
             .collect();
         let mut found = HashMap::with_capacity(keys.len());
         let mut reads =
             stream::iter(chunks).map(|chunk| self.stored_chunk(chunk)).buffer_unordered(CONCURRENCY);
         while let Some(items) = reads.next().await {
-            for item in items? {
-                if let Some(AttributeValue::S(key)) = item.get(&self.key) {
-                    found.insert(key.clone(), item);
+            found.extend(items?);
+        }
+        Ok(found)
+    }
+
+    /// The items of as many keys as a request takes. A request that is refused whole and for good is cut in two: what is wrong
+    /// with a key must not take the others with it.
+    async fn stored_chunk(&self, keys: Vec<String>) -> Result<Found, PortError> {
+        let mut found = HashMap::with_capacity(keys.len());
+        let mut parts = vec![keys];
+        while let Some(mut keys) = parts.pop() {
+            let read = match &keys[..] {
+                [key] => self.stored(key).await.map(|item| item.into_iter().collect()),
+                keys => self.stored_part(keys).await,
+            };
+            match read {
+                Ok(items) => found.extend(items.into_iter().filter_map(|item: Attributes| {
+                    let Some(AttributeValue::S(key)) = item.get(&self.key) else { return None };
+                    Some((key.clone(), Ok(item)))
+                })),
+                Err(error) if error.is_transient() => return Err(error),
+                Err(_) if keys.len() > 1 => {
+                    let rest = keys.split_off(keys.len() / 2);
+                    parts.extend([rest, keys]);
                 }
+                Err(error) => found.extend(keys.pop().map(|key| (key, Err(error)))),
             }
         }
         Ok(found)
     }
 
-    async fn stored_chunk(&self, keys: Vec<AttributeValue>) -> Result<Vec<Attributes>, PortError> {
-        let keys = keys.into_iter().map(|key| HashMap::from([(self.key.clone(), key)])).collect();
+    async fn stored_part(&self, keys: &[String]) -> Result<Vec<Attributes>, PortError> {
+        let key = |key: &String| HashMap::from([(self.key.clone(), AttributeValue::S(key.clone()))]);
+        let keys = keys.iter().map(key).collect();
         let mut left = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
         let mut found = Vec::new();
         let mut attempt = 1;
@@ -520,7 +539,8 @@ impl DynamoTable {
             match self.stored_all(unknown).await {
                 Ok(mut found) => {
                     for (pending, stored) in contested.iter_mut().filter(|(_, stored)| stored.is_none()) {
-                        *stored = found.remove(&pending.key);
+                        // One that can't be read is there, and is not what was to be written.
+                        *stored = found.remove(&pending.key).and_then(Result::ok);
                     }
                 }
                 Err(error) => unread = Some(error),
@@ -540,7 +560,7 @@ impl DynamoTable {
     }
 
     /// An item as the port has it.
-    fn item(&self, mut attributes: Attributes) -> Result<Item, PortError> {
+    fn item(&self, mut attributes: Attributes) -> Item {
         let expires_at = expiry(&attributes);
         let mut text = |name: &str| match attributes.remove(name) {
             Some(AttributeValue::S(text) | AttributeValue::N(text)) => Some(text),
@@ -549,17 +569,16 @@ impl DynamoTable {
         let (key, version, document) = (text(&self.key), text(VERSION), text(DOCUMENT));
         let index = text(INDEX_PARTITION).zip(text(INDEX_SORT));
         let version = version.and_then(|version| version.parse().ok());
-        match (key, version, document) {
-            (Some(key), Some(version), Some(document)) => Ok(Item {
-                key: self.model_key(key),
-                version,
-                document,
-                expires_at,
-                index: index.map(|(partition, sort)| IndexEntry { partition, sort }),
-            }),
-            (key, ..) => {
-                Err(self.permanent(format_args!("the item {key:?} is not one that this library wrote")))
-            }
+        let document = match (version, document) {
+            (Some(_), Some(document)) => document.into(),
+            _ => Document::unreadable("it has no version or no document: this library did not write it so"),
+        };
+        Item {
+            key: self.model_key(key.unwrap_or_default()),
+            version: version.unwrap_or(0),
+            document,
+            expires_at,
+            index: index.map(|(partition, sort)| IndexEntry { partition, sort }),
         }
     }
 }
@@ -578,6 +597,7 @@ fn expiry(attributes: &Attributes) -> Option<Timestamp> {
 /// Bytes of an item as DynamoDB counts them: names and values, text in UTF-8, two digits of a number a byte and one more.
 fn size(write: &Write, outbox: Option<&str>, key_attribute: &str) -> usize {
     let Item { key, version, document, expires_at, index } = &write.item;
+    let document = document.text().unwrap_or_default();
     let number = |number: u64| number.checked_ilog10().unwrap_or(0) as usize / 2 + 2;
     let millis = |at: Timestamp| number(at.as_millis().unsigned_abs());
     let expiry = expires_at.map_or(0, |at| EXPIRES_AT.len() + EXPIRES_AT_MILLIS.len() + 2 * millis(at));
@@ -631,13 +651,18 @@ impl Table for DynamoTable {
         }
         let repeats = asked.len() < keys.len();
         let mut found = self.stored_all(asked).await?;
-        keys.iter()
-            .map(|key| {
-                let Some(key) = self.stored_key(key) else { return Ok(None) };
-                let stored = if repeats { found.get(key).cloned() } else { found.remove(key) };
-                stored.map(|stored| self.item(stored)).transpose()
-            })
-            .collect()
+        let items = keys.iter().map(|model_key| {
+            let key = self.stored_key(model_key)?;
+            let stored = if repeats { found.get(key).cloned() } else { found.remove(key) }?;
+            Some(stored.map(|stored| self.item(stored)).unwrap_or_else(|refused| Item {
+                key: model_key.clone(),
+                version: 0,
+                document: Document::unreadable(refused),
+                expires_at: None,
+                index: None,
+            }))
+        });
+        Ok(items.collect())
     }
 
     async fn commit(&self, writes: Vec<Write>) -> Vec<Result<(), CommitError>> {
@@ -724,7 +749,7 @@ impl Table for DynamoTable {
         let mut next = answer.last_evaluated_key.as_ref().and_then(sort);
         let mut items = Vec::new();
         for attributes in answer.items.unwrap_or_default() {
-            let item = self.item(attributes)?;
+            let item = self.item(attributes);
             let Some(entry) = &item.index else { continue };
             if after.is_some_and(|after| entry.sort <= *after)
                 || before.is_some_and(|before| entry.sort >= *before)
@@ -765,6 +790,6 @@ impl Table for DynamoTable {
             _ => None,
         };
         let items = answer.items.unwrap_or_default().into_iter().map(|item| self.item(item));
-        Ok(ScanPage { items: items.collect::<Result<_, _>>()?, next })
+        Ok(ScanPage { items: items.collect(), next })
     }
 }

@@ -35,7 +35,7 @@ impl SnsTopic {
 
     fn entry(&self, message: NewMessage) -> Result<PublishBatchRequestEntry, PortError> {
         let message = message.admitted(&self.name, NOTIFICATION_BYTES_MAX, Duration::ZERO)?;
-        let NewMessage { body, attributes, delay: _ } = message;
+        let NewMessage { body, attributes, delay: _, in_place_of: _, key: _ } = message;
         let permanent = |error: BuildError| PortError::permanent(&self.name, error);
         let attributes = attributes.into_iter().map(|(name, value)| {
             let value =

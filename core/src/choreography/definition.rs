@@ -12,8 +12,8 @@ use crate::{
     handler::{ErasedHandler, ErasedRoute},
     limits,
     model::{
-        AlarmModel, BucketModel, DefinitionErrors, Model, OutletModel, OutletTarget, QueueModel,
-        RedrivePolicy, ScheduleModel, TableUse, When, check,
+        AlarmModel, BACKLOG_MAX, Backlog, BucketModel, DefinitionErrors, Model, OutletModel, OutletTarget,
+        QueueModel, RedrivePolicy, ScheduleModel, TableUse, When, check,
     },
     notify,
     service::{Maker, Service},
@@ -106,8 +106,10 @@ impl Definition {
     pub fn route(mut self, route: Route) -> Self {
         let Route { model, handler } = route;
         self.routes.insert(model.step.clone(), handler);
+        let is_known = self.model.settings.iter().any(|setting| setting.name == BACKLOG_MAX);
+        let adds_setting = model.backlog.is_some() && !is_known;
         self.model.routes.push(model);
-        self
+        if adds_setting { self.setting(Backlog::setting()) } else { self }
     }
 
     /// Sends an event made from the scheduled time to the queue of each consumer, at the times of `when`: the same after a
@@ -132,7 +134,7 @@ impl Definition {
         self.schedules.insert(
             name,
             Arc::new(move |scheduled| {
-                let id = format!("schedule/{schedule}@{scheduled}");
+                let id = scheduled_id(&schedule, scheduled);
                 let source = format!("/{choreography}/{schedule}");
                 serde_json::to_string(&Envelope::first(id, source, scheduled, event(scheduled)))
             }),
@@ -285,4 +287,16 @@ impl Definition {
             kinds: Arc::new(self.kinds),
         })
     }
+}
+
+/// Before the name of a schedule in the id of its message.
+const SCHEDULED: &str = "schedule/";
+
+fn scheduled_id(schedule: &str, at: Timestamp) -> String {
+    format!("{SCHEDULED}{schedule}@{at}")
+}
+
+/// The schedule whose message has this id; `None` where it is of none.
+pub(crate) fn schedule_of(id: &str) -> Option<&str> {
+    id.strip_prefix(SCHEDULED)?.rsplit_once('@').map(|(schedule, _)| schedule)
 }

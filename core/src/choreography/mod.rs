@@ -13,15 +13,16 @@ mod table;
 mod topic;
 
 pub use crate::model::{
-    Advice, AlarmModel, BucketModel, BucketUse, Budget, BusModel, BusUse, Comparison, Cron, DefinitionError,
-    DefinitionErrors, FUNCTION, Match, Model, OutletModel, OutletTarget, Passage, Path, QueueModel, QueueUse,
-    RedrivePolicy, ResourceKind, RouteModel, Rule, ScheduleModel, ServiceModel, Source, StepModel,
-    TableModel, TableUse, TopicModel, TopicUse, Uses, Variable, When, WhenError,
+    Advice, AlarmModel, BACKLOG_MAX, Backlog, BucketModel, BucketUse, Budget, BusModel, BusUse, Comparison,
+    Cron, DefinitionError, DefinitionErrors, FUNCTION, Match, Model, OutletModel, OutletTarget, Passage,
+    Path, QueueModel, QueueUse, RedrivePolicy, ResourceKind, RouteModel, Rule, ScheduleModel, ServiceModel,
+    Source, StepModel, TableModel, TableUse, TopicModel, TopicUse, Uses, Variable, When, WhenError,
 };
 pub use bus::Bus;
 pub use consumer::Consumer;
 pub(crate) use consumer::{Decode, FollowUp};
 pub use definition::Definition;
+pub(crate) use definition::schedule_of;
 pub use route::Route;
 pub(crate) use table::ReadEntity;
 pub use table::{EntityView, Table};

@@ -4,7 +4,7 @@ use crate::{
     event::Emits,
     handler::{Erased, ErasedRoute, RouteHandler},
     http::Method,
-    model::{RouteModel, Uses},
+    model::{Backlog, RouteModel, Uses},
 };
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -104,6 +104,7 @@ impl Route {
             uses: Uses::new(),
             timeout: TIMEOUT,
             memory: None,
+            backlog: None,
         };
         Self { model, handler: Arc::new(Erased::<H, Em>::new(handler)) }
     }
@@ -127,6 +128,14 @@ impl Route {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.model.timeout = timeout;
+        self
+    }
+
+    /// Its requests are held back while too much of what it takes in waits: see [`Backlog`]. How much that is, the setting
+    /// `backlog_max` says, which comes with this.
+    #[must_use]
+    pub fn backlog(mut self, backlog: Backlog) -> Self {
+        self.model.backlog = Some(backlog);
         self
     }
 

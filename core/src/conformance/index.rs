@@ -5,7 +5,7 @@ use super::{
     stage::{Stage, holds, same},
     table::{KIND, TABLE, applied},
 };
-use crate::port::{IndexEntry, IndexQuery, Item, Table, Write};
+use crate::port::{Damage, IndexEntry, IndexQuery, Item, Table, Write};
 use std::sync::Arc;
 
 scenarios!("index":
@@ -13,6 +13,8 @@ scenarios!("index":
     bounds_are_exclusive,
     an_item_is_listed_where_its_entry_is,
     a_commit_is_listed_at_once needs consistent_index,
+    a_partition_is_counted_alone_and_no_further_than_asked needs counted_index,
+    an_item_that_can_not_be_read_fails_alone needs damaged_items,
 );
 
 impl Stage<'_> {
@@ -190,4 +192,73 @@ async fn a_commit_is_listed_at_once(stage: &Stage<'_>) -> Result<(), Violation> 
         same("items listed after each commit", &(at + 1), &stage.pages(&query).await?.len())?;
     }
     Ok(())
+}
+
+async fn a_partition_is_counted_alone_and_no_further_than_asked(stage: &Stage<'_>) -> Result<(), Violation> {
+    let mut writes: Vec<Write> = (0..5)
+        .map(|number| stage.listed(&format!("own-{number}"), "counted", &format!("{number}")))
+        .collect();
+    writes.push(stage.listed("before", "countec", "1"));
+    writes.push(stage.listed("behind", "counted0", "1"));
+    let gone = writes[4].clone();
+    applied(stage.table()?.as_ref(), writes).await?;
+    let (item, now) = (Item { version: 2, index: None, ..gone.item }, gone.now);
+    let gone =
+        Write { item, expected: 1, now, outbox: Vec::new(), index_changed: true, expiry_changed: false };
+    applied(stage.table()?.as_ref(), vec![gone]).await?;
+    let partition = stage.partition("counted");
+    for (at_most, expected) in [(100, 4), (4, 4), (3, 3), (0, 0)] {
+        let counted = stage.table()?.count(&partition, at_most).await?;
+        same("the entries of a partition", &Some(expected), &counted)?;
+    }
+    let nothing = stage.table()?.count(&stage.partition("nothing"), 100).await?;
+    same("the entries of a partition that has none", &Some(0), &nothing)
+}
+
+/// Wherever it is met: by its key, on a page of the index, on a page of all.
+async fn an_item_that_can_not_be_read_fails_alone(stage: &Stage<'_>) -> Result<(), Violation> {
+    let writes: Vec<Write> = ["1", "2", "3"].map(|sort| stage.listed(sort, "damaged", sort)).to_vec();
+    applied(&**stage.table()?, writes.clone()).await?;
+    let query = all(stage.partition("damaged"));
+    stage.lists("the items before one is damaged", &query, &items(&writes)).await?;
+    let keys: Vec<String> = writes.iter().map(|write| write.item.key.clone()).collect();
+    let damaged = keys[1].as_str();
+    stage.damage(Damage::Item { table: TABLE, key: damaged }).await?;
+    let told = |what: &str, found: Vec<Item>| {
+        let expected: Vec<(&str, bool)> = keys.iter().map(|key| (key.as_str(), key != damaged)).collect();
+        let found: Vec<(&str, bool)> =
+            found.iter().map(|item| (item.key.as_str(), item.document.text().is_ok())).collect();
+        same(what, &expected, &found)
+    };
+    let got = stage.table()?.get(&keys).await?;
+    told("items by their keys", got.into_iter().flatten().collect())?;
+    let mut patience = stage.patience();
+    let listed = loop {
+        let listed = stage.pages(&query).await?;
+        if listed.iter().any(|item| item.document.text().is_err()) || !patience.wait().await {
+            break listed;
+        }
+    };
+    told("items of the index", listed)?;
+    for limit in [1, 2] {
+        let page = stage.table()?.query(&IndexQuery { limit, ..query.clone() }).await?;
+        same("items of a page", &limit, &page.items.len())?;
+        same("the place behind a page", &Some(limit.to_string()), &page.next)?;
+    }
+    let (mut scanned, mut after) = (Vec::new(), None::<String>);
+    loop {
+        let page = stage.table()?.scan(after.as_deref(), 1_000).await?;
+        scanned.extend(page.items.into_iter().filter(|item| keys.contains(&item.key)));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    scanned.sort_by(|one, other| one.key.cmp(&other.key));
+    told("items of a scan", scanned)?;
+    // Whoever knows its version may write it anew.
+    let next = stage.update(&writes[1].item, "[]");
+    applied(&**stage.table()?, vec![next.clone()]).await?;
+    let got = stage.table()?.get(&[damaged.to_owned()]).await?;
+    same("the item, written anew", &vec![Some(next.item)], &got)
 }

@@ -56,7 +56,7 @@ use crate::{
         BucketModel, BusModel, Model, QueueModel, RedrivePolicy, Source, StepModel, TableModel, TopicModel,
         Uses,
     },
-    port::Ports,
+    port::{Damage, Ports},
 };
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
@@ -75,6 +75,12 @@ pub trait World: Send + Sync {
 
     /// What the adapter claims beyond the promises of the ports.
     fn capabilities(&self) -> Capabilities;
+
+    /// Damages what is stored, where the [`Capabilities`] claim that it can; whether that was there.
+    async fn damage(&self, damage: Damage<'_>) -> bool {
+        let _ = damage;
+        false
+    }
 }
 
 /// What an adapter claims. The default claims nothing; what is not claimed is skipped.
@@ -83,6 +89,8 @@ pub struct Capabilities {
     /// The index shows a commit as soon as it is acknowledged. Otherwise it does so within the
     /// [`lateness`](Self::lateness).
     pub consistent_index: bool,
+    /// [`Table::count`](crate::port::Table::count) counts the entries of an index.
+    pub counted_index: bool,
     /// [`Queue::depth`](crate::port::Queue::depth) counts exactly and at once.
     pub exact_depth: bool,
     /// [`Ports::streams`] holds the change streams, to be read here. Otherwise the cloud reads them for us.
@@ -95,6 +103,14 @@ pub struct Capabilities {
     pub every_key: bool,
     /// [`Queue::arrived`](crate::port::Queue::arrived) is offered.
     pub arrived: bool,
+    /// What is sent in place of a message takes its place in one write, and of messages of one key a queue holds one.
+    pub moves: bool,
+    /// [`World::damage`] damages items.
+    pub damaged_items: bool,
+    /// [`World::damage`] damages records of the change stream, which is to be read here.
+    pub damaged_records: bool,
+    /// [`World::damage`] damages messages.
+    pub damaged_messages: bool,
     /// How long after its expiry an item is deleted at the latest; `None` where that may take longer than a test.
     pub expiry_within: Option<Duration>,
     /// How long after a queue's retention a message has vanished at the latest; `None` where that may take longer than

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     limits::{MESSAGE_BYTES_MAX, QUEUE_DELAY_MAX, QUEUE_VISIBILITY_MAX},
-    port::{Attributes, Depth, Message, NewMessage, PortError, Queue, Receipt},
+    port::{Attributes, Damage, Depth, Message, NewMessage, PortError, Queue, Receipt, Received},
     timestamp::Timestamp,
 };
 use std::{
@@ -56,6 +56,7 @@ scenarios!("queue":
     extending_to_zero_shows_a_message_at_once,
     extending_hides_a_message_longer,
     a_deleted_message_never_comes_back,
+    a_message_that_can_not_be_read_fails_alone needs damaged_messages,
     a_message_received_too_often_is_dead_lettered,
     a_message_past_its_retention_vanishes needs retention_within,
     depth_counts_visible_in_flight_and_delayed needs exact_depth,
@@ -65,6 +66,7 @@ scenarios!("queue":
     a_waiting_receive_answers_once_a_message_is_due,
     a_waiting_receive_ends_after_its_wait,
     arrivals_are_seen_without_receiving needs arrived,
+    what_is_sent_in_place_of_a_message_takes_its_place_once needs moves,
 );
 
 /// A queue in the hands of one scenario. The bodies of its messages begin with the scenario's tag; others are left
@@ -702,6 +704,34 @@ async fn arrivals_are_seen_without_receiving(stage: &Stage<'_>) -> Result<(), Vi
     dead_letters.delete(&dead).await
 }
 
+async fn what_is_sent_in_place_of_a_message_takes_its_place_once(stage: &Stage<'_>) -> Result<(), Violation> {
+    let (line, other) = (Line::new(stage, QUEUE)?, Line::new(stage, DEAD_LETTERS)?);
+    let key = Some(format!("{}/key", stage.tag));
+    let in_place_of = |received: &Message| NewMessage {
+        in_place_of: Some(Received { queue: QUEUE.to_owned(), receipt: received.receipt.clone() }),
+        key: key.clone(),
+        ..other.message("moved")
+    };
+    let first = line.sent_and_received("to be moved", LONG).await?;
+    // Again, as after an answer that got lost: the receipt is void by then.
+    for _ in 0..2 {
+        other.send(vec![in_place_of(&first)]).await?;
+    }
+    let second = line.sent_and_received("to be moved too", LONG).await?;
+    other.send(vec![in_place_of(&second)]).await?;
+    for gone in [&first, &second] {
+        line.extend(gone, NO_WAIT).await?;
+    }
+    line.shows_nothing("messages in whose place another one was sent").await?;
+    let moved = other.receive(1, Some(LONG)).await?;
+    other.shows_nothing("a second message of one key").await?;
+    other.delete(&moved).await?;
+    let lone = NewMessage { key: key.clone(), ..other.message("moved later") };
+    other.send(vec![lone]).await?;
+    let later = other.receive_one("a message of a key that is free again", Some(LONG)).await?;
+    other.delete(&[later]).await
+}
+
 /// The place behind all that has arrived.
 async fn last_arrival(line: &Line<'_>) -> Result<u64, Violation> {
     let mut last = 0;
@@ -718,4 +748,26 @@ async fn last_arrival(line: &Line<'_>) -> Result<u64, Violation> {
             None => return Ok(last),
         }
     }
+}
+
+async fn a_message_that_can_not_be_read_fails_alone(stage: &Stage<'_>) -> Result<(), Violation> {
+    let queue = stage.ports.queue(QUEUE)?;
+    let bodies = ["one", "two", "three"].map(|name| format!("{}-{name}", stage.tag));
+    let new = |body: &String| NewMessage { body: body.clone(), ..NewMessage::default() };
+    for sent in queue.send(bodies.iter().map(new).collect()).await {
+        sent?;
+    }
+    stage.damage(Damage::Message { queue: QUEUE, body: &bodies[1] }).await?;
+    let received = queue.receive(10, Duration::ZERO, None).await?;
+    same("messages received", &3, &received.len())?;
+    let whole = received.iter().filter(|message| message.unreadable.is_none());
+    same_ids(
+        "those that can be read",
+        [&bodies[0], &bodies[2]].map(String::clone),
+        whole.map(|message| message.body.clone()),
+    )?;
+    let receipts: Vec<Receipt> = received.into_iter().map(|message| message.receipt).collect();
+    queue.delete(&receipts).await?;
+    stage.pass(VISIBILITY).await;
+    same("messages left", &0, &queue.receive(10, Duration::ZERO, None).await?.len())
 }

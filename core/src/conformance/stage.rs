@@ -2,7 +2,7 @@
 
 use super::{Capabilities, Violation, World};
 use crate::{
-    port::{Ports, stable_hash},
+    port::{Damage, Ports, stable_hash},
     timestamp::Timestamp,
 };
 use std::{collections::BTreeMap, fmt::Debug, future::Future, time::Duration};
@@ -46,6 +46,10 @@ impl<'a> Stage<'a> {
 
     pub(super) async fn pass(&self, time: Duration) {
         self.world.pass(time).await;
+    }
+
+    pub(super) async fn damage(&self, damage: Damage<'_>) -> Result<(), Violation> {
+        holds("what is to be damaged is there", self.world.damage(damage).await, damage)
     }
 
     /// Patience for something that is due now: as much as the adapter may be late.

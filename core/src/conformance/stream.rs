@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     limits::ITEM_BYTES_MAX,
-    port::{ChangeStream, Item, StreamRecord, Table, Write},
+    port::{ChangeStream, Damage, Item, StreamRecord, Table, Write},
 };
 use futures_util::future::join;
 use serde_json::value::RawValue;
@@ -28,6 +28,7 @@ scenarios!("stream":
     all_commits_keep_their_order needs ordered_stream,
     reading_again_without_a_checkpoint_gives_the_same needs readable_stream,
     a_checkpoint_moves_on needs readable_stream,
+    a_record_that_can_not_be_read_fails_alone needs damaged_records,
     a_read_beside_a_checkpoint_begins_behind_it needs readable_stream,
     a_waiting_read_is_woken_by_a_commit needs readable_stream,
     a_waiting_read_ends_after_its_wait needs readable_stream,
@@ -62,7 +63,7 @@ fn emitted(record: &StreamRecord) -> Emitted {
     Emitted {
         key: record.key.clone(),
         version: record.version,
-        events: record.outbox.iter().map(|event| event.get().to_owned()).collect(),
+        events: record.outbox.iter().flatten().map(|event| event.get().to_owned()).collect(),
     }
 }
 
@@ -154,7 +155,7 @@ async fn a_commit_emits_all_its_events_or_none(stage: &Stage<'_>) -> Result<(), 
 
     let late = stage.emitting("atomic", None, 2)?;
     let mut large = stage.emitting("large", None, 2)?;
-    large.item.document = format!("\"{}\"", "x".repeat(ITEM_BYTES_MAX));
+    large.item.document = format!("\"{}\"", "x".repeat(ITEM_BYTES_MAX)).into();
     let found = answers(&**flows, vec![late, large]).await?;
     same("an insert too late and one too large", &vec![Answer::Conflict, Answer::TooLarge], &found)?;
 
@@ -321,4 +322,31 @@ async fn a_waiting_read_ends_after_its_wait(stage: &Stage<'_>) -> Result<(), Vio
     let (records, ended) = stage.answered("a read that waits for nothing", reading, time).await?;
     same("records of a read that waited for nothing", &0, &records?.len())?;
     holds("a read waits as long as it was told to", ended.since(begun) >= wait, ended.since(begun))
+}
+
+async fn a_record_that_can_not_be_read_fails_alone(stage: &Stage<'_>) -> Result<(), Violation> {
+    stage.drain().await?;
+    let names = ["one", "two", "three"];
+    let writes: Vec<Write> =
+        names.iter().map(|name| stage.emitting(name, None, 2)).collect::<Result<_, _>>()?;
+    // In one call, as what is written together may lie together.
+    applied(&**stage.flows()?, writes).await?;
+    stage.damage(Damage::Record { table: TABLE, key: &stage.flow("two") }).await?;
+    let told = |records: &[StreamRecord]| -> Vec<(String, usize)> {
+        let count = |record: &StreamRecord| record.outbox.as_ref().map_or(0, Vec::len);
+        records.iter().map(|record| (record.key.clone(), count(record))).collect()
+    };
+    let expected: Vec<(String, usize)> =
+        names.iter().map(|name| (stage.flow(name), if *name == "two" { 0 } else { 2 })).collect();
+    let records = stage.stream()?.read(MANY, Duration::ZERO).await?;
+    same("records, and how many events each holds", &expected, &told(&records))?;
+    let rises = records.windows(2).all(|two| two[0].sequence < two[1].sequence);
+    holds("their places rise", rises, &records)?;
+    // It is passed over like the others.
+    for (at, record) in records.iter().enumerate() {
+        stage.stream()?.checkpoint(record.sequence).await?;
+        let left = stage.stream()?.read(MANY, Duration::ZERO).await?;
+        same("records behind a checkpoint", &expected[at + 1..], told(&left).as_slice())?;
+    }
+    Ok(())
 }

@@ -57,7 +57,7 @@ impl Stage<'_> {
         let item = Item {
             key: key.to_owned(),
             version: 1,
-            document: document.to_owned(),
+            document: document.into(),
             expires_at: None,
             index: None,
         };
@@ -74,7 +74,7 @@ impl Stage<'_> {
     /// The next version of `item`, with its expiry and its index entry left as they are.
     pub(super) fn update(&self, item: &Item, document: &str) -> Write {
         Write {
-            item: Item { version: item.version + 1, document: document.to_owned(), ..item.clone() },
+            item: Item { version: item.version + 1, document: document.into(), ..item.clone() },
             expected: item.version,
             now: self.now(),
             outbox: Vec::new(),

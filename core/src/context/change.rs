@@ -26,13 +26,13 @@ struct Subject<E> {
     at: usize,
     key: String,
     /// As its caller had it; read where it is `None`.
-    loaded: Option<Stored<E>>,
+    loaded: Result<Option<Stored<E>>, Failure>,
 }
 
 impl<Em> Context<Em> {
     /// Reads the entities of these ids, asks `change` what is to become of each, and commits that; answers in their order.
-    /// `change` is given the place of the id and the entity, `None` where there is none. It is asked again for one that
-    /// lost its race, with the entity as it is by then, up to [`COMMIT_RACES_MAX`] times. 600 entities at most are held at
+    /// `change` is given the place of the id and the entity, `None` where there is none, or the failure `unreadable_entity`
+    /// where that one can't be read. It is asked again for one that lost its race, with the entity as it is by then, up to [`COMMIT_RACES_MAX`] times. 600 entities at most are held at
     /// once, whatever the number of ids.
     ///
     /// # Errors
@@ -41,9 +41,9 @@ impl<Em> Context<Em> {
     pub async fn change_all<E: Entity, T: Send>(
         &self,
         ids: &[impl AsRef<str>],
-        change: impl Fn(usize, Option<Stored<E>>) -> Change<Em, T> + Sync,
+        change: impl Fn(usize, Result<Option<Stored<E>>, Failure>) -> Change<Em, T> + Sync,
     ) -> Result<Vec<T>, Failure> {
-        let subject = |(at, id): (usize, _)| Subject { at, key: id, loaded: None };
+        let subject = |(at, id): (usize, _)| Subject { at, key: id, loaded: Ok(None) };
         let keys = ids.iter().map(|id| key_of::<E>(id.as_ref()));
         self.change(keys.enumerate().map(subject).collect(), &change, Together::Several).await
     }
@@ -55,9 +55,9 @@ impl<Em> Context<Em> {
     pub async fn change_one<E: Entity, T: Send>(
         &self,
         id: &str,
-        change: impl Fn(usize, Option<Stored<E>>) -> Change<Em, T> + Sync,
+        change: impl Fn(usize, Result<Option<Stored<E>>, Failure>) -> Change<Em, T> + Sync,
     ) -> Result<T, Failure> {
-        let subject = Subject { at: 0, key: key_of::<E>(id), loaded: None };
+        let subject = Subject { at: 0, key: key_of::<E>(id), loaded: Ok(None) };
         let answers = self.change(vec![subject], &change, Together::Alone).await?;
         answers.into_iter().next().ok_or_else(contested)
     }
@@ -70,11 +70,11 @@ impl<Em> Context<Em> {
     pub async fn change_loaded<E: Entity, T: Send>(
         &self,
         loaded: Vec<Stored<E>>,
-        change: impl Fn(usize, Option<Stored<E>>) -> Change<Em, T> + Sync,
+        change: impl Fn(usize, Result<Option<Stored<E>>, Failure>) -> Change<Em, T> + Sync,
     ) -> Result<Vec<T>, Failure> {
         let subject = |(at, entity): (usize, Stored<E>)| {
             let key = key_of::<E>(&entity.id());
-            Subject { at, key, loaded: Some(entity) }
+            Subject { at, key, loaded: Ok(Some(entity)) }
         };
         self.change(loaded.into_iter().enumerate().map(subject).collect(), &change, Together::Several).await
     }
@@ -82,7 +82,7 @@ impl<Em> Context<Em> {
     async fn change<E: Entity, T: Send>(
         &self,
         subjects: Vec<Subject<E>>,
-        change: &(impl Fn(usize, Option<Stored<E>>) -> Change<Em, T> + Sync),
+        change: &(impl Fn(usize, Result<Option<Stored<E>>, Failure>) -> Change<Em, T> + Sync),
         together: Together,
     ) -> Result<Vec<T>, Failure> {
         let mut answers = Vec::with_capacity(subjects.len());
@@ -97,7 +97,7 @@ impl<Em> Context<Em> {
     async fn change_piece<E: Entity, T: Send>(
         &self,
         subjects: Vec<Subject<E>>,
-        change: &(impl Fn(usize, Option<Stored<E>>) -> Change<Em, T> + Sync),
+        change: &(impl Fn(usize, Result<Option<Stored<E>>, Failure>) -> Change<Em, T> + Sync),
         together: Together,
     ) -> Result<Vec<T>, Failure> {
         let first = subjects.first().map_or(0, |subject| subject.at);
@@ -108,7 +108,7 @@ impl<Em> Context<Em> {
             Together::Several => &[TableUse::GetMany],
         };
         for _ in 0..=COMMIT_RACES_MAX {
-            if left.iter().any(|subject| subject.loaded.is_none()) {
+            if left.iter().any(|subject| matches!(subject.loaded, Ok(None))) {
                 let table = self.call.table_of::<E>(gets)?;
                 let keys: Vec<String> = left.iter().map(|subject| subject.key.clone()).collect();
                 for (subject, found) in left.iter_mut().zip(self.read(table, &keys).await?) {
@@ -122,7 +122,7 @@ impl<Em> Context<Em> {
                     Change::Keep(answer) => answers[at - first] = Some(answer),
                     Change::Commit(commit, answer) => {
                         commits.push(commit);
-                        committing.push((Subject { at, key, loaded: None }, answer));
+                        committing.push((Subject { at, key, loaded: Ok(None) }, answer));
                     }
                 }
             }

@@ -7,10 +7,10 @@ pub use change::Change;
 use crate::{
     commit::{Carried, Commit, Pending, Stamp},
     entity::{Entity, key_of},
-    failure::Failure,
-    metrics::{Meter, Metric},
+    failure::{Failure, excerpt},
+    metrics::{Meter, Metric, UNREADABLE},
     model::{BucketUse, Model, TableUse, Uses},
-    port::{Bucket, CommitError, IndexQuery, ObjectPage, PortError, Ports, Random, Table, Write},
+    port::{Bucket, CommitError, IndexQuery, Item, ObjectPage, PortError, Ports, Random, Table, Write},
     service,
     services::service_name,
     setting::FromSetting,
@@ -28,6 +28,9 @@ use std::{
 /// Entities that are read or committed by one call of a port, where a handler asks for more: while the table works on some,
 /// those behind them are made ready. A multiple of what DynamoDB takes in a request, 100 keys or 25 writes.
 const PIECE: usize = 200;
+
+/// Bytes of a key that a log tells at most.
+const KEY_SHOWN_BYTES: usize = 300;
 
 /// Pieces under way at once.
 const PIECES_UNDER_WAY: usize = 3;
@@ -93,6 +96,26 @@ impl About {
     }
 }
 
+/// A page of the sparse index, as a handler reads it.
+#[derive(Clone, Debug)]
+pub struct Page<E> {
+    /// The entities, in the order of `sort`.
+    pub entities: Vec<Stored<E>>,
+    /// What stands there and can't be read.
+    pub unreadable: Vec<Unread>,
+    /// The last `sort` looked at, where there may be more behind it.
+    pub next: Option<String>,
+}
+
+/// An entity of a [`Page`] that can't be read. The log tells why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// Its key, `kind/id`; empty where that can't be read either.
+    pub key: String,
+    /// Its place in the index.
+    pub sort: String,
+}
+
 /// What became of one of several commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Committed {
@@ -151,10 +174,24 @@ impl<Em> Context<Em> {
     /// The entities of these ids, in their order; expired ones count as gone. In as few requests as can be.
     ///
     /// # Errors
-    /// A [`Failure`] of the table, `unreadable_entity`, or `undeclared_use` where the handler's
+    /// A [`Failure`] of the table, `unreadable_entity` of the first that can't be read, or `undeclared_use` where the handler's
     /// [`Uses`](crate::Uses) do not name `E`.
     pub async fn get<E: Entity>(&self, ids: &[impl AsRef<str>]) -> Result<Vec<Option<Stored<E>>>, Failure> {
-        let table = self.call.table_of::<E>(&[TableUse::GetMany])?;
+        self.get_each(ids).await?.into_iter().collect()
+    }
+
+    /// [`get`](Self::get) for a handler that goes on without those that can't be read: each fails alone. Of one id,
+    /// [`Uses::gets_one`](crate::Uses::gets_one) allows it.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get); `unreadable_entity` is that of one entity.
+    pub async fn get_each<E: Entity>(
+        &self,
+        ids: &[impl AsRef<str>],
+    ) -> Result<Vec<Result<Option<Stored<E>>, Failure>>, Failure> {
+        let uses: &[TableUse] =
+            if ids.len() == 1 { &[TableUse::Get, TableUse::GetMany] } else { &[TableUse::GetMany] };
+        let table = self.call.table_of::<E>(uses)?;
         if ids.is_empty() {
             return Ok(Vec::new());
         }
@@ -174,42 +211,56 @@ impl<Em> Context<Em> {
     /// # Errors
     /// As [`get`](Self::get).
     pub async fn get_one<E: Entity>(&self, id: &str) -> Result<Option<Stored<E>>, Failure> {
-        let table = self.call.table_of::<E>(&[TableUse::Get, TableUse::GetMany])?;
-        Ok(self.read(table, &[key_of::<E>(id)]).await?.pop().flatten())
+        self.get_each(&[id]).await?.pop().unwrap_or(Ok(None))
     }
 
-    /// The entities of these keys, in one call of the table.
+    /// The entities of these keys, in one call of the table. Each that can't be read is a failure of its own.
     async fn read<E: Entity>(
         &self,
         table: &Arc<dyn Table>,
         keys: &[String],
-    ) -> Result<Vec<Option<Stored<E>>>, Failure> {
+    ) -> Result<Vec<Result<Option<Stored<E>>, Failure>>, Failure> {
         let now = self.now();
         let items = table.get(keys).await?;
         // Room for all at once: collecting results knows no number.
         let mut entities = Vec::with_capacity(items.len());
         for item in items {
             let live = item.filter(|item| item.expires_at.is_none_or(|at| at > now));
-            entities.push(live.as_ref().map(Stored::read).transpose()?);
+            entities.push(live.as_ref().map(|item| self.entity(item)).transpose());
         }
         Ok(entities)
     }
 
-    /// A page of the sparse index of the table that holds `E`; expired entities are left out.
+    /// Reads an item. One that can't be read is told in the log, and counted.
+    fn entity<E: Entity>(&self, item: &Item) -> Result<Stored<E>, Failure> {
+        Stored::read(item).inspect_err(|failure| {
+            self.measure(UNREADABLE, 1.0);
+            let (step, key, reason) =
+                (&self.call.step, excerpt(&item.key, KEY_SHOWN_BYTES), failure.reason());
+            tracing::error!(%step, key, reason, why = failure.detail(), "an entity can not be read");
+        })
+    }
+
+    /// A page of the sparse index of the table that holds `E`; expired entities are left out, and those that can't be read are
+    /// told apart.
     ///
     /// # Errors
-    /// As [`get`](Self::get).
-    pub async fn query<E: Entity>(
-        &self,
-        query: &IndexQuery,
-    ) -> Result<(Vec<Stored<E>>, Option<String>), Failure> {
+    /// A [`Failure`] of the table, or `undeclared_use` where the handler's [`Uses`](crate::Uses) do not name `E`.
+    pub async fn query<E: Entity>(&self, query: &IndexQuery) -> Result<Page<E>, Failure> {
         let now = self.now();
-        let page = self.call.table_of::<E>(&[TableUse::Query])?.query(query).await?;
-        let mut entities = Vec::with_capacity(page.items.len());
-        for item in page.items.iter().filter(|item| item.expires_at.is_none_or(|at| at > now)) {
-            entities.push(Stored::read(item)?);
+        let found = self.call.table_of::<E>(&[TableUse::Query])?.query(query).await?;
+        let entities = Vec::with_capacity(found.items.len());
+        let mut page = Page { entities, unreadable: Vec::new(), next: found.next };
+        for item in found.items.into_iter().filter(|item| item.expires_at.is_none_or(|at| at > now)) {
+            match self.entity(&item) {
+                Ok(entity) => page.entities.push(entity),
+                Err(_) => {
+                    let sort = item.index.map(|index| index.sort).unwrap_or_default();
+                    page.unreadable.push(Unread { key: item.key, sort });
+                }
+            }
         }
-        Ok((entities, page.next))
+        Ok(page)
     }
 
     /// Commits children: each succeeds or loses its race alone. The parent's commit is the one the handler

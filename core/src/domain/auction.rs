@@ -3,7 +3,7 @@
 use crate::{
     decimal::Decimal,
     entity::Entity,
-    input::{self, Faults, Input, Reader as _, Unique, array, decimal, field, text},
+    input::{Input, Reader as _, Unique, array, decimal, field, text},
     percent::ALL_BUT_UNRESERVED,
     port::{IndexEntry, stable_hash},
     timestamp::Timestamp,
@@ -69,14 +69,6 @@ fn order_with(order: &Input<'_>, ids: &Unique) -> Option<NewOrder> {
         parameter_1,
         parameter_2,
     })
-}
-
-/// Reads the body of `POST /orders`, and checks all of it. The orders come in the order they were sent.
-///
-/// # Errors
-/// Every fault of the body: see [`input::read`].
-pub fn parse_orders(body: &[u8]) -> Result<Vec<NewOrder>, Faults> {
-    input::read(body, BODY_BYTES_MAX, orders)
 }
 
 /// How far an order has come.
@@ -263,10 +255,14 @@ pub fn result_key(record_id: &str, decided_at: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::code::*;
+    use crate::input::{self, Faults, code::*};
     use proptest::collection::{btree_map, vec};
     use proptest::prelude::*;
     use serde_json::json;
+
+    fn parse_orders(body: &[u8]) -> Result<Vec<NewOrder>, Faults> {
+        input::read(body, BODY_BYTES_MAX, orders)
+    }
 
     const RECORD_ID: &str = "record_id";
     const PARAMETER_1: &str = "parameter_1";

@@ -8,6 +8,7 @@ mod activity;
 mod consume;
 mod relay;
 mod schedule;
+mod silence;
 mod task;
 
 pub use schedule::trigger;
@@ -17,13 +18,15 @@ use crate::{pipeline::Pipeline, port::PortError};
 use activity::Activity;
 use consume::Consumer;
 use relay::Relay;
-use schedule::Schedule;
+use schedule::{Schedule, when_of};
+use silence::Silence;
 use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 use task::{Spawned, Turns, supervise};
 use tokio::{sync::watch, task::JoinSet};
 
-/// How long a receive waits before it asks again; a message or the stop wakes it earlier.
-const WAIT: Duration = Duration::from_secs(3_600);
+/// How long a receive waits before it asks again; a message or the stop wakes it earlier. One that takes longer is told as a call
+/// that gives no answer.
+const WAIT: Duration = Duration::from_secs(60);
 
 /// How long an engine that is not idle is left before it is looked at again, where no task of it tells of a change.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -48,6 +51,7 @@ impl Engine {
         let stop = watch::Sender::new(false);
         let mut engine =
             Self { pipeline: pipeline.clone(), stop, activity: Activity::default(), tasks: JoinSet::new() };
+        pipeline.holds_back();
         let model = Arc::clone(pipeline.choreography().model());
         for step in &model.steps {
             for _ in 0..step.workers {
@@ -60,6 +64,15 @@ impl Engine {
             engine.run(format!("relay {name}"), relay);
         }
         for schedule in &model.schedules {
+            let period = when_of(&pipeline, schedule).longest_gap();
+            let told = model.steps.iter().filter(|step| step.is_told(&schedule.event_type));
+            let told: Vec<String> = told.map(|step| step.name.clone()).collect();
+            if let Some(period) = period {
+                let now = pipeline.ports().clock.uptime();
+                pipeline.scheduled().follow(&schedule.name, period, &told, now);
+                let silence = Silence::new(&pipeline, &schedule.name, engine.stopping());
+                engine.run(format!("watch over schedule {}", schedule.name), silence);
+            }
             let name = format!("schedule {}", schedule.name);
             let schedule = Schedule::new(&pipeline, schedule, &engine.activity, engine.stopping());
             engine.run(name, schedule);

@@ -12,9 +12,10 @@ use crate::{
     pipeline::Pipeline,
     port::{ChangeStream, PortError, Ports, StreamRecord},
     relay,
+    vitals::Vital,
 };
-use futures_util::future::join;
-use std::sync::Arc;
+use futures_util::future::{Either, select};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 /// Stream records sent on at once.
 const RELAY_BATCH: usize = 1_000;
@@ -33,7 +34,7 @@ pub(super) struct Relay {
 /// Records that are sent on, and checkpointed with the next turn.
 struct Done {
     sequence: u64,
-    busy: Busy,
+    _busy: Busy,
 }
 
 impl Relay {
@@ -56,24 +57,37 @@ impl Relay {
     }
 
     /// Checkpoints what was sent on, and reads what is behind it; `None` where the engine stops. Both at once, as a consumer
-    /// acknowledges and receives.
-    async fn next(&mut self) -> (Result<(), PortError>, Option<Result<Vec<StreamRecord>, PortError>>) {
+    /// acknowledges and receives. What could not be checkpointed is kept, and nothing is read before it is: it would be sent
+    /// again.
+    async fn next(&mut self) -> Result<Option<Vec<StreamRecord>>, PortError> {
         let (stream, stopping) = (&self.stream, &mut self.stopping);
-        let done = self.done.take();
+        let done = self.done.as_ref().map(|done| done.sequence);
         let checkpointing = async {
-            let Some(Done { sequence, busy }) = done else { return Ok(()) };
-            let checkpointed = stream.checkpoint(sequence).await;
-            drop(busy);
-            checkpointed
+            match done {
+                Some(sequence) => stream.checkpoint(sequence).await,
+                None => Ok(()),
+            }
         };
         let reading = async {
             tokio::select! {
                 biased;
-                () = stopping.wait() => None,
-                read = stream.read(RELAY_BATCH, WAIT) => Some(read),
+                () = stopping.wait() => Ok(None),
+                read = stream.read(RELAY_BATCH, WAIT) => read.map(Some),
             }
         };
-        join(checkpointing, reading).await
+        // Nothing is taken by reading, so that it may be dropped.
+        match select(pin!(checkpointing), pin!(reading)).await {
+            Either::Left((checkpointed, reading)) => {
+                checkpointed?;
+                self.done = None;
+                reading.await
+            }
+            Either::Right((read, checkpointing)) => {
+                checkpointing.await?;
+                self.done = None;
+                read
+            }
+        }
     }
 
     async fn forward(&mut self, records: &[StreamRecord]) -> Result<(), Failure> {
@@ -84,31 +98,27 @@ impl Relay {
         let forwarded = relay::forward(&self.model, &self.ports, records, &meter, hands_on).await;
         let sent = forwarded.as_ref().map_or_else(|(sent, _)| *sent, |()| records.len());
         let last = sent.checked_sub(1).and_then(|last| records.get(last)).map(|last| last.sequence);
-        match (forwarded, last) {
-            (Ok(()), last) => self.done = last.map(|sequence| Done { sequence, busy }),
-            // Now, as a pause follows: what was sent on is not to be sent again because of what was not.
-            (Err((_, failure)), Some(sequence)) => {
-                self.stream.checkpoint(sequence).await?;
-                return Err(failure);
-            }
-            (Err((_, failure)), None) => return Err(failure),
+        self.done = last.map(|sequence| Done { sequence, _busy: busy });
+        let Err((_, failure)) = forwarded else { return Ok(()) };
+        // Now, as a pause follows: what was sent on is not to be sent again because of what was not.
+        if let Some(Done { sequence, .. }) = &self.done {
+            self.stream.checkpoint(*sequence).await?;
+            self.done = None;
         }
-        Ok(())
+        Err(failure)
     }
 }
 
 impl Turns for Relay {
-    async fn turn(&mut self) -> Progress {
-        let (checkpointed, read) = self.next().await;
-        let Some(read) = read else {
-            if let Err(error) = checkpointed {
-                tracing::warn!(%error, "the relay could not checkpoint; what it sent last is sent again");
+    async fn turn(&mut self, vital: &Vital) -> Progress {
+        vital.within(WAIT);
+        let forwarded = match self.next().await {
+            Ok(None) => return Progress::Stopped,
+            Ok(Some(records)) if records.is_empty() => return Progress::Idle,
+            Ok(Some(records)) => {
+                vital.within(Duration::ZERO);
+                self.forward(&records).await
             }
-            return Progress::Stopped;
-        };
-        let forwarded = match checkpointed.and(read) {
-            Ok(records) if records.is_empty() => return Progress::Idle,
-            Ok(records) => self.forward(&records).await,
             Err(error) => Err(error.into()),
         };
         match forwarded {

@@ -10,6 +10,7 @@ use crate::{
     pipeline::Pipeline,
     port::{NewMessage, PortError},
     timestamp::Timestamp,
+    vitals::Vital,
 };
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ pub async fn trigger(pipeline: &Pipeline, name: &str, scheduled: Timestamp) -> R
 }
 
 /// When a schedule sends in this process: as a setting says, where it has one.
-fn when_of(pipeline: &Pipeline, schedule: &ScheduleModel) -> When {
+pub(super) fn when_of(pipeline: &Pipeline, schedule: &ScheduleModel) -> When {
     let setting = schedule.setting.as_ref();
     let every = setting.and_then(|name| pipeline.ports().settings.get::<Duration>(name).ok());
     every.map_or_else(|| schedule.when.clone(), When::Every)
@@ -65,7 +66,7 @@ impl Schedule {
 }
 
 impl Turns for Schedule {
-    async fn turn(&mut self) -> Progress {
+    async fn turn(&mut self, vital: &Vital) -> Progress {
         let clock = &self.pipeline.ports().clock;
         let next = match self.next {
             Some(next) => next,
@@ -77,11 +78,15 @@ impl Turns for Schedule {
                 }
             },
         };
+        let left = next.since(clock.now());
+        // A clock that was set back goes at nine tenths of its pace.
+        vital.within(left.saturating_add(left / 8));
         tokio::select! {
             biased;
             () = self.stopping.wait() => return Progress::Stopped,
             () = clock.sleep_until(next) => {}
         }
+        vital.within(Duration::ZERO);
         let _busy = self.activity.begin();
         // The same event however often it is sent, so that sending it again is safe.
         if let Err(failure) = trigger(&self.pipeline, &self.name, next).await {

@@ -46,8 +46,8 @@ pub(super) enum Progress {
 
 /// A closed loop, of which each turn stands for itself: it may be dropped at any await, and what it had in hand comes again.
 pub(super) trait Turns: Send {
-    /// Waits for something to do, and does it.
-    fn turn(&mut self) -> impl Future<Output = Progress> + Send;
+    /// Waits for something to do, and does it. Before each of these it says to `vital` within what time it will be over.
+    fn turn(&mut self, vital: &Vital) -> impl Future<Output = Progress> + Send;
 }
 
 /// A task that an adapter gave, whole as one turn.
@@ -67,7 +67,8 @@ where
     T: FnMut(Stopping) -> F + Send,
     F: Future<Output = ()> + Send,
 {
-    async fn turn(&mut self) -> Progress {
+    /// For how long it works is not known.
+    async fn turn(&mut self, _: &Vital) -> Progress {
         (self.task)(self.stopping.clone()).await;
         if self.stopping.is_stopping() { Progress::Stopped } else { Progress::Ended }
     }
@@ -83,7 +84,7 @@ pub(super) async fn supervise(
 ) {
     let mut ends = 0_u64;
     loop {
-        let cause = match caught(task.turn()).await {
+        let cause = match caught(task.turn(&vital)).await {
             Ok(Progress::Worked | Progress::Idle) => {
                 vital.works();
                 continue;

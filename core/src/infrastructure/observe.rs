@@ -5,7 +5,7 @@ use super::{
     entry::failures_name,
     function::{RELAY, RELAY_FAILURES},
     program::{Options, Program, json, logical, reference},
-    settings::REGION,
+    settings::{REGION, schedule_period},
     state::{physical, seconds},
     yaml::{Map, Yaml},
 };
@@ -53,6 +53,14 @@ impl WatchedMetric {
     }
 }
 
+impl WatchedMetric {
+    fn schedule(system: &str, step: &str, schedule: &str) -> Self {
+        let mut watched = Self::ours(system, step, metrics::SCHEDULED);
+        watched.dimensions.push(("schedule", schedule.to_owned()));
+        watched
+    }
+}
+
 fn function_name(name: &str) -> String {
     reference(&format!("{}.name", logical(name, "Function")))
 }
@@ -61,6 +69,17 @@ fn function_name(name: &str) -> String {
 struct Limit {
     threshold: i64,
     period: i64,
+}
+
+impl Limit {
+    fn rule(&self) -> Map {
+        Map::new()
+            .with("period", self.period)
+            .with("evaluationPeriods", 1)
+            .with("threshold", self.threshold)
+            .with("comparisonOperator", "GreaterThanOrEqualToThreshold")
+            .with("treatMissingData", "notBreaching")
+    }
 }
 
 const AT_ONCE: Limit = Limit { threshold: 1, period: 60 };
@@ -76,15 +95,26 @@ struct Alarms<'a> {
 impl Alarms<'_> {
     /// One that tells both that it is red and that it is well again.
     fn state(&mut self, name: &str, about: &str, watched: &WatchedMetric, limit: &Limit) {
-        self.add(name, about, watched, limit, true);
+        self.add(name, about, watched, limit.rule(), true);
+    }
+
+    /// One that tells that nothing comes any more: in none of so many periods, whose length a setting says.
+    fn silence(&mut self, name: &str, about: &str, watched: &WatchedMetric, periods: u64, period: &str) {
+        let rule = Map::new()
+            .with("period", reference(period))
+            .with("evaluationPeriods", i64::try_from(periods).unwrap_or(i64::MAX))
+            .with("threshold", 1)
+            .with("comparisonOperator", "LessThanThreshold")
+            .with("treatMissingData", "breaching");
+        self.add(name, about, watched, rule, true);
     }
 
     /// One that clears by itself, which is no news.
     fn event(&mut self, name: &str, about: &str, watched: &WatchedMetric, limit: &Limit) {
-        self.add(name, about, watched, limit, false);
+        self.add(name, about, watched, limit.rule(), false);
     }
 
-    fn add(&mut self, name: &str, about: &str, watched: &WatchedMetric, limit: &Limit, tells_ok: bool) {
+    fn add(&mut self, name: &str, about: &str, watched: &WatchedMetric, rule: Map, tells_ok: bool) {
         let dimensions =
             watched.dimensions.iter().fold(Map::new(), |map, (name, value)| map.with(*name, value));
         let topic = [reference(&format!("{}.arn", logical(&self.topic, "Topic")))];
@@ -95,11 +125,7 @@ impl Alarms<'_> {
             .with("metricName", watched.metric)
             .with("dimensions", dimensions)
             .with("statistic", watched.statistic)
-            .with("period", limit.period)
-            .with("evaluationPeriods", 1)
-            .with("threshold", limit.threshold)
-            .with("comparisonOperator", "GreaterThanOrEqualToThreshold")
-            .with("treatMissingData", "notBreaching")
+            .and(rule)
             .with("alarmActions", topic.clone());
         if tells_ok {
             properties.put("okActions", topic);
@@ -154,6 +180,20 @@ pub(super) fn alarms(program: &mut Program, model: &Model, is_relayed: bool) {
             &WatchedMetric::queue(&failures_name(schedule), VISIBLE),
             &AT_ONCE,
         );
+        let Some(watch) = schedule.watch() else { continue };
+        for step in model.steps.iter().filter(|step| step.is_told(&schedule.event_type)) {
+            let (schedule, step) = (&schedule.name, &step.name);
+            alarms.silence(
+                &format!("{schedule}-{step}-silence"),
+                &format!(
+                    "{step} has handled nothing of the schedule {schedule} in {} of its periods",
+                    watch.periods
+                ),
+                &WatchedMetric::schedule(&model.name, step, schedule),
+                watch.periods,
+                &schedule_period(schedule),
+            );
+        }
     }
     if model.routes.iter().any(|route| route.path.is_some()) {
         let api = WatchedMetric {

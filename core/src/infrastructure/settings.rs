@@ -137,6 +137,11 @@ pub(super) fn schedule(name: &str) -> String {
     logical(name, "Schedule")
 }
 
+/// The setting of the longest time between two messages of a schedule.
+pub(super) fn schedule_period(name: &str) -> String {
+    logical(name, "Period")
+}
+
 /// The setting of the name of a queue of others.
 pub(super) fn outside(queue: &str) -> String {
     logical(queue, "QueueName")
@@ -181,12 +186,22 @@ pub(super) fn of(model: &Model) -> Vec<ConfigKey> {
         256,
         "Memory of a function, in MB. Its share of a processor grows with it.",
     )]);
+    let alarms = &model.alarms;
     for model in &model.schedules {
         // A schedule that AWS can't have is no part of a model that was proved.
         let (expression, zone) = model.when.to_aws().unwrap_or_default();
         let about =
             format!("When the schedule {} sends its message: rate(…) or cron(…), in {zone}.", model.name);
         settings.push(ConfigKey::new(schedule(&model.name), expression.as_str(), about));
+        if let Some(watch) = model.watch().filter(|_| !alarms.is_empty()) {
+            let about = format!(
+                "The longest time between two messages of the schedule {}, in seconds, a multiple of 60; after {} without one an alarm \
+                 rings.",
+                model.name, watch.periods
+            );
+            let period = i64::try_from(watch.period).unwrap_or(i64::MAX);
+            settings.push(ConfigKey::new(schedule_period(&model.name), period, about));
+        }
     }
     for step in &model.steps {
         let about =

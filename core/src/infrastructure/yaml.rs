@@ -34,6 +34,12 @@ impl Map {
         self
     }
 
+    /// With all that `other` has, behind its own.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
     pub(super) fn put(&mut self, key: impl Into<String>, value: impl Into<Yaml>) {
         self.0.push(Entry::Value(key.into(), value.into()));
     }

@@ -4,6 +4,7 @@ use crate::{
     failure::Failure,
     http::{Problem, Request, Response},
     limits::HTTP_BODY_BYTES_MAX,
+    path_parameters::{form, parameter},
     percent::ALL_BUT_UNRESERVED,
     pipeline::Pipeline,
 };
@@ -12,7 +13,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, utf8_percent_encode};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// A path whose escapes are gone: its segments are kept apart.
 const PATH: &AsciiSet = &ALL_BUT_UNRESERVED.remove(b'/');
@@ -67,7 +68,10 @@ pub(super) fn event(payload: &str) -> Result<Option<ApiGatewayV2httpRequest>, Fa
 /// Answers a request to `step`, and `GET /healthz`.
 pub(super) async fn answer(pipeline: &Pipeline, step: &str, event: ApiGatewayV2httpRequest) -> Answer {
     let method = event.request_context.http.method.as_str().to_owned();
-    let path = path(&event);
+    let path = match path(&event) {
+        Ok(path) => path,
+        Err(problem) => return Response::from(problem).into(),
+    };
     let response = if matches!(method.as_str(), "GET" | "HEAD") && path == "/healthz" {
         pipeline.health().await
     } else {
@@ -112,37 +116,66 @@ fn body(body: Option<String>, is_base64: bool) -> Result<Bytes, Problem> {
 ///
 /// A function URL sends it so. An HTTP API decodes the path before it sends it, which makes two segments of an encoded
 /// slash; what it matched stands in `pathParameters`, from which the path is put together again.
-fn path(event: &ApiGatewayV2httpRequest) -> String {
+///
+/// # Errors
+/// The problem to answer with, 400, where more than one path may have been sent. Of an escape that is left nobody can tell
+/// whether the API left it or the value holds its text, and what stood behind a `?` may be gone.
+fn path(event: &ApiGatewayV2httpRequest) -> Result<String, Problem> {
     let raw = event.raw_path.as_deref().unwrap_or_default();
     let context = &event.request_context;
     let route = event.route_key.as_deref().or(context.route_key.as_deref()).unwrap_or(DEFAULT_ROUTE);
-    if let Some((_, template)) = route.split_once(' ') {
-        return template
-            .split('/')
-            .map(|segment| {
-                let name = segment.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
-                let value = name.and_then(|name| event.path_parameters.get(name.trim_end_matches('+')));
-                value.map_or_else(
-                    || segment.to_owned(),
-                    |value| utf8_percent_encode(value, ALL_BUT_UNRESERVED).to_string(),
-                )
-            })
-            .collect::<Vec<String>>()
-            .join("/");
-    }
+    let template = route.split_once(' ').map(|(_, template)| template);
     let is_url = context.domain_name.as_deref().is_some_and(|name| name.contains(".lambda-url."));
-    if is_url {
-        return raw.to_owned();
+    match template {
+        None if is_url => return Ok(raw.to_owned()),
+        // Nothing of it is read.
+        Some(fixed) if !fixed.split('/').any(|segment| parameter(segment).is_some()) => {
+            return Ok(fixed.to_owned());
+        }
+        _ => {}
     }
-    let stage = context.stage.as_deref().filter(|stage| *stage != DEFAULT_STAGE);
-    let inside = stage.and_then(|stage| raw.strip_prefix('/')?.strip_prefix(stage));
-    let inside = inside.filter(|path| path.is_empty() || path.starts_with('/')).unwrap_or(raw);
-    utf8_percent_encode(inside, PATH).to_string()
+    if raw.contains(['%', '?']) {
+        return Err(ambiguous(template));
+    }
+    let Some(template) = template else {
+        let stage = context.stage.as_deref().filter(|stage| *stage != DEFAULT_STAGE);
+        let inside = stage.and_then(|stage| raw.strip_prefix('/')?.strip_prefix(stage));
+        let inside = inside.filter(|path| path.is_empty() || path.starts_with('/')).unwrap_or(raw);
+        return Ok(utf8_percent_encode(inside, PATH).to_string());
+    };
+    let (mut decoded, mut encoded) = (Vec::new(), Vec::new());
+    for segment in template.split('/') {
+        let Some(name) = parameter(segment) else {
+            decoded.push(segment);
+            encoded.push(Cow::Borrowed(segment));
+            continue;
+        };
+        let value = event.path_parameters.get(name.trim_end_matches('+'));
+        let value =
+            value.filter(|value| !value.contains(['%', '?'])).ok_or_else(|| ambiguous(Some(template)))?;
+        decoded.push(value);
+        encoded.push(utf8_percent_encode(value, ALL_BUT_UNRESERVED).into());
+    }
+    // Before it may stand a stage, or the base path of a domain of one's own.
+    if !raw.trim_end_matches('/').ends_with(decoded.join("/").trim_end_matches('/')) {
+        return Err(ambiguous(Some(template)));
+    }
+    Ok(encoded.join("/"))
+}
+
+fn ambiguous(template: Option<&str>) -> Problem {
+    let form = form(template.unwrap_or("/…/{name}"));
+    let detail = format_args!(
+        "the API hands this path over in more than one reading; ask for {form}, HEX being the value's UTF-8 in hexadecimal digits"
+    );
+    Problem::new(400, "ambiguous_path", detail)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{http::address, path_parameters::matched};
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn event(value: serde_json::Value) -> ApiGatewayV2httpRequest {
@@ -163,22 +196,114 @@ mod tests {
         serde_json::from_value(whole).unwrap()
     }
 
+    fn told(event_of: serde_json::Value) -> Option<String> {
+        path(&event(event_of)).ok()
+    }
+
     #[test]
     fn a_path_is_what_the_client_sent() {
-        let api = json!({"routeKey": "GET /orders/{order_id}", "rawPath": "/orders/a/b",
-            "pathParameters": {"order_id": "a/b?%"}});
-        assert_eq!(path(&event(api)), "/orders/a%2Fb%3F%25");
-        let greedy = json!({"routeKey": "GET /orders/{order_id+}", "pathParameters": {"order_id": "a/b"}});
-        assert_eq!(path(&event(greedy)), "/orders/a%2Fb");
-        let url = json!({"rawPath": "/orders/a%2Fb",
+        let api = json!({"routeKey": "GET /orders/{order_id}", "rawPath": "/orders/a b",
+            "pathParameters": {"order_id": "a b"}});
+        assert_eq!(told(api).unwrap(), "/orders/a%20b");
+        let greedy = json!({"routeKey": "GET /orders/{order_id+}", "rawPath": "/prod/orders/a/b/",
+            "requestContext": {"stage": "prod"}, "pathParameters": {"order_id": "a/b"}});
+        assert_eq!(told(greedy).unwrap(), "/orders/a%2Fb");
+        let fixed = json!({"routeKey": "POST /orders", "rawPath": "/other%25"});
+        assert_eq!(told(fixed).unwrap(), "/orders");
+        let url = json!({"rawPath": "/orders/a%2Fb%3F",
             "requestContext": {"domainName": "x.lambda-url.eu-central-1.on.aws"}});
-        assert_eq!(path(&event(url)), "/orders/a%2Fb");
-        let catch_all = json!({"rawPath": "/orders/a b%"});
-        assert_eq!(path(&event(catch_all)), "/orders/a%20b%25");
+        assert_eq!(told(url).unwrap(), "/orders/a%2Fb%3F");
+        let catch_all = json!({"rawPath": "/orders/a b"});
+        assert_eq!(told(catch_all).unwrap(), "/orders/a%20b");
         let staged = json!({"rawPath": "/prod/orders", "requestContext": {"stage": "prod"}});
-        assert_eq!(path(&event(staged)), "/orders");
+        assert_eq!(told(staged).unwrap(), "/orders");
         let alike = json!({"rawPath": "/production", "requestContext": {"stage": "prod"}});
-        assert_eq!(path(&event(alike)), "/production");
+        assert_eq!(told(alike).unwrap(), "/production");
+    }
+
+    #[test]
+    fn a_path_of_more_than_one_reading_is_refused_with_an_address_of_one() {
+        let route = "GET /orders/{id}/cancel";
+        for (raw, given) in [
+            ("/orders/a%25/cancel", json!({"id": "a%25"})),
+            ("/orders/a%25/cancel", json!({"id": "a%"})),
+            ("/orders/a?/cancel", json!({"id": "a"})),
+            ("/orders/a/cancel", json!({"id": "a?"})),
+            ("/orders/a/cancel", json!({"id": "b"})),
+            // No value at all must not make the name of the parameter the value.
+            ("/orders/{id}/cancel", json!({})),
+        ] {
+            let event = event(json!({"routeKey": route, "rawPath": raw, "pathParameters": given}));
+            let problem = path(&event).unwrap_err();
+            assert_eq!(
+                (problem.status, problem.problem_type.as_str()),
+                (400, "/problems/ambiguous_path"),
+                "{raw}"
+            );
+            assert!(problem.detail.contains("/orders/-/cancel?id.hex=HEX"), "{}", problem.detail);
+        }
+        assert_eq!(told(json!({"rawPath": "/orders/a%25"})), None);
+    }
+
+    /// What an HTTP API may make of a path before it matches it.
+    #[derive(Clone, Copy, Debug)]
+    enum Reading {
+        Untouched,
+        AllDecoded,
+        /// As public captures show it.
+        AllButPercent,
+    }
+
+    fn read(sent: &str, reading: Reading, is_cut: bool) -> String {
+        let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let decoded = match reading {
+            Reading::Untouched => sent.to_owned(),
+            Reading::AllDecoded => decode(sent),
+            Reading::AllButPercent => sent.split("%25").map(decode).collect::<Vec<_>>().join("%25"),
+        };
+        let end = decoded.find('?').filter(|_| is_cut).unwrap_or(decoded.len());
+        decoded[..end].to_owned()
+    }
+
+    /// The value of the parameter that a function reads of what an API hands over: `None` where it refuses, or the API finds
+    /// no route.
+    fn arrives(sent: &str, reading: Reading, is_cut: bool) -> Option<String> {
+        let template = "/orders/{id}";
+        let (path_sent, query) = sent.split_once('?').unwrap_or((sent, ""));
+        let raw = read(path_sent, reading, is_cut);
+        let id = raw.strip_prefix("/orders/").filter(|id| !id.is_empty() && !id.contains('/'))?.to_owned();
+        let event =
+            event(json!({"routeKey": format!("GET {template}"), "rawPath": raw, "rawQueryString": query,
+            "pathParameters": {"id": id}}));
+        let path = path(&event).ok()?;
+        matched(template, &path, query).ok().flatten().map(|mut found| found.remove("id").unwrap())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn an_id_is_read_as_itself_or_not_at_all_whatever_an_api_makes_of_its_path(
+            id in "[ab%?/#+&=~ü\\.\\-235F ]{1,8}|\\PC{1,4}",
+        ) {
+            let address = address("/orders/{id}", |_| &id);
+            let encoded = format!("/orders/{}", utf8_percent_encode(&id, ALL_BUT_UNRESERVED));
+            for reading in [Reading::Untouched, Reading::AllDecoded, Reading::AllButPercent] {
+                for is_cut in [false, true] {
+                    let by_address = arrives(&address, reading, is_cut);
+                    prop_assert_eq!(by_address.as_ref(), Some(&id), "{:?} {}", reading, address);
+                    // What the API has cut off leaves no trace: why such an id has an address of its own.
+                    if !(is_cut && id.contains('?')) {
+                        let by_path = arrives(&encoded, reading, is_cut);
+                        prop_assert!(by_path.is_none() || by_path.as_ref() == Some(&id), "{:?} {:?}", reading, by_path);
+                    }
+                }
+            }
+            // A function URL hands over what was sent.
+            let event = event(json!({"rawPath": encoded, "requestContext": {"domainName": "x.lambda-url.eu-west-1.on.aws"}}));
+            let path = path(&event).unwrap();
+            prop_assert_eq!(&matched("/orders/{id}", &path, "").unwrap().unwrap()["id"], &id);
+        }
     }
 
     #[test]

@@ -5,9 +5,13 @@ use crate::{
     timestamp::Timestamp,
 };
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 /// The namespace of all metrics.
 const NAMESPACE: &str = "Quadrille";
+
+/// The dimension of what is measured of a schedule.
+const SCHEDULE: &str = "schedule";
 
 /// Most values of a metric in one line (CloudWatch).
 const VALUES_MAX: usize = 100;
@@ -24,10 +28,19 @@ pub(super) struct About<'a> {
     pub(super) at: Timestamp,
 }
 
-/// One line, or as many as it takes where a metric has more values than a line may have.
+/// A line for the function and one for each schedule, or as many as it takes where a metric has more values than a line may have.
 pub(super) fn lines(about: &About<'_>, measured: &[Measured]) -> String {
+    let schedules: BTreeSet<Option<&str>> =
+        measured.iter().map(|measured| measured.schedule.as_deref()).collect();
+    schedules.into_iter().map(|schedule| lines_of(about, schedule, measured)).collect()
+}
+
+fn lines_of(about: &About<'_>, schedule: Option<&str>, measured: &[Measured]) -> String {
+    let of = measured.iter().filter(|measured| measured.schedule.as_deref() == schedule);
     let mut left: Vec<(&Measured, &[f64])> =
-        measured.iter().map(|measured| (measured, measured.values.as_slice())).collect();
+        of.map(|measured| (measured, measured.values.as_slice())).collect();
+    let dimensions: Vec<&str> =
+        ["choreography", "function"].into_iter().chain(schedule.map(|_| SCHEDULE)).collect();
     let mut lines = String::new();
     while !left.is_empty() {
         let mut line = Map::new();
@@ -48,12 +61,15 @@ pub(super) fn lines(about: &About<'_>, measured: &[Measured]) -> String {
         }
         // One set of dimensions: each further one would be a metric of its own, and cost as one.
         let directive = json!({
-            "Namespace": NAMESPACE, "Dimensions": [["choreography", "function"]], "Metrics": metrics
+            "Namespace": NAMESPACE, "Dimensions": [dimensions], "Metrics": metrics
         });
         let metadata = json!({"Timestamp": about.at.as_millis(), "CloudWatchMetrics": [directive]});
         line.insert("_aws".to_owned(), metadata);
         line.insert("choreography".to_owned(), about.choreography.into());
         line.insert("function".to_owned(), about.function.into());
+        if let Some(schedule) = schedule {
+            line.insert(SCHEDULE.to_owned(), schedule.into());
+        }
         line.insert("step".to_owned(), about.step.into());
         line.insert("request_id".to_owned(), about.request_id.into());
         line.insert("cold_start".to_owned(), about.is_cold.into());
@@ -89,9 +105,11 @@ mod tests {
             is_cold: true,
             at: Timestamp::from_millis(1_500),
         };
-        let taken = Measured { metric: Metric::count("Taken"), values: vec![3.0] };
-        let took = Measured { metric: Metric::milliseconds("Took"), values: vec![1.5; 101] };
-        let text = lines(&about, &[taken, took]);
+        let taken = Measured { metric: Metric::count("Taken"), schedule: None, values: vec![3.0] };
+        let took = Measured { metric: Metric::milliseconds("Took"), schedule: None, values: vec![1.5; 101] };
+        let rounds = Some("rounds".to_owned());
+        let kicked = Measured { metric: Metric::count("Scheduled"), schedule: rounds, values: vec![1.0] };
+        let text = lines(&about, &[taken, kicked, took]);
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let metric = |name: &str, unit: &str| json!({"Name": name, "Unit": unit});
         let expected = |metrics: Value| {
@@ -106,6 +124,10 @@ mod tests {
         first["Took"] = json!(vec![1.5; 100]);
         let mut second = expected(json!([metric("Took", "Milliseconds")]));
         second["Took"] = json!([1.5]);
-        assert_eq!(lines, [first, second]);
+        let mut third = expected(json!([metric("Scheduled", "Count")]));
+        third["_aws"]["CloudWatchMetrics"][0]["Dimensions"] =
+            json!([["choreography", "function", "schedule"]]);
+        (third["schedule"], third["Scheduled"]) = (json!("rounds"), json!(1));
+        assert_eq!(lines, [first, second, third]);
     }
 }

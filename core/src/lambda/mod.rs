@@ -67,16 +67,13 @@ use crate::{
     system::System,
     timestamp::Timestamp,
 };
-use aws_lambda_events::{
-    dynamodb, sns,
-    sqs::{SqsBatchResponse, SqsEvent},
-    streams::DynamoDbEventResponse,
-};
+use aws_lambda_events::{sqs::SqsBatchResponse, streams::DynamoDbEventResponse};
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use lambda_runtime_api_client::{Client, body::Body};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fmt,
     io::Write as _,
@@ -237,19 +234,20 @@ enum Answer {
 /// What the records of a stream say of where they come from.
 const DYNAMODB: &str = "aws:dynamodb";
 
-/// An event of a step, as far as is needed to tell where it comes from.
+/// An event of a step or the relay: records, each read by itself and no further than it is needed.
 #[derive(Deserialize)]
-struct Source {
-    #[serde(rename = "Records", default)]
-    records: Vec<SourceRecord>,
+struct Records<'a> {
+    #[serde(rename = "Records", default, borrow)]
+    records: Vec<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
-struct SourceRecord {
-    #[serde(rename = "EventSource")]
-    sns: Option<String>,
-    #[serde(rename = "eventSource")]
-    other: Option<String>,
+/// A record, as far as is needed to tell where it comes from.
+#[derive(Default, Deserialize)]
+struct Source<'a> {
+    #[serde(rename = "EventSource", default, borrow)]
+    sns: Option<&'a RawValue>,
+    #[serde(rename = "eventSource", default, borrow)]
+    other: Option<Cow<'a, str>>,
 }
 
 impl Runtime {
@@ -371,23 +369,24 @@ impl Runtime {
                 }))
             }
             Function::Relay => {
-                let event: dynamodb::Event = read(payload)?;
-                Ok(Answer::Stream(stream::forward(pipeline, event, deadlines).await))
+                let Records { records } = read(payload)?;
+                Ok(Answer::Stream(stream::forward(pipeline, &records, deadlines).await))
             }
             Function::Step(step) => {
-                let source: Source = read(payload)?;
-                if source.records.iter().any(|record| record.sns.is_some()) {
-                    let event: sns::SnsEvent = read(payload)?;
-                    return topic::deliver(pipeline, step, event, deadlines)
-                        .await
-                        .map(|()| Answer::Nothing(()));
+                let Records { records } = read(payload)?;
+                // All come from one place, which the first that tells of it tells for all.
+                let mut source = records.iter().filter_map(|record| serde_json::from_str(record.get()).ok());
+                let source =
+                    source.find(|source: &Source<'_>| source.sns.is_some() || source.other.is_some());
+                let Source { sns, other } = source.unwrap_or_default();
+                if sns.is_some() {
+                    let told = topic::deliver(pipeline, step, &records, deadlines).await;
+                    return told.map(|()| Answer::Nothing(()));
                 }
-                if source.records.iter().any(|record| record.other.as_deref() == Some(DYNAMODB)) {
-                    let event: dynamodb::Event = read(payload)?;
-                    return stream::deliver(pipeline, step, event, deadlines).await.map(Answer::Stream);
+                if other.as_deref() == Some(DYNAMODB) {
+                    return stream::deliver(pipeline, step, &records, deadlines).await.map(Answer::Stream);
                 }
-                let event: SqsEvent = read(payload)?;
-                queue::deliver(pipeline, step, event, deadlines).await.map(Answer::Queue)
+                queue::deliver(pipeline, step, &records, deadlines).await.map(Answer::Queue)
             }
         }
     }
@@ -423,7 +422,7 @@ impl Answer {
 }
 
 /// Reads an event. One of another shape is an error of the deployment: the function hangs on the wrong source.
-fn read<T: DeserializeOwned>(payload: &str) -> Result<T, Failure> {
+fn read<'a, T: Deserialize<'a>>(payload: &'a str) -> Result<T, Failure> {
     serde_json::from_str(payload).map_err(|error| {
         Failure::permanent(
             "unexpected_event",

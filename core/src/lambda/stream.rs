@@ -4,35 +4,29 @@ use super::{Deadlines, within};
 use crate::{
     aws::table::stream_record,
     failure::Failure,
-    layout::{KEY, OUTBOX},
-    metrics,
+    layout::{DOCUMENT, KEY, OUTBOX, VERSION},
     pipeline::Pipeline,
-    port::{Attributes, Message, PortError, Receipt, StreamRecord},
+    port::{Attributes, Message, Receipt, StreamRecord, Unreadable, UnreadableOutbox},
     relay,
     timestamp::Timestamp,
 };
-use aws_lambda_events::{
-    dynamodb::{Event, EventRecord},
-    streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse},
-};
+use aws_lambda_events::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
 use serde::Deserialize;
-use serde_dynamo::{AttributeValue, Item};
-use std::borrow::Cow;
+use serde_json::value::RawValue;
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// Sends on what the records carry, and reports the first one that was not sent on whole: from it on Lambda hands the
 /// records in again, so that each entity's events keep their order. What was sent beyond it is sent twice then, which no
 /// handler minds.
 ///
-/// A record that can't be read is passed over, with an error in the log (`unreadable_record`) and the metric `PassedOver`.
-/// It was not written by us, no attempt will ever read it, and reported failed it would hold up every flow behind it until
-/// the mapping gives the batch up. Nothing is lost: the item keeps what it carries until its next commit.
+/// A record that can't be read is dead-lettered as it is (`unreadable_record`) and counted by the metric `PassedOver`. No attempt
+/// will ever read it, and reported failed it would hold up every flow behind it until the mapping gives the batch up.
 pub(super) async fn forward(
     pipeline: &Pipeline,
-    event: Event,
+    records: &[&RawValue],
     deadlines: Deadlines,
 ) -> DynamoDbEventResponse {
-    let (sequence_numbers, records): (Vec<String>, Vec<StreamRecord>) =
-        all(pipeline, &event).into_iter().unzip();
+    let (sequence_numbers, records): (Vec<_>, Vec<StreamRecord>) = all(records).into_iter().unzip();
     let meter = &pipeline.invocation().meter;
     let model = pipeline.choreography().model();
     let forwarding = relay::forward(model, pipeline.ports(), &records, meter, |_| false);
@@ -44,7 +38,7 @@ pub(super) async fn forward(
         }
         None => Some(0),
     };
-    response(failed.and_then(|at| sequence_numbers.get(at)))
+    response(failed.map(|at| from(&sequence_numbers, at)))
 }
 
 /// What a step reads of an event to tell whether it is its own.
@@ -55,32 +49,44 @@ struct Head<'a> {
 }
 
 /// Works the events that the records carry for `step`, and reports the first record that has to come again, with all behind it.
+/// A record that can't be read is dead-lettered by itself.
 pub(super) async fn deliver(
     pipeline: &Pipeline,
     step: &str,
-    event: Event,
+    records: &[&RawValue],
     deadlines: Deadlines,
 ) -> Result<DynamoDbEventResponse, Failure> {
     let consumed = pipeline.choreography().model().step(step).map(|step| step.event_type.as_str());
     let now = pipeline.ports().clock.now();
-    let records = all(pipeline, &event);
+    let records = all(records);
     let (mut sequence_numbers, mut messages) = (Vec::new(), Vec::new());
     for (sequence_number, record) in &records {
-        for event in record.outbox.iter().map(|event| event.get()) {
+        let outbox = match &record.outbox {
+            Ok(outbox) => outbox.as_slice(),
+            Err(UnreadableOutbox { why, text }) => {
+                // Whose it was is not known: it may have been for this step.
+                let why =
+                    Unreadable::new(format_args!("{} at version {}: {why}", record.key, record.version));
+                sequence_numbers.push(sequence_number.clone());
+                messages.push(Message { unreadable: Some(why), ..message(text, now) });
+                continue;
+            }
+        };
+        for event in outbox.iter().map(|event| event.get()) {
             // What is for others is not looked at further, whether it can be read or not.
             let is_own = serde_json::from_str::<Head<'_>>(event)
                 .is_ok_and(|head| Some(head.event_type.as_ref()) == consumed);
             if is_own {
-                sequence_numbers.push(sequence_number);
+                sequence_numbers.push(sequence_number.clone());
                 messages.push(message(event, now));
             }
         }
     }
     let failed = match within(pipeline, deadlines, pipeline.deliver_in_order(step, &messages)).await {
         Some(failed) => failed?,
-        None => Some(0),
+        None => Some(0).filter(|_| !messages.is_empty()),
     };
-    Ok(response(failed.and_then(|at| sequence_numbers.get(at).copied())))
+    Ok(response(failed.map(|at| from(&sequence_numbers, at))))
 }
 
 /// An event as a message. How often Lambda has handed it in it does not tell: each time is the first.
@@ -89,75 +95,110 @@ fn message(event: &str, now: Timestamp) -> Message {
         id: String::new(),
         receipt: Receipt(String::new()),
         body: event.to_owned(),
+        unreadable: None,
         attributes: Attributes::new(),
         receive_count: 1,
         sent_at: now,
     }
 }
 
+/// The sequence number from which on records are handed in again so that the one at `at` is among them. One that has no number
+/// comes with the one before it; an empty number has Lambda hand in the whole batch.
+fn from(sequence_numbers: &[Option<String>], at: usize) -> String {
+    let before = sequence_numbers.iter().take(at + 1).rev();
+    before.flatten().next().cloned().unwrap_or_default()
+}
+
 /// The answer that has Lambda hand in again all records from `failed` on.
-fn response(failed: Option<&String>) -> DynamoDbEventResponse {
+fn response(failed: Option<String>) -> DynamoDbEventResponse {
     let mut response = DynamoDbEventResponse::default();
     if let Some(first) = failed {
         let mut failure = DynamoDbBatchItemFailure::default();
-        failure.item_identifier = Some(first.clone());
+        failure.item_identifier = Some(first);
         response.batch_item_failures.push(failure);
     }
     response
 }
 
+/// What is needed of a record. Each is read by itself, and of its image no attribute but those that are asked for.
+#[derive(Deserialize)]
+struct Record<'a> {
+    #[serde(rename = "eventName", default, borrow)]
+    event_name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    dynamodb: Change<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Change<'a> {
+    #[serde(default, borrow)]
+    keys: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    new_image: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    sequence_number: Option<&'a RawValue>,
+}
+
 /// What the records of a batch carry, with their sequence numbers; those that carry nothing are left out.
-fn all(pipeline: &Pipeline, event: &Event) -> Vec<(String, StreamRecord)> {
-    let mut records = Vec::with_capacity(event.records.len());
-    for record in &event.records {
-        let Some(sequence_number) = record.change.sequence_number.clone() else {
-            unreadable(pipeline, record, "it has no sequence number");
-            continue;
-        };
-        match read(record) {
-            Ok(Some(read)) => records.push((sequence_number, read)),
-            Ok(None) => {}
-            Err(why) => unreadable(pipeline, record, &why.to_string()),
-        }
-    }
-    records
-}
-
-fn unreadable(pipeline: &Pipeline, record: &EventRecord, why: &str) {
-    pipeline.invocation().meter.add(metrics::PASSED_OVER, 1.0);
-    let sequence_number = record.change.sequence_number.as_deref().unwrap_or_default();
-    let key = key_attribute(record);
-    let key =
-        text(&record.change.keys, key).or_else(|| text(&record.change.new_image, key)).unwrap_or_default();
-    tracing::error!(
-        reason = "unreadable_record",
-        event_id = record.event_id,
-        sequence_number,
-        key,
-        why,
-        "a record of the stream can not be read and is passed over"
-    );
-}
-
-/// The attribute of the partition key: a table has no other key, and its own name for it.
-fn key_attribute(record: &EventRecord) -> &str {
-    record.change.keys.keys().next().map_or(KEY, String::as_str)
+fn all(records: &[&RawValue]) -> Vec<(Option<String>, StreamRecord)> {
+    records.iter().filter_map(|record| read(record)).collect()
 }
 
 /// What a record carries; `None` where there is nothing to send on: a removal, or a commit that emitted nothing.
-fn read(record: &EventRecord) -> Result<Option<StreamRecord>, PortError> {
-    let image = &record.change.new_image;
-    if record.event_name == "REMOVE" || !image.contains_key(OUTBOX) {
-        return Ok(None);
+fn read(record: &RawValue) -> Option<(Option<String>, StreamRecord)> {
+    let unreadable = |error: serde_json::Error| {
+        let outbox = UnreadableOutbox { why: Unreadable::new(error), text: record.get().to_owned() };
+        StreamRecord { sequence: 0, key: String::new(), version: 0, outbox: Err(outbox) }
+    };
+    let Record { event_name, dynamodb: Change { keys, new_image, sequence_number } } =
+        match serde_json::from_str(record.get()) {
+            Ok(read) => read,
+            Err(error) => return Some((None, unreadable(error))),
+        };
+    let sequence_number = sequence_number.and_then(|number| serde_json::from_str(number.get()).ok());
+    if event_name.is_some_and(|name| name.get() == "\"REMOVE\"") {
+        return None;
     }
+    let image = match new_image.map(|image| serde_json::from_str::<BTreeMap<String, &RawValue>>(image.get()))
+    {
+        Some(Ok(image)) => image,
+        Some(Err(error)) => return Some((sequence_number, unreadable(error))),
+        None => return None,
+    };
+    if !image.contains_key(OUTBOX) {
+        return None;
+    }
+    // A table has no other key, and its own name for it.
+    let keys: BTreeMap<String, &RawValue> =
+        keys.and_then(|keys| serde_json::from_str(keys.get()).ok()).unwrap_or_default();
+    let key = keys.keys().next().map_or(KEY, String::as_str);
+    let texts: BTreeMap<&str, String> = [key, VERSION, DOCUMENT, OUTBOX]
+        .into_iter()
+        .filter_map(|name| Some((name, text(image.get(name).or_else(|| keys.get(name))?)?)))
+        .collect();
     // Its place in the batch says it all: Lambda keeps the sequence.
-    stream_record(0, key_attribute(record), |name| text(image, name)).map(Some)
+    let mut read = stream_record(0, key, |name| texts.get(name).map(String::as_str));
+    if let Err(outbox) = &mut read.outbox
+        && outbox.text.is_empty()
+    {
+        outbox.text = record.get().to_owned();
+    }
+    Some((sequence_number, read))
 }
 
-fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
-    match item.get(name) {
-        Some(AttributeValue::S(text) | AttributeValue::N(text)) => Some(text),
-        _ => None,
+/// The text of an attribute, of a number too.
+fn text(attribute: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    enum Text<'a> {
+        #[serde(borrow)]
+        S(Cow<'a, str>),
+        #[serde(borrow)]
+        N(Cow<'a, str>),
+    }
+    match serde_json::from_str(attribute.get()) {
+        Ok(Text::S(text) | Text::N(text)) => Some(text.into_owned()),
+        Err(_) => None,
     }
 }
 

@@ -6,11 +6,12 @@ use crate::{
     event::{Envelope, Event as _},
     failure::Failure,
     pipeline::{Pipeline, Verdict},
-    port::{Attributes, Message, Receipt},
+    port::{Attributes, Message, Receipt, Unreadable},
     timestamp::Timestamp,
 };
-use aws_lambda_events::sns::SnsEvent;
 use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
 
 /// Works the notifications of an event. A transient failure is one of the invocation, which Lambda then tries again
 /// (twice, unless it is told otherwise) before it sends the event to the function's on-failure destination. A permanent one
@@ -18,21 +19,33 @@ use serde::Deserialize;
 pub(super) async fn deliver(
     pipeline: &Pipeline,
     step: &str,
-    event: SnsEvent,
+    records: &[&RawValue],
     deadlines: Deadlines,
 ) -> Result<(), Failure> {
     let model = pipeline.choreography().model();
     let is_alerted = model.step(step).is_some_and(|step| step.event_type == Alert::TYPE);
-    let messages: Vec<Message> = event
-        .records
-        .into_iter()
+    let now = pipeline.ports().clock.now();
+    let messages: Vec<Message> = records
+        .iter()
         .map(|record| {
-            let sent_at = Timestamp::from_millis(record.sns.timestamp.timestamp_millis());
-            let body = record.sns.message;
+            let (sns, unreadable) = match serde_json::from_str::<Record<'_>>(record.get()) {
+                Ok(record) => (record.sns, None),
+                Err(error) => {
+                    let message = Cow::Borrowed(record.get());
+                    (Notification { message, ..Notification::default() }, Some(Unreadable::new(error)))
+                }
+            };
+            let sent_at = sns.timestamp.and_then(|at| Timestamp::parse(&at).ok()).unwrap_or(now);
+            let body = sns.message.into_owned();
             Message {
-                id: record.sns.message_id,
+                id: sns.message_id.unwrap_or_default().into_owned(),
                 receipt: Receipt(String::new()),
-                body: if is_alerted { alert_event(&model.name, body, sent_at) } else { body },
+                body: if is_alerted && unreadable.is_none() {
+                    alert_event(&model.name, body, sent_at)
+                } else {
+                    body
+                },
+                unreadable,
                 attributes: Attributes::new(),
                 receive_count: 1,
                 sent_at,
@@ -49,6 +62,24 @@ pub(super) async fn deliver(
         _ => None,
     });
     transient.map_or(Ok(()), Err)
+}
+
+/// What is needed of a notification. Each is read by itself.
+#[derive(Deserialize)]
+struct Record<'a> {
+    #[serde(rename = "Sns", borrow)]
+    sns: Notification<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Notification<'a> {
+    #[serde(borrow)]
+    message: Cow<'a, str>,
+    #[serde(default, borrow)]
+    message_id: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    timestamp: Option<Cow<'a, str>>,
 }
 
 /// An alarm as CloudWatch publishes it. Everything else in it is passed over.

@@ -3,6 +3,8 @@
 use super::{
     BUCKETS, OpenError,
     lock::{ANNOUNCEMENT, FolderLock, LOCK, PARTIAL_ANNOUNCEMENT},
+    loss,
+    mark::{MARK, PARTIAL_MARK},
     private,
     sqlite::{Contents, DATABASE, JOURNAL, LOG},
     store::table_name,
@@ -18,8 +20,8 @@ use std::{
 };
 
 /// What an opening leaves that ended before the database was made.
-pub(super) const OF_AN_OPENING: [&str; 6] =
-    [LOCK, ANNOUNCEMENT, PARTIAL_ANNOUNCEMENT, DATABASE, LOG, JOURNAL];
+pub(super) const OF_AN_OPENING: [&str; 7] =
+    [LOCK, ANNOUNCEMENT, PARTIAL_ANNOUNCEMENT, DATABASE, LOG, JOURNAL, PARTIAL_MARK];
 
 /// What a folder holds.
 enum Found {
@@ -37,17 +39,29 @@ pub(super) fn check(folder: &Path, model: &Model) -> Result<(), OpenError> {
     match look(folder)? {
         Found::Nothing => Ok(()),
         Found::NoData => Err(OpenError::NoData { folder: folder.to_owned() }),
-        Found::Data(contents) => check_owner(folder, model, &contents),
+        Found::Data(contents) => {
+            check_owner(folder, model, &contents)?;
+            loss::check(folder, model, &contents)
+        }
+    }
+}
+
+/// What the database of `folder` holds, where it has one of an engine's.
+pub(super) fn contents(folder: &Path) -> Result<Option<Contents>, OpenError> {
+    match look(folder)? {
+        Found::Data(contents) => Ok(Some(contents)),
+        Found::Nothing | Found::NoData => Ok(None),
     }
 }
 
 /// Whether `folder` is the model's own, and has all that the model has.
 pub(super) fn check_existing(folder: &Path, model: &Model) -> Result<(), OpenError> {
     private::check(folder)?;
-    let Found::Data(contents) = look(folder)? else {
+    let Some(contents) = contents(folder)? else {
         return Err(OpenError::Missing { folder: folder.to_owned() });
     };
     check_owner(folder, model, &contents)?;
+    loss::check(folder, model, &contents)?;
     let lacks = |prefix: &str, name: &str| !contents.tables.contains(&table_name(prefix, name));
     let table = model.tables.iter().map(|table| &table.name).find(|name| lacks("item", name));
     let published = model.published();
@@ -78,7 +92,7 @@ pub fn remove(folder: &Path, model: &Model, also: &[&str]) -> Result<(), OpenErr
         let entry = entry.map_err(failed)?;
         let name = entry.file_name();
         let is_ours = |known: &&str| name == **known;
-        if !OF_AN_OPENING.iter().chain(&[BUCKETS]).chain(also).any(is_ours) {
+        if !OF_AN_OPENING.iter().chain(&[BUCKETS, MARK]).chain(also).any(is_ours) {
             let found = name.to_string_lossy().into_owned();
             return Err(OpenError::Others { folder: folder.to_owned(), found });
         }
@@ -95,7 +109,7 @@ pub fn remove(folder: &Path, model: &Model, also: &[&str]) -> Result<(), OpenErr
     Ok(())
 }
 
-fn check_owner(folder: &Path, model: &Model, contents: &Contents) -> Result<(), OpenError> {
+pub(super) fn check_owner(folder: &Path, model: &Model, contents: &Contents) -> Result<(), OpenError> {
     if let Some(owner) = &contents.owner {
         return if *owner == model.name {
             Ok(())
@@ -140,6 +154,7 @@ fn look(folder: &Path) -> Result<Found, OpenError> {
             Err(error) => return Err(StoreError::from(error).into()),
         }
     }
+    loss::check_without_database(folder)?;
     // An opening makes the database before all else: beside anything else, one that is missing or empty has been lost.
     let log = fs::metadata(folder.join(LOG)).map_or(0, |log| log.len());
     let is_new = only_an_opening && log == 0;

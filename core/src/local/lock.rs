@@ -3,7 +3,7 @@
 //! The lock is the operating system's, on the file `lock`: it ends with the process, however that ends. The file
 //! itself stays; to delete it would let two processes hold locks on two files of that name.
 
-use super::private;
+use super::{place, private};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -59,7 +59,7 @@ struct Announcement {
 pub struct FolderLock {
     folder: PathBuf,
     /// The lock is on this open file and ends when it is closed.
-    _file: Option<File>,
+    file: Option<File>,
     announced: AtomicBool,
 }
 
@@ -86,7 +86,7 @@ impl FolderLock {
 
     /// A lock on a folder that has no lock file, so that nobody holds it.
     pub(super) fn without_file(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), _file: None, announced: AtomicBool::new(false) }
+        Self { folder: folder.to_owned(), file: None, announced: AtomicBool::new(false) }
     }
 
     fn on(folder: &Path, options: &OpenOptions) -> Result<Option<Self>, LockError> {
@@ -102,7 +102,7 @@ impl FolderLock {
             Err(TryLockError::Error(error)) => return Err(failed(folder, error)),
         }
         let announced = AtomicBool::new(false);
-        Ok(Some(Self { folder: folder.to_owned(), _file: Some(file), announced }))
+        Ok(Some(Self { folder: folder.to_owned(), file: Some(file), announced }))
     }
 
     /// Takes back what an engine announced that was killed before it could.
@@ -136,7 +136,12 @@ impl FolderLock {
 
 impl Drop for FolderLock {
     fn drop(&mut self) {
-        if self.announced.load(Ordering::Relaxed)
+        // In the place of a folder that was renamed another engine may have one of its own by now.
+        let lock = self.folder.join(LOCK);
+        let is_there =
+            self.file.as_ref().is_some_and(|file| place::leads_to(&lock, file).unwrap_or_default());
+        if is_there
+            && self.announced.load(Ordering::Relaxed)
             && let Err(error) = self.withdraw()
         {
             tracing::warn!(%error, "engine.json could not be removed; the next engine does it");

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! folder/quadrille.db   tables, change streams, queues (SQLite; one thread owns it, see `store`)
+//! folder/quadrille.mark how much of that was acknowledged, see `mark`
 //! folder/bucket/<name>  the objects of a bucket, as files
 //! folder/lock           held by the one process that may touch the folder
 //! folder/engine.json    where that process listens
@@ -16,10 +17,19 @@
 mod alarm;
 mod bucket;
 mod bus;
+mod column;
+#[cfg(feature = "conformance")]
+mod damage;
 mod folder;
+mod keeper;
 mod lock;
+mod loss;
+mod mark;
+mod place;
 mod private;
 mod queue;
+#[cfg(test)]
+mod refused;
 mod sqlite;
 mod store;
 mod store_error;
@@ -29,6 +39,7 @@ mod topic;
 pub use alarm::AlarmPolicy;
 pub use folder::remove;
 pub use lock::{FolderLock, LockError, address, is_held};
+pub use loss::{Loss, accept_loss};
 pub use store_error::StoreError;
 
 use crate::{
@@ -42,7 +53,7 @@ use crate::{
 };
 use bucket::LocalBucket;
 use bus::LocalBus;
-use queue::{LocalQueue, QueueFile};
+use queue::{LocalQueue, QueueFile, QueueFiles};
 use rusqlite::{Connection, OptionalExtension as _};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -50,12 +61,15 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use store::{Rollbacks, Store};
+use store::{Store, Transactions};
 use table::{LocalTable, TableFile};
 use topic::LocalTopic;
 
 /// How often expired items and messages past their retention are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// How long after a look that failed.
+const SWEEP_AGAIN: Duration = Duration::from_secs(1);
 
 /// The folder of the buckets, in a data folder.
 const BUCKETS: &str = "bucket";
@@ -137,6 +151,14 @@ pub enum OpenError {
         /// The folder.
         folder: PathBuf,
     },
+    /// Something is missing that an engine had acknowledged.
+    #[error("the folder {} {loss}", folder.display())]
+    Lost {
+        /// The data folder.
+        folder: PathBuf,
+        /// What is missing, and how to go on.
+        loss: Loss,
+    },
     /// There is nothing to look at: no folder, or none with a database of an engine's.
     #[error("{} is no data folder: give one that an engine has been started on", folder.display())]
     Missing {
@@ -203,21 +225,37 @@ impl Local {
         private::close_to_others(folder)
             .map_err(|source| OpenError::Folder { folder: folder.to_owned(), source })?;
         lock.forget_announcement()?;
-        let (store, files) = Store::open(folder, &model.name, |connection, rollbacks| {
-            let now = go_on(&*clock, connection)?;
-            for table in &model.tables {
-                TableFile::create(connection, &table.name)?;
-            }
-            let mut suspects = BTreeMap::new();
-            for queue in &model.queues {
-                suspects.insert(&*queue.name, QueueFile::create(connection, queue, now)?);
-            }
-            for queue in model.published().values() {
-                QueueFile::create(connection, queue, now)?;
-            }
-            Files::open(connection, rollbacks, model, suspects)
-        })?;
-        Self::over(model, lock, store, files, (clock, random), LocalBucket::open)
+        let (store, (files, known)) =
+            Store::open(folder, &model.name, &*random, Arc::clone(&clock), |connection, transactions| {
+                let now = go_on(&*clock, connection)?;
+                for table in &model.tables {
+                    TableFile::create(connection, &table.name)?;
+                }
+                let mut suspects = BTreeMap::new();
+                for queue in &model.queues {
+                    suspects.insert(&*queue.name, QueueFile::create(connection, queue, now)?);
+                }
+                for queue in model.published().values() {
+                    QueueFile::create(connection, queue, now)?;
+                }
+                let files = Files::open(connection, transactions, model, suspects)?;
+                Ok((files, sqlite::buckets(connection)?))
+            })?;
+        let local = Self::over(model, lock, store, files, (clock, random), LocalBucket::open)?;
+        let new = model.buckets.iter().map(|bucket| bucket.name.clone());
+        let new: Vec<String> = new.filter(|name| !known.contains(name)).collect();
+        if !new.is_empty() {
+            // With the first write, as no object is put before: a message that leads to one is received by a write.
+            let note = move |connection: &Connection| {
+                let mut note = connection.prepare("INSERT OR IGNORE INTO bucket(name) VALUES(?1)")?;
+                new.iter().try_for_each(|name| note.execute((name,)).map(drop))
+            };
+            local
+                .store
+                .run_with_the_first(note)
+                .map_err(|error| StoreError::Io(std::io::Error::other(error)))?;
+        }
+        Ok(local)
     }
 
     /// Opens `folder` to look at what an engine left there for the choreography of `model`. No file or folder is created or
@@ -235,9 +273,9 @@ impl Local {
         private::check(folder)?;
         let lock = FolderLock::existing(folder)?.unwrap_or_else(|| FolderLock::without_file(folder));
         folder::check_existing(folder, model)?;
-        let (store, files) = Store::open_existing(folder, |connection, rollbacks| {
+        let (store, files) = Store::open_existing(folder, |connection, transactions| {
             go_on(&*clock, connection)?;
-            Files::open(connection, rollbacks, model, BTreeMap::new())
+            Files::open(connection, transactions, model, BTreeMap::new())
         })?;
         Self::over(model, lock, store, files, (clock, random), LocalBucket::open_existing)
     }
@@ -256,8 +294,12 @@ impl Local {
             .into_iter()
             .map(|(name, file)| (name, Arc::new(file.into_table(Arc::clone(&store), Arc::clone(&clock)))))
             .collect();
-        let mut queues = queues(model, &mut files, &store, &clock);
-        let published = published(model, &mut files, &store, &clock);
+        let names = QueueFiles::default();
+        let mut queues = queues(model, &mut files, &store, &clock, &names);
+        let published = published(model, &mut files, &store, &clock, &names);
+        // A second call there is none.
+        let _ =
+            names.set(queues.iter().map(|(name, queue)| (name.clone(), Arc::clone(queue.file()))).collect());
         let mut ports = Ports {
             tables: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -355,16 +397,16 @@ impl Files {
     /// All of the model, which has to be there; `suspects` are those of each queue that has any.
     fn open(
         connection: &Connection,
-        rollbacks: &Rollbacks,
+        transactions: &Transactions,
         model: &Model,
         mut suspects: BTreeMap<&str, BTreeSet<i64>>,
     ) -> rusqlite::Result<Self> {
         let table = |table: &TableModel| {
-            Ok((table.name.clone(), TableFile::open(connection, rollbacks, &table.name)?))
+            Ok((table.name.clone(), TableFile::open(connection, transactions, &table.name)?))
         };
         let queue = |queue: &QueueModel| {
             let suspects = suspects.remove(&*queue.name).unwrap_or_default();
-            Ok((queue.name.clone(), QueueFile::open(connection, rollbacks, queue, suspects)?))
+            Ok((queue.name.clone(), QueueFile::open(connection, transactions, queue, suspects)?))
         };
         let tables = model.tables.iter().map(table).collect::<rusqlite::Result<_>>()?;
         let published = model.published();
@@ -379,6 +421,7 @@ fn queues(
     files: &mut BTreeMap<String, QueueFile>,
     store: &Arc<Store>,
     clock: &Arc<dyn Clock>,
+    names: &QueueFiles,
 ) -> BTreeMap<String, Arc<LocalQueue>> {
     let mut queues: BTreeMap<String, Arc<LocalQueue>> = BTreeMap::new();
     // Dead-letter queues first: their sources point at them.
@@ -391,7 +434,8 @@ fn queues(
         let dead = redrive.and_then(|redrive| {
             Some((Arc::clone(queues.get(&redrive.dead_letter_queue)?), redrive.receives_max))
         });
-        let local = LocalQueue::new(Arc::clone(store), Arc::clone(clock), file, queue, dead);
+        let local =
+            LocalQueue::new(Arc::clone(store), Arc::clone(clock), file, queue, dead, Arc::clone(names));
         queues.insert(queue.name.clone(), Arc::new(local));
     }
     queues
@@ -403,10 +447,12 @@ fn published(
     files: &mut BTreeMap<String, QueueFile>,
     store: &Arc<Store>,
     clock: &Arc<dyn Clock>,
+    names: &QueueFiles,
 ) -> BTreeMap<String, Arc<LocalQueue>> {
     let kept = model.published().into_iter().filter_map(|(name, queue)| {
         let file = files.remove(&queue.name)?;
-        let local = LocalQueue::new(Arc::clone(store), Arc::clone(clock), file, &queue, None);
+        let local =
+            LocalQueue::new(Arc::clone(store), Arc::clone(clock), file, &queue, None, Arc::clone(names));
         Some((name.to_owned(), Arc::new(local)))
     });
     kept.collect()
@@ -456,14 +502,15 @@ async fn sweep(
 ) {
     let mut next = clock.now();
     loop {
-        if let Err(error) = sweep_once(&tables, &queues, clock.as_ref()).await {
-            tracing::warn!(%error, "what has expired could not be deleted; tried again in a minute");
+        let swept = sweep_once(&tables, &queues, clock.as_ref()).await;
+        if let Err(error) = &swept {
+            tracing::warn!(%error, "what has expired could not be deleted; tried again in a second");
         }
         if let Err(error) = record(clock.now(), &store).await {
             tracing::warn!(%error, "the time could not be recorded; tried again in a minute");
         }
         // However long that took: what has expired is gone a minute later.
-        next = (next + SWEEP_EVERY).max(clock.now());
+        next = if swept.is_ok() { (next + SWEEP_EVERY).max(clock.now()) } else { clock.now() + SWEEP_AGAIN };
         tokio::select! {
             biased;
             () = stopping.wait() => break,
@@ -561,7 +608,10 @@ mod tests {
         assert_eq!(table.query(&query).await.unwrap().items, [item()]);
         let records = stream.read(10, Duration::ZERO).await.unwrap();
         assert_eq!((records.len(), records[0].key.as_str(), records[0].version), (1, "thing/é", 1));
-        assert_eq!(records[0].outbox.iter().map(|event| event.get()).collect::<Vec<_>>(), [EVENT]);
+        assert_eq!(
+            records[0].outbox.as_ref().unwrap().iter().map(|event| event.get()).collect::<Vec<_>>(),
+            [EVENT]
+        );
         let (work, dead) = (&local.ports().queues["work"], &local.ports().queues["work-dlq"]);
         // What was in hand when the process ended has been received.
         assert_eq!(received(work).await, [("at once".to_owned(), 1), ("in hand".to_owned(), 2)]);

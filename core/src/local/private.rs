@@ -30,6 +30,18 @@ pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
     builder.create(folder)
 }
 
+/// Makes the names in a directory durable.
+#[cfg(unix)]
+pub(super) fn flush_directory(directory: &Path) -> io::Result<()> {
+    fs::File::open(directory)?.sync_all()
+}
+
+/// Makes the names in a directory durable: elsewhere than on Unix the file system does so by itself.
+#[cfg(not(unix))]
+pub(super) fn flush_directory(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
 /// Whether `folder`, where it is there, and all that an engine opens in it are this user's and no links.
 pub(super) fn check(folder: &Path) -> Result<(), OpenError> {
     let failed = |source: io::Error| OpenError::Folder { folder: folder.to_owned(), source };

@@ -12,18 +12,25 @@
 //! handed out alone, and only a death during that counts further. A suspect waits first, longer with each such death: a
 //! process that ends soon after every start did not end because of it, and is not held against it.
 
-use super::store::{Rollbacks, Sequence, Store, identifier};
+use super::{
+    column::Columns,
+    store::{Joined, Sequence, Store, Transactions, identifier},
+};
 use crate::{
+    dead_letter::DeadLetter,
     limits,
     model::QueueModel,
-    port::{Attributes, Clock, Depth, Message, NewMessage, PortError, Queue, Receipt},
+    port::{
+        Attributes, Clock, Depth, Message, NewMessage, PortError, Queue, Receipt, Received, Unreadable,
+        is_sendable,
+    },
     timestamp::Timestamp,
 };
 use async_trait::async_trait;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 use tokio::sync::{Notify, watch};
@@ -34,6 +41,9 @@ const RECEIVES_ALONE: u32 = 3;
 /// How long after a start a suspect is handed out; doubled with every death that it was in hand for alone.
 const SUSPECT_WAIT: Duration = Duration::from_secs(1);
 
+/// The queues of a folder by name, known once all of them are made.
+pub(super) type QueueFiles = Arc<OnceLock<BTreeMap<String, Arc<QueueFile>>>>;
+
 /// A queue.
 pub(super) struct LocalQueue {
     store: Arc<Store>,
@@ -42,8 +52,8 @@ pub(super) struct LocalQueue {
     dead_letters: Option<(Arc<LocalQueue>, u32)>,
     visibility: Duration,
     retention: Duration,
-    /// Wakes receivers: something was sent, or made visible.
-    visible: Notify,
+    /// All of them: what is sent may stand for a message that another one holds.
+    queues: QueueFiles,
 }
 
 /// What a queue needs of the database before the store's thread starts, and what its thread needs of the queue.
@@ -51,8 +61,10 @@ pub(super) struct QueueFile {
     name: String,
     statements: Statements,
     sequence: Sequence,
-    rollbacks: Rollbacks,
-    state: Mutex<State>,
+    transactions: Transactions,
+    state: Arc<Shared>,
+    /// Wakes receivers: something was sent, or made visible.
+    visible: Notify,
     /// Counts changes, for who watches the queue. Told on the store's thread: whoever sees a change there was told of it.
     changes: watch::Sender<u64>,
 }
@@ -72,12 +84,12 @@ struct Statements {
     count: String,
 }
 
-/// What stands in memory. Bounded by what is in flight; changed on the store's thread only, so that it changes in the
-/// order in which the rows do.
+struct Shared(Mutex<State>);
+
+/// What stands in memory. Bounded by what is in flight; changed on the store's thread only, in a transaction: in the order in
+/// which the rows change, and undone where they are.
 #[derive(Default)]
 struct State {
-    /// The rollbacks it knows of: a later one means that it ran ahead of the rows.
-    rollbacks: u64,
     /// Every message up to this id has been received at least once, or waits for its time.
     cursor: i64,
     /// Messages of the queue.
@@ -94,6 +106,21 @@ struct State {
     /// Messages not yet settled, by lease.
     leases: HashMap<i64, usize>,
     receives: u64,
+    /// The transaction under way will tell how it ends.
+    has_joined: bool,
+    /// How it was before each change of that transaction.
+    before: Vec<Before>,
+}
+
+/// How something was before it changed.
+enum Before {
+    Cursor(i64),
+    Total(u64),
+    Flight(i64, Option<Flight>),
+    Returned(i64, bool),
+    Suspected(i64),
+    Suspect(Option<i64>),
+    Lease(i64, Option<usize>),
 }
 
 #[derive(Clone, Copy)]
@@ -106,6 +133,9 @@ struct Flight {
     durable: bool,
 }
 
+/// The name among a row's attributes under which its key stands. No attribute can have it.
+const KEY: &str = ".key";
+
 /// A row as it is taken.
 struct TakenRow {
     id: i64,
@@ -114,33 +144,52 @@ struct TakenRow {
     sent_at: Timestamp,
     attributes: Option<String>,
     body: String,
+    unreadable: Option<Unreadable>,
 }
 
 fn taken(row: &Row<'_>) -> rusqlite::Result<TakenRow> {
+    let mut columns = Columns::of(row);
+    let due = columns.optional_time(1, "time")?;
+    let count = columns.number(2, "count of receives")?;
+    let sent_at = columns.optional_time(3, "time of sending")?;
+    let attributes = columns.optional_text(4, "attributes")?;
+    let body = columns.text(5, "body")?;
     Ok(TakenRow {
         id: row.get(0)?,
-        due: row.get::<_, Option<i64>>(1)?.map(Timestamp::from_millis),
-        count: row.get(2)?,
-        sent_at: Timestamp::from_millis(row.get(3)?),
-        attributes: row.get(4)?,
-        body: row.get(5)?,
+        due: due.map(Timestamp::from_millis),
+        count: u32::try_from(count).unwrap_or(u32::MAX),
+        sent_at: Timestamp::from_millis(sent_at.unwrap_or(0)),
+        attributes,
+        body,
+        unreadable: columns.wrong(),
     })
 }
 
 impl TakenRow {
-    fn message(self, receipt: Receipt) -> Result<Message, PortError> {
-        let unreadable = |error: serde_json::Error| PortError::permanent("queue", error);
-        Ok(Message {
+    fn message(self, receipt: Receipt) -> Message {
+        let mut unreadable = self.unreadable;
+        // None such was ever taken.
+        if self.body.is_empty() || !is_sendable(&self.body) {
+            unreadable.get_or_insert_with(|| {
+                Unreadable::new("its body is empty, or has a character that no queue takes")
+            });
+        }
+        let attributes =
+            self.attributes.map_or_else(|| Ok(Attributes::new()), |text| serde_json::from_str(&text));
+        let mut attributes = attributes.unwrap_or_else(|error| {
+            unreadable.get_or_insert_with(|| Unreadable::new(format_args!("its attributes: {error}")));
+            Attributes::new()
+        });
+        attributes.remove(KEY);
+        Message {
             id: self.id.to_string(),
             receipt,
             body: self.body,
-            attributes: self
-                .attributes
-                .map_or_else(|| Ok(Attributes::new()), |text| serde_json::from_str(&text))
-                .map_err(unreadable)?,
+            unreadable,
+            attributes,
             receive_count: self.count,
             sent_at: self.sent_at,
-        })
+        }
     }
 }
 
@@ -157,10 +206,13 @@ impl QueueFile {
     ) -> rusqlite::Result<BTreeSet<i64>> {
         let name = &model.name;
         let (message, by_due) = (identifier("message", name), identifier("message_due", name));
+        let by_key = identifier("message_key", name);
         connection.execute_batch(&format!(
             "CREATE TABLE IF NOT EXISTS {message}(id INTEGER PRIMARY KEY, due INTEGER, count INTEGER NOT NULL,
                  sent_at INTEGER NOT NULL, attributes TEXT, body TEXT NOT NULL);
-             CREATE INDEX IF NOT EXISTS {by_due} ON {message}(due) WHERE due IS NOT NULL;"
+             CREATE INDEX IF NOT EXISTS {by_due} ON {message}(due) WHERE due IS NOT NULL;
+             CREATE UNIQUE INDEX IF NOT EXISTS {by_key} ON {message}(
+                 CASE WHEN json_valid(attributes) THEN attributes ->> '$.\"{KEY}\"' END) WHERE attributes IS NOT NULL;"
         ))?;
         let receives_max = model.redrive.as_ref().map(|redrive| redrive.receives_max);
         recover_leases(connection, name, &message, receives_max, now)
@@ -169,7 +221,7 @@ impl QueueFile {
     /// The queue, which has to be there, with its suspects.
     pub(super) fn open(
         connection: &Connection,
-        rollbacks: &Rollbacks,
+        transactions: &Transactions,
         model: &QueueModel,
         suspects: BTreeSet<i64>,
     ) -> rusqlite::Result<Self> {
@@ -177,7 +229,7 @@ impl QueueFile {
         let message = identifier("message", name);
         let columns = "id, due, count, sent_at, attributes, body";
         let statements = Statements {
-            send: format!("INSERT INTO {message} VALUES(?1, ?2, ?3, ?4, ?5, ?6)"),
+            send: format!("INSERT INTO {message} VALUES(?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING"),
             take_due: format!("SELECT {columns} FROM {message} WHERE due <= ?1 ORDER BY due LIMIT ?2"),
             take_fresh: format!("SELECT {columns} FROM {message} WHERE id > ?1 ORDER BY id LIMIT ?2"),
             take_one: format!("SELECT {columns} FROM {message} WHERE id = ?1"),
@@ -192,15 +244,16 @@ impl QueueFile {
             ),
             count: format!("SELECT COUNT(*) FROM {message}"),
         };
-        let sequence = Sequence::open(connection, rollbacks, format!("message/{name}"))?;
+        let sequence = Sequence::open(connection, transactions, format!("message/{name}"))?;
         let total = counted(connection, &statements)?;
-        let state = Mutex::new(State { total, suspects, ..State::default() });
+        let state = Arc::new(Shared(Mutex::new(State { total, suspects, ..State::default() })));
         Ok(Self {
             name: name.to_owned(),
             statements,
             sequence,
-            rollbacks: rollbacks.clone(),
+            transactions: transactions.clone(),
             state,
+            visible: Notify::new(),
             changes: watch::Sender::new(0),
         })
     }
@@ -210,20 +263,39 @@ impl QueueFile {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The state as the rows have it. After a rollback, looks at every message anew from the first on; those in flight
-    /// stay so until their visibility timeout passes.
-    fn state_of(&self, connection: &Connection) -> rusqlite::Result<MutexGuard<'_, State>> {
+    /// The state, to be changed with the rows; on the store's thread, in a transaction.
+    fn changing(&self) -> MutexGuard<'_, State> {
         let mut state = self.state();
-        let rollbacks = self.rollbacks.count();
-        if state.rollbacks != rollbacks {
-            state.total = counted(connection, &self.statements)?;
-            state.returned.clear();
-            (state.cursor, state.rollbacks) = (0, rollbacks);
+        if !std::mem::replace(&mut state.has_joined, true) {
+            self.transactions.join(Arc::clone(&self.state) as _);
         }
-        Ok(state)
+        state
+    }
+
+    /// Deletes the message of a receipt. False where the receipt is void: it is somebody else's now, or gone.
+    fn settle(&self, connection: &Connection, receipt: &Receipt) -> rusqlite::Result<bool> {
+        let state = &mut *self.changing();
+        let Some((id, flight)) = state.held(receipt) else {
+            return Ok(false);
+        };
+        state.set_flight(id, None);
+        state.cleared(connection, self, id)?;
+        state.set_total(state.total.saturating_sub(1));
+        connection.prepare_cached(&self.statements.delete)?.execute((id,))?;
+        if !flight.durable {
+            release(connection, self, state, flight.lease)?;
+        }
+        Ok(true)
+    }
+
+    /// Wakes receivers where the next suspect may be handed out, as the one in flight is settled.
+    fn wake_for_suspects(&self, was_careful: bool) {
+        if was_careful {
+            self.visible.notify_waiters();
+        }
     }
 
     /// Adds messages; on the store's thread.
@@ -241,7 +313,7 @@ pub(super) struct Inserter<'a> {
 }
 
 impl Inserter<'_> {
-    /// Adds one that is held back for `delay` from `sent_at` on.
+    /// Adds one that is held back for `delay` from `sent_at` on, unless there is one of its key.
     pub(super) fn insert(
         &mut self,
         sent_at: Timestamp,
@@ -251,9 +323,10 @@ impl Inserter<'_> {
     ) -> rusqlite::Result<()> {
         let id = self.file.sequence.next(self.connection)?;
         let due = (!delay.is_zero()).then(|| (sent_at + delay).as_millis());
-        let mut state = self.file.state_of(self.connection)?;
-        self.send.execute((id, due, 0, sent_at.as_millis(), attributes, body))?;
-        state.total += 1;
+        if self.send.execute((id, due, 0, sent_at.as_millis(), attributes, body))? > 0 {
+            let state = &mut *self.file.changing();
+            state.set_total(state.total + 1);
+        }
         Ok(())
     }
 }
@@ -326,6 +399,7 @@ impl LocalQueue {
         file: QueueFile,
         model: &QueueModel,
         dead_letters: Option<(Arc<LocalQueue>, u32)>,
+        queues: QueueFiles,
     ) -> Self {
         Self {
             store,
@@ -334,7 +408,7 @@ impl LocalQueue {
             dead_letters,
             visibility: model.visibility_timeout,
             retention: model.retention,
-            visible: Notify::new(),
+            queues,
         }
     }
 
@@ -350,7 +424,7 @@ impl LocalQueue {
     }
 
     pub(super) fn sent(&self) {
-        self.visible.notify_waiters();
+        self.file.visible.notify_waiters();
     }
 
     /// Messages that are older than the retention, from the oldest on, at most `max`, are deleted; answers how many.
@@ -360,7 +434,7 @@ impl LocalQueue {
         let deleted = self
             .store
             .run(move |connection| {
-                let mut state = file.state_of(connection)?;
+                let mut state = file.changing();
                 let state = &mut *state;
                 let ids = connection
                     .prepare_cached(&file.statements.expire)?
@@ -368,14 +442,13 @@ impl LocalQueue {
                     .collect::<rusqlite::Result<Vec<i64>>>()?;
                 for id in &ids {
                     connection.prepare_cached(&file.statements.delete)?.execute((id,))?;
-                    state.total = state.total.saturating_sub(1);
-                    state.returned.remove(id);
+                    state.set_total(state.total.saturating_sub(1));
+                    state.set_returned(*id, false);
                     state.cleared(connection, &file, *id)?;
-                    if let Some(flight) = state.in_flight.remove(id) {
-                        state.ends.remove(&(flight.until, *id));
-                        if !flight.durable {
-                            release(connection, &file, state, flight.lease)?;
-                        }
+                    if let Some(flight) = state.set_flight(*id, None)
+                        && !flight.durable
+                    {
+                        release(connection, &file, state, flight.lease)?;
                     }
                 }
                 if !ids.is_empty() {
@@ -393,17 +466,18 @@ impl LocalQueue {
         let now = self.clock.now();
         let file = Arc::clone(&self.file);
         let dead = self.dead_letters.as_ref().map(|(queue, max)| (Arc::clone(queue.file()), *max));
-        let (messages, moved) = self
+        let taken = self
             .store
             .run(move |connection| take(connection, &file, dead.as_ref(), max, now, now + visibility))
-            .await?;
+            .await;
+        // What was taken in vain is visible to others.
+        let (messages, moved) = taken.inspect_err(|_| self.file.visible.notify_waiters())?;
         if moved > 0
             && let Some((dead, _)) = &self.dead_letters
         {
             dead.sent();
         }
-        let messages =
-            messages.into_iter().map(|(row, receipt)| row.message(receipt)).collect::<Result<Vec<_>, _>>()?;
+        let messages = messages.into_iter().map(|(row, receipt)| row.message(receipt)).collect();
         Ok((messages, moved > 0))
     }
 
@@ -419,18 +493,6 @@ impl LocalQueue {
         let end = self.file.state().ends.first().map(|(until, _)| *until);
         Ok(due.map(Timestamp::from_millis).into_iter().chain(end).min())
     }
-
-    /// The ids of those receipts that still hold.
-    fn held<'a>(&self, receipts: impl Iterator<Item = &'a Receipt>) -> Vec<Option<i64>> {
-        let state = self.file.state();
-        receipts
-            .map(|receipt| {
-                let (id, receive) = receipt.0.split_once('.')?;
-                let (id, receive) = (id.parse::<i64>().ok()?, receive.parse::<u64>().ok()?);
-                state.in_flight.get(&id).filter(|flight| flight.receive == receive).map(|_| id)
-            })
-            .collect()
-    }
 }
 
 /// Takes visible messages under a lease, on the store's thread. Those that were received too often are moved to the
@@ -444,7 +506,7 @@ fn take(
     now: Timestamp,
     until: Timestamp,
 ) -> rusqlite::Result<(Vec<(TakenRow, Receipt)>, u64)> {
-    let mut state = file.state_of(connection)?;
+    let mut state = file.changing();
     let state = &mut *state;
     settle_ended(connection, file, state, now)?;
     let mut rows = visible(connection, file, state, max, now)?;
@@ -460,9 +522,13 @@ fn take(
             && row.count >= *receives_max
         {
             let mut inserter = dead.inserter(connection)?;
-            inserter.insert(row.sent_at, Duration::ZERO, row.attributes.as_deref(), &row.body)?;
+            // What is left of a damaged one must not be taken for the whole.
+            let told =
+                row.unreadable.as_ref().and_then(|why| stored(&DeadLetter::unreadable(why)).ok().flatten());
+            let attributes = told.as_deref().or(row.attributes.as_deref());
+            inserter.insert(row.sent_at, Duration::ZERO, attributes, &row.body)?;
             connection.prepare_cached(&file.statements.delete)?.execute((row.id,))?;
-            state.total = state.total.saturating_sub(1);
+            state.set_total(state.total.saturating_sub(1));
             state.cleared(connection, file, row.id)?;
             moved += 1;
             continue;
@@ -470,11 +536,10 @@ fn take(
         if row.due.is_some() {
             connection.prepare_cached(&file.statements.received)?.execute((row.id, row.count))?;
         }
-        row.count += 1;
+        row.count = row.count.saturating_add(1);
         state.receives += 1;
         let flight = Flight { receive: state.receives, lease, until, count: row.count, durable: false };
-        state.in_flight.insert(row.id, flight);
-        state.ends.insert((until, row.id));
+        state.set_flight(row.id, Some(flight));
         if !named.is_empty() {
             named.push(' ');
         }
@@ -490,7 +555,7 @@ fn take(
         connection
             .prepare_cached("INSERT INTO lease(queue, id, messages) VALUES(?1, ?2, ?3)")?
             .execute(values)?;
-        state.leases.insert(lease, messages.len());
+        state.set_lease(lease, Some(messages.len()));
     }
     Ok((messages, moved))
 }
@@ -507,8 +572,9 @@ fn visible(
     let mut due = connection.prepare_cached(&file.statements.take_due)?;
     rows.extend(due.query_map((now.as_millis(), number(max)), taken)?.collect::<rusqlite::Result<Vec<_>>>()?);
     while rows.len() < max
-        && let Some(id) = state.returned.pop_first()
+        && let Some(id) = state.returned.first().copied()
     {
+        state.set_returned(id, false);
         rows.extend(
             connection.prepare_cached(&file.statements.take_one)?.query_row((id,), taken).optional()?,
         );
@@ -519,7 +585,7 @@ fn visible(
         let next =
             fresh.query_map((state.cursor, number(wanted)), taken)?.collect::<rusqlite::Result<Vec<_>>>()?;
         let Some(last) = next.last() else { break };
-        state.cursor = last.id;
+        state.set_cursor(last.id);
         let ended = next.len() < wanted;
         // One that has a time is found by it; one received before this process had its cursor is in flight or returned.
         rows.extend(
@@ -541,7 +607,7 @@ fn hand_out_alone(
 ) -> rusqlite::Result<()> {
     let may_be_next = state.suspect.is_none();
     let first = rows.first().filter(|row| may_be_next && state.suspects.contains(&row.id)).map(|row| row.id);
-    state.suspect = state.suspect.or(first);
+    state.set_suspect(state.suspect.or(first));
     let (taken, left): (Vec<TakenRow>, Vec<TakenRow>) = std::mem::take(rows)
         .into_iter()
         .partition(|row| first.map_or_else(|| !state.suspects.contains(&row.id), |first| row.id == first));
@@ -551,20 +617,105 @@ fn hand_out_alone(
         if row.due.is_some() {
             connection.prepare_cached(&file.statements.received)?.execute((row.id, row.count))?;
         }
-        state.returned.insert(row.id);
+        state.set_returned(row.id, true);
     }
     Ok(())
 }
 
 impl State {
+    /// The message of a receipt that still holds.
+    fn held(&self, receipt: &Receipt) -> Option<(i64, Flight)> {
+        let (id, receive) = receipt.0.split_once('.')?;
+        let (id, receive) = (id.parse::<i64>().ok()?, receive.parse::<u64>().ok()?);
+        self.in_flight.get(&id).filter(|flight| flight.receive == receive).map(|flight| (id, *flight))
+    }
+
     /// A message came through a receive: whatever became of it, the process lives.
     fn cleared(&mut self, connection: &Connection, file: &QueueFile, id: i64) -> rusqlite::Result<()> {
         if self.suspects.remove(&id) {
-            self.suspect = self.suspect.filter(|suspect| *suspect != id);
+            self.before.push(Before::Suspected(id));
+            self.set_suspect(self.suspect.filter(|suspect| *suspect != id));
             let mut delete = connection.prepare_cached("DELETE FROM suspect WHERE queue = ?1 AND id = ?2")?;
             delete.execute((&file.name, id))?;
         }
         Ok(())
+    }
+
+    fn set_cursor(&mut self, cursor: i64) {
+        self.before.push(Before::Cursor(std::mem::replace(&mut self.cursor, cursor)));
+    }
+
+    fn set_total(&mut self, total: u64) {
+        self.before.push(Before::Total(std::mem::replace(&mut self.total, total)));
+    }
+
+    fn set_suspect(&mut self, suspect: Option<i64>) {
+        self.before.push(Before::Suspect(std::mem::replace(&mut self.suspect, suspect)));
+    }
+
+    fn set_returned(&mut self, id: i64, is_returned: bool) {
+        let was = if is_returned { !self.returned.insert(id) } else { self.returned.remove(&id) };
+        self.before.push(Before::Returned(id, was));
+    }
+
+    /// Answers the flight before.
+    fn set_flight(&mut self, id: i64, flight: Option<Flight>) -> Option<Flight> {
+        let before = self.put_flight(id, flight);
+        self.before.push(Before::Flight(id, before));
+        before
+    }
+
+    fn put_flight(&mut self, id: i64, flight: Option<Flight>) -> Option<Flight> {
+        let before = match flight {
+            Some(flight) => self.in_flight.insert(id, flight),
+            None => self.in_flight.remove(&id),
+        };
+        if let Some(before) = before {
+            self.ends.remove(&(before.until, id));
+        }
+        if let Some(flight) = flight {
+            self.ends.insert((flight.until, id));
+        }
+        before
+    }
+
+    fn set_lease(&mut self, lease: i64, left: Option<usize>) {
+        let before = self.put_lease(lease, left);
+        self.before.push(Before::Lease(lease, before));
+    }
+
+    fn put_lease(&mut self, lease: i64, left: Option<usize>) -> Option<usize> {
+        match left {
+            Some(left) => self.leases.insert(lease, left),
+            None => self.leases.remove(&lease),
+        }
+    }
+
+    /// Makes it what it was before.
+    fn undo(&mut self, before: Before) {
+        match before {
+            Before::Cursor(cursor) => self.cursor = cursor,
+            Before::Total(total) => self.total = total,
+            Before::Flight(id, flight) => drop(self.put_flight(id, flight)),
+            Before::Returned(id, true) => drop(self.returned.insert(id)),
+            Before::Returned(id, false) => drop(self.returned.remove(&id)),
+            Before::Suspected(id) => drop(self.suspects.insert(id)),
+            Before::Suspect(suspect) => self.suspect = suspect,
+            Before::Lease(lease, left) => drop(self.put_lease(lease, left)),
+        }
+    }
+}
+
+impl Joined for Shared {
+    fn ended(&self, is_committed: bool) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.has_joined = false;
+        if is_committed {
+            state.before.clear();
+        }
+        while let Some(before) = state.before.pop() {
+            state.undo(before);
+        }
     }
 }
 
@@ -576,12 +727,12 @@ fn settle_ended(
     now: Timestamp,
 ) -> rusqlite::Result<()> {
     while let Some((until, id)) = state.ends.first().copied().filter(|(until, _)| *until <= now) {
-        state.ends.remove(&(until, id));
-        let Some(flight) = state.in_flight.remove(&id) else {
+        let Some(flight) = state.set_flight(id, None) else {
+            state.ends.remove(&(until, id));
             continue;
         };
         connection.prepare_cached(&file.statements.received)?.execute((id, flight.count))?;
-        state.returned.insert(id);
+        state.set_returned(id, true);
         state.cleared(connection, file, id)?;
         if !flight.durable {
             release(connection, file, state, flight.lease)?;
@@ -592,12 +743,11 @@ fn settle_ended(
 
 /// One message of a lease is settled.
 fn release(connection: &Connection, file: &QueueFile, state: &mut State, lease: i64) -> rusqlite::Result<()> {
-    let Some(left) = state.leases.get_mut(&lease) else {
+    let Some(left) = state.leases.get(&lease).map(|left| left.saturating_sub(1)) else {
         return Ok(());
     };
-    *left -= 1;
-    if *left == 0 {
-        state.leases.remove(&lease);
+    state.set_lease(lease, (left > 0).then_some(left));
+    if left == 0 {
         let values = (&file.name, lease);
         connection.prepare_cached("DELETE FROM lease WHERE queue = ?1 AND id = ?2")?.execute(values)?;
     }
@@ -612,20 +762,17 @@ impl Queue for LocalQueue {
         for message in messages {
             let row = message
                 .admitted(&self.file.name, limits::MESSAGE_BYTES_MAX, limits::QUEUE_DELAY_MAX)
-                .and_then(|message| Ok((stored(&message.attributes)?, message.body, message.delay)));
+                .and_then(|message| self.row(message));
             answers.push(row.map(|row| rows.push(row)));
         }
+        let origins: Vec<Arc<QueueFile>> =
+            rows.iter().filter_map(|row| row.origin.as_ref()).map(|(origin, _)| Arc::clone(origin)).collect();
+        let was_careful = origins.iter().any(|origin| origin.state().suspect.is_some());
         let (file, now) = (Arc::clone(&self.file), self.clock.now());
-        let sent = self
-            .store
-            .run(move |connection| {
-                let mut inserter = file.inserter(connection)?;
-                for (attributes, body, delay) in &rows {
-                    inserter.insert(now, *delay, attributes.as_deref(), body)?;
-                }
-                Ok(())
-            })
-            .await;
+        let sent = self.store.run(move |connection| insert(connection, &file, &rows, now)).await;
+        if sent.is_ok() {
+            origins.iter().for_each(|origin| origin.wake_for_suspects(was_careful));
+        }
         match sent {
             Ok(()) => self.sent(),
             Err(error) => {
@@ -649,7 +796,7 @@ impl Queue for LocalQueue {
         }
         let give_up = self.clock.now() + wait;
         loop {
-            let mut visible = std::pin::pin!(self.visible.notified());
+            let mut visible = std::pin::pin!(self.file.visible.notified());
             visible.as_mut().enable();
             let (messages, moved) = self.take(max.clamp(1, limits::CONSUMER_BATCH_MAX), visibility).await?;
             if messages.is_empty() && moved {
@@ -673,25 +820,17 @@ impl Queue for LocalQueue {
             return Err(PortError::permanent("queue", "a visibility timeout is at most 12 hours"));
         }
         let now = self.clock.now();
-        let held = self.held(receipts.iter().map(|(receipt, _)| receipt));
-        let held: Vec<(i64, Timestamp)> = held
-            .into_iter()
-            .zip(receipts)
-            .filter_map(|(id, (_, visibility))| Some((id?, now + *visibility)))
-            .collect();
-        let file = Arc::clone(&self.file);
+        let (file, receipts) = (Arc::clone(&self.file), receipts.to_vec());
         self.store
             .run(move |connection| {
-                let mut state = file.state_of(connection)?;
+                let mut state = file.changing();
                 let state = &mut *state;
-                for (id, until) in held {
-                    let Some(flight) = state.in_flight.get_mut(&id) else {
+                for (receipt, visibility) in receipts {
+                    let Some((id, before)) = state.held(&receipt) else {
                         continue;
                     };
-                    let before = *flight;
-                    *flight = Flight { until, durable: true, ..before };
-                    state.ends.remove(&(before.until, id));
-                    state.ends.insert((until, id));
+                    let until = now + visibility;
+                    state.set_flight(id, Some(Flight { until, durable: true, ..before }));
                     state.cleared(connection, &file, id)?;
                     // The wait outlives a restart, and so does the count, which the lease need not hold any longer.
                     connection.prepare_cached(&file.statements.hide)?.execute((
@@ -707,40 +846,23 @@ impl Queue for LocalQueue {
                 Ok(())
             })
             .await?;
-        self.visible.notify_waiters();
+        self.file.visible.notify_waiters();
         Ok(())
     }
 
     async fn delete(&self, receipts: &[Receipt]) -> Result<(), PortError> {
-        let held: Vec<i64> = self.held(receipts.iter()).into_iter().flatten().collect();
-        let file = Arc::clone(&self.file);
-        let was_careful = self
-            .store
+        let was_careful = self.file.state().suspect.is_some();
+        let (file, receipts) = (Arc::clone(&self.file), receipts.to_vec());
+        self.store
             .run(move |connection| {
-                let mut state = file.state_of(connection)?;
-                let state = &mut *state;
-                let was_careful = state.suspect.is_some();
-                let mut delete = connection.prepare_cached(&file.statements.delete)?;
-                for id in held {
-                    let Some(flight) = state.in_flight.remove(&id) else {
-                        continue;
-                    };
-                    state.ends.remove(&(flight.until, id));
-                    state.cleared(connection, &file, id)?;
-                    state.total = state.total.saturating_sub(1);
-                    delete.execute((id,))?;
-                    if !flight.durable {
-                        release(connection, &file, state, flight.lease)?;
-                    }
+                for receipt in &receipts {
+                    file.settle(connection, receipt)?;
                 }
                 file.changed();
-                Ok(was_careful)
+                Ok(())
             })
             .await?;
-        if was_careful {
-            // The next suspect may be handed out.
-            self.visible.notify_waiters();
-        }
+        self.file.wake_for_suspects(was_careful);
         Ok(())
     }
 
@@ -775,9 +897,9 @@ impl Queue for LocalQueue {
                 statement.query_map((after, number(max)), taken)?.collect::<rusqlite::Result<Vec<_>>>()
             })
             .await?;
-        rows.into_iter()
-            .map(|row| Ok((u64::try_from(row.id).unwrap_or(0), row.message(Receipt(String::new()))?)))
-            .collect()
+        let message =
+            |row: TakenRow| (u64::try_from(row.id).unwrap_or(0), row.message(Receipt(String::new())));
+        Ok(rows.into_iter().map(message).collect())
     }
 }
 
@@ -787,4 +909,47 @@ fn stored(attributes: &Attributes) -> Result<Option<String>, PortError> {
         return Ok(None);
     }
     serde_json::to_string(attributes).map(Some).map_err(|error| PortError::permanent("queue", error))
+}
+
+/// A message to be sent, as it is stored.
+struct NewRow {
+    attributes: Option<String>,
+    body: String,
+    delay: Duration,
+    /// The message that it stands for, where that is.
+    origin: Option<(Arc<QueueFile>, Receipt)>,
+}
+
+impl LocalQueue {
+    fn row(&self, message: NewMessage) -> Result<NewRow, PortError> {
+        let NewMessage { body, mut attributes, delay, in_place_of, key } = message;
+        attributes.extend(key.map(|key| (KEY.to_owned(), key)));
+        let origin = in_place_of.map(|Received { queue, receipt }| {
+            let file = self.queues.get().and_then(|queues| queues.get(&queue)).map(Arc::clone);
+            let none = || PortError::permanent(&self.file.name, format_args!("there is no queue {queue:?}"));
+            Ok((file.ok_or_else(none)?, receipt))
+        });
+        Ok(NewRow { attributes: stored(&attributes)?, body, delay, origin: origin.transpose()? })
+    }
+}
+
+/// Adds messages to a queue, on the store's thread, each in the place of the one it stands for. Where that is somebody else's
+/// by now, it is for them to send it.
+fn insert(
+    connection: &Connection,
+    file: &QueueFile,
+    rows: &[NewRow],
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let mut inserter = file.inserter(connection)?;
+    for NewRow { attributes, body, delay, origin } in rows {
+        if let Some((origin, receipt)) = origin {
+            if !origin.settle(connection, receipt)? {
+                continue;
+            }
+            origin.changed();
+        }
+        inserter.insert(now, *delay, attributes.as_deref(), body)?;
+    }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::store_error::StoreError;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, config::DbConfig, types::Value};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, config::DbConfig, types::Value};
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 /// The files of a store in its folder: the database, its log, and what SQLite keeps of a transaction before there is a log.
@@ -13,12 +13,12 @@ pub(super) const JOURNAL: &str = "quadrille.db-journal";
 /// Bytes of a page of the database.
 pub(super) const PAGE_BYTES: u64 = 8_192;
 
-/// Pages of the log after which SQLite copies them back into the database and begins the log anew.
+/// Pages of the log after which they are copied back into the database, and the log begins anew.
 pub(super) const LOG_PAGES: u64 = 4_000;
 
 /// What is asked of SQLite with each opening, as it is set and as it then reads. Asked here and not when SQLite is compiled, so
 /// that whoever uses this crate gets the same.
-const SETTINGS: [(&str, &str, &str); 10] = [
+const SETTINGS: [(&str, &str, &str); 11] = [
     // Keys are compared by their bytes in UTF-8.
     ("encoding", "'UTF-8'", "UTF-8"),
     // One process, one connection: exclusive locking spares the shared-memory index and every lock call.
@@ -27,6 +27,8 @@ const SETTINGS: [(&str, &str, &str); 10] = [
     // What is answered is on the disk.
     ("synchronous", "FULL", "2"),
     ("fullfsync", "ON", "1"),
+    // The store copies the log back itself (see `Keeper::copy_back`).
+    ("wal_autocheckpoint", "0", "0"),
     // The log keeps its size (see `reserve_log`).
     ("journal_size_limit", "-1", "-1"),
     // A disk's error is an error, where a mapped file ends the process.
@@ -37,6 +39,9 @@ const SETTINGS: [(&str, &str, &str); 10] = [
     // There are none, and whoever compiles SQLite decides what it does without being asked.
     ("foreign_keys", "OFF", "0"),
 ];
+
+/// The first version that tells how long the log is (`wal_checkpoint(NOOP)`).
+const VERSION_MIN: i32 = 3_051_000;
 
 /// Switches of the connection, likewise.
 const SWITCHES: [(&str, DbConfig, bool); 8] = [
@@ -64,11 +69,31 @@ pub(super) fn configure(connection: &Connection) -> Result<(), StoreError> {
     for (setting, value, _) in SETTINGS {
         connection.execute_batch(&format!("PRAGMA {setting}={value}"))?;
     }
-    connection.execute_batch(&format!("PRAGMA wal_autocheckpoint={LOG_PAGES}"))?;
     verify(connection)
 }
 
+/// Pages in the log, and of those the ones that are copied back into the database. Older versions of SQLite, which take the word for
+/// another one, would copy them back with this.
+pub(super) fn log_pages(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
+    log_after(connection, "PRAGMA wal_checkpoint(NOOP)")
+}
+
+/// Copies the pages of the log back into the database, and answers as [`log_pages`].
+pub(super) fn copy_back(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
+    log_after(connection, "PRAGMA wal_checkpoint(PASSIVE)")
+}
+
+fn log_after(connection: &Connection, pragma: &str) -> rusqlite::Result<(u64, u64)> {
+    // Negative where there is no log.
+    let pages = |pages: i64| u64::try_from(pages).unwrap_or(0);
+    connection.prepare_cached(pragma)?.query_row((), |row| Ok((pages(row.get(1)?), pages(row.get(2)?))))
+}
+
 pub(super) fn verify(connection: &Connection) -> Result<(), StoreError> {
+    if rusqlite::version_number() < VERSION_MIN {
+        let (setting, wanted) = ("the version", "3.51 or later");
+        return Err(StoreError::Setting { setting, wanted, found: rusqlite::version().to_owned() });
+    }
     for (setting, switch, on) in SWITCHES {
         if connection.db_config(switch)? != on {
             let (wanted, found) = if on { ("on", "off") } else { ("off", "on") };
@@ -117,11 +142,36 @@ pub(super) fn reader(folder: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// How far a store has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// The store that counted: no other has this number.
+    pub(super) store: u64,
+    /// Its transactions.
+    pub(super) commits: u64,
+}
+
+impl Progress {
+    /// As it stands in the database, which need not have it.
+    pub(super) fn of(connection: &Connection) -> rusqlite::Result<Option<Self>> {
+        let progress = |row: &Row<'_>| {
+            let (store, commits): (i64, i64) = (row.get(0)?, row.get(1)?);
+            Ok(Self { store: store.cast_unsigned(), commits: commits.cast_unsigned() })
+        };
+        connection.query_row("SELECT store, commits FROM progress", (), progress).optional()
+    }
+}
+
 /// What a database holds.
 pub(super) struct Contents {
     /// The choreography that it belongs to, where it says so.
     pub(super) owner: Option<String>,
     pub(super) tables: BTreeSet<String>,
+    pub(super) progress: Option<Progress>,
+    /// The buckets that were opened beside it.
+    pub(super) buckets: BTreeSet<String>,
+    /// Whether some of it stands in a log that is whole up to there.
+    pub(super) has_log: bool,
 }
 
 impl Contents {
@@ -137,13 +187,27 @@ impl Contents {
         } else {
             None
         };
-        Ok(Self { owner, tables })
+        let progress = if tables.contains("progress") { Progress::of(&connection)? } else { None };
+        let buckets = if tables.contains("bucket") { buckets(&connection)? } else { BTreeSet::new() };
+        let has_log = log_pages(&connection)?.0 > 0;
+        Ok(Self { owner, tables, progress, buckets, has_log })
     }
 
     /// Whether an engine made them, of whatever version.
     pub(super) fn are_an_engines(&self) -> bool {
         self.tables.contains("sequence") && self.tables.contains("lease")
     }
+}
+
+/// Whether what the database in `folder` holds fits together, all of it.
+pub(super) fn check_whole(folder: &Path) -> Result<(), StoreError> {
+    let found: String = reader(folder)?.query_row("PRAGMA integrity_check(1)", (), |row| row.get(0))?;
+    if found == "ok" { Ok(()) } else { Err(StoreError::Damaged { found }) }
+}
+
+/// The buckets that were opened beside the database.
+pub(super) fn buckets(connection: &Connection) -> rusqlite::Result<BTreeSet<String>> {
+    connection.prepare("SELECT name FROM bucket")?.query_map((), |row| row.get(0))?.collect()
 }
 
 #[cfg(test)]

@@ -7,17 +7,18 @@
 //! but the one that is under way.
 
 use super::{
+    keeper::Keeper,
     private,
     sqlite::{DATABASE, LOG, LOG_PAGES, PAGE_BYTES, configure, reader},
     store_error::StoreError,
 };
-use crate::port::PortError;
+use crate::port::{Clock, PortError, Random};
 use rusqlite::{Connection, OptionalExtension as _};
 use std::{
     io::{self, Write as _},
     path::Path,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
@@ -107,7 +108,9 @@ impl Store {
     pub(super) fn open<T>(
         folder: &Path,
         owner: &str,
-        set_up: impl FnOnce(&Connection, &Rollbacks) -> rusqlite::Result<T>,
+        random: &dyn Random,
+        clock: Arc<dyn Clock>,
+        set_up: impl FnOnce(&Connection, &Transactions) -> rusqlite::Result<T>,
     ) -> Result<(Self, T), StoreError> {
         // SQLite gives its other files the permissions of this one.
         private::file().write(true).create(true).truncate(false).open(folder.join(DATABASE))?;
@@ -127,43 +130,52 @@ impl Store {
              CREATE TABLE IF NOT EXISTS suspect(queue TEXT NOT NULL, id INTEGER NOT NULL, PRIMARY KEY(queue, id))
                  WITHOUT ROWID;
              CREATE TABLE IF NOT EXISTS alarm(queue TEXT PRIMARY KEY, told INTEGER NOT NULL, red INTEGER NOT NULL,
-                 last INTEGER NOT NULL) WITHOUT ROWID;",
+                 last INTEGER NOT NULL) WITHOUT ROWID;
+             CREATE TABLE IF NOT EXISTS bucket(name TEXT PRIMARY KEY) WITHOUT ROWID;",
         )?;
+        Keeper::set_up(&transaction, random)?;
         transaction.execute(
             "INSERT INTO owner(choreography) SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM owner)",
             (owner,),
         )?;
         transaction.execute_batch(&format!("PRAGMA user_version={SCHEMA}"))?;
-        let rollbacks = Rollbacks::default();
-        let made = set_up(&transaction, &rollbacks)?;
+        let transactions = Transactions::default();
+        let made = set_up(&transaction, &transactions)?;
         transaction.commit()?;
         if let Err(error) = reserve_log(&folder.join(LOG)) {
             tracing::warn!(%error, "no room could be reserved for the store's log; it grows as it is written");
         }
-        Ok((Self::start(connection, rollbacks, false)?, made))
+        let keeper = Keeper::open(folder, &connection, clock)?;
+        Ok((Self::start(connection, transactions, Some(keeper))?, made))
     }
 
     /// Opens the database in `folder` to be read, and changes no file: what is to be written is refused.
     pub(super) fn open_existing<T>(
         folder: &Path,
-        set_up: impl FnOnce(&Connection, &Rollbacks) -> rusqlite::Result<T>,
+        set_up: impl FnOnce(&Connection, &Transactions) -> rusqlite::Result<T>,
     ) -> Result<(Self, T), StoreError> {
         let connection = reader(folder)?;
         let found: i64 = connection.query_row("PRAGMA user_version", (), |row| row.get(0))?;
         if found > SCHEMA {
             return Err(StoreError::LaterSchema { found, known: SCHEMA });
         }
-        let rollbacks = Rollbacks::default();
-        let made = set_up(&connection, &rollbacks)?;
-        Ok((Self::start(connection, rollbacks, true)?, made))
+        let transactions = Transactions::default();
+        let made = set_up(&connection, &transactions)?;
+        Ok((Self::start(connection, transactions, None)?, made))
     }
 
-    fn start(connection: Connection, rollbacks: Rollbacks, is_read_only: bool) -> Result<Self, StoreError> {
+    /// Without a keeper, it is read only.
+    fn start(
+        connection: Connection,
+        transactions: Transactions,
+        keeper: Option<Keeper>,
+    ) -> Result<Self, StoreError> {
         connection.set_prepared_statement_cache_capacity(256);
+        let is_read_only = keeper.is_none();
         let (work, waiting) = mpsc::channel(WAITING_MAX);
         let thread = std::thread::Builder::new()
             .name("quadrille-store".into())
-            .spawn(move || serve(&connection, &rollbacks, waiting))?;
+            .spawn(move || Thread { connection, transactions, keeper }.serve(waiting))?;
         Ok(Self {
             work,
             thread: Mutex::new(Some(thread)),
@@ -219,6 +231,17 @@ impl Store {
         let (answer, _) = oneshot::channel();
         let work = Closure { work: Some(work), done: None, answer };
         self.work.send(Job::Later(Box::new(work))).await.map_err(|_| closed())
+    }
+
+    /// The same for one who opens the store and must not wait: there is room for what is given to it before all else.
+    pub(super) fn run_with_the_first<F>(&self, work: F) -> Result<(), PortError>
+    where
+        F: FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static,
+    {
+        self.check_writable()?;
+        let (answer, _) = oneshot::channel();
+        let work = Closure { work: Some(work), done: None, answer };
+        self.work.try_send(Job::Later(Box::new(work))).map_err(|_| closed())
     }
 
     /// Runs `work`, which must change nothing, on what is committed: it sees all that was answered before. A failure in the
@@ -279,14 +302,43 @@ impl Drop for Store {
     }
 }
 
-/// Counts the transactions that were rolled back.
-#[derive(Clone, Default)]
-pub(super) struct Rollbacks(Arc<AtomicU64>);
+/// What stands in memory beside the rows, and is changed with them: undone where they are.
+pub(super) trait Joined: Send + Sync {
+    /// The transaction that it joined is over.
+    fn ended(&self, is_committed: bool);
+}
 
-impl Rollbacks {
-    /// How many there were so far.
-    pub(super) fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+/// The transactions of the store's thread.
+#[derive(Clone, Default)]
+pub(super) struct Transactions(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    rollbacks: AtomicU64,
+    joined: Mutex<Vec<Arc<dyn Joined>>>,
+}
+
+impl Transactions {
+    /// How many were rolled back so far.
+    pub(super) fn rollbacks(&self) -> u64 {
+        self.0.rollbacks.load(Ordering::Relaxed)
+    }
+
+    /// Has `joined` told, once, how the transaction under way ends.
+    pub(super) fn join(&self, joined: Arc<dyn Joined>) {
+        self.joined().push(joined);
+    }
+
+    fn joined(&self) -> MutexGuard<'_, Vec<Arc<dyn Joined>>> {
+        self.0.joined.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ended(&self, is_committed: bool) {
+        if !is_committed {
+            self.0.rollbacks.fetch_add(1, Ordering::Relaxed);
+        }
+        let joined = std::mem::take(&mut *self.joined());
+        joined.iter().for_each(|joined| joined.ended(is_committed));
     }
 }
 
@@ -308,94 +360,118 @@ impl Backlog {
     }
 }
 
-fn serve(connection: &Connection, rollbacks: &Rollbacks, mut waiting: mpsc::Receiver<Job>) {
-    let mut backlog = Backlog::default();
-    let mut closed = false;
-    while !closed {
-        // Reads are left of the last round where they came during its transaction.
-        if backlog.reads.is_empty() {
-            match waiting.blocking_recv() {
-                Some(job) => backlog.add(job),
-                None => closed = true,
-            }
-        }
-        while backlog.writes.len() + backlog.later.len() < GROUP_MAX
-            && let Ok(job) = waiting.try_recv()
-        {
-            backlog.add(job);
-        }
-        for mut work in backlog.reads.drain(..) {
-            let failed = work.run(connection).err().map(|error| {
-                tracing::error!(%error, "a read failed; its caller is told");
-                error.to_string()
-            });
-            work.answer(failed.as_deref());
-        }
-        if !backlog.writes.is_empty() || backlog.later.len() >= LATER_MAX || closed {
-            write(connection, rollbacks, &mut backlog, &mut waiting);
-        }
-    }
+/// What the store's thread has.
+struct Thread {
+    connection: Connection,
+    transactions: Transactions,
+    keeper: Option<Keeper>,
 }
 
-/// Runs what is to be written in one transaction, and answers it.
-fn write(
-    connection: &Connection,
-    rollbacks: &Rollbacks,
-    backlog: &mut Backlog,
-    waiting: &mut mpsc::Receiver<Job>,
-) {
-    backlog.writes.append(&mut backlog.later);
-    if backlog.writes.is_empty() {
-        return;
+impl Thread {
+    fn serve(mut self, mut waiting: mpsc::Receiver<Job>) {
+        let mut backlog = Backlog::default();
+        let mut closed = false;
+        while !closed {
+            // Reads are left of the last round where they came during its transaction.
+            if backlog.reads.is_empty() {
+                match waiting.blocking_recv() {
+                    Some(job) => backlog.add(job),
+                    None => closed = true,
+                }
+            }
+            while backlog.writes.len() + backlog.later.len() < GROUP_MAX
+                && let Ok(job) = waiting.try_recv()
+            {
+                backlog.add(job);
+            }
+            for mut work in backlog.reads.drain(..) {
+                let failed = work.run(&self.connection).err().map(|error| {
+                    tracing::error!(%error, "a read failed; its caller is told");
+                    error.to_string()
+                });
+                work.answer(failed.as_deref());
+            }
+            if !backlog.writes.is_empty() || backlog.later.len() >= LATER_MAX || closed {
+                self.write(&mut backlog, &mut waiting);
+            }
+        }
+        if let Some(keeper) = &mut self.keeper {
+            keeper.close(&self.connection);
+        }
     }
-    let failed = transaction(connection, backlog, waiting).err().map(|error| {
-        rollbacks.0.fetch_add(1, Ordering::Relaxed);
-        if !connection.is_autocommit()
-            && let Err(error) = connection.execute_batch("ROLLBACK")
+
+    /// Runs what is to be written in one transaction, and answers it.
+    fn write(&mut self, backlog: &mut Backlog, waiting: &mut mpsc::Receiver<Job>) {
+        backlog.writes.append(&mut backlog.later);
+        if backlog.writes.is_empty() {
+            return;
+        }
+        let failed = self.committed(backlog, waiting).err().map(|error| {
+            tracing::error!(error, "a transaction failed; its callers are told");
+            error
+        });
+        for work in backlog.writes.drain(..) {
+            work.answer(failed.as_deref());
+        }
+        if let Some(keeper) = &mut self.keeper {
+            keeper.copy_back(&self.connection);
+        }
+    }
+
+    /// Why the writes of `backlog` are not acknowledged, if so. What was committed and can't be acknowledged stays: its callers
+    /// can't know whether it was applied.
+    fn committed(&mut self, backlog: &mut Backlog, waiting: &mut mpsc::Receiver<Job>) -> Result<(), String> {
+        if let Some(keeper) = &self.keeper {
+            keeper.check_files().map_err(|error| error.to_string())?;
+        }
+        let written = self.transaction(backlog, waiting);
+        if written.is_err()
+            && !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
         {
             tracing::error!(%error, "a transaction could not be rolled back");
         }
-        tracing::error!(%error, "a transaction failed; its callers are told");
-        error.to_string()
-    });
-    for work in backlog.writes.drain(..) {
-        work.answer(failed.as_deref());
+        // Before anybody is answered: who asks again finds what the rows have.
+        self.transactions.ended(written.is_ok());
+        written.map_err(|error| error.to_string())?;
+        let acknowledged = self.keeper.as_mut().map_or(Ok(()), Keeper::mark);
+        acknowledged.map_err(|error| error.to_string())
     }
-}
 
-/// Runs the writes of `backlog`, and those that arrive meanwhile, in one transaction; reads that arrive are put off until it is
-/// committed.
-fn transaction(
-    connection: &Connection,
-    backlog: &mut Backlog,
-    waiting: &mut mpsc::Receiver<Job>,
-) -> rusqlite::Result<()> {
-    connection.prepare_cached("BEGIN")?.execute(())?;
-    let mut ran = 0;
-    loop {
-        if let Some(work) = backlog.writes.get_mut(ran) {
-            work.run(connection)?;
-            ran += 1;
-            continue;
+    /// Runs the writes of `backlog`, and those that arrive meanwhile, in one transaction; reads that arrive are put off until it is
+    /// committed.
+    fn transaction(&self, backlog: &mut Backlog, waiting: &mut mpsc::Receiver<Job>) -> rusqlite::Result<()> {
+        let connection = &self.connection;
+        connection.prepare_cached("BEGIN")?.execute(())?;
+        let mut ran = 0;
+        loop {
+            if let Some(work) = backlog.writes.get_mut(ran) {
+                work.run(connection)?;
+                ran += 1;
+                continue;
+            }
+            if ran >= GROUP_MAX {
+                break;
+            }
+            match waiting.try_recv() {
+                Ok(Job::Read(work)) => backlog.reads.push(work),
+                // As it is a write that is under way.
+                Ok(Job::Write(work) | Job::Later(work)) => backlog.writes.push(work),
+                Err(_) => break,
+            }
         }
-        if ran >= GROUP_MAX {
-            break;
+        if let Some(keeper) = &self.keeper {
+            keeper.count(connection)?;
         }
-        match waiting.try_recv() {
-            Ok(Job::Read(work)) => backlog.reads.push(work),
-            // As it is a write that is under way.
-            Ok(Job::Write(work) | Job::Later(work)) => backlog.writes.push(work),
-            Err(_) => break,
-        }
+        connection.prepare_cached("COMMIT")?.execute(())?;
+        Ok(())
     }
-    connection.prepare_cached("COMMIT")?.execute(())?;
-    Ok(())
 }
 
 /// Rising ids that never repeat, across restarts too. Used on the store's thread only.
 pub(super) struct Sequence {
     name: String,
-    rollbacks: Rollbacks,
+    transactions: Transactions,
     state: Mutex<Ids>,
 }
 
@@ -409,7 +485,7 @@ struct Ids {
 impl Sequence {
     pub(super) fn open(
         connection: &Connection,
-        rollbacks: &Rollbacks,
+        transactions: &Transactions,
         name: String,
     ) -> rusqlite::Result<Self> {
         let reserved: Option<i64> = connection
@@ -417,12 +493,12 @@ impl Sequence {
             .optional()?;
         let next = reserved.unwrap_or(1);
         let state = Mutex::new(Ids { next, reserved: next, rollbacks: 0 });
-        Ok(Self { name, rollbacks: rollbacks.clone(), state })
+        Ok(Self { name, transactions: transactions.clone(), state })
     }
 
     pub(super) fn next(&self, connection: &Connection) -> rusqlite::Result<i64> {
         let mut ids = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let rollbacks = self.rollbacks.count();
+        let rollbacks = self.transactions.rollbacks();
         if ids.next >= ids.reserved || ids.rollbacks != rollbacks {
             let reserved = ids.next + RESERVED_AT_ONCE;
             connection
@@ -450,17 +526,32 @@ pub(super) fn table_name(prefix: &str, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::local::sqlite::verify;
+    use crate::{
+        local::{
+            loss::{self, Loss},
+            mark::{self, Found, MARK, Mark, Told},
+            sqlite::{Contents, verify},
+        },
+        port::{SystemClock, SystemRandom},
+    };
     use std::fs;
+
+    fn open<T>(
+        folder: &Path,
+        set_up: impl FnOnce(&Connection, &Transactions) -> rusqlite::Result<T>,
+    ) -> Result<(Store, T), StoreError> {
+        Store::open(folder, "notes", &SystemRandom, Arc::new(SystemClock), set_up)
+    }
+
+    fn notes(connection: &Connection, _: &Transactions) -> rusqlite::Result<()> {
+        connection.execute_batch("CREATE TABLE IF NOT EXISTS note(text TEXT NOT NULL)")
+    }
 
     #[tokio::test]
     async fn what_is_in_a_log_that_is_longer_than_its_text_outlives_a_crash() {
         let (folder, crashed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let set_up = |connection: &Connection, _: &Rollbacks| {
-            connection.execute_batch("CREATE TABLE IF NOT EXISTS note(text TEXT NOT NULL)")
-        };
         let log = folder.path().join("quadrille.db-wal");
-        let (store, ()) = Store::open(folder.path(), "notes", set_up).unwrap();
+        let (store, ()) = open(folder.path(), notes).unwrap();
         assert_eq!(fs::metadata(&log).unwrap().len(), LOG_BYTES);
         store
             .run(|connection| connection.execute("INSERT INTO note(text) VALUES('kept')", ()))
@@ -471,7 +562,7 @@ mod tests {
         for file in ["quadrille.db", "quadrille.db-wal"] {
             fs::copy(folder.path().join(file), crashed.path().join(file)).unwrap();
         }
-        let (store, ()) = Store::open(crashed.path(), "notes", set_up).unwrap();
+        let (store, ()) = open(crashed.path(), notes).unwrap();
         let text = store.read(|connection| {
             connection.query_row("SELECT text FROM note", (), |row| row.get::<_, String>(0))
         });
@@ -479,9 +570,66 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_log_that_is_long_is_copied_back_and_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, ()) = open(folder.path(), notes).unwrap();
+        let mut written = 0;
+        while written < 2 * LOG_BYTES {
+            let blob = |connection: &Connection| {
+                connection.execute("INSERT INTO note(text) VALUES(zeroblob(2000000))", ())
+            };
+            store.run(blob).await.unwrap();
+            written += 2_000_000;
+        }
+        assert_eq!(fs::metadata(folder.path().join(LOG)).unwrap().len(), LOG_BYTES);
+        assert!(fs::metadata(folder.path().join(DATABASE)).unwrap().len() > LOG_BYTES);
+        let Found::Mark(told) = mark::find(folder.path()).unwrap() else { panic!() };
+        assert_eq!((told.progress.commits, told.copying), (written / 2_000_000, false));
+    }
+
+    /// A copy of what a kill would leave.
+    fn killed(folder: &Path) -> tempfile::TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        for file in [DATABASE, LOG, MARK] {
+            fs::copy(folder.join(file), copy.path().join(file)).unwrap();
+        }
+        copy
+    }
+
+    fn loss_of(folder: &Path) -> Option<Loss> {
+        loss::loss(folder, &Contents::of(folder).unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_log_that_gets_lost_while_it_is_copied_back_is_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, ()) = open(folder.path(), notes).unwrap();
+        store
+            .run(|connection| connection.execute("INSERT INTO note(text) VALUES('kept')", ()))
+            .await
+            .unwrap();
+        let folder = killed(folder.path());
+        let Found::Mark(told) = mark::find(folder.path()).unwrap() else { panic!() };
+        Mark::open(folder.path(), Told { copying: true, ..told }).unwrap();
+        assert_eq!(loss_of(folder.path()), None, "the log is there");
+        // Killed again before the copy is made anew. Of the database all is copied that would tell of the loss.
+        let (store, ()) = open(folder.path(), notes).unwrap();
+        let folder = killed(folder.path());
+        drop(store);
+        let database = Connection::open(folder.path().join(DATABASE)).unwrap();
+        database.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+        database.close().unwrap();
+        assert_eq!(loss_of(folder.path()), Some(Loss::Log { log: "is missing" }));
+        fs::write(folder.path().join(LOG), [1; 20_000]).unwrap();
+        assert_eq!(loss_of(folder.path()), Some(Loss::Log { log: "is cut or damaged" }));
+        Mark::open(folder.path(), told).unwrap();
+        assert_eq!(loss_of(folder.path()), None, "all of it was copied");
+    }
+
+    #[tokio::test]
     async fn what_is_asked_of_the_database_is_in_force() {
         let folder = tempfile::tempdir().unwrap();
-        let (store, ()) = Store::open(folder.path(), "notes", |_, _| Ok(())).unwrap();
+        let (store, ()) = open(folder.path(), |_, _| Ok(())).unwrap();
         let read = store.read(|connection| {
             verify(connection).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
             let number = |pragma: &str| {
@@ -489,7 +637,7 @@ mod tests {
             };
             Ok((number("synchronous")?, number("wal_autocheckpoint")?, number("page_size")?))
         });
-        assert_eq!(read.await.unwrap(), (2, LOG_PAGES.cast_signed(), PAGE_BYTES.cast_signed()));
+        assert_eq!(read.await.unwrap(), (2, 0, PAGE_BYTES.cast_signed()));
         // What is switched off does not work, however SQLite was compiled.
         for (statement, answer) in [
             ("SELECT load_extension('x')", ""),
@@ -505,7 +653,7 @@ mod tests {
     #[tokio::test]
     async fn writes_that_are_refused_are_told_until_they_are_taken() {
         let folder = tempfile::tempdir().unwrap();
-        let (store, ()) = Store::open(folder.path(), "notes", |_, _| Ok(())).unwrap();
+        let (store, ()) = open(folder.path(), |_, _| Ok(())).unwrap();
         let at = Duration::from_secs;
         let refuse = async |switch: &'static str| {
             let pragma = move |connection: &Connection| connection.execute_batch(switch);

@@ -21,6 +21,12 @@ pub enum StoreError {
         /// The newest this program knows.
         known: i64,
     },
+    /// What is left of a database does not fit together.
+    #[error("the database is damaged ({found}): put back a copy of the whole folder")]
+    Damaged {
+        /// The first that does not fit.
+        found: String,
+    },
     /// SQLite does not do as it was asked.
     #[error(
         "SQLite does not keep to {setting}: asked for {wanted}, it has {found}; give a folder on a local disk, or build it with another SQLite"

@@ -1,19 +1,29 @@
 //! Table and change stream on the store.
 //!
 //! A stream row holds what one call committed, up to [`ROW_BYTES_MAX`]: what is written together is sent on together, and
-//! one row instead of hundreds is written, read and deleted.
+//! one row instead of hundreds is written, read and deleted. Each record has a line of its own in it, so that one that is damaged
+//! leaves the others readable.
+//!
+//! An item that can't be read fails alone: by one of its columns, or by the page of the database that it lies on. The rows of
+//! a page of items are then read one by one.
 
-use super::store::{Rollbacks, Sequence, Store, identifier};
+use super::{
+    column::Columns,
+    store::{Sequence, Store, Transactions, identifier},
+};
 use crate::{
     limits,
     port::{
-        ChangeStream, Clock, CommitError, IndexEntry, IndexPage, IndexQuery, Item, PortError, ScanPage,
-        StreamRecord, Table, Write,
+        ChangeStream, Clock, CommitError, Document, IndexEntry, IndexPage, IndexQuery, Item, PortError,
+        ScanPage, StreamRecord, Table, Unreadable, UnreadableOutbox, Write,
     },
     timestamp::Timestamp,
 };
 use async_trait::async_trait;
-use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row};
+use rusqlite::{
+    CachedStatement, Connection, ErrorCode, OptionalExtension as _, Params, Row,
+    types::{ToSqlOutput, ValueRef},
+};
 use serde_json::value::RawValue;
 use std::{
     sync::{
@@ -46,11 +56,15 @@ pub(super) struct TableFile {
 
 struct Statements {
     get: String,
+    get_id: String,
     insert: String,
     /// By whether the index entry and the expiry change: an index that is not named is not written.
     update: [[String; 2]; 2],
     query: String,
+    count: String,
+    query_ids: String,
     scan: String,
+    scan_ids: String,
     expire: String,
     append: String,
     read: String,
@@ -75,7 +89,11 @@ impl TableFile {
     }
 
     /// The table, which has to be there.
-    pub(super) fn open(connection: &Connection, rollbacks: &Rollbacks, name: &str) -> rusqlite::Result<Self> {
+    pub(super) fn open(
+        connection: &Connection,
+        transactions: &Transactions,
+        name: &str,
+    ) -> rusqlite::Result<Self> {
         let (item, stream) = (identifier("item", name), identifier("stream", name));
         let update = |index: bool, expiry: bool| {
             let index = if index { ", index_partition = ?5, index_sort = ?6" } else { "" };
@@ -84,9 +102,14 @@ impl TableFile {
                 "UPDATE {item} SET version = ?3, document = ?4{index}{expiry} WHERE key = ?1 AND version = ?2"
             )
         };
-        let columns = "key, version, document, expires_at, index_partition, index_sort";
+        let columns = "key, version, document, expires_at, index_partition, index_sort, id";
+        let found_by =
+            "index_partition = ?1 AND index_sort > ?2 AND index_sort < ?3 ORDER BY index_sort LIMIT ?4";
+        // The index of the keys, which is no part of the rows.
+        let by_key = identifier("sqlite_autoindex_item", &[name, "_1"].concat());
         let statements = Statements {
             get: format!("SELECT {columns} FROM {item} WHERE key = ?1"),
+            get_id: format!("SELECT {columns} FROM {item} WHERE id = ?1"),
             insert: format!(
                 "INSERT INTO {item}(key, version, document, expires_at, index_partition, index_sort)
                  VALUES(?1, ?2, ?3, ?4, ?5, ?6)
@@ -94,11 +117,16 @@ impl TableFile {
                      index_sort = ?6 WHERE expires_at <= ?7"
             ),
             update: [[update(false, false), update(false, true)], [update(true, false), update(true, true)]],
-            query: format!(
-                "SELECT {columns} FROM {item} WHERE index_partition = ?1 AND index_sort > ?2 AND index_sort < ?3
-                 ORDER BY index_sort LIMIT ?4"
+            query: format!("SELECT {columns} FROM {item} WHERE {found_by}"),
+            query_ids: format!("SELECT id, index_sort FROM {item} WHERE {found_by}"),
+            scan: format!("SELECT {columns} FROM {item} WHERE id > ?1 ORDER BY id LIMIT ?2"),
+            scan_ids: format!(
+                "SELECT id, key FROM {item} INDEXED BY {by_key} WHERE id > ?1 ORDER BY id LIMIT ?2"
             ),
-            scan: format!("SELECT {columns}, id FROM {item} WHERE id > ?1 ORDER BY id LIMIT ?2"),
+            // The index alone is read.
+            count: format!(
+                "SELECT COUNT(*) FROM (SELECT 1 FROM {item} WHERE index_partition = ?1 LIMIT ?2)"
+            ),
             expire: format!(
                 "DELETE FROM {item} WHERE id IN (SELECT id FROM {item} WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)"
             ),
@@ -107,7 +135,7 @@ impl TableFile {
             checkpoint: format!("DELETE FROM {stream} WHERE last <= ?1"),
             cut: format!("UPDATE {stream} SET first = ?2, records = ?3 WHERE last = ?1"),
         };
-        let sequence = Sequence::open(connection, rollbacks, format!("stream/{name}"))?;
+        let sequence = Sequence::open(connection, transactions, format!("stream/{name}"))?;
         Ok(Self { statements: Arc::new(statements), sequence: Arc::new(sequence) })
     }
 
@@ -117,16 +145,58 @@ impl TableFile {
     }
 }
 
-fn item(row: &Row<'_>) -> rusqlite::Result<Item> {
-    let partition: Option<String> = row.get(4)?;
-    let sort: Option<String> = row.get(5)?;
-    Ok(Item {
-        key: row.get(0)?,
-        version: u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0),
-        document: row.get(2)?,
-        expires_at: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_millis),
-        index: partition.zip(sort).map(|(partition, sort)| IndexEntry { partition, sort }),
-    })
+/// An item, with the id of its row. What can't be read of it stands in its document.
+fn item(row: &Row<'_>) -> rusqlite::Result<(Item, i64)> {
+    let mut columns = Columns::of(row);
+    let key = columns.text(0, "key")?;
+    let version = columns.number(1, "version")?;
+    let document = columns.text(2, "document")?;
+    let expires_at = columns.optional_time(3, "expiry")?.map(Timestamp::from_millis);
+    let partition = columns.optional_text(4, "index partition")?;
+    let sort = columns.optional_text(5, "index sort")?;
+    let document = columns.wrong().map_or_else(|| document.into(), Document::unreadable);
+    let index = partition.zip(sort).map(|(partition, sort)| IndexEntry { partition, sort });
+    Ok((Item { key, version, document, expires_at, index }, row.get(6)?))
+}
+
+/// One of which nothing but its key could be read, nor anything of its page of the database.
+fn damaged(key: String, error: &rusqlite::Error) -> Item {
+    Item { key, version: 0, document: Document::unreadable(error), expires_at: None, index: None }
+}
+
+/// Whether a part of the database is damaged that need not be all of it.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt)
+}
+
+/// A page of items, in their order, with the ids of their rows. Where the database is damaged on the way, `ids` gives them by
+/// an index alone, each with what it is known by there, and they are read one by one.
+fn page<P: Params + Copy>(
+    connection: &Connection,
+    statements: &Statements,
+    (rows, ids): (&str, &str),
+    asked: P,
+    named: impl Fn(String, &rusqlite::Error) -> Item,
+) -> rusqlite::Result<Vec<(Item, i64)>> {
+    let read = |sql: &str| connection.prepare_cached(sql)?.query_map(asked, item)?.collect();
+    let damage = match read(rows) {
+        Err(error) if is_damage(&error) => error,
+        read => return read,
+    };
+    tracing::error!(error = %damage, "the database is damaged; items are read one by one");
+    let mut statement = connection.prepare_cached(ids)?;
+    let named_ids =
+        statement.query_map(asked, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
+    let mut one = connection.prepare_cached(&statements.get_id)?;
+    let mut items = Vec::new();
+    for found in named_ids {
+        let (id, name) = found?;
+        items.push(match one.query_row((id,), item) {
+            Err(error) if is_damage(&error) => (named(name, &error), id),
+            read => read?,
+        });
+    }
+    Ok(items)
 }
 
 fn number(value: u64) -> i64 {
@@ -162,6 +232,8 @@ impl<'a> Writer<'a> {
     /// Applies one write; false where it lost.
     fn apply(&mut self, write: &Write) -> rusqlite::Result<bool> {
         let Item { key, version, document, expires_at, index } = &write.item;
+        // One that can't be read was refused.
+        let document = document.text().unwrap_or_default();
         let expires_at = expires_at.map(Timestamp::as_millis);
         let partition = index.as_ref().map(|index| index.partition.as_str());
         let sort = index.as_ref().map(|index| index.sort.as_str());
@@ -187,16 +259,17 @@ impl<'a> Writer<'a> {
 
     /// Adds a row to the stream.
     fn append(&mut self, row: &StreamRow) -> rusqlite::Result<()> {
-        let values = (row.last, row.first, &row.records);
+        let values = (row.last, row.first, row.text());
         prepared(&mut self.append, self.connection, &self.statements.append)?.execute(values).map(drop)
     }
 }
 
-/// A row of the stream, or one that is being filled: `records` is a JSON array of [`Recorded`].
+/// A row of the stream, or one that is being filled: `records` is a JSON array of [`Recorded`], each on a line of its own.
 struct StreamRow {
     first: i64,
     last: i64,
-    records: String,
+    /// Text, unless it is damaged.
+    records: Vec<u8>,
 }
 
 /// A stream record as it is stored; its sequence follows from its place.
@@ -204,35 +277,85 @@ type Recorded<Key, Outbox> = (Key, u64, Outbox);
 
 impl StreamRow {
     fn starting(sequence: i64) -> Self {
-        Self { first: sequence, last: sequence, records: String::new() }
+        Self { first: sequence, last: sequence, records: Vec::new() }
     }
 
-    fn push(&mut self, sequence: i64, record: &str) {
+    fn push(&mut self, sequence: i64, record: &[u8]) {
         self.last = sequence;
-        self.records.push(if self.records.is_empty() { '[' } else { ',' });
-        self.records.push_str(record);
+        self.records.extend_from_slice(if self.records.is_empty() { b"[" } else { b"\n," });
+        self.records.extend_from_slice(record);
+    }
+
+    /// As it is stored. What is damaged stays so, byte for byte: it must not look whole.
+    fn text(&self) -> ToSqlOutput<'_> {
+        ToSqlOutput::Borrowed(ValueRef::Text(&self.records))
     }
 
     fn close(&mut self) {
-        self.records.push(']');
+        self.records.push(b']');
     }
 
     fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self { last: row.get(0)?, first: row.get(1)?, records: row.get(2)? })
+        let last = row.get(0)?;
+        // Each can be done without: the places are counted from the last one.
+        let first = row.get_ref(1)?.as_i64().unwrap_or(last);
+        let records = match row.get_ref(2)? {
+            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.to_vec(),
+            _ => Vec::new(),
+        };
+        Ok(Self { first, last, records })
     }
 
-    fn read(&self) -> Result<Vec<StreamRecord>, PortError> {
-        let unreadable = |error| PortError::permanent("stream", error);
-        let records: Vec<Recorded<String, _>> = serde_json::from_str(&self.records).map_err(unreadable)?;
-        let record = |(at, (key, version, outbox))| StreamRecord { sequence: at, key, version, outbox };
-        Ok((unsigned(self.first)..).zip(records).map(record).collect())
+    /// What it holds. A record that is damaged leaves the others readable.
+    fn read(&self) -> Vec<StreamRecord> {
+        type Read = Vec<Recorded<String, Vec<Box<RawValue>>>>;
+        let records: Vec<_> = match serde_json::from_slice::<Read>(&self.records) {
+            Ok(records) if !records.is_empty() => {
+                records.into_iter().map(|(key, version, outbox)| (key, version, Ok(outbox))).collect()
+            }
+            _ => self.lines().into_iter().map(salvaged).collect(),
+        };
+        let count = i64::try_from(records.len()).unwrap_or(i64::MAX);
+        let first = self.last.saturating_sub(count).saturating_add(1).max(self.first.min(self.last));
+        let place = |at: i64| unsigned(first.saturating_add(at).min(self.last));
+        let record =
+            |(at, (key, version, outbox))| StreamRecord { sequence: place(at), key, version, outbox };
+        (0..).zip(records).map(record).collect()
     }
 
-    /// The same without its first `gone` records.
-    fn without(&self, gone: usize) -> serde_json::Result<String> {
-        let records: Vec<&RawValue> = serde_json::from_str(&self.records)?;
-        serde_json::to_string(records.get(gone..).unwrap_or_default())
+    /// Its records as they stand.
+    fn lines(&self) -> Vec<&[u8]> {
+        if let Ok(records) = serde_json::from_slice::<Vec<&RawValue>>(&self.records)
+            && !records.is_empty()
+        {
+            return records.into_iter().map(|record| record.get().as_bytes()).collect();
+        }
+        let text = self.records.strip_suffix(b"]").unwrap_or(&self.records);
+        // Before each stands a bracket or a comma, if it is not that which is damaged.
+        text.split(|byte| *byte == b'\n').map(|line| line.get(1..).unwrap_or_default()).collect()
     }
+
+    /// The same without all but its last `left` records.
+    fn cut(&self, left: usize) -> Self {
+        let lines = self.lines();
+        let mut cut = Self::starting(self.last);
+        lines.iter().skip(lines.len().saturating_sub(left)).for_each(|line| cut.push(self.last, line));
+        cut.close();
+        cut
+    }
+}
+
+/// A record of a row in which one is damaged.
+fn salvaged(line: &[u8]) -> Recorded<String, Result<Vec<Box<RawValue>>, UnreadableOutbox>> {
+    let error = match serde_json::from_slice::<Recorded<String, Vec<Box<RawValue>>>>(line) {
+        Ok((key, version, outbox)) => return (key, version, Ok(outbox)),
+        Err(error) => error,
+    };
+    let mut begun =
+        serde_json::Deserializer::from_slice(line.get(1..).unwrap_or_default()).into_iter::<String>();
+    let key = begun.next().and_then(Result::ok).unwrap_or_default();
+    let text = String::from_utf8_lossy(line).into_owned();
+    (key, 0, Err(UnreadableOutbox { why: Unreadable::new(error), text }))
 }
 
 fn unsigned(value: i64) -> u64 {
@@ -242,6 +365,10 @@ fn unsigned(value: i64) -> u64 {
 /// Why a write can't be taken by any table, if so.
 fn refused(write: &Write) -> Option<CommitError> {
     let Item { key, document, index, .. } = &write.item;
+    let document = match document.text() {
+        Ok(document) => document,
+        Err(why) => return Some(PortError::permanent("table", why).into()),
+    };
     if key.is_empty() || key.len() > limits::KEY_BYTES_MAX {
         let detail = format_args!("a key has 1 to {} bytes, not {}", limits::KEY_BYTES_MAX, key.len());
         return Some(PortError::permanent("table", detail).into());
@@ -260,10 +387,13 @@ fn refused(write: &Write) -> Option<CommitError> {
     (bytes > limits::ITEM_BYTES_MAX).then_some(CommitError::TooLarge { bytes })
 }
 
-/// What a write adds to the stream.
-fn recorded(write: &Write) -> serde_json::Result<String> {
+/// What a write adds to the stream: one line.
+fn recorded(write: &Write) -> serde_json::Result<Vec<u8>> {
     let record: Recorded<&str, &[Box<RawValue>]> = (&write.item.key, write.item.version, &write.outbox);
-    serde_json::to_string(&record)
+    let mut line = serde_json::to_vec(&record)?;
+    // In JSON it can only stand between two words, where a space does as well.
+    line.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
+    Ok(line)
 }
 
 fn unwritable(error: serde_json::Error) -> rusqlite::Error {
@@ -333,7 +463,11 @@ impl Table for LocalTable {
         self.store
             .read(move |connection| {
                 let mut statement = connection.prepare_cached(&statements.get)?;
-                keys.iter().map(|key| statement.query_row((key,), item).optional()).collect()
+                let read = |key: String| match statement.query_row((&key,), item).optional() {
+                    Err(error) if is_damage(&error) => Ok(Some(damaged(key, &error))),
+                    read => Ok(read?.map(|(item, _)| item)),
+                };
+                keys.into_iter().map(read).collect()
             })
             .await
     }
@@ -380,13 +514,28 @@ impl Table for LocalTable {
                 let after = query.after.as_deref().unwrap_or("");
                 // No text sorts behind this one: UTF-8 has no byte 0xFF, and SQLite compares bytes.
                 let before = query.before.as_deref().unwrap_or("\u{10FFFF}\u{10FFFF}");
-                let mut statement = connection.prepare_cached(&statements.query)?;
-                let rows =
-                    statement.query_map((&query.partition, after, before, number(limit as u64)), item)?;
-                let items = rows.collect::<rusqlite::Result<Vec<Item>>>()?;
+                let sql = (statements.query.as_str(), statements.query_ids.as_str());
+                let asked = (query.partition.as_str(), after, before, number(limit as u64));
+                let named = |sort: String, error: &rusqlite::Error| {
+                    let index = IndexEntry { partition: query.partition.clone(), sort };
+                    Item { index: Some(index), ..damaged(String::new(), error) }
+                };
+                let items = page(connection, &statements, sql, asked, named)?;
                 let last = items.last().filter(|_| items.len() == limit);
-                let next = last.and_then(|item| item.index.as_ref()).map(|index| index.sort.clone());
-                Ok(IndexPage { items, next })
+                let next = last.and_then(|(item, _)| item.index.as_ref()).map(|index| index.sort.clone());
+                Ok(IndexPage { items: items.into_iter().map(|(item, _)| item).collect(), next })
+            })
+            .await
+    }
+
+    async fn count(&self, partition: &str, at_most: u64) -> Result<Option<u64>, PortError> {
+        let (statements, partition) = (Arc::clone(&self.statements), partition.to_owned());
+        self.store
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(&statements.count)?;
+                let counted =
+                    statement.query_row((&partition, number(at_most)), |row| row.get::<_, i64>(0))?;
+                Ok(Some(unsigned(counted)))
             })
             .await
     }
@@ -398,11 +547,8 @@ impl Table for LocalTable {
         self.store
             .read(move |connection| {
                 let limit = limit.clamp(1, 1_000);
-                let mut statement = connection.prepare_cached(&statements.scan)?;
-                let rows = statement.query_map((place, number(limit as u64)), |row| {
-                    Ok((item(row)?, row.get::<_, i64>(6)?))
-                })?;
-                let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+                let sql = (statements.scan.as_str(), statements.scan_ids.as_str());
+                let rows = page(connection, &statements, sql, (place, number(limit as u64)), damaged)?;
                 let next = rows.last().filter(|_| rows.len() == limit).map(|(_, id)| id.to_string());
                 Ok(ScanPage { items: rows.into_iter().map(|(item, _)| item).collect(), next })
             })
@@ -430,7 +576,7 @@ impl ChangeStream for LocalTable {
                         && let Some(row) = stored.next()?
                     {
                         let row = StreamRow::of(row)?;
-                        count += row.last - row.first.max(sent_on + 1) + 1;
+                        count += row.last.saturating_sub(row.first.max(sent_on)).max(1);
                         // Whole rows, so that a checkpoint needs to cut none.
                         if count > wanted && !rows.is_empty() {
                             break;
@@ -441,10 +587,7 @@ impl ChangeStream for LocalTable {
                 })
                 .await?;
             if !rows.is_empty() {
-                let mut records = Vec::new();
-                for row in rows {
-                    records.extend(row.read()?);
-                }
+                let mut records: Vec<StreamRecord> = rows.iter().flat_map(StreamRow::read).collect();
                 records.retain(|record| record.sequence > unsigned(sent_on));
                 records.truncate(max);
                 return Ok(records);
@@ -470,9 +613,8 @@ impl ChangeStream for LocalTable {
                 let mut read = connection.prepare_cached(&statements.read)?;
                 let first = read.query_row((0,), StreamRow::of).optional()?;
                 if let Some(row) = first.filter(|row| row.first <= done) {
-                    let gone = usize::try_from(done - row.first + 1).unwrap_or(usize::MAX);
-                    let left = row.without(gone).map_err(unwritable)?;
-                    connection.prepare_cached(&statements.cut)?.execute((row.last, done + 1, left))?;
+                    let left = row.cut(usize::try_from(row.last - done).unwrap_or(usize::MAX));
+                    connection.prepare_cached(&statements.cut)?.execute((row.last, done + 1, left.text()))?;
                 }
                 Ok(())
             })

@@ -23,7 +23,8 @@ impl Topic for LocalTopic {
             let message =
                 message.admitted(&self.name, limits::NOTIFICATION_BYTES_MAX, Duration::ZERO).map(|message| {
                     places.push(answers.len());
-                    admitted.push(message);
+                    // Of several copies none stands for a message alone.
+                    admitted.push(NewMessage { in_place_of: None, key: None, ..message });
                 });
             answers.push(message);
         }

@@ -1,6 +1,9 @@
 //! A clock that stands still until it is told to go on.
 
-use crate::{port::Clock, timestamp::Timestamp};
+use crate::{
+    port::{Clock, Steady},
+    timestamp::Timestamp,
+};
 use async_trait::async_trait;
 use std::{
     collections::BTreeMap,
@@ -27,8 +30,11 @@ pub struct VirtualClock(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    start: Timestamp,
-    now: Timestamp,
+    /// What gives the time, as it does for the machine's clock.
+    steady: Steady,
+    /// What the machine's clock shows, since the epoch.
+    machine: Duration,
+    uptime: Duration,
     /// Tells sleepers of one instant apart, in the order in which they lay down.
     sleepers_so_far: u64,
     sleepers: BTreeMap<(Timestamp, u64), oneshot::Sender<()>>,
@@ -37,7 +43,13 @@ struct State {
 impl VirtualClock {
     /// A clock that shows `start`.
     pub fn new(start: Timestamp) -> Self {
-        Self(Mutex::new(State { start, now: start, sleepers_so_far: 0, sleepers: BTreeMap::new() }))
+        Self(Mutex::new(State {
+            steady: Steady::new(),
+            machine: start.since(Timestamp::from_millis(0)),
+            uptime: Duration::ZERO,
+            sleepers_so_far: 0,
+            sleepers: BTreeMap::new(),
+        }))
     }
 
     /// Lets exactly that much time pass, everybody waking at the time for which they asked. Only what runs in memory, on a
@@ -55,15 +67,22 @@ impl VirtualClock {
 
     /// Lets `time` pass, to the millisecond, and wakes the sleepers whose time has come.
     pub fn advance(&self, time: Duration) {
-        let mut state = self.state();
-        let until = state.now + time;
-        state.advance_to(until);
+        self.state().advance(time);
     }
 
     /// Moves on to `until` and wakes the sleepers whose time has come. Time never goes back: an earlier `until`
     /// changes nothing.
     pub fn advance_to(&self, until: Timestamp) {
         self.state().advance_to(until);
+    }
+
+    /// Sets the machine's clock back, as somebody may set a real one: the time goes on at nine tenths of its pace, as that of
+    /// [`SystemClock`](crate::port::SystemClock) does, until the machine's clock has caught up.
+    pub fn set_back(&self, by: Duration) {
+        let mut state = self.state();
+        // From now on, whether or not anybody has asked.
+        state.now();
+        state.machine = state.machine.saturating_sub(by);
     }
 
     /// When the next sleeper is to be woken; `None` where nobody sleeps.
@@ -77,7 +96,7 @@ impl VirtualClock {
 
     fn lie_down(&self, until: Timestamp) -> Option<Sleeper<'_>> {
         let mut state = self.state();
-        if until <= state.now {
+        if until <= state.now() {
             return None;
         }
         let (wake, woken) = oneshot::channel();
@@ -89,10 +108,33 @@ impl VirtualClock {
 }
 
 impl State {
+    fn now(&mut self) -> Timestamp {
+        self.steady.now(self.machine, self.uptime).0
+    }
+
+    fn advance(&mut self, time: Duration) {
+        self.machine += time;
+        self.uptime += time;
+        self.wake();
+    }
+
     fn advance_to(&mut self, until: Timestamp) {
-        self.now = self.now.max(until);
+        loop {
+            let left = until.since(self.now());
+            if left.is_zero() {
+                return self.wake();
+            }
+            // The machine's clock gets there, or the time of one that is behind does, at its pace.
+            let machine = until.since(Timestamp::from_millis(0)).saturating_sub(self.machine);
+            self.advance(machine.min(left + left / 9 + Duration::from_nanos(10)));
+        }
+    }
+
+    /// Wakes the sleepers whose time has come.
+    fn wake(&mut self) {
+        let now = self.now();
         while let Some(first) = self.sleepers.first_entry()
-            && first.key().0 <= self.now
+            && first.key().0 <= now
         {
             // Its sleeper may be gone by now; then nobody needs to be woken.
             let _ = first.remove().send(());
@@ -103,16 +145,19 @@ impl State {
 #[async_trait]
 impl Clock for VirtualClock {
     fn now(&self) -> Timestamp {
-        self.state().now
+        self.state().now()
     }
 
     fn not_before(&self, time: Timestamp) {
-        self.advance_to(time);
+        let mut state = self.state();
+        state.now();
+        let uptime = state.uptime;
+        state.steady.not_before(time, uptime);
+        state.wake();
     }
 
     fn uptime(&self) -> Duration {
-        let state = self.state();
-        state.now.since(state.start)
+        self.state().uptime
     }
 
     async fn sleep_until(&self, until: Timestamp) {

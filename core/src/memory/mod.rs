@@ -121,6 +121,7 @@ type Queues = BTreeMap<String, Arc<MemoryQueue>>;
 pub struct Memory {
     ports: Ports,
     model: Arc<Model>,
+    tables: BTreeMap<String, Arc<MemoryTable>>,
     queues: Queues,
     /// How many events [`send`](Self::send) has sent.
     sent: Arc<AtomicU64>,
@@ -157,6 +158,9 @@ impl Memory {
                 (queue.name.clone(), Arc::new(made))
             })
             .collect();
+        for queue in queues.values() {
+            queue.beside(queues.iter().map(|(name, queue)| (name.clone(), Arc::downgrade(queue))).collect());
+        }
         for queue in &model.queues {
             if let Some(redrive) = &queue.redrive
                 && let Some(source) = queues.get(&queue.name)
@@ -176,7 +180,10 @@ impl Memory {
                 .iter()
                 .map(|(name, table)| (name.clone(), Arc::clone(table) as Arc<dyn ChangeStream>))
                 .collect(),
-            tables: tables.into_iter().map(|(name, table)| (name, table as Arc<dyn Table>)).collect(),
+            tables: tables
+                .iter()
+                .map(|(name, table)| (name.clone(), Arc::clone(table) as Arc<dyn Table>))
+                .collect(),
             queues: queues
                 .iter()
                 .map(|(name, queue)| (name.clone(), Arc::clone(queue) as Arc<dyn Queue>))
@@ -190,7 +197,7 @@ impl Memory {
             services: Services::new(),
             settings: Arc::default(),
         };
-        Self { ports, model: Arc::new(model.clone()), queues, sent: Arc::default() }
+        Self { ports, model: Arc::new(model.clone()), tables, queues, sent: Arc::default() }
     }
 
     /// The ports to all of it.

@@ -3,7 +3,10 @@
 use crate::{
     limits::{MESSAGE_BYTES_MAX, QUEUE_DELAY_MAX, QUEUE_VISIBILITY_MAX},
     model::QueueModel,
-    port::{Attributes, Clock, Depth, Message, NewMessage, PortError, Queue, Random, Receipt},
+    port::{
+        Attributes, Clock, Depth, Message, NewMessage, PortError, Queue, Random, Receipt, Received,
+        Unreadable,
+    },
     timestamp::Timestamp,
 };
 use async_trait::async_trait;
@@ -11,7 +14,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -24,6 +27,8 @@ pub(super) struct MemoryQueue {
     visibility_timeout: Duration,
     retention: Duration,
     redrive: OnceLock<Redrive>,
+    /// All of them by name: what is sent may stand for a message that another one holds.
+    queues: OnceLock<BTreeMap<String, Weak<MemoryQueue>>>,
     /// Whether each message that is sent arrives twice.
     twice: AtomicBool,
     clock: Arc<dyn Clock>,
@@ -45,6 +50,7 @@ struct State {
     last_place: u64,
     messages: BTreeMap<u64, Held>,
     by_age: BTreeSet<(Timestamp, u64)>,
+    keys: BTreeSet<String>,
     /// Ready to be received, by when they became so.
     visible: BTreeSet<(Timestamp, u64)>,
     /// Not to be received before their time.
@@ -56,7 +62,9 @@ struct State {
 #[derive(Clone)]
 struct Held {
     id: String,
+    key: Option<String>,
     body: String,
+    unreadable: Option<Unreadable>,
     attributes: Attributes,
     /// When it was first sent. Moving to a dead-letter queue does not change it, as on SQS.
     sent_at: Timestamp,
@@ -72,6 +80,7 @@ impl Held {
             id: self.id.clone(),
             receipt,
             body: self.body.clone(),
+            unreadable: self.unreadable.clone(),
             attributes: self.attributes.clone(),
             receive_count: self.receives,
             sent_at: self.sent_at,
@@ -110,6 +119,9 @@ impl State {
     }
 
     fn insert(&mut self, held: Held) {
+        if held.key.as_ref().is_some_and(|key| !self.keys.insert(key.clone())) {
+            return;
+        }
         self.last_place += 1;
         let place = self.last_place;
         self.by_age.insert((held.sent_at, place));
@@ -121,6 +133,7 @@ impl State {
     fn remove(&mut self, place: u64) -> Option<Held> {
         let held = self.messages.remove(&place)?;
         self.by_age.remove(&(held.sent_at, place));
+        held.key.as_ref().map(|key| self.keys.remove(key));
         self.visible.remove(&(held.due, place));
         self.hidden.remove(&(held.due, place));
         self.delayed -= u64::from(held.delayed);
@@ -154,6 +167,7 @@ impl MemoryQueue {
             visibility_timeout: model.visibility_timeout,
             retention: model.retention,
             redrive: OnceLock::new(),
+            queues: OnceLock::new(),
             twice: AtomicBool::new(false),
             clock,
             random,
@@ -168,9 +182,31 @@ impl MemoryQueue {
         let _ = self.redrive.set(Redrive { dead_letters, receives_max });
     }
 
+    /// All queues of the adapter. Said once, when they are made.
+    pub(super) fn beside(&self, queues: BTreeMap<String, Weak<Self>>) {
+        let _ = self.queues.set(queues);
+    }
+
+    /// Takes away the message that another one is to stand for. False where it is somebody else's by now, or gone.
+    fn settle(&self, received: &Received) -> Result<bool, PortError> {
+        let queue = self.queues.get().and_then(|queues| queues.get(&received.queue)).and_then(Weak::upgrade);
+        let queue = queue.ok_or_else(|| {
+            PortError::permanent(&self.name, format_args!("there is no queue {:?}", received.queue))
+        })?;
+        let mut state = queue.state();
+        Ok(state.place_of(&received.receipt).and_then(|place| state.remove(place)).is_some())
+    }
+
     /// From now on each message that is sent arrives twice, as one of SQS may.
     pub(super) fn deliver_twice(&self) {
         self.twice.store(true, Ordering::Relaxed);
+    }
+
+    /// Damages the message that has this body; false where there is none.
+    pub(super) fn damage(&self, body: &str) -> bool {
+        let mut state = self.state();
+        let held = state.messages.values_mut().find(|held| held.body == body);
+        held.map(|held| held.unreadable = Some(Unreadable::new("damaged by a test"))).is_some()
     }
 
     /// The state as of now.
@@ -231,7 +267,12 @@ impl MemoryQueue {
             return;
         };
         let now = self.clock.now();
-        redrive.dead_letters.insert(dead.into_iter().map(|held| Held { due: now, delayed: false, ..held }));
+        redrive.dead_letters.insert(dead.into_iter().map(|held| Held {
+            due: now,
+            delayed: false,
+            key: None,
+            ..held
+        }));
     }
 }
 
@@ -243,11 +284,18 @@ impl Queue for MemoryQueue {
         let answers = messages
             .into_iter()
             .map(|message| {
-                let NewMessage { body, attributes, delay } =
+                let NewMessage { body, attributes, delay, in_place_of, key } =
                     message.admitted(&self.name, MESSAGE_BYTES_MAX, QUEUE_DELAY_MAX)?;
+                if let Some(received) = in_place_of
+                    && !self.settle(&received)?
+                {
+                    return Ok(());
+                }
                 arriving.push(Held {
                     id: format!("{:016x}", self.random.next_u64()),
+                    key,
                     body,
+                    unreadable: None,
                     attributes,
                     sent_at: now,
                     receives: 0,

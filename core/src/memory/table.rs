@@ -3,8 +3,8 @@
 use crate::{
     limits::{INDEX_SORT_BYTES_MAX, ITEM_BYTES_MAX, KEY_BYTES_MAX},
     port::{
-        ChangeStream, Clock, CommitError, IndexEntry, IndexPage, IndexQuery, Item, PortError, ScanPage,
-        StreamRecord, Table, Write,
+        ChangeStream, Clock, CommitError, Document, IndexEntry, IndexPage, IndexQuery, Item, PortError,
+        ScanPage, StreamRecord, Table, Unreadable, UnreadableOutbox, Write,
     },
     timestamp::Timestamp,
 };
@@ -63,6 +63,19 @@ impl MemoryTable {
         state
     }
 
+    pub(super) fn damage_item(&self, key: &str) -> bool {
+        let mut state = self.state();
+        let item = state.items.get_mut(key);
+        item.map(|item| item.document = Document::unreadable("damaged by a test")).is_some()
+    }
+
+    pub(super) fn damage_record(&self, key: &str) -> bool {
+        let mut state = self.state();
+        let record = state.stream.values_mut().find(|record| record.key == key);
+        let outbox = || UnreadableOutbox { why: Unreadable::new("damaged by a test"), text: "[".to_owned() };
+        record.map(|record| record.outbox = Err(outbox())).is_some()
+    }
+
     fn check_limit(&self, limit: usize) -> Result<(), PortError> {
         if (1..=PAGE_ITEMS_MAX).contains(&limit) {
             return Ok(());
@@ -88,6 +101,9 @@ impl MemoryTable {
         if write.item.version != write.expected.saturating_add(1) {
             return refuse("the version written is not one more than the expected one");
         }
+        if let Err(why) = write.item.document.text() {
+            return Err(PortError::permanent(&self.name, why).into());
+        }
         let bytes = size(write);
         if bytes > ITEM_BYTES_MAX { Err(CommitError::TooLarge { bytes }) } else { Ok(()) }
     }
@@ -96,6 +112,7 @@ impl MemoryTable {
 /// Bytes of the item with all that is written beside it.
 fn size(write: &Write) -> usize {
     let Item { key, document, index, .. } = &write.item;
+    let document = document.text().unwrap_or_default();
     let index = index.as_ref().map_or(0, |entry| entry.partition.len() + entry.sort.len());
     let outbox: usize = write.outbox.iter().map(|event| event.get().len()).sum();
     key.len() + document.len() + index + outbox
@@ -151,7 +168,7 @@ impl State {
                 sequence: self.last_sequence,
                 key: write.item.key.clone(),
                 version: write.item.version,
-                outbox: write.outbox,
+                outbox: Ok(write.outbox),
             };
             self.stream.insert(record.sequence, record);
         }
@@ -201,6 +218,14 @@ impl Table for MemoryTable {
         let next = found.next().and_then(|_| page.last().map(|(entry, _)| entry.sort.clone()));
         let items = page.iter().filter_map(|(_, key)| state.items.get(key).cloned()).collect();
         Ok(IndexPage { items, next })
+    }
+
+    async fn count(&self, partition: &str, at_most: u64) -> Result<Option<u64>, PortError> {
+        let from = (IndexEntry { partition: partition.to_owned(), sort: String::new() }, String::new());
+        let state = self.state();
+        let entries = state.index.range((Bound::Included(from), Bound::Unbounded));
+        let entries = entries.take_while(|(entry, _)| entry.partition == partition);
+        Ok(Some(entries.zip(0..at_most).map(|_| 1).sum()))
     }
 
     async fn scan(&self, after: Option<&str>, limit: usize) -> Result<ScanPage, PortError> {

@@ -11,7 +11,7 @@ use crate::{
     failure::Failure,
     metrics::Meter,
     pipeline::Pipeline,
-    port::{Queue as _, StreamRecord, Table},
+    port::{Damage, Queue as _, StreamRecord, Table},
     relay,
     setting::{Place, SettingError, SettingErrors, SettingModel, Settings},
     stored::Stored,
@@ -99,7 +99,7 @@ impl Memory {
         let carried = self.model.carried(STEP, Carried::default(), E::TYPE, now);
         (envelope.deadline, envelope.hops) = (carried.deadline, carried.hops);
         let outbox = vec![to_raw_value(&envelope).map_err(|error| Failure::permanent("unwritable", error))?];
-        let record = StreamRecord { sequence, key, version: 1, outbox };
+        let record = StreamRecord { sequence, key, version: 1, outbox: Ok(outbox) };
         let sent = relay::forward(&self.model, &self.ports, &[record], &Meter::default(), |_| true).await;
         sent.map_err(|(_, failure)| failure)
     }
@@ -109,6 +109,17 @@ impl Memory {
     pub fn deliver_twice(&self) {
         for queue in self.model.steps.iter().filter_map(|step| self.queues.get(&step.queue)) {
             queue.deliver_twice();
+        }
+    }
+
+    /// Damages one thing that is stored, so that it can't be read; false where it is not there.
+    pub fn damage(&self, damage: Damage<'_>) -> bool {
+        match damage {
+            Damage::Item { table, key } => self.tables.get(table).is_some_and(|table| table.damage_item(key)),
+            Damage::Record { table, key } => {
+                self.tables.get(table).is_some_and(|table| table.damage_record(key))
+            }
+            Damage::Message { queue, body } => self.queues.get(queue).is_some_and(|queue| queue.damage(body)),
         }
     }
 

@@ -29,6 +29,8 @@ impl Topic for MemoryTopic {
             let mut outcome = Ok(());
             match admitted {
                 Ok(message) => {
+                    // Of several copies none stands for a message alone.
+                    let message = NewMessage { in_place_of: None, key: None, ..message };
                     for queue in &self.subscriptions {
                         let sent = queue.send(vec![message.clone()]).await;
                         outcome = sent.into_iter().fold(outcome, Result::and);

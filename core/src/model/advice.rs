@@ -12,6 +12,11 @@ pub enum Advice {
         /// How many there are.
         dead_letter_queues: usize,
     },
+    /// A schedule whose messages come too seldom for an alarm of CloudWatch to miss them.
+    NoSilenceAlarm {
+        /// The schedule.
+        schedule: String,
+    },
 }
 
 impl fmt::Display for Advice {
@@ -22,6 +27,11 @@ impl fmt::Display for Advice {
                 "no_alarm: nobody is told of what lies in {dead_letter_queues} dead-letter queue(s): add a topic and \
                  `.alarm_to(…)`"
             ),
+            Self::NoSilenceAlarm { schedule } => write!(
+                f,
+                "no_silence_alarm: on AWS nobody is told where {schedule:?} stops, for an alarm looks back 7 days at most, and two of its \
+                 periods are longer: look at it by hand, or let it come more often"
+            ),
         }
     }
 }
@@ -29,5 +39,9 @@ impl fmt::Display for Advice {
 pub(crate) fn of(model: &Model) -> Vec<Advice> {
     let dead_letter_queues = model.dead_letter_queues().count();
     let nobody_is_told = model.alarms.is_empty() && dead_letter_queues > 0;
-    nobody_is_told.then_some(Advice::NoAlarm { dead_letter_queues }).into_iter().collect()
+    let too_seldom = model.schedules.iter().filter(|schedule| schedule.watch().is_none());
+    let too_seldom = too_seldom.filter(|_| !model.alarms.is_empty());
+    let no_silence = too_seldom.map(|schedule| Advice::NoSilenceAlarm { schedule: schedule.name.clone() });
+    let no_alarm = nobody_is_told.then_some(Advice::NoAlarm { dead_letter_queues });
+    no_alarm.into_iter().chain(no_silence).collect()
 }

@@ -1,6 +1,7 @@
 //! A definition as plain data.
 
 pub(crate) mod advice;
+mod backlog;
 pub(crate) mod check;
 pub(crate) mod diagram;
 mod path;
@@ -10,6 +11,7 @@ mod variable;
 mod when;
 
 pub use advice::Advice;
+pub use backlog::{BACKLOG_MAX, Backlog};
 pub use check::{DefinitionError, DefinitionErrors};
 pub use path::{Passage, Path};
 pub use rule::{Comparison, Match, Rule};
@@ -157,6 +159,26 @@ pub struct ScheduleModel {
     pub event_type: String,
 }
 
+impl ScheduleModel {
+    /// How CloudWatch is to watch that its messages are handled; `None` where they come too seldom for it.
+    pub(crate) fn watch(&self) -> Option<ScheduleWatch> {
+        let unit = limits::ALARM_PERIOD_UNIT;
+        let units = self.when.longest_gap()?.as_millis().div_ceil(u128::from(unit) * 1_000).max(1);
+        let period = u64::try_from(units).ok()?.checked_mul(unit)?;
+        let periods = (limits::ALARM_WINDOW_MAX / period).min(u64::from(limits::SILENT_PERIODS));
+        (periods >= limits::SILENT_PERIODS_MIN).then_some(ScheduleWatch { period, periods })
+    }
+}
+
+/// An alarm over the messages of a schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ScheduleWatch {
+    /// In seconds.
+    pub(crate) period: u64,
+    /// After so many periods without any it goes off.
+    pub(crate) periods: u64,
+}
+
 /// A handler of requests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouteModel {
@@ -176,6 +198,8 @@ pub struct RouteModel {
     pub timeout: Duration,
     /// The memory of its function, in MB, where it is not what all functions have.
     pub memory: Option<u32>,
+    /// What counts as waiting of what it takes in, where that is bounded.
+    pub backlog: Option<Backlog>,
 }
 
 /// A handler of events, with the policy its messages are consumed by.
@@ -576,6 +600,23 @@ impl Model {
         });
         let outlets = self.outlets.iter().filter(|outlet| outlet.to.destination() == destination);
         of_steps.chain(outlets.map(|outlet| outlet.dead_letter_queue.as_str())).collect()
+    }
+
+    /// Where the relay tells of events of a `kind` that it can't read: nobody knows where they were to go. It is the first, by
+    /// name, of the dead-letter queues that such events can end in, as far as the relay `sends` there.
+    pub(crate) fn unreadable_to(&self, kind: &str, sends: impl Fn(&Destination<'_>) -> bool) -> Option<&str> {
+        let commits = |handler: &str| {
+            let uses = self.uses_of(handler).and_then(|uses| uses.kinds().get(kind));
+            uses.is_some_and(|uses| uses.contains(&TableUse::Commit))
+        };
+        let by_steps = self.steps.iter().filter(|step| commits(&step.name)).flat_map(|step| &step.emits);
+        let by_routes =
+            self.routes.iter().filter(|route| commits(&route.step)).flat_map(|route| &route.emits);
+        let queues = |event_types: BTreeSet<&str>| {
+            let destinations = event_types.into_iter().flat_map(|event_type| self.destinations(event_type));
+            destinations.filter(&sends).flat_map(|destination| self.refused_to(destination)).min()
+        };
+        queues(by_steps.chain(by_routes).map(String::as_str).collect()).or_else(|| queues(self.emitted()))
     }
 
     /// The names of the steps that consume what `step` emits.

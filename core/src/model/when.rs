@@ -52,6 +52,15 @@ const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
+/// The beginning of the year by which the longest time between two of a cron expression's is found: the same for whoever asks.
+const YEAR_LOOKED_AT: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+
+/// How long after that a time may be, in milliseconds: a little more than two years.
+const YEARS_LOOKED_AT: u64 = 732 * DAY;
+
+/// Times of a cron expression that are looked at: a week of every minute, and more than a year of every hour.
+const TIMES_LOOKED_AT: usize = 10_080;
+
 const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
 
 impl Cron {
@@ -147,6 +156,22 @@ impl When {
                 Ok(Timestamp::from_millis(next.timestamp().as_millisecond()))
             }
         }
+    }
+
+    /// The longest time between two of its times, of the first [`TIMES_LOOKED_AT`] in the year 2026; `None` where it has none.
+    pub fn longest_gap(&self) -> Option<Duration> {
+        let cron = match self {
+            Self::Every(every) => return Some(*every),
+            Self::Cron(cron) => cron.parse_lenient().ok()?,
+        };
+        let from = cronexpr::MakeTimestamp::from_millisecond(YEAR_LOOKED_AT.as_millis()).ok()?;
+        let times = cron.iter_after(from).ok()?.map_while(Result::ok);
+        let times: Vec<Timestamp> = times
+            .map(|time| Timestamp::from_millis(time.timestamp().as_millisecond()))
+            .take_while(|time| time.since(YEAR_LOOKED_AT) <= Duration::from_millis(YEARS_LOOKED_AT))
+            .take(TIMES_LOOKED_AT)
+            .collect();
+        times.windows(2).map(|pair| pair[1].since(pair[0])).max()
     }
 
     /// The expression and the time zone of EventBridge Scheduler for the same times.
@@ -249,6 +274,27 @@ mod tests {
         ] {
             assert!(When::from(Cron::new(expression, zone)).to_aws().is_err(), "{expression} {zone}");
         }
+    }
+
+    #[test]
+    fn the_longest_gap_is_that_of_a_night_a_weekend_or_a_month() {
+        const HOURS: u64 = 3_600;
+        for (expression, seconds) in [
+            ("*/5 * * * *", 300),
+            ("0 8-17 * * *", 15 * HOURS),
+            ("* 9-17 * * MON-FRI", (48 + 15) * HOURS + 60),
+            ("0 18 * * MON-FRI", 72 * HOURS),
+            ("0 6 1 * *", 31 * 24 * HOURS),
+            ("0 0 1 1 *", 365 * 24 * HOURS),
+        ] {
+            let gap = When::from(Cron::new(expression, "UTC")).longest_gap();
+            assert_eq!(gap, Some(Duration::from_secs(seconds)), "{expression}");
+        }
+        assert_eq!(every(300).longest_gap(), Some(Duration::from_secs(300)));
+        // The night in which summer ends has an hour more.
+        let daily = When::from(Cron::new("0 18 * * *", "Europe/Berlin"));
+        assert_eq!(daily.longest_gap(), Some(Duration::from_secs(25 * HOURS)));
+        assert_eq!(When::from(Cron::new("0 0 30 2 *", "UTC")).longest_gap(), None);
     }
 
     #[test]

@@ -36,9 +36,23 @@ pub struct Api {
 pub struct EntityPage {
     /// The entities.
     pub entities: Vec<EntityView>,
+    /// What is of the kind and can't be read, whatever status was asked for: nobody knows it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<UnreadableEntity>,
     /// Where the next page begins; `None` at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+}
+
+/// An entity that is there and can't be read.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UnreadableEntity {
+    /// Its id, as far as that can be read.
+    pub id: String,
+    /// Its version; 0 where that can't be read.
+    pub version: u64,
+    /// Why.
+    pub why: String,
 }
 
 /// What a redrive or purge is asked to do.
@@ -195,9 +209,17 @@ impl Api {
         let table = self.pipeline.ports().table(self.table_of(kind)?)?;
         let scanned = table.scan(after.map(String::as_str), limit).await?;
         let prefix = [kind, "/"].concat();
-        let mut page = EntityPage { entities: Vec::new(), next: scanned.next };
+        let mut page = EntityPage { next: scanned.next, ..EntityPage::default() };
         for item in scanned.items.iter().filter(|item| item.key.starts_with(&prefix)) {
-            if let Some(entity) = self.live(item)? {
+            let entity = match self.live(item) {
+                Ok(entity) => entity,
+                Err(failure) => {
+                    let (id, why) = (item.key[prefix.len()..].to_owned(), failure.detail().to_owned());
+                    page.unreadable.push(UnreadableEntity { id, version: item.version, why });
+                    continue;
+                }
+            };
+            if let Some(entity) = entity {
                 let changed = entity.trail.last().map(|entry| entry.at);
                 let is_wanted = (status.is_none() || entity.status.as_ref() == status)
                     && since.is_none_or(|since| changed.is_none_or(|at| at >= since));

@@ -6,14 +6,14 @@
 mod api;
 
 #[cfg(feature = "server")]
-pub use api::{Api, EntityPage, GiveBack, Walk};
+pub use api::{Api, EntityPage, GiveBack, UnreadableEntity, Walk};
 
 use crate::{
     dead_letter::DeadLetter,
-    failure::Failure,
+    failure::{Failure, excerpt},
     model::{Destination, Model},
     pipeline::Pipeline,
-    port::{Depth, Message, Queue, Receipt},
+    port::{Depth, Message, NewMessage, Queue, Receipt, Received},
     relay,
     timestamp::Timestamp,
 };
@@ -43,6 +43,9 @@ const RECEIVED_MAX: usize = 100;
 /// Dead letters received at once by a walk that may move fewer, where a receive takes a network's time: as many as SQS
 /// gives for one request.
 const RECEIVED_MIN: usize = 10;
+
+/// Bytes of a damaged text that are shown.
+const DAMAGED_BYTES_MAX: usize = 100_000;
 
 /// How long a receive waits where one that does not wait may miss messages.
 const WAIT: Duration = Duration::from_secs(1);
@@ -133,6 +136,9 @@ pub struct Moved {
     /// Of some of these, because a permission is missing.
     #[serde(default)]
     pub is_denied: bool,
+    /// Letters that were left for what they hold is damaged: nobody is to work it.
+    #[serde(default)]
+    pub unreadable: u64,
     /// Nothing was left to look at.
     pub done: bool,
     /// When the call began, by the clock that dead letters are dated with: the `before` of the calls that follow it.
@@ -176,8 +182,11 @@ pub struct Publication {
     pub place: u64,
     /// When it was published.
     pub at: Timestamp,
-    /// The event, CloudEvents JSON.
+    /// The event, CloudEvents JSON. What is left of one that can't be read is a text.
     pub event: Box<RawValue>,
+    /// Why it can't be read, where it can't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<String>,
 }
 
 /// What was published to `outlet`, the name of a topic, a bus or a queue of others, behind place `after`, at most `limit`:
@@ -218,12 +227,19 @@ pub async fn publications(
         }
     }
     found.truncate(limit);
-    let publication = |(place, message): (u64, Message)| {
-        let event = RawValue::from_string(message.body);
-        let event = event.map_err(|error| Failure::permanent("unreadable_event", error))?;
-        Ok(Publication { place, at: message.sent_at, event })
-    };
     found.into_iter().map(publication).collect()
+}
+
+fn publication((place, message): (u64, Message)) -> Result<Publication, Failure> {
+    let Message { body, sent_at: at, unreadable, .. } = message;
+    let why = match (&unreadable, serde_json::from_str::<&RawValue>(&body)) {
+        (Some(why), _) => why.to_string(),
+        (None, Err(error)) => error.to_string(),
+        (None, Ok(event)) => return Ok(Publication { place, at, event: event.to_owned(), unreadable: None }),
+    };
+    let event = serde_json::value::to_raw_value(&excerpt(&body, DAMAGED_BYTES_MAX));
+    let event = event.map_err(|error| Failure::permanent("unwritable", error))?;
+    Ok(Publication { place, at, event, unreadable: Some(why) })
 }
 
 fn dead_letter_queue<'a>(
@@ -326,10 +342,20 @@ pub async fn walk(
         return Ok(Moved { done: true, at, ..Moved::default() });
     }
     let model = pipeline.choreography().model();
-    let (mut chosen, left): (Vec<Message>, Vec<Message>) =
-        messages.into_iter().partition(|message| filter.takes(model, &DeadLetter::read(message)));
-    let ends_left =
-        left.iter().filter(|message| filter.leaves(model, &DeadLetter::read(message))).count() as u64;
+    let (mut chosen, mut left, mut ends_left, mut unreadable) = (Vec::new(), Vec::new(), 0, 0);
+    for message in messages {
+        let letter = DeadLetter::read(&message);
+        if !filter.takes(model, &letter) {
+            ends_left += u64::from(filter.leaves(model, &letter));
+            left.push(message);
+        } else if act == Act::Redrive && letter.is_damaged() {
+            tracing::warn!(queue, id = %message.id, reason = letter.reason, "a dead letter is damaged, and is not sent back; it stays");
+            unreadable += 1;
+            left.push(message);
+        } else {
+            chosen.push(message);
+        }
+    }
     let beyond = chosen.split_off(chosen.len().min(max)).into_iter();
     let beyond: Vec<(Receipt, Duration)> = beyond.map(|message| (message.receipt, Duration::ZERO)).collect();
     let examined = (chosen.len() + left.len()) as u64;
@@ -343,7 +369,11 @@ pub async fn walk(
     match act {
         Act::Purge => gone.extend(chosen.into_iter().map(|message| message.receipt)),
         Act::Redrive => {
-            let letters = chosen.iter().map(DeadLetter::redriven).collect();
+            let letters = chosen.iter().map(|message| {
+                let received = Received { queue: queue.to_owned(), receipt: message.receipt.clone() };
+                NewMessage { in_place_of: Some(received), ..DeadLetter::redriven(message) }
+            });
+            let letters = letters.collect();
             let sent = relay::send(model, pipeline.ports(), source, letters).await;
             for (message, sent) in chosen.into_iter().zip(sent) {
                 match sent {
@@ -360,7 +390,7 @@ pub async fn walk(
     }
     dead.delete(&gone).await?;
     let moved = gone.len() as u64;
-    Ok(Moved { examined, moved, ends_left, failed, is_denied, done: false, at, passed_over })
+    Ok(Moved { examined, moved, ends_left, unreadable, failed, is_denied, done: false, at, passed_over })
 }
 
 /// Shows dead letters of `queue` again that a walk passed over, by their receipts.

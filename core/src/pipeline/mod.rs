@@ -6,11 +6,13 @@
 //! that loses a race is resolved by reading again.
 
 mod admit;
+mod backlog;
 mod batch;
 mod invocation;
 mod observe;
 mod round;
 mod route;
+mod scheduled;
 mod settle;
 mod trail;
 mod verdict;
@@ -18,8 +20,10 @@ mod work;
 
 pub use invocation::Invocation;
 pub use observe::{Observation, StepCounts};
+pub(crate) use scheduled::{Scheduled, silence};
 pub use settle::Delivered;
-pub(crate) use settle::Settled;
+use settle::How;
+pub(crate) use settle::{Settled, Unsettled};
 pub use verdict::Verdict;
 
 use crate::{
@@ -28,16 +32,22 @@ use crate::{
     failure::Failure,
     http::{Problem, Response},
     model::StepModel,
-    port::{Message, Ports, Receipt},
+    port::{Message, PortError, Ports, Receipt},
     vitals::Vitals,
 };
+use backlog::Intake;
 use futures_util::future::join_all;
 use observe::Counters;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    future::Future,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 use tokio::sync::broadcast;
+
+/// How long a table may take to answer before it is told as standing.
+const PROBE_MAX: Duration = Duration::from_secs(3);
 
 /// Runs a choreography's handlers on messages and requests, over ports.
 #[derive(Clone, Debug)]
@@ -49,6 +59,8 @@ pub struct Pipeline {
     counts: Arc<BTreeMap<String, Counters>>,
     invocation: Invocation,
     vitals: Vitals,
+    intake: Intake,
+    scheduled: Scheduled,
 }
 
 impl Pipeline {
@@ -63,6 +75,8 @@ impl Pipeline {
             counts,
             invocation: Invocation::default(),
             vitals: Vitals::default(),
+            intake: Intake::default(),
+            scheduled: Scheduled::default(),
         }
     }
 
@@ -94,22 +108,20 @@ impl Pipeline {
     /// A [`Failure`] where there is no such step. A message that can't be settled is left as it is: its visibility
     /// timeout gives it back.
     pub async fn deliver(&self, step: &str, messages: &[Message]) -> Result<Vec<Verdict>, Failure> {
-        let Settled { delivered, observations } = self.settled(step, messages).await?;
-        self.acknowledge(step, &delivered.done(messages)).await;
+        let Settled { delivered, observations, .. } = self.settled(step, messages, true).await?;
+        if let Err(failure) = self.acknowledge(step, &delivered.done(messages)).await {
+            tracing::warn!(step, %failure, "messages were not deleted; their visibility timeout gives them back");
+        }
         self.tell(observations);
         Ok(delivered.verdicts)
     }
 
     /// Deletes messages that are done.
-    pub(crate) async fn acknowledge(&self, step: &str, done: &[Receipt]) {
+    pub(crate) async fn acknowledge(&self, step: &str, done: &[Receipt]) -> Result<(), Failure> {
         if done.is_empty() {
-            return;
+            return Ok(());
         }
-        let deleted =
-            async { self.ports.queue(&self.step(step)?.queue)?.delete(done).await.map_err(Failure::from) };
-        if let Err(failure) = deleted.await {
-            tracing::warn!(step, %failure, "messages were not deleted; their visibility timeout gives them back");
-        }
+        Ok(self.ports.queue(&self.step(step)?.queue)?.delete(done).await?)
     }
 
     /// [`deliver`](Self::deliver) for a caller that acknowledges the messages itself, as a Lambda function does by its
@@ -122,20 +134,33 @@ impl Pipeline {
         step: &str,
         messages: &[Message],
     ) -> Result<Delivered, Failure> {
-        let Settled { delivered, observations } = self.settled(step, messages).await?;
+        let Settled { delivered, observations, .. } = self.settled(step, messages, false).await?;
         self.tell(observations);
         Ok(delivered)
     }
 
-    /// [`deliver_unacknowledged`](Self::deliver_unacknowledged) for a caller that also tells the onlookers.
-    pub(crate) async fn settled(&self, step: &str, messages: &[Message]) -> Result<Settled, Failure> {
+    /// Works a batch and settles it but for its acknowledgement, for a caller that also tells the onlookers. `in_place`: he
+    /// acknowledges by the messages' receipts.
+    pub(crate) async fn settled(
+        &self,
+        step: &str,
+        messages: &[Message],
+        in_place: bool,
+    ) -> Result<Settled, Failure> {
         let step = self.step(step)?;
         let mut worked = self.work(step, messages).await?;
-        let kept = self.settle(step, &worked.iter().collect::<Vec<_>>()).await;
+        let how = self.settling(in_place);
+        let kept = self.settle(step, &worked.iter().collect::<Vec<_>>(), how).await;
         self.count(step, &worked);
         let observations = self.observations(step, &mut worked);
-        let verdicts = worked.into_iter().map(|worked| worked.verdict).collect();
-        Ok(Settled { delivered: Delivered { verdicts, kept }, observations })
+        let verdicts: Vec<Verdict> = worked.into_iter().map(|worked| worked.verdict).collect();
+        let unsettled = Unsettled::of(&kept.unsettled, messages, &verdicts, how.at);
+        let kept = kept.all.into_iter().collect();
+        Ok(Settled { delivered: Delivered { verdicts, kept }, unsettled, observations })
+    }
+
+    fn settling(&self, in_place: bool) -> How {
+        How { in_place, at: self.ports.clock.now(), again: false }
     }
 
     /// [`deliver`](Self::deliver) for messages that no queue holds: of what can't be handled, a permanent failure is
@@ -152,10 +177,10 @@ impl Pipeline {
         let step = self.step(step)?;
         let mut worked = self.work(step, messages).await?;
         let settling = worked.iter().filter(|worked| !matches!(worked.verdict, Verdict::Retry(..)));
-        let kept = self.settle(step, &settling.collect::<Vec<_>>()).await;
+        let kept = self.settle(step, &settling.collect::<Vec<_>>(), self.settling(false)).await;
         self.count(step, &worked);
         self.tell(self.observations(step, &mut worked));
-        if kept.is_empty() {
+        if kept.all.is_empty() {
             return Ok(worked.into_iter().map(|worked| worked.verdict).collect());
         }
         Err(Failure::transient("not_dead_lettered", "the dead-letter queue could not be reached"))
@@ -176,27 +201,54 @@ impl Pipeline {
         let mut worked = self.work(step, messages).await?;
         let failed = worked.iter().position(|worked| matches!(worked.verdict, Verdict::Retry(..)));
         let settling = &worked[..failed.unwrap_or(worked.len())];
-        let kept = self.settle(step, &settling.iter().collect::<Vec<_>>()).await;
+        let kept = self.settle(step, &settling.iter().collect::<Vec<_>>(), self.settling(false)).await;
         self.count(step, &worked);
         self.tell(self.observations(step, &mut worked));
-        Ok(kept.first().copied().or(failed))
+        Ok(kept.all.first().copied().or(failed))
     }
 
-    /// What stands, by name: tables that do not answer or take no commit, and tasks of an engine that runs this pipeline. A
-    /// consumer, a relay or a schedule stands when it fails time after time, or has ended for good.
+    /// What stands, by name: tables that do not answer or take no commit, buckets that take no object, and tasks of an engine
+    /// that runs this pipeline. A consumer, a relay or a schedule stands when it fails time after time, has ended for good, or
+    /// waits for an answer for longer than any takes. A schedule stands too where none of its messages was handled for three of
+    /// its periods. Answers within some seconds itself.
     pub async fn standing(&self) -> BTreeSet<String> {
         let mut standing = self.vitals.standing(&*self.ports.clock);
+        standing.extend(self.scheduled.standing(self.ports.clock.uptime()));
         let probes = self.ports.tables.iter().map(|(name, table)| async move {
-            if let Err(error) = table.get(&["health/probe".to_owned()]).await {
-                tracing::warn!(table = name, %error, "a table does not answer");
+            let unread = match self.answered(table.get(&["health/probe".to_owned()])).await {
+                Err(error) => Some(error.to_string()),
+                Ok(found) => {
+                    found.iter().flatten().find_map(|item| Some(item.document.text().err()?.to_string()))
+                }
+            };
+            if let Some(error) = unread {
+                tracing::warn!(table = name, error, "a table does not answer");
                 return Some(["reads of ", name].concat());
             }
-            let refused = table.takes_commits().await.err()?;
+            let refused = self.answered(table.takes_commits()).await.err()?;
             tracing::warn!(table = name, error = %refused, "a table takes no commits");
             Some(["writes of ", name].concat())
         });
         standing.extend(join_all(probes).await.into_iter().flatten());
+        let probes = self.ports.buckets.iter().map(|(name, bucket)| async move {
+            let refused = bucket.takes_objects().await.err()?;
+            tracing::warn!(bucket = name, error = %refused, "a bucket takes no objects");
+            Some(["writes of ", name].concat())
+        });
+        standing.extend(join_all(probes).await.into_iter().flatten());
         standing
+    }
+
+    /// What a probe of a port is answered, or that it is not.
+    async fn answered<T>(&self, probe: impl Future<Output = Result<T, PortError>>) -> Result<T, PortError> {
+        let clock = &self.ports.clock;
+        tokio::select! {
+            biased;
+            answer = probe => answer,
+            () = clock.sleep_until(clock.now() + PROBE_MAX) => {
+                Err(PortError::transient("health", format_args!("no answer within {PROBE_MAX:?}")))
+            }
+        }
     }
 
     /// The answer to `GET /healthz`, the same everywhere: 200 where all is well, or else 503 with the names of what stands.

@@ -86,7 +86,10 @@ impl Pipeline {
         let Some(counters) = self.counts.get(&step.name) else {
             return;
         };
-        for Worked { verdict, .. } in worked {
+        for Worked { work, verdict, .. } in worked {
+            if let (Verdict::Done | Verdict::Ended(_), Some(envelope)) = (verdict, &work.envelope) {
+                self.remember_scheduled(step, &envelope.id);
+            }
             let (counter, metric) = match verdict {
                 Verdict::Done => (&counters.done, metrics::HANDLED),
                 Verdict::Later(_) => (&counters.later, metrics::DELAYED),

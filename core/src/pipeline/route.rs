@@ -8,6 +8,7 @@ use crate::{
     http::{Method, Problem, Request, Response},
     model::RouteModel,
     panics::{PANICKED, caught},
+    path_parameters::{matched, parameter},
     trace::trace_id,
 };
 use serde_json::{Map, Value};
@@ -71,13 +72,21 @@ impl Pipeline {
         let routes = self.choreography.model().routes.iter();
         let (route, parameters) = routes
             .filter(|route| route.method == method && step.is_none_or(|step| step == route.step))
-            .find_map(|route| Some((route, matched(route.path.as_ref()?, path)?)))?;
-        request.parameters = parameters;
+            .find_map(|route| {
+                Some((route, matched(route.path.as_ref()?, path, &request.query).transpose()?))
+            })?;
+        match parameters {
+            Ok(parameters) => request.parameters = parameters,
+            Err(problem) => return Some(problem.into()),
+        }
         self.ask(route, request).await
     }
 
     async fn ask(&self, route: &RouteModel, request: Request) -> Option<Response> {
         let handler = self.choreography.routes.get(&route.step)?;
+        if let Some(response) = self.held_back(route).await {
+            return Some(response);
+        }
         let traceparent =
             request.header("traceparent").filter(|given| trace_id(given).is_some()).map(str::to_owned);
         let traceparent = traceparent.or_else(|| self.invocation.traceparent.clone());
@@ -126,33 +135,9 @@ impl Pipeline {
     }
 }
 
-/// The parameters of `path` where it matches `pattern`, percent-decoded; `None` where it does not match, or a
-/// parameter is not UTF-8.
-fn matched(pattern: &str, path: &str) -> Option<BTreeMap<String, String>> {
-    let (mut patterns, mut parts) = (pattern.split('/'), path.split('/'));
-    let mut parameters = BTreeMap::new();
-    loop {
-        match (patterns.next(), parts.next()) {
-            (None, None) => return Some(parameters),
-            (Some(pattern), Some(part)) => {
-                if let Some(name) = pattern.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
-                    let value = percent_encoding::percent_decode_str(part).decode_utf8().ok()?;
-                    if value.is_empty() {
-                        return None;
-                    }
-                    parameters.insert(name.to_owned(), value.into_owned());
-                } else if pattern != part {
-                    return None;
-                }
-            }
-            _ => return None,
-        }
-    }
-}
-
 /// The parameters of a route's path, by the fields of an object in JSON.
 fn named(pattern: &str, body: &[u8]) -> BTreeMap<String, String> {
-    let names = pattern.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let names = pattern.split('/').filter_map(parameter);
     let mut names = names.peekable();
     let is_fixed = names.peek().is_none();
     let fields = if is_fixed { None } else { serde_json::from_slice::<Map<String, Value>>(body).ok() };
@@ -171,7 +156,7 @@ fn has_shape(path: &str, route: &str) -> bool {
     loop {
         match (parts.next(), wanted.next()) {
             (None, None) => return true,
-            (Some(part), Some(wanted)) if wanted.starts_with('{') || part == wanted => {}
+            (Some(part), Some(wanted)) if parameter(wanted).is_some() || part == wanted => {}
             _ => return false,
         }
     }

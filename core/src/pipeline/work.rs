@@ -8,6 +8,7 @@ use super::{
     verdict::Verdict,
 };
 use crate::{
+    dead_letter::DeadLetter,
     failure::Failure,
     handler::ErasedHandler,
     model::StepModel,
@@ -55,7 +56,10 @@ impl Pipeline {
         let mut batch = Batch::of(messages.len(), self.end_of(step.timeout));
         let mut tasks = VecDeque::with_capacity(messages.len());
         for (at, message) in messages.iter().enumerate() {
-            let read = caught_now(|| self.choreography.envelope(&step.name, &message.body, message.sent_at));
+            let read = caught_now(|| match DeadLetter::damage(message) {
+                Some(damage) => Err(damage),
+                None => self.choreography.envelope(&step.name, &message.body, message.sent_at),
+            });
             let read = read.unwrap_or_else(|text| Err(Failure::transient(PANICKED, text)));
             let (envelope, decoded) = match read {
                 Ok(envelope) => {

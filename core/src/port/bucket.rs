@@ -21,6 +21,11 @@ pub trait Bucket: Send + Sync {
     /// Of several at once one wins. An acknowledged object is durable.
     async fn put_if_absent(&self, key: &str, body: Vec<u8>) -> Result<bool, PortError>;
 
+    /// Whether an object would be taken now, as far as the adapter can tell without a put that costs.
+    async fn takes_objects(&self) -> Result<(), PortError> {
+        Ok(())
+    }
+
     /// The object, if there is one.
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, PortError>;
 

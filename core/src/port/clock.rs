@@ -32,11 +32,11 @@ pub trait Clock: Send + Sync {
 pub struct SystemClock;
 
 /// The time of this process.
-static TIME: Mutex<Steady> = Mutex::new(Steady { last: None, is_behind: false });
+static TIME: Mutex<Steady> = Mutex::new(Steady::new());
 
 /// A time that never goes back, and never stands still.
 #[derive(Debug)]
-struct Steady {
+pub(crate) struct Steady {
     /// The time that was given last, in nanoseconds since the epoch, and the uptime then.
     last: Option<(u128, Duration)>,
     /// The machine's clock is behind, and that is told.
@@ -44,8 +44,12 @@ struct Steady {
 }
 
 impl Steady {
+    pub(crate) const fn new() -> Self {
+        Self { last: None, is_behind: false }
+    }
+
     /// The time, and how far the machine's clock is behind where that is to be told.
-    fn now(&mut self, machine: Duration, uptime: Duration) -> (Timestamp, Option<Duration>) {
+    pub(crate) fn now(&mut self, machine: Duration, uptime: Duration) -> (Timestamp, Option<Duration>) {
         let machine = machine.as_nanos();
         let least =
             self.last.map_or(0, |(last, then)| last + uptime.saturating_sub(then).as_nanos() / 10 * 9);
@@ -57,7 +61,7 @@ impl Steady {
         (Timestamp::from_millis(millis), Some(behind).filter(|_| self.is_behind && !was_behind))
     }
 
-    fn not_before(&mut self, time: Timestamp, uptime: Duration) {
+    pub(crate) fn not_before(&mut self, time: Timestamp, uptime: Duration) {
         let time = u128::from(time.as_millis().max(0).unsigned_abs()) * 1_000_000;
         let (last, then) = self.last.unwrap_or((0, uptime));
         if time > last {
@@ -120,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_back_is_told_once_and_the_time_goes_on_until_it_has_caught_up() {
-        let mut time = Steady { last: None, is_behind: false };
+        let mut time = Steady::new();
         assert_eq!(time.now(2 * HOUR, secs(0)), (at(2 * HOUR), None));
         assert_eq!(time.now(HOUR, secs(0)), (at(2 * HOUR), Some(HOUR)), "set back by an hour");
         // However often it is asked for.
@@ -135,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_forward_is_followed_and_a_hair_is_not_told() {
-        let mut time = Steady { last: None, is_behind: false };
+        let mut time = Steady::new();
         time.now(HOUR, secs(0));
         assert_eq!(time.now(3 * HOUR, secs(1)), (at(3 * HOUR), None));
         assert_eq!(time.now(3 * HOUR - secs(1), secs(1)), (at(3 * HOUR), None));
@@ -143,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_time_goes_on_from_what_was_recorded() {
-        let mut time = Steady { last: None, is_behind: false };
+        let mut time = Steady::new();
         time.now(HOUR, secs(0));
         time.not_before(at(2 * HOUR), secs(0));
         assert_eq!(time.now(HOUR + secs(10), secs(10)).0, at(2 * HOUR + secs(9)));

@@ -7,23 +7,29 @@
 mod bucket;
 mod bus;
 mod clock;
+mod damage;
 mod queue;
 mod random;
 mod table;
 mod topic;
+mod unreadable;
 
 pub use bucket::{Bucket, ObjectPage};
 pub use bus::{Bus, BusEntry};
+pub(crate) use clock::Steady;
 pub use clock::{Clock, SystemClock};
+pub use damage::Damage;
 #[cfg(feature = "aws")]
 pub(crate) use queue::ATTRIBUTE_TYPE;
-pub(crate) use queue::is_sendable;
-pub use queue::{Attributes, Depth, Message, NewMessage, Queue, Receipt};
+pub use queue::{Attributes, Depth, Message, NewMessage, Queue, Receipt, Received};
+pub(crate) use queue::{is_sendable, shown_sendable};
 pub use random::{Random, SeededRandom, SystemRandom, stable_hash};
 pub use table::{
-    ChangeStream, CommitError, IndexEntry, IndexPage, IndexQuery, Item, ScanPage, StreamRecord, Table, Write,
+    ChangeStream, CommitError, IndexEntry, IndexPage, IndexQuery, Item, ScanPage, StreamRecord, Table,
+    UnreadableOutbox, Write,
 };
 pub use topic::Topic;
+pub use unreadable::{Document, Unreadable};
 
 use crate::{
     failure::{Failure, excerpt},

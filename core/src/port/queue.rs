@@ -1,6 +1,6 @@
 //! Queue: at-least-once delivery with visibility timeouts, delays, receive counts and a dead-letter queue.
 
-use super::PortError;
+use super::{PortError, Unreadable};
 use crate::{limits, timestamp::Timestamp};
 use async_trait::async_trait;
 use std::{collections::BTreeMap, fmt, time::Duration};
@@ -17,6 +17,21 @@ pub struct NewMessage {
     pub attributes: Attributes,
     /// How long it stays invisible, at most 900 s.
     pub delay: Duration,
+    /// A received message that it stands for. An adapter that can deletes that one in the write that sends this one, and sends
+    /// nothing where it is somebody else's by now. Others pass over it, and so do topics: the caller deletes it in any case.
+    pub in_place_of: Option<Received>,
+    /// What it is known by where a second one would say the same: an adapter that can drops it while the queue holds one of that
+    /// key. Others pass over it, and so do topics.
+    pub key: Option<String>,
+}
+
+/// A received message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The queue that it was received from.
+    pub queue: String,
+    /// The receive.
+    pub receipt: Receipt,
 }
 
 /// The type that SQS and SNS give every attribute; its name counts as part of the message.
@@ -64,8 +79,7 @@ impl NewMessage {
         }
         self.attributes.retain(|_, value| !value.is_empty());
         for value in self.attributes.values_mut().filter(|value| !is_sendable(value)) {
-            let shown = |character| if is_taken(character) { character } else { char::REPLACEMENT_CHARACTER };
-            *value = value.chars().map(shown).collect();
+            *value = shown_sendable(value);
         }
         Ok(self)
     }
@@ -76,6 +90,12 @@ pub(crate) fn is_sendable(text: &str) -> bool {
     // Nearly every text is seen to be by its bytes alone, many at a time: U+FFFE and U+FFFF begin with 0xEF.
     let is_plain = text.bytes().fold(true, |plain, byte| plain & (byte >= b' ') & (byte != 0xEF));
     is_plain || text.chars().all(is_taken)
+}
+
+/// A text for people to see, as every queue and topic takes it.
+pub(crate) fn shown_sendable(text: &str) -> String {
+    let shown = |character| if is_taken(character) { character } else { char::REPLACEMENT_CHARACTER };
+    text.chars().map(shown).collect()
 }
 
 /// The characters of XML 1.0, which are those that SQS and SNS take.
@@ -107,6 +127,8 @@ pub struct Message {
     pub receipt: Receipt,
     /// Text.
     pub body: String,
+    /// Why body or attributes can't be read as they were sent; they are what can be read of them then.
+    pub unreadable: Option<Unreadable>,
     /// Its attributes.
     pub attributes: Attributes,
     /// How often it has been received, this time included.

@@ -1,13 +1,14 @@
 //! Table: entities, one item each, written conditionally, with a change stream and a time to live.
 
-use super::PortError;
+use super::{Document, PortError, Unreadable};
 use crate::timestamp::Timestamp;
 use async_trait::async_trait;
 use serde_json::value::RawValue;
 use std::time::Duration;
 
 /// An entity as a table stores it. The table knows its key, version, expiry and index entry; the document (its
-/// state and trail, JSON) is opaque to it.
+/// state and trail, JSON) is opaque to it. An item of which anything can't be read has an unreadable document, and of the
+/// rest what can be: `version` is 0 where that can't be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
     /// Partition key, `kind/id`, at most 2,048 bytes.
@@ -15,7 +16,7 @@ pub struct Item {
     /// Counts the commits of this item from 1.
     pub version: u64,
     /// State and trail, JSON. With the outbox at most 400 KB.
-    pub document: String,
+    pub document: Document,
     /// From when on the item is gone. The table deletes it some time after; until then reads return it.
     pub expires_at: Option<Timestamp>,
     /// Its entry in the table's sparse index, where it has one.
@@ -101,7 +102,8 @@ pub struct ScanPage {
 #[async_trait]
 pub trait Table: Send + Sync {
     /// The items of `keys`, in their order; `None` where there is none. Reads are consistent: they see every commit
-    /// acknowledged before. An expired item may still be returned.
+    /// acknowledged before. An expired item may still be returned. One that can't be read, or that is refused alone and for
+    /// good, is an item with an unreadable document: the others are not its fault.
     async fn get(&self, keys: &[String]) -> Result<Vec<Option<Item>>, PortError>;
 
     /// Applies each write on its own: each succeeds or fails alone, and of several at one version only one wins.
@@ -117,6 +119,13 @@ pub trait Table: Send + Sync {
     /// A page of the sparse index.
     async fn query(&self, query: &IndexQuery) -> Result<IndexPage, PortError>;
 
+    /// How many entries a partition of the sparse index has, counted up to `at_most`; `None` where to count them costs more than
+    /// to look into an index in memory or in a file.
+    async fn count(&self, partition: &str, at_most: u64) -> Result<Option<u64>, PortError> {
+        let _ = (partition, at_most);
+        Ok(None)
+    }
+
     /// A page of all items, at most `limit` (1 to 1,000), from where `after` says. Costs as much as the table is large:
     /// for an operator who looks, never for a handler, whose [`Context`](crate::Context) does not offer it.
     async fn scan(&self, after: Option<&str>, limit: usize) -> Result<ScanPage, PortError>;
@@ -127,12 +136,21 @@ pub trait Table: Send + Sync {
 pub struct StreamRecord {
     /// Its place in the stream; rises within an entity.
     pub sequence: u64,
-    /// The item's key.
+    /// The item's key; empty where it can't be read.
     pub key: String,
-    /// The item's version by that commit.
+    /// The item's version by that commit; 0 where it can't be read.
     pub version: u64,
     /// The events of the commit, CloudEvents JSON.
-    pub outbox: Vec<Box<RawValue>>,
+    pub outbox: Result<Vec<Box<RawValue>>, UnreadableOutbox>,
+}
+
+/// What a stream has of a commit in place of its events.
+#[derive(Clone, Debug)]
+pub struct UnreadableOutbox {
+    /// Why they can't be read.
+    pub why: Unreadable,
+    /// What is there, as far as it is text.
+    pub text: String,
 }
 
 /// The change stream of a table, for the one relay that reads it: every commit that emitted something, each

@@ -27,7 +27,7 @@ struct Scene {
 }
 
 async fn scene(test: &str) -> Option<Scene> {
-    let url = peer::require(test)?;
+    let url = peer::require_that_can(test, peer::Can::BeMeddledWith)?;
     let proxy = Proxy::start(url).await;
     let model = one_of_each();
     let names = peer::provision(&model, &peer::configuration(url).await).await;
@@ -45,7 +45,7 @@ fn write(key: &str, version: u64) -> Write {
         item: Item {
             key: key.to_owned(),
             version,
-            document: format!("\"{version}\""),
+            document: format!("\"{version}\"").into(),
             expires_at: None,
             index: Some(index),
         },
@@ -238,7 +238,11 @@ fn message(id: &str, what: &str) -> NewMessage {
 /// A batch with every end that a message can have, as a function of Lambda works it, which acknowledges by its answer.
 #[tokio::test]
 async fn a_function_calls_no_more_than_its_needs_allow() {
-    let Some(url) = peer::require("a_function_calls_no_more_than_its_needs_allow") else { return };
+    let Some(url) =
+        peer::require_that_can("a_function_calls_no_more_than_its_needs_allow", peer::Can::BeMeddledWith)
+    else {
+        return;
+    };
     let choreography = Choreography::define("things")
         .table(quadrille::Table::new("things").holds::<Thing>())
         .schedule("daily", Duration::from_secs(86_400), |at| Told { id: at.to_string(), what: String::new() })

@@ -12,7 +12,7 @@ use quadrille::{
 use std::{collections::BTreeSet, sync::Arc};
 
 async fn bus(test: &str) -> Option<(Proxy, Arc<dyn Bus>)> {
-    let url = peer::require(test)?;
+    let url = peer::require_that_can(test, peer::Can::BeMeddledWith)?;
     let proxy = Proxy::start(url).await;
     let model = one_of_each();
     let names = peer::provision(&model, &peer::configuration(url).await).await;

@@ -202,8 +202,7 @@ async fn a_process_connects_by_its_environment() {
     let names = peer::provision(&model, &peer::configuration(url).await).await;
     let mut process = Command::new(env::current_exe().unwrap());
     process.args(["--exact", "environment::connects", "--ignored", "--nocapture"]).env_clear();
-    process.envs([("AWS_ENDPOINT_URL", url), ("AWS_REGION", "us-east-1"), ("AWS_ACCESS_KEY_ID", "test")]);
-    process.envs([("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_EC2_METADATA_DISABLED", "true")]);
+    process.envs(peer::variables(url));
     let told = [
         ("TABLE", &names.tables),
         ("QUEUE", &names.queues),

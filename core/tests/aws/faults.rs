@@ -23,7 +23,7 @@ struct Scene {
 }
 
 async fn scene(test: &str) -> Option<Scene> {
-    let url = peer::require(test)?;
+    let url = peer::require_that_can(test, peer::Can::BeMeddledWith)?;
     let proxy = Proxy::start(url).await;
     let model = one_of_each();
     let names = peer::provision(&model, &peer::configuration(url).await).await;
@@ -38,7 +38,7 @@ fn write(name: &str, version: u64, document: &str) -> Write {
         item: Item {
             key: format!("thing/{name}"),
             version,
-            document: document.to_owned(),
+            document: document.into(),
             expires_at: None,
             index: None,
         },
@@ -308,4 +308,25 @@ async fn an_answer_that_stands_still_in_its_middle_is_given_up() {
     assert!(format!("{answers:?}").contains("timeout"), "{answers:?}");
     let open = tokio::time::timeout(Duration::from_secs(10), standing_still).await.unwrap().unwrap();
     assert_eq!(open.len(), aws::ATTEMPTS_MAX as usize, "each attempt got the beginning of an answer");
+}
+
+/// A read of many keys that is refused for one of them.
+#[tokio::test]
+async fn of_a_read_that_is_refused_whole_the_key_that_is_wrong_stands_alone() {
+    let Some(scene) = scene("of_a_read_that_is_refused_whole_the_key_that_is_wrong_stands_alone").await
+    else {
+        return;
+    };
+    let writes: Vec<Write> = (0..10).map(|at| write(&format!("read-{at}"), 1, "1")).collect();
+    assert_eq!(scene.commit(&writes).await, vec![OK; 10]);
+    // Ten keys, twice five, two and three, and of these one alone and two.
+    scene.proxy.meddle("GetItem", &[Fault::RefusedWith("read-7"); 7]);
+    let keys: Vec<String> = writes.iter().map(|write| write.item.key.clone()).collect();
+    let found = scene.ports.table("table").unwrap().get(&keys).await.unwrap();
+    assert!(scene.proxy.seen().len() < 10, "the others are not read one by one");
+    for (write, found) in writes.iter().zip(found) {
+        let found = found.unwrap();
+        assert_eq!(found.key, write.item.key);
+        assert_eq!(found.document.text().is_ok(), !found.key.ends_with("read-7"), "{found:?}");
+    }
 }

@@ -1,13 +1,17 @@
 //! The adapters of AWS over the wire protocols, on a peer that stands in for AWS (`peer.rs`).
 //!
-//! `.ci/aws-peer` installs the peer; without it these tests say that they are left out. `QUADRILLE_AWS_PEER` names one that
-//! is running already (its URL), `QUADRILLE_PEER_PYTHON` a Python that has ministack installed, and with
-//! `QUADRILLE_REQUIRE_PEER=1` a test without a peer fails.
+//! `.ci/aws-peer` installs the peer; without it these tests say that they are left out. `QUADRILLE_PEER_PYTHON` names a
+//! Python that has ministack installed, and with `QUADRILLE_REQUIRE_PEER=1` a test without a peer fails.
+//!
+//! Another peer is given by `AWS_ENDPOINT_URL`, with `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, and for HTTPS with a
+//! certificate of its own `SSL_CERT_FILE`. `QUADRILLE_PEER` names its kind, one of those in `peer.rs`: what that can't do is
+//! left out aloud.
 #![allow(clippy::unwrap_used)] // In a test a panic is the assertion.
 
 mod actions;
 mod bus;
 mod conforms;
+mod endpoint;
 mod environment;
 mod faults;
 mod peer;

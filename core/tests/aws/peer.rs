@@ -1,5 +1,7 @@
-//! The peer that stands in for AWS: ministack 1.5.33, which speaks the wire protocols and keeps everything in memory. One
-//! process for the whole test binary. Nothing has to end it: it ends with the pipe that this process holds.
+//! The peer that stands in for AWS: one that the environment gives, or else ministack 1.5.33 (`peer.py`), which speaks the
+//! wire protocols and keeps everything in memory. It is one process for the whole test binary. Nothing has to end it: it ends
+//! with the pipe that this process holds.
+#![allow(dead_code)] // Each test binary uses a part of it.
 
 use aws_config::{Region, SdkConfig};
 use aws_sdk_dynamodb::{
@@ -31,80 +33,125 @@ use std::{
 /// How long the peer may take to start.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// Ends with its standard input, so that it never outlives the tests, however these end; with it end the processes that it
-/// started, and its folder goes. Three things are mended. A send and the receives of event source mappings change a queue's
-/// list in several threads without a common lock, so that a message can be lost. There are no message move tasks; these
-/// move all at once, whatever rate is asked for. And what a PartiQL statement changes does not appear in the stream.
-const PROGRAM: &str = "
-import os, shutil, signal, sys, threading, time, uuid
-os.setpgid(0, 0)
-def ends():
-    sys.stdin.buffer.read()
-    shutil.rmtree(os.environ['HOME'], ignore_errors=True)
-    os.killpg(0, signal.SIGKILL)
-threading.Thread(target=ends, daemon=True).start()
-from ministack.services import sqs
-one_at_a_time = sqs._queues_lock = threading.RLock()
-def guarded(change):
-    def alone(*given, **named):
-        with one_at_a_time:
-            return change(*given, **named)
-    return alone
-for name in ('_dlq_sweep', '_collect_msgs', '_expire_retained', '_refresh_counts'):
-    setattr(sqs, name, guarded(getattr(sqs, name)))
-for name in ('SendMessage', 'SendMessageBatch', 'DeleteMessage', 'DeleteMessageBatch'):
-    sqs._HANDLERS[name] = guarded(sqs._HANDLERS[name])
-tasks = []
-def start_move(asked, _):
-    source, target = (sqs._queue_by_arn(asked.get(name, '')) for name in ('SourceArn', 'DestinationArn'))
-    if source is None or target is None:
-        raise sqs._Err('ResourceNotFoundException', 'no such queue')
-    now = time.time()
-    moved = [message for message in source['messages'] if message['visible_at'] <= now]
-    for message in moved:
-        source['messages'].remove(message)
-        fresh = {'id': str(uuid.uuid4()), 'receipt_handle': None, 'receive_count': 0, 'first_receive_at': None}
-        target['messages'].append({**message, **fresh, 'sent_at': now, 'visible_at': now})
-    sqs.esm_wake.set()
-    tasks.insert(0, {'TaskHandle': str(uuid.uuid4()), 'Status': 'COMPLETED', 'SourceArn': asked['SourceArn'],
-        'DestinationArn': asked['DestinationArn'], 'ApproximateNumberOfMessagesMoved': len(moved),
-        'ApproximateNumberOfMessagesToMove': len(moved), 'StartedTimestamp': int(now * 1000)})
-    return {'TaskHandle': tasks[0]['TaskHandle']}
-def list_moves(asked, _):
-    found = [task for task in tasks if task['SourceArn'] == asked.get('SourceArn')]
-    shown = [{name: value for name, value in task.items() if name != 'TaskHandle'} for task in found]
-    return {'Results': shown[:asked.get('MaxResults', 1)]}
-sqs._HANDLERS['StartMessageMoveTask'] = guarded(start_move)
-sqs._HANDLERS['ListMessageMoveTasks'] = list_moves
-from ministack.services import dynamodb
-def streamed(execute):
-    def executed(table, parsed, *more):
-        set_item, changes = dynamodb._set_item, []
-        def noted(table, partition, sort, item):
-            changes.append((table['items'].get(partition, {}).get(sort), item))
-            set_item(table, partition, sort, item)
-        dynamodb._set_item = noted
-        try:
-            answer = execute(table, parsed, *more)
-        finally:
-            dynamodb._set_item = set_item
-        for old, new in changes:
-            dynamodb._emit_stream_event(parsed['table'], 'MODIFY' if old else 'INSERT', old, new)
-        return answer
-    return executed
-for name in ('_partiql_insert', '_partiql_update'):
-    setattr(dynamodb, name, streamed(getattr(dynamodb, name)))
-from ministack.app import main
-main()
-";
+/// What a test asks of a peer beyond the calls that all of them make. One that a peer can't do is left out there, aloud.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Can {
+    /// It speaks plain HTTP and checks no signature: a proxy in between can change a call.
+    BeMeddledWith,
+    /// Its queues' depth is exact and told at once.
+    CountExactly,
+    /// It moves the messages of a queue (`StartMessageMoveTask`).
+    MoveMessages,
+    /// It runs functions that are deployed on it, behind an HTTP API, event source mappings and a scheduler, without roles.
+    RunFunctions,
+}
 
-/// The peer's address, or why there is none.
-fn address() -> &'static Result<String, String> {
-    static PEER: OnceLock<Result<String, String>> = OnceLock::new();
-    PEER.get_or_init(|| match env::var("QUADRILLE_AWS_PEER") {
-        Ok(url) if !url.is_empty() => Ok(url),
-        _ => python().and_then(|python| start(&python)),
+/// What is known of a peer.
+pub struct Kind {
+    pub name: &'static str,
+    pub can: &'static [Can],
+    /// How late at most something due is seen.
+    pub lateness: Duration,
+}
+
+/// Every peer that these tests know. One that is given without a name (`QUADRILLE_PEER`) is the last: nothing is asked of it
+/// that a peer may lack.
+const KINDS: [Kind; 3] = [
+    Kind {
+        name: "ministack",
+        can: &[Can::BeMeddledWith, Can::CountExactly, Can::MoveMessages, Can::RunFunctions],
+        lateness: Duration::from_secs(2),
+    },
+    // AWS's own, by its user guide: HTTPS on a port of its own, signatures checked, at most 1,000 messages a queue, in memory.
+    // Nobody has seen these tests run there yet: what the guide does not promise it is not asked for.
+    Kind { name: "aws-emulator", can: &[], lateness: Duration::from_secs(10) },
+    Kind { name: "unnamed", can: &[], lateness: Duration::from_secs(10) },
+];
+
+/// A running peer, and what a process has to be told to call it.
+struct Peer {
+    kind: &'static Kind,
+    url: String,
+    variables: Vec<(String, String)>,
+}
+
+/// What the environment tells of credentials and certificates, and a process that calls a given peer is told as well.
+const PASSED_ON: [&str; 5] =
+    ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE", "SSL_CERT_FILE"];
+
+fn told(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn region() -> String {
+    told("AWS_REGION").unwrap_or_else(|| "us-east-1".to_owned())
+}
+
+/// The peer that the environment gives: `AWS_ENDPOINT_URL`, and `QUADRILLE_PEER`, which names its kind.
+fn given() -> Option<Result<Peer, String>> {
+    let (url, name) = (told("AWS_ENDPOINT_URL"), told("QUADRILLE_PEER"));
+    let given = |url: String, name: &str| {
+        let kind = KINDS.iter().find(|kind| kind.name == name).ok_or_else(|| {
+            let names = KINDS.map(|kind| kind.name).join(", ");
+            format!("QUADRILLE_PEER names {name:?}, and not one of {names}")
+        })?;
+        if url.contains(".amazonaws.com") {
+            return Err(format!(
+                "{url} is AWS itself, and these tests remove nothing of what they make there"
+            ));
+        }
+        if told("AWS_CA_BUNDLE") != told("SSL_CERT_FILE") && told("AWS_CA_BUNDLE").is_some() {
+            return Err(
+                "the SDK for Rust reads SSL_CERT_FILE: set it to the file of AWS_CA_BUNDLE".to_owned()
+            );
+        }
+        let missing = PASSED_ON[..2].iter().find(|name| told(name).is_none());
+        if let Some(missing) = missing {
+            return Err(format!("AWS_ENDPOINT_URL gives {url}, and {missing} is not set"));
+        }
+        // Empty where it is not set: a function is told one by default.
+        let passed = PASSED_ON.iter().filter_map(|name| {
+            let value = told(name).or_else(|| name.contains("TOKEN").then(String::new))?;
+            Some(((*name).to_owned(), value))
+        });
+        Ok(Peer { kind, variables: passed.collect(), url })
+    };
+    match (url, name) {
+        (None, None) => None,
+        (None, Some(name)) => {
+            Some(Err(format!("QUADRILLE_PEER names {name}, and AWS_ENDPOINT_URL gives no address")))
+        }
+        (Some(url), name) => Some(given(url, name.as_deref().unwrap_or("unnamed"))),
+    }
+}
+
+/// The peer, or why there is none.
+fn peer() -> &'static Result<Peer, String> {
+    static PEER: OnceLock<Result<Peer, String>> = OnceLock::new();
+    PEER.get_or_init(|| {
+        given().unwrap_or_else(|| {
+            let url = python().and_then(|python| start(&python))?;
+            Ok(Peer { kind: &KINDS[0], url, variables: example_keys() })
+        })
     })
+}
+
+/// The variables by which a process calls the peer at `url`, or what stands before it there.
+pub fn variables(url: &str) -> Vec<(String, String)> {
+    let own = [
+        ("AWS_ENDPOINT_URL", url),
+        ("AWS_REGION", &region()),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+        ("AWS_CONFIG_FILE", "/dev/null"),
+        ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
+    ];
+    let own = own.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+    own.chain(peer().as_ref().map_or_else(|_| example_keys(), |peer| peer.variables.clone())).collect()
+}
+
+fn example_keys() -> Vec<(String, String)> {
+    let keys = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_SESSION_TOKEN", "")];
+    keys.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 
 /// The Python that has the peer installed.
@@ -125,7 +172,7 @@ fn start(python: &PathBuf) -> Result<String, String> {
     fs::create_dir_all(&home).map_err(|error| error.to_string())?;
     // Nothing of the caller's environment, where credentials may be.
     let child = Command::new(python)
-        .args(["-c", PROGRAM])
+        .args(["-c", include_str!("peer.py")])
         .env_clear()
         .envs([("BIND_HOST", "127.0.0.1"), ("MINISTACK_HOST", "127.0.0.1"), ("LANG", "C.UTF-8")])
         .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")])
@@ -181,25 +228,54 @@ fn is_ready(address: SocketAddr) -> bool {
 /// The peer's address. Where there is none, the test is left out, aloud; or it fails, where `QUADRILLE_REQUIRE_PEER` is
 /// set, as `.ci/run` does.
 pub fn require(test: &str) -> Option<&'static str> {
-    match address() {
-        Ok(url) => Some(url),
+    match peer() {
+        Ok(peer) => Some(&peer.url),
         Err(why) => {
             let how = "run `.ci/aws-peer` once (python3, and PyPI within reach) and then the tests again";
             let text = format!("LEFT OUT: {test}: no peer that stands in for AWS: {why}; {how}");
             assert!(env::var_os("QUADRILLE_REQUIRE_PEER").is_none_or(|value| value.is_empty()), "{text}");
-            // Not by a macro: what a test that passes prints is kept back.
-            let _ = writeln!(std::io::stderr(), "{text}");
+            aloud(&text);
             None
         }
     }
 }
 
-/// The configuration of a client of `url`: the adapter's own, but for where it calls and as whom.
+/// The same, for a test that asks more of the peer. It is left out, aloud, where the peer can't do that.
+pub fn require_that_can(test: &str, can: Can) -> Option<&'static str> {
+    let url = require(test)?;
+    let is_able = kind().can.contains(&can);
+    if !is_able {
+        aloud(&format!("LEFT OUT: {test}: the peer {} can't {can:?}", kind().name));
+    }
+    is_able.then_some(url)
+}
+
+/// What is known of the peer that was required.
+pub fn kind() -> &'static Kind {
+    peer().as_ref().map_or(&KINDS[KINDS.len() - 1], |peer| peer.kind)
+}
+
+/// Not by a macro: what a test that passes prints is kept back.
+pub fn aloud(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// The configuration of a client of `url`, the peer or what stands before it: the adapter's own, but for where it calls and
+/// as whom.
 pub async fn configuration(url: &str) -> SdkConfig {
+    let variables: BTreeMap<String, String> = variables(url).into_iter().collect();
+    let key = |name: &str| variables.get(name).filter(|value| !value.is_empty()).cloned();
+    let credentials = Credentials::new(
+        key("AWS_ACCESS_KEY_ID").unwrap_or_default(),
+        key("AWS_SECRET_ACCESS_KEY").unwrap_or_default(),
+        key("AWS_SESSION_TOKEN"),
+        None,
+        "tests",
+    );
     aws::configuration()
         .endpoint_url(url)
-        .region(Region::from_static("us-east-1"))
-        .credentials_provider(Credentials::new("test", "test", None, None, "tests"))
+        .region(Region::new(region()))
+        .credentials_provider(credentials)
         .load()
         .await
 }

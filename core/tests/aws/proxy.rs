@@ -274,7 +274,8 @@ fn plain(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
     answer
 }
 
-async fn forward(peer: &str, request: Request<Full<Bytes>>) -> io::Result<Response<Full<Bytes>>> {
+/// Hands a request on.
+pub async fn forward(peer: &str, request: Request<Full<Bytes>>) -> io::Result<Response<Full<Bytes>>> {
     let connection = TcpStream::connect(peer).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(connection)).await.map_err(io::Error::other)?;

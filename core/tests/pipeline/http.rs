@@ -3,7 +3,7 @@
 use super::support::*;
 use quadrille::{
     Committed, Consumer, Context, Failure, Route, Stored, Uses,
-    http::{Method, Request, Response},
+    http::{Method, Request, Response, address},
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
@@ -67,6 +67,28 @@ async fn a_request_finds_its_route_and_its_parameters_are_decoded() {
         let response = get(&world, path).await.unwrap_or_else(|| panic!("{path} has no route"));
         assert_eq!((response.status, body(&response)), (200, expected), "{path}");
     }
+}
+
+#[tokio::test]
+async fn the_address_of_a_value_leads_to_it_whatever_it_holds() {
+    let world = world();
+    let ask = async |address: &str| {
+        let (path, query) = address.split_once('?').unwrap_or((address, ""));
+        let request = Request { query: query.to_owned(), ..Request::default() };
+        world.pipeline().respond(Method::Get, path, request).await.unwrap()
+    };
+    for (id, place) in [("a?b", "100%"), ("%3F", "-"), ("..", "a/b&c=d"), ("ü", "oslo"), ("1", "oslo")] {
+        let address = address("/parcels/{id}/stops/{place}", |name| if name == "id" { id } else { place });
+        let response = ask(&address).await;
+        let expected = json!({"id": id, "place": place});
+        assert_eq!((response.status, body(&response)), (200, expected), "{address}");
+    }
+    let unreadable = ask("/parcels/-?id.hex=6").await;
+    assert_eq!(
+        (unreadable.status, &body(&unreadable)["type"]),
+        (400, &json!("/problems/unreadable_address"))
+    );
+    assert_eq!(body(&ask("/parcels/-?place.hex=61").await), json!({"id": "-"}));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! stands still unless a test moves it.
 #![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
 
+mod backlog;
 mod budget;
 mod given_up;
 mod gone;
@@ -13,6 +14,7 @@ mod panics;
 mod reading;
 mod services;
 mod settling;
+mod silence;
 #[path = "../support/mod.rs"]
 mod support;
 mod turns;

@@ -70,7 +70,9 @@ async fn stop_many(
     event: &Scanned,
     cx: &Context<()>,
 ) -> Outcome<()> {
-    let stop = |at: usize, parcel: Option<Stored<Parcel>>| change(asked, at, parcel, &event.place);
+    let stop = |at: usize, parcel: Result<Option<Stored<Parcel>>, Failure>| {
+        change(asked, at, parcel.unwrap(), &event.place)
+    };
     let answers = if is_loaded {
         let loaded = cx.get::<Parcel>(ids).await?.into_iter().flatten().collect();
         cx.change_loaded(loaded, stop).await

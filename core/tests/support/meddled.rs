@@ -28,14 +28,48 @@ pub enum CommitFault {
     Overtaken(String),
 }
 
+/// A port that does not work for a while.
+#[derive(Default)]
+pub struct Outage {
+    /// It refuses each call that writes.
+    pub refuses: AtomicBool,
+    /// It gives no answer to any call.
+    pub hangs: AtomicBool,
+}
+
+impl Outage {
+    pub fn refuse(&self, refuses: bool) {
+        self.refuses.store(refuses, Ordering::Relaxed);
+    }
+
+    pub fn hang(&self) {
+        self.hangs.store(true, Ordering::Relaxed);
+    }
+
+    async fn read(&self) {
+        if self.hangs.load(Ordering::Relaxed) {
+            std::future::pending().await
+        }
+    }
+
+    async fn write(&self) -> Result<(), PortError> {
+        self.read().await;
+        if self.refuses.load(Ordering::Relaxed) {
+            return Err(PortError::transient("port", "no space"));
+        }
+        Ok(())
+    }
+}
+
 type AskCommit = Box<dyn FnMut(&Write) -> CommitFault + Send>;
 
 /// A table that asks about every write what is to happen to it.
 pub struct MeddledTable {
     table: Arc<dyn Table>,
     ask: Mutex<AskCommit>,
-    /// It says that it takes no commits.
-    pub refuses: AtomicBool,
+    pub outage: Outage,
+    /// Asked whether it takes commits, it gives no answer.
+    pub never_says_whether_it_takes: AtomicBool,
     /// Every write that was tried.
     pub tried: Log<Write>,
     /// The keys of every read.
@@ -47,7 +81,8 @@ impl MeddledTable {
         Self {
             table,
             ask: Mutex::new(Box::new(ask)),
-            refuses: AtomicBool::new(false),
+            outage: Outage::default(),
+            never_says_whether_it_takes: AtomicBool::default(),
             tried: Log::default(),
             read: Log::default(),
         }
@@ -61,10 +96,10 @@ impl MeddledTable {
     async fn overtake(&self, write: &Write, stop: &str) {
         let stored = self.table.get(std::slice::from_ref(&write.item.key)).await.unwrap();
         let mut item: Item = stored.into_iter().flatten().next().unwrap();
-        let mut document: Value = serde_json::from_str(&item.document).unwrap();
+        let mut document: Value = serde_json::from_str(item.document.text().unwrap()).unwrap();
         document["state"]["stops"].as_array_mut().unwrap().push(stop.into());
         let expected = item.version;
-        (item.version, item.document) = (expected + 1, document.to_string());
+        (item.version, item.document) = (expected + 1, document.to_string().into());
         let rival = Write {
             item,
             expected,
@@ -80,12 +115,16 @@ impl MeddledTable {
 #[async_trait]
 impl Table for MeddledTable {
     async fn get(&self, keys: &[String]) -> Result<Vec<Option<Item>>, PortError> {
+        self.outage.read().await;
         self.read.push(keys.to_vec());
         self.table.get(keys).await
     }
 
     async fn commit(&self, writes: Vec<Write>) -> Vec<Result<(), CommitError>> {
         let unheard = || CommitError::from(PortError::transient("table", "no answer"));
+        if let Err(error) = self.outage.write().await {
+            return writes.iter().map(|_| Err(error.clone().into())).collect();
+        }
         let mut answers = Vec::with_capacity(writes.len());
         for write in writes {
             self.tried.push(write.clone());
@@ -107,8 +146,9 @@ impl Table for MeddledTable {
     }
 
     async fn takes_commits(&self) -> Result<(), PortError> {
-        if self.refuses.load(Ordering::Relaxed) {
-            return Err(PortError::transient("table", "no space"));
+        self.outage.write().await?;
+        if self.never_says_whether_it_takes.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
         }
         self.table.takes_commits().await
     }
@@ -145,6 +185,9 @@ pub struct MeddledQueue {
     pub panics: AtomicBool,
     /// The next receive panics, and so does what catches that: it ends the task that asked.
     pub kills: AtomicBool,
+    pub outage: Outage,
+    /// It refuses to delete.
+    pub refuses_deletes: AtomicBool,
     /// All others run between its looking at its depth and its telling it.
     pub tells_late: AtomicBool,
 }
@@ -161,6 +204,8 @@ impl MeddledQueue {
             deaf: Mutex::default(),
             panics: AtomicBool::default(),
             kills: AtomicBool::default(),
+            outage: Outage::default(),
+            refuses_deletes: AtomicBool::default(),
             tells_late: AtomicBool::default(),
         }
     }
@@ -170,6 +215,9 @@ impl MeddledQueue {
 impl Queue for MeddledQueue {
     async fn send(&self, messages: Vec<NewMessage>) -> Vec<Result<(), PortError>> {
         tokio::task::yield_now().await;
+        if let Err(error) = self.outage.write().await {
+            return messages.iter().map(|_| Err(error.clone())).collect();
+        }
         let mut answers = Vec::with_capacity(messages.len());
         for message in messages {
             let refused = (self.ask.lock().unwrap_or_else(PoisonError::into_inner))(&message);
@@ -197,16 +245,22 @@ impl Queue for MeddledQueue {
         if let Some(error) = self.deaf.lock().unwrap_or_else(PoisonError::into_inner).pop() {
             return Err(error);
         }
+        self.outage.write().await?;
         self.queue.receive(max, wait, visibility).await
     }
 
     async fn extend(&self, receipts: &[(Receipt, Duration)]) -> Result<(), PortError> {
+        self.outage.write().await?;
         self.queue.extend(receipts).await
     }
 
     async fn delete(&self, receipts: &[Receipt]) -> Result<(), PortError> {
         for _ in 0..4 {
             tokio::task::yield_now().await;
+        }
+        self.outage.write().await?;
+        if self.refuses_deletes.load(Ordering::Relaxed) {
+            return Err(PortError::transient("queue", "no space"));
         }
         self.queue.delete(receipts).await
     }
@@ -232,21 +286,24 @@ impl Queue for MeddledQueue {
 pub struct WatchedStream {
     stream: Arc<dyn ChangeStream>,
     pub checkpoints: Log<u64>,
+    pub outage: Outage,
 }
 
 impl WatchedStream {
     pub fn new(stream: Arc<dyn ChangeStream>) -> Self {
-        Self { stream, checkpoints: Log::default() }
+        Self { stream, checkpoints: Log::default(), outage: Outage::default() }
     }
 }
 
 #[async_trait]
 impl ChangeStream for WatchedStream {
     async fn read(&self, max: usize, wait: Duration) -> Result<Vec<StreamRecord>, PortError> {
+        self.outage.read().await;
         self.stream.read(max, wait).await
     }
 
     async fn checkpoint(&self, sequence: u64) -> Result<(), PortError> {
+        self.outage.write().await?;
         self.checkpoints.push(sequence);
         self.stream.checkpoint(sequence).await
     }

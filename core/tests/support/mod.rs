@@ -147,6 +147,7 @@ pub struct World {
     pub clock: Arc<VirtualClock>,
     pub choreography: Choreography,
     pub ports: Ports,
+    pub memory: Memory,
 }
 
 impl World {
@@ -154,8 +155,8 @@ impl World {
         let choreography = definition.build().unwrap();
         let clock = Arc::new(VirtualClock::new(START));
         let (shared, random) = (Arc::clone(&clock) as Arc<dyn Clock>, Arc::new(SeededRandom::new(7)));
-        let ports = Memory::new(choreography.model(), shared, random).ports();
-        Self { clock, choreography, ports }
+        let memory = Memory::new(choreography.model(), shared, random);
+        Self { clock, choreography, ports: memory.ports(), memory }
     }
 
     /// Puts a table in the way that asks `fault` about every write.
@@ -272,7 +273,7 @@ impl World {
     /// Every event that was emitted and not yet checkpointed.
     pub async fn emitted(&self) -> Vec<Value> {
         let records = self.ports.streams[PARCELS].read(1_000, Duration::ZERO).await.unwrap();
-        let events = records.iter().flat_map(|record| &record.outbox);
+        let events = records.iter().flat_map(|record| record.outbox.as_ref().unwrap());
         events.map(|event| serde_json::from_str(event.get()).unwrap()).collect()
     }
 

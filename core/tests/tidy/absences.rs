@@ -63,14 +63,7 @@ const SOURCES: &[&str] = &[
 
 const ABSENCES: [Ban; 7] = [
     Ban {
-        names: &[
-            "aws_config",
-            "aws_lambda_events",
-            "aws_sdk_",
-            "aws_smithy",
-            "lambda_runtime",
-            "serde_dynamo",
-        ],
+        names: &["aws_config", "aws_lambda_events", "aws_sdk_", "aws_smithy", "lambda_runtime"],
         within: SOURCES,
         except: &[
             ("core/src/aws/", "the adapters of AWS"),

@@ -315,6 +315,9 @@ pub struct Up {
     /// The time between two notifications of dead letters that arrive while the alarm is red.
     #[arg(long, default_value = "60s", value_parser = parse_duration)]
     pub digest: Duration,
+    /// Go on with what is left in a data folder that has lost a part of what was acknowledged. Copy the folder first.
+    #[arg(long)]
+    pub accept_loss: bool,
 }
 
 /// What a system runs on.

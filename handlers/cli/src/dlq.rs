@@ -258,15 +258,19 @@ async fn walk(app: &App<'_>, args: DlqMove, acting: Acting) -> Result<(), Comman
     let walked = pages.walk(&options, &mut interrupted, &mut all).await;
     let given_back = give_back(&client, &queue, &all.passed_over).await;
     walked.and(given_back)?;
-    let Moved { moved, examined, ends_left, failed, is_denied, .. } = all;
+    let Moved { moved, examined, ends_left, unreadable, failed, is_denied, .. } = all;
     let stay: u64 = failed.values().sum();
     if options.target.json {
         line(json!({
-            "dry_run": false, done: moved, "examined": examined, "ends_left": ends_left, "failed": stay, "why": failed,
+            "dry_run": false, done: moved, "examined": examined, "ends_left": ends_left, "unreadable": unreadable,
+            "failed": stay, "why": failed,
         }));
     } else {
         line(format_args!("{moved} dead letter(s) {done}, {examined} looked at"));
         tell_left(ends_left);
+        if unreadable > 0 {
+            line(format_args!("{unreadable} damaged dead letter(s) stay: nothing of them can be sent again"));
+        }
     }
     if stay > 0 {
         return Err(not_sent(stay, &failed, is_denied));
@@ -307,6 +311,10 @@ async fn rehearse(
     let looked = letters(client, queue, &every, |listed| {
         if acting.leaves_ends && listed.is_end {
             ends_left += 1;
+            return true;
+        }
+        // A redrive leaves it.
+        if acting.act == "redrive" && listed.letter.is_damaged() {
             return true;
         }
         if count == most {
@@ -365,6 +373,7 @@ impl Pages<'_> {
             for (why, count) in step.failed {
                 *all.failed.entry(why).or_default() += count;
             }
+            all.unreadable += step.unreadable;
             all.passed_over.extend(step.passed_over);
             all.done = step.done;
             progress.show(format_args!("{} {}, {} looked at", all.moved, self.acting.done, all.examined));

@@ -102,6 +102,7 @@ impl From<OpenError> for CommandError {
             | OpenError::Tables { .. }
             | OpenError::NoData { .. }
             | OpenError::NotPrivate { .. }
+            | OpenError::Lost { .. }
             | OpenError::Others { .. } => Self::Refused(error.to_string()),
             other => Self::Failed(other.to_string()),
         }

@@ -6,14 +6,14 @@ use crate::{
     args::{List, OwnList},
     client::{Client, encoded},
     error::CommandError,
-    print::line,
+    print::{Shown, line, shown},
     watch::Watch,
 };
 use quadrille::{
     Timestamp,
     choreography::EntityView,
     excerpt,
-    operator::EntityPage,
+    operator::{EntityPage, UnreadableEntity},
     port::{Clock as _, SystemClock},
 };
 use serde_json::{Map, Value, json};
@@ -53,6 +53,15 @@ pub async fn list(
             }
             seen.insert(entity.id.clone(), (entity.version, changed_at(&entity)));
         }
+        for entity in page.unreadable.into_iter().take(left) {
+            left -= 1;
+            let row = json!({ "kind": kind, "id": entity.id, "status": UNREADABLE, "version": entity.version, "why": entity.why });
+            match args.target.json {
+                true if args.watch => line(row),
+                true => rows.push(row),
+                false => print_unreadable(&entity),
+            }
+        }
         match page.next {
             Some(next) => after = Some(next),
             None => break,
@@ -67,6 +76,9 @@ pub async fn list(
     }
     Ok(())
 }
+
+/// What a row tells in place of the status of an entity that can't be read.
+const UNREADABLE: &str = "unreadable";
 
 /// Version and last change of each that was shown, by its id.
 type Seen = HashMap<String, (u64, Timestamp)>;
@@ -122,6 +134,11 @@ fn print(entity: &EntityView) {
     let at = entity.created_at.map(|at| at.to_string()).unwrap_or_default();
     let status = excerpt(entity.status.as_deref().unwrap_or("-"), 40);
     line(format_args!("{at}  {status:9}  {}", excerpt(&entity.id, 300)));
+}
+
+fn print_unreadable(entity: &UnreadableEntity) {
+    let why = shown(&excerpt(&entity.why, 300), Shown::Bad);
+    line(format_args!("{:24}  {UNREADABLE}  {}  {why}", "", excerpt(&entity.id, 300)));
 }
 
 /// An entity as a row: the named fields of its state, or what is known of every entity.

@@ -24,6 +24,8 @@ const RELATED_MAX: usize = 8;
 pub struct Story {
     entity: EntityView,
     related: Vec<EntityView>,
+    /// Related entities whose stories can't be told, and why.
+    untold: Vec<(String, String, String)>,
 }
 
 /// `trace [KIND] ID`; `kind` is the plain one of a word of the system's own, and `fields` those that its story begins with.
@@ -81,16 +83,18 @@ impl Story {
     pub async fn of(client: &Client, kind: &str, id: &str) -> Result<Self, CommandError> {
         let path = |kind: &str, id: &str| format!("/_quadrille/entities/{}/{}", encoded(kind), encoded(id));
         let entity: EntityView = client.get(&path(kind, id)).await?;
-        let mut related = Vec::new();
+        let (mut related, mut untold) = (Vec::new(), Vec::new());
         for (kind, id) in entity.related.iter().take(RELATED_MAX) {
             match client.get(&path(kind, id)).await {
                 Ok(other) => related.push(other),
                 // One that has expired has no story any longer.
                 Err(CommandError::NotFound(_)) => {}
+                // One that can't be read has none either, and takes this one with it no more than that.
+                Err(CommandError::Failed(why)) => untold.push((kind.clone(), id.clone(), why)),
                 Err(error) => return Err(error),
             }
         }
-        Ok(Self { entity, related })
+        Ok(Self { entity, related, untold })
     }
 
     /// What happened, in the order of time, each with the kind of its entity.
@@ -156,8 +160,12 @@ impl Story {
             ("waiting", json!(waiting)),
             ("timeline", timeline.collect()),
         ];
+        let untold = self.untold.iter().map(|(kind, id, why)| json!({ "kind": kind, "id": id, "why": why }));
         for (name, value) in common {
             story.insert(name.to_owned(), value);
+        }
+        if !self.untold.is_empty() {
+            story.insert("untold".to_owned(), untold.collect());
         }
         story.into()
     }
@@ -192,6 +200,10 @@ impl Story {
             for (name, text) in told.filter(|(_, text)| !text.is_empty()) {
                 line(shown(&format!("      {name} {}", excerpt(text, 1_100)), Shown::Dim));
             }
+        }
+        for (kind, id, why) in &self.untold {
+            let told = format!("  the {kind} {}: {}", excerpt(id, 300), excerpt(why, 500));
+            line(shown(&told, Shown::Bad));
         }
         if let Some((entry, one)) = self.waiting() {
             let until = entry.until.map(|until| format!(" until {}", clock(until))).unwrap_or_default();

@@ -12,11 +12,17 @@ use crate::{
 use clap::ArgMatches;
 use quadrille::{
     Services,
-    local::AlarmPolicy,
+    local::{self, AlarmPolicy},
     notify::{FileNotifier, Notifier, SeveralNotifiers, TerminalNotifier, by_webhook},
     server::ServerConfig,
 };
-use std::{collections::BTreeMap, io::Write as _, net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// The file in the data folder that alarms are written to.
 pub const NOTIFICATIONS: &str = "notifications.jsonl";
@@ -36,6 +42,9 @@ pub async fn up(app: &App<'_>, args: args::Up, matches: &ArgMatches) -> Result<(
         tracing::info!("{advice}");
     }
     let services = Services::new().with::<dyn Notifier>(Arc::new(SeveralNotifiers::new(notifiers)));
+    if args.accept_loss {
+        accept_loss(app, args.data.clone()).await?;
+    }
     let node = Node::open(&args.data, &app.choreography, values, services, alarms)?;
     let mut ended = std::pin::pin!(signal()?);
     let running = Running::start(node, config).await?;
@@ -52,6 +61,17 @@ pub async fn up(app: &App<'_>, args: args::Up, matches: &ArgMatches) -> Result<(
             writeln!(std::io::stdout(), "stopping: no more requests are taken, what is in hand is finished");
     });
     running.stop().await;
+    Ok(())
+}
+
+/// Has the data folder count as whole as it is, and tells of what that leaves behind.
+async fn accept_loss(app: &App<'_>, data: PathBuf) -> Result<(), CommandError> {
+    let model = app.choreography.model().clone();
+    let accepted = tokio::task::spawn_blocking(move || local::accept_loss(&data, &model)).await;
+    match accepted.map_err(|error| CommandError::Failed(error.to_string()))?? {
+        Some(loss) => tracing::warn!("gone on with what is left: the data folder {loss}"),
+        None => line("the data folder lacks nothing"),
+    }
     Ok(())
 }
 

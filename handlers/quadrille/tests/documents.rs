@@ -1,6 +1,9 @@
 //! What the documents show is what the code says: the flow, the first choreography, the tests that are named, the links.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic is how a test fails.
 
+#[path = "documents/lines.rs"]
+mod lines;
+
 use quadrille::{
     System,
     setting::{Place, SettingModel},

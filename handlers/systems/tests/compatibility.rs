@@ -20,7 +20,7 @@ use std::{
 use systems::{
     auction::{
         results::OrderDecided,
-        run::{PollAuction, Run, RunPage},
+        run::{LeaveRun, PollAuction, Run, RunPage},
     },
     checkout::events::{
         OrderEnded, OrderFailing, OrderReceived, OrderSent, PaymentDue, PaymentVoid, StockReturn,
@@ -40,6 +40,7 @@ fn readers(system: &str) -> BTreeMap<&'static str, Rewrite> {
             (Run::KIND, entity::<Run>),
             (RunPage::KIND, entity::<RunPage>),
             (PollAuction::TYPE, data::<PollAuction>),
+            (LeaveRun::TYPE, data::<LeaveRun>),
             (OrderDecided::TYPE, data::<OrderDecided>),
         ]),
         "snacks" => BTreeMap::from([
@@ -76,8 +77,13 @@ fn data<T: Serialize + DeserializeOwned>(value: &Value) -> Value {
 /// An entity is read from its item, which has more than its state.
 fn entity<E: Entity>(state: &Value) -> Value {
     let document = json!({"state": state, "trail": {"entries": []}, "created_at": "2026-11-20T09:15:00Z"});
-    let item =
-        Item { key: "x/1".into(), version: 1, document: document.to_string(), expires_at: None, index: None };
+    let item = Item {
+        key: "x/1".into(),
+        version: 1,
+        document: document.to_string().into(),
+        expires_at: None,
+        index: None,
+    };
     let stored = Stored::<E>::read(&item).unwrap();
     serde_json::to_value(stored.into_state()).unwrap()
 }

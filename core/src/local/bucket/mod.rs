@@ -12,7 +12,7 @@ mod listing;
 mod path;
 mod writer;
 
-use super::private;
+use super::{place::Place, private};
 use crate::{
     limits::OBJECT_KEY_BYTES_MAX,
     port::{Bucket, ObjectPage, PortError, stable_hash},
@@ -22,6 +22,7 @@ use std::{
     fs,
     io::{self, ErrorKind, Read as _},
     path::{Path, PathBuf},
+    sync::Arc,
     thread::{self, JoinHandle},
 };
 use tokio::{
@@ -51,6 +52,8 @@ const PARTIAL: &str = ".partial";
 pub(crate) struct LocalBucket {
     name: String,
     folder: PathBuf,
+    /// Where the folder was when it was opened; none where it was not there.
+    place: Option<Arc<Place>>,
     writers: Vec<mpsc::Sender<Put>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -70,10 +73,12 @@ impl LocalBucket {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut bucket = Self::open_existing(&folder)?;
+        let place = Arc::new(Place::of_folder(folder.clone())?);
+        let mut bucket = Self::over(folder, Some(Arc::clone(&place)));
         for number in 0..WRITERS {
             let partial = partial.join(number.to_string());
-            let writer = Writer::new(bucket.name.clone(), bucket.folder.clone(), partial)?;
+            let writer =
+                Writer::new(bucket.name.clone(), bucket.folder.clone(), partial, Arc::clone(&place))?;
             let (sender, receiver) = mpsc::channel(WAITING_MAX);
             let thread = thread::Builder::new().name(format!("bucket-{number}"));
             bucket.threads.push(thread.spawn(move || writer.run(receiver))?);
@@ -85,10 +90,18 @@ impl LocalBucket {
     /// The bucket in `folder` as it is, to be read: a put is refused, and what is missing stays so.
     ///
     /// # Errors
-    /// Where the path of `folder` can't be told.
+    /// Where `folder` can't be read.
     pub(crate) fn open_existing(folder: &Path) -> io::Result<Self> {
         let folder = std::path::absolute(folder)?;
-        Ok(Self { name: name(&folder), folder, writers: Vec::new(), threads: Vec::new() })
+        let place = match Place::of_folder(folder.clone()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            place => Some(Arc::new(place?)),
+        };
+        Ok(Self::over(folder, place))
+    }
+
+    fn over(folder: PathBuf, place: Option<Arc<Place>>) -> Self {
+        Self { name: name(&folder), folder, place, writers: Vec::new(), threads: Vec::new() }
     }
 
     fn check_key(&self, key: &str) -> Result<(), PortError> {
@@ -110,6 +123,12 @@ impl LocalBucket {
         &self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> Result<T, PortError> {
+        let place = self.place.clone();
+        let work = move || {
+            // One that was removed would look as though there never was an object.
+            place.map_or(Ok(()), |place| place.check())?;
+            work()
+        };
         match task::spawn_blocking(work).await {
             Ok(done) => done.map_err(|error| refused(&self.name, &error)),
             Err(error) => Err(PortError::transient(&self.name, error)),
@@ -137,6 +156,10 @@ impl Bucket for LocalBucket {
         let put = Put { path: self.folder.join(path::of(key)), body, answer };
         writer.send(put).await.map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?
+    }
+
+    async fn takes_objects(&self) -> Result<(), PortError> {
+        self.blocking(|| Ok(())).await
     }
 
     /// The object, if there is one of at most 16 MiB; a permanent error where it is larger.
@@ -199,7 +222,7 @@ fn create(folder: &Path) -> io::Result<()> {
     let missing = folder.ancestors().take_while(|above| !above.exists()).count();
     private::make_folder(folder)?;
     // The folder's own name too: a process that was killed may have created it unflushed.
-    folder.ancestors().skip(1).take(missing.max(1)).try_for_each(writer::flush_directory)
+    folder.ancestors().skip(1).take(missing.max(1)).try_for_each(private::flush_directory)
 }
 
 /// An error of the file system. What is wrong with the path itself stays; all else may pass: space can be made.

@@ -7,13 +7,17 @@
 //! A key always goes to the same writer. So where the file system can't rename without replacing, to look whether there is
 //! something of that name needs no lock. Of several puts of one key in a group the first that is renamed wins.
 
-use crate::{local::private, port::PortError};
+use crate::{
+    local::{place::Place, private},
+    port::PortError,
+};
 use std::{
     collections::HashSet,
     ffi::OsStr,
     fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
+    sync::Arc,
     thread,
 };
 use tokio::sync::{mpsc, oneshot};
@@ -44,6 +48,8 @@ pub(super) struct Writer {
     name: String,
     folder: PathBuf,
     partial: Directory,
+    /// Where `folder` was when it was opened.
+    place: Arc<Place>,
     /// Directories flushed since this writer began, with all above them: what they held by then is durable.
     durable: HashSet<PathBuf>,
 }
@@ -61,10 +67,16 @@ struct Placed {
 }
 
 impl Writer {
-    /// A writer to `folder` whose partial files lie in `partial`, a folder of its own on the same file system.
-    pub(super) fn new(name: String, folder: PathBuf, partial: PathBuf) -> io::Result<Self> {
+    /// A writer to `folder`, which is at `place`, and whose partial files lie in `partial`, a folder of its own on the same file
+    /// system.
+    pub(super) fn new(
+        name: String,
+        folder: PathBuf,
+        partial: PathBuf,
+        place: Arc<Place>,
+    ) -> io::Result<Self> {
         private::make_folder(&partial)?;
-        Ok(Self { name, folder, partial: Directory::open(partial)?, durable: HashSet::new() })
+        Ok(Self { name, folder, partial: Directory::open(partial)?, place, durable: HashSet::new() })
     }
 
     /// Works until every sender is gone and everything sent is answered.
@@ -83,6 +95,11 @@ impl Writer {
     }
 
     fn work(&mut self, group: &mut Vec<Put>) {
+        // What is missing on the way to an object is made, and a folder that is gone must not be.
+        if let Err(error) = self.place.check() {
+            group.drain(..).for_each(|put| self.refuse(put, &error));
+            return;
+        }
         let together = FLUSHES_TOGETHER && group.len() > FLUSHED_SINGLY_MAX;
         let mut written = Vec::with_capacity(group.len());
         let mut placed = Vec::with_capacity(group.len());
@@ -122,9 +139,13 @@ impl Writer {
             }
             return;
         }
+        let found = self.place.check();
         for Placed { put, new } in placed {
-            // A caller that went away needs no answer.
-            let _ = put.answer.send(Ok(new));
+            match &found {
+                // A caller that went away needs no answer.
+                Ok(()) => drop(put.answer.send(Ok(new))),
+                Err(error) => self.refuse(put, error),
+            }
         }
     }
 
@@ -211,7 +232,7 @@ impl Writer {
         let flushed = if FLUSHES_TOGETHER && directories.len() > FLUSHED_SINGLY_MAX {
             self.flush_all()
         } else {
-            directories.iter().try_for_each(|directory| flush_directory(directory))
+            directories.iter().try_for_each(|directory| private::flush_directory(directory))
         };
         if flushed.is_err() || self.durable.len() + directories.len() > DURABLE_MAX {
             self.durable.clear();
@@ -314,16 +335,4 @@ fn rename_unless_there(from: &Path, to: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => fs::rename(from, to),
         Err(error) => Err(error),
     }
-}
-
-/// Makes the names in a directory durable.
-#[cfg(unix)]
-pub(super) fn flush_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
-}
-
-/// Makes the names in a directory durable: elsewhere than on Unix the file system does so by itself.
-#[cfg(not(unix))]
-pub(super) fn flush_directory(_: &Path) -> io::Result<()> {
-    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::{DefinitionError, undefined};
 use crate::{
-    model::{Model, uses::Uses},
+    model::{BACKLOG_MAX, Model, uses::Uses},
     setting::{Place, SettingError, parse},
 };
 use std::collections::BTreeSet;
@@ -55,8 +55,9 @@ fn unused(model: &Model, all: &[(&String, &Uses)], errors: &mut Vec<DefinitionEr
         }
     }
     let of_schedules = model.schedules.iter().filter_map(|schedule| schedule.setting.as_ref());
-    let mut used: BTreeSet<&String> =
-        all.iter().flat_map(|(_, uses)| uses.settings()).chain(of_schedules).collect();
+    let mut used: BTreeSet<&str> =
+        all.iter().flat_map(|(_, uses)| uses.settings()).chain(of_schedules).map(String::as_str).collect();
+    used.extend(model.routes.iter().filter_map(|route| route.backlog.as_ref()).map(|_| BACKLOG_MAX));
     for setting in model.settings.iter().map(|setting| &setting.name) {
         if used.insert(setting) {
             errors.push(DefinitionError::UnusedSetting { setting: setting.clone() });

@@ -5,6 +5,8 @@
 pub mod server;
 
 use rustix::process::{Pid, Signal, kill_process};
+#[cfg(target_os = "linux")]
+use rustix::process::{Resource, Rlimit, prlimit};
 use serde_json::{Value, value::RawValue};
 use std::{
     collections::BTreeMap,
@@ -51,6 +53,19 @@ pub fn command(args: &[&str]) -> Command {
         }
     }
     command
+}
+
+/// The same command, which a write beyond the largest size of a file does not kill: the write fails.
+pub fn without_file_size_signal(command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell
 }
 
 /// What a command left behind.
@@ -264,6 +279,14 @@ impl Engine {
     /// The process's id.
     pub fn process(&self) -> u32 {
         self.child.id()
+    }
+
+    /// No file of the process can be written any more, or all can again: as on a disk that is full for a while. Of one that was
+    /// started [without the signal](without_file_size_signal) of it.
+    #[cfg(target_os = "linux")]
+    pub fn fill_disk(&self, is_full: bool) {
+        let limit = Rlimit { current: is_full.then_some(0), maximum: None };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Fsize, limit).unwrap();
     }
 
     /// Asks the process to end, and does not wait for it.

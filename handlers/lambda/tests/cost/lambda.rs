@@ -70,7 +70,7 @@ impl Stack {
             let endpoint = meter.endpoint(name).await;
             let mut variables = variables.clone();
             variables.extend(told(model, name, &names));
-            variables.insert("AWS_ENDPOINT_URL".to_owned(), format!("http://{}", endpoint.address));
+            variables.extend(peer::variables(&format!("http://{}", endpoint.address)));
             functions.insert(name, Function::start(name, &variables).await);
             endpoints.push(endpoint);
         }

@@ -91,6 +91,8 @@ impl Aws {
             ("QUADRILLE_BUCKET_AUCTION_PLATFORM", "platform".into()),
             ("QUADRILLE_QUEUE_AUCTION_POLL", queue("auction-poll")),
             ("QUADRILLE_QUEUE_AUCTION_POLL_DLQ", queue("auction-poll-dlq")),
+            ("QUADRILLE_QUEUE_AUCTION_LEFT", queue("auction-left")),
+            ("QUADRILLE_QUEUE_AUCTION_LEFT_DLQ", queue("auction-left-dlq")),
             ("QUADRILLE_QUEUE_AUCTION_RESULTS", queue("auction-results")),
             ("QUADRILLE_QUEUE_AUCTION_RESULTS_DLQ", queue("auction-results-dlq")),
             ("QUADRILLE_QUEUE_NOTIFY", queue("notify")),

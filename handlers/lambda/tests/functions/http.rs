@@ -142,16 +142,28 @@ async fn an_order_is_told_of_by_whatever_its_id_is() {
     let id = "a/b?%2F ü";
     assert_eq!(posting.invoke(&post(&json!([order(id, 4)]))).await.unwrap()["statusCode"], 202);
     let mut function = Function::start("get_order", &aws.variables()).await;
-    // An HTTP API decodes the path before it hands it over, a function URL does not.
-    let by_api = api("GET /orders/{record_id}", &format!("/orders/{id}"), json!({"record_id": id}), "");
-    let by_url = url("GET", "/orders/a%2Fb%3F%252F%20%C3%BC", "");
-    for event in [by_api, by_url] {
+    // A function URL hands the path over as it was sent. An HTTP API decodes it: the address of such an id it leaves as it is.
+    let template = "/orders/{record_id}";
+    let address = quadrille::http::address(template, |_| id);
+    let (path, query) = address.split_once('?').unwrap();
+    let mut by_api = api(&format!("GET {template}"), path, json!({"record_id": "-"}), "");
+    let mut by_url = url("GET", path, "");
+    by_api["rawQueryString"] = json!(query);
+    by_url["rawQueryString"] = json!(query);
+    for event in [by_api, by_url, url("GET", "/orders/a%2Fb%3F%252F%20%C3%BC", "")] {
         let answer = function.invoke(&event).await.unwrap();
         assert_eq!(answer["statusCode"], 200, "{answer}");
         let told = body(&answer);
         assert_eq!((&told["record_id"], &told["parameter_2"]), (&json!(id), &json!(4)));
         assert_eq!(told["trail"][0]["what"], "received");
         assert_eq!(told["trace_id"], TRACE_ID);
+    }
+    for (raw, parameter) in [(format!("/orders/{id}"), id), ("/orders/a%25".to_owned(), "a%25")] {
+        let ambiguous = api(&format!("GET {template}"), &raw, json!({"record_id": parameter}), "");
+        let refused = function.invoke(&ambiguous).await.unwrap();
+        assert_eq!(problem(&refused), (400, "/problems/ambiguous_path".into()));
+        let detail = body(&refused)["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("/orders/-?record_id.hex=HEX"), "{detail}");
     }
     let none = function.invoke(&url("GET", "/orders/none", "")).await.unwrap();
     assert_eq!(problem(&none), (404, "/problems/no_such_order".into()));

@@ -45,6 +45,16 @@ async fn a_run_goes_round_by_round_to_its_end() {
     }
     let metrics = function.line("a poll that was not ready", |line| line["PollsNotReady"] == 1).await;
     assert_eq!((&metrics["Polls"], &metrics["Handled"]), (&json!(1), &json!(1)));
+    // A message of the schedule counts as one, beside all that is handled: the alarm that tells of a silent schedule looks for it.
+    let mut kickoff = round(&now(), 0);
+    kickoff["id"] = json!(format!("schedule/kickoff@{}", now()));
+    function.invoke(&batch(&[("m", kickoff.to_string())])).await.unwrap();
+    let scheduled = function.line("a kickoff", |line| line["Scheduled"] == 1).await;
+    let dimensions = &scheduled["_aws"]["CloudWatchMetrics"][0]["Dimensions"];
+    assert_eq!(
+        (&scheduled["schedule"], dimensions),
+        (&json!("kickoff"), &json!([["choreography", "function", "schedule"]]))
+    );
     let decided = function.line("decisions", |line| line.get("ReceivedToDecided").is_some()).await;
     assert_eq!(decided["ReceivedToDecided"].as_array().unwrap().len(), 2);
 }
@@ -65,7 +75,7 @@ async fn a_run_that_never_gets_ready_goes_on_for_200_rounds_and_ends_by_its_budg
         // What its commit emitted, as the relay would send it on once its time has come.
         let item = aws.state().items[&format!("run/{id}")].clone();
         let text = |name: &str| item.get(name)?.as_object()?.values().next()?.as_str();
-        let emitted = stream_record(0, "key", text).unwrap().outbox;
+        let emitted = stream_record(0, "key", text).outbox.unwrap();
         event = serde_json::from_str(emitted[0].get()).unwrap();
         event.as_object_mut().unwrap().remove("notbefore");
         assert_eq!((&event["data"]["round"], &event["hops"]), (&json!(number + 1), &json!(number + 1)));

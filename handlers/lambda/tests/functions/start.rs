@@ -93,14 +93,18 @@ async fn a_function_needs_the_variables_of_what_it_uses() {
     for (name, needed) in [
         ("post_orders", "TABLE_ORDERS"),
         ("get_order", "TABLE_ORDERS"),
-        ("poll_auction", "TABLE_ORDERS, QUEUE_AUCTION_POLL, QUEUE_AUCTION_POLL_DLQ, BUCKET_AUCTION_PLATFORM"),
+        (
+            "poll_auction",
+            "TABLE_ORDERS, QUEUE_AUCTION_LEFT, QUEUE_AUCTION_POLL, QUEUE_AUCTION_POLL_DLQ, BUCKET_AUCTION_PLATFORM",
+        ),
+        ("leave_run", "TABLE_ORDERS, QUEUE_AUCTION_LEFT, QUEUE_AUCTION_LEFT_DLQ"),
         (
             "store_result",
             "TABLE_ORDERS, QUEUE_AUCTION_RESULTS, QUEUE_AUCTION_RESULTS_DLQ, BUCKET_ORDER_RESULTS",
         ),
         (
             "relay",
-            "QUEUE_AUCTION_POLL, QUEUE_AUCTION_POLL_DLQ, QUEUE_AUCTION_RESULTS, QUEUE_AUCTION_RESULTS_DLQ",
+            "QUEUE_AUCTION_LEFT, QUEUE_AUCTION_LEFT_DLQ, QUEUE_AUCTION_POLL, QUEUE_AUCTION_POLL_DLQ, QUEUE_AUCTION_RESULTS, QUEUE_AUCTION_RESULTS_DLQ",
         ),
         ("notify", "QUEUE_NOTIFY, QUEUE_NOTIFY_DLQ"),
     ] {

@@ -124,13 +124,41 @@ async fn a_record_that_can_not_be_read_or_that_nobody_consumes_stops_nobody_and_
     broken["dynamodb"]["NewImage"]["outbox"] = json!({"S": "[{"});
     let mut withdrawn = event_of("c");
     withdrawn["type"] = json!("auction.order.withdrawn");
-    let mut records = vec![broken, record("112", "order/b", 2, &[event_of("b")])];
+    // Neither an attribute of a type that nobody knows, nor one that nobody needs and that is missing, is anything to it.
+    let mut strange = record("112", "order/b", 2, &[event_of("b")]);
+    strange["dynamodb"]["NewImage"]["document"] = json!({"NEW": ["x"]});
+    strange["dynamodb"]["NewImage"]["more"] = json!({"NEW": {"x": 1}});
+    strange["dynamodb"]["NewImage"].as_object_mut().unwrap().remove("version");
+    strange["dynamodb"]["SizeBytes"] = json!("many");
+    for unused in ["eventVersion", "awsRegion", "eventID"] {
+        strange.as_object_mut().unwrap().remove(unused);
+    }
+    // One that is no record at all.
+    let mut records = vec![broken, strange, json!({"dynamodb": 7})];
     // Its consumer is no longer in the definition.
     records.push(record("113", "order/c", 2, &[withdrawn]));
     assert_eq!(function.invoke(&event(records)).await.unwrap(), json!({"batchItemFailures": []}));
     assert_eq!(subjects(&aws.sent_to("auction-results")), ["b"]);
     let line = function.line("the error", |line| line["reason"] == "unreadable_record").await;
-    assert_eq!((&line["key"], &line["sequence_number"]), (&json!("order/a"), &json!("111")));
+    assert_eq!(line["key"], "order/a");
     let metrics = function.line("metrics", |line| line.get("_aws").is_some()).await;
-    assert_eq!((&metrics["PassedOver"], &metrics["Relayed"]), (&json!(2), &json!(1)));
+    assert_eq!((&metrics["PassedOver"], &metrics["Relayed"]), (&json!(3), &json!(1)));
+    // Each is a letter of its own: under its key, and as it is.
+    let told = |letter: &Value| {
+        let attribute =
+            |name: &str| letter["MessageAttributes"][name]["StringValue"].as_str().map(str::to_owned);
+        (
+            attribute("reason").unwrap(),
+            attribute("subject"),
+            letter["MessageBody"].as_str().unwrap().to_owned(),
+        )
+    };
+    let mut letters: Vec<_> = ["auction-left-dlq", "auction-poll-dlq", "auction-results-dlq"]
+        .map(|queue| aws.sent_to(queue))
+        .concat();
+    letters.sort_by_key(|letter| letter["MessageBody"].to_string());
+    let letters: Vec<_> = letters.iter().map(told).collect();
+    let reason = "unreadable_record".to_owned();
+    let broken = (reason.clone(), Some("order/a".to_owned()), "[{".to_owned());
+    assert_eq!(letters, [broken, (reason, None, "{\"dynamodb\":7}".to_owned())]);
 }

@@ -4,11 +4,11 @@
 
 use crate::{definition::told, function::Function, peer};
 use aws_config::SdkConfig;
+use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::types::QueueAttributeName;
 use quadrille::{
     Choreography,
     aws::Names,
-    http_client::{HttpClient, Method},
     layout,
     port::{Message, Ports, Random as _, SystemRandom},
     system::{System, choreography},
@@ -19,13 +19,11 @@ use std::time::Duration;
 /// How long a message is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-const ANSWER_BYTES_MAX: usize = 1_048_576;
-
 pub struct Cloud {
     url: &'static str,
     choreography: Choreography,
     config: SdkConfig,
-    names: Names,
+    pub names: Names,
     pub ports: Ports,
     /// A queue that has subscribed to the topic.
     subscriber: String,
@@ -59,36 +57,18 @@ impl Cloud {
     pub async fn function_behind(&self, url: &str, name: &str, settings: &[(&str, &str)]) -> Function {
         let told = told(self.choreography.model(), name, &self.names).into_iter();
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let endpoint = ("AWS_ENDPOINT_URL".to_owned(), url.to_owned());
-        Function::start(name, &told.chain(settings).chain([endpoint]).collect()).await
+        Function::start(name, &told.chain(settings).chain(peer::variables(url)).collect()).await
     }
 
     /// The item of this id, as DynamoDB writes it.
     pub async fn item(&self, id: &str) -> Value {
         let table = &self.choreography.model().tables[0];
         let key = table.key_attribute.as_deref().unwrap_or(layout::KEY);
-        let body = json!({"TableName": self.names.tables[&table.name], "Key": {key: {"S": id}}, "ConsistentRead": true});
-        let headers = [
-            ("x-amz-target", "DynamoDB_20120810.GetItem"),
-            ("content-type", "application/x-amz-json-1.0"),
-            (
-                "authorization",
-                "AWS4-HMAC-SHA256 Credential=test/20261120/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0",
-            ),
-        ];
-        let http = HttpClient::new(PATIENCE).unwrap();
-        let sent = http.send(
-            Method::POST,
-            self.url,
-            &headers,
-            Some(body.to_string().into_bytes()),
-            ANSWER_BYTES_MAX,
-        );
-        let (status, answer) = sent.await.unwrap();
-        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
-        let answer: Value = serde_json::from_slice(&answer).unwrap();
-        assert!(answer["Item"].is_object(), "there is no item {id}: {answer}");
-        answer["Item"].clone()
+        let get = aws_sdk_dynamodb::Client::new(&self.config).get_item().consistent_read(true);
+        let get = get.table_name(&self.names.tables[&table.name]).key(key, AttributeValue::S(id.to_owned()));
+        let item = get.send().await.unwrap().item;
+        let item = item.unwrap_or_else(|| panic!("there is no item {id}"));
+        item.iter().map(|(name, value)| (name.clone(), written(value))).collect()
     }
 
     /// The next message of a queue.
@@ -108,5 +88,21 @@ impl Cloud {
         let received =
             sqs.receive_message().queue_url(&self.subscriber).wait_time_seconds(20).send().await.unwrap();
         received.messages.unwrap().remove(0).body.unwrap()
+    }
+}
+
+/// A value as DynamoDB writes it.
+fn written(value: &AttributeValue) -> Value {
+    match value {
+        AttributeValue::S(text) => json!({ "S": text }),
+        AttributeValue::N(number) => json!({ "N": number }),
+        AttributeValue::Bool(is) => json!({ "BOOL": is }),
+        AttributeValue::Null(is) => json!({ "NULL": is }),
+        AttributeValue::L(list) => json!({ "L": list.iter().map(written).collect::<Vec<_>>() }),
+        AttributeValue::M(map) => {
+            let fields = map.iter().map(|(name, value)| (name.clone(), written(value)));
+            json!({ "M": fields.collect::<serde_json::Map<_, _>>() })
+        }
+        other => panic!("no item has a {other:?}"),
     }
 }

@@ -302,6 +302,9 @@ fn every_order_taken_reaches_exactly_one_end_whatever_is_killed() {
         let subject = letter["subject"].as_str().unwrap().to_owned();
         dead.entry(subject).or_default().push(letter);
     }
+    let doubled = dead.iter().filter(|(_, letters)| letters.len() > 1);
+    let doubled: Vec<(&String, usize)> = doubled.map(|(id, letters)| (id, letters.len())).collect();
+    assert_eq!(doubled, [], "orders that are dead letters more than once");
     let reasons: BTreeSet<&str> =
         dead.values().flatten().map(|letter| letter["reason"].as_str().unwrap()).collect();
     assert_eq!(reasons, BTreeSet::from(["rejected"]), "why orders are dead letters");

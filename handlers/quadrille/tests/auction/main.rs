@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic is how a test fails.
 
 mod crash;
+#[cfg(target_os = "linux")]
+mod full;
 mod input;
+mod loss;
 mod model;
 mod orders;
 mod platform;

@@ -208,6 +208,24 @@ fn an_id_is_data_and_never_a_path() {
 }
 
 #[test]
+fn an_order_has_an_address_whatever_its_id_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::up(folder.path(), &[]);
+    let ids = ["a", "a?b", "a%3Fb", "a%", "a/b", "..", "-", "~", "ü 1+2&record_id.hex=61"];
+    let all: Vec<Order> = ids.into_iter().map(|id| Order::new(id, id, "1")).collect();
+    assert_eq!(engine.post(&body(&all)).status, 202);
+    for id in ids {
+        let address = quadrille::http::address("/orders/{record_id}", |_| id);
+        for path in [address, format!("/orders/{}", encoded(id))] {
+            let answer = engine.get(&path);
+            assert_eq!((answer.status, &answer.json()["record_id"]), (200, &json!(id)), "{path}");
+        }
+    }
+    assert_eq!(engine.get("/orders/-?record_id.hex=63").status, 404);
+    assert_eq!(engine.get("/orders/-?record_id.hex=6").status, 400);
+}
+
+#[test]
 fn an_order_sent_again_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let engine = Engine::up(folder.path(), &QUICK);

@@ -44,4 +44,5 @@ fn trial(name: &str, about: &str) -> Stack {
         .set("alarmEmail", "auction-developers@example.com")
         .set("platform", SIMULATED)
         .set("kickoffSchedule", "rate(1 hour)")
+        .set("kickoffPeriod", 3_600)
 }

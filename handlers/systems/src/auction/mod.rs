@@ -13,14 +13,14 @@ pub mod run;
 use async_trait::async_trait;
 use platform::AuctionPlatform;
 use quadrille::{
-    Backoff, Budget, Choreography, Consumer, Context, Definition, Outcome, Route, Setting, Stored, System,
-    Table, Uses,
-    domain::auction::{ORDERS_PER_REQUEST_MAX, Order, OrderStatus},
+    Backlog, Backoff, Budget, Choreography, Consumer, Context, Definition, Outcome, Route, Setting, Stored,
+    System, Table, Uses,
+    domain::auction::{OPEN_SHARDS, ORDERS_PER_REQUEST_MAX, Order, OrderStatus, open_partition},
     infrastructure::Infrastructure,
     system::{Demo, Meaning, Word},
 };
 use results::{RESULTS_BUCKET, store_result};
-use run::{PollAuction, Run, RunPage, Terms, poll_auction};
+use run::{PollAuction, Run, RunPage, Terms, given_up, leave_run, poll_auction};
 use std::time::Duration;
 
 /// The topic that alarms go to.
@@ -35,6 +35,8 @@ pub const EVERY: &str = "every";
 pub const BACKOFF: &str = "backoff";
 /// The setting of the longest a run may take.
 pub const DEADLINE: &str = "deadline";
+/// The setting of the most open orders that a run takes.
+pub const ORDERS_PER_RUN: &str = "orders_per_run";
 
 /// The wait before a platform is asked again doubles up to so many times the first one.
 const BACKOFF_GROWTH: u32 = 60;
@@ -103,8 +105,15 @@ fn define() -> Definition {
                 .default("1h")
                 .help("The longest a run may take before it fails and its orders are open again."),
         )
+        .setting(
+            Setting::integer(ORDERS_PER_RUN)
+                .within(1..=10_000_000)
+                .default("100000")
+                .help("The most open orders that a run takes; where more are open, the next one starts at once."),
+        )
         .route(
             Route::post("/orders", "post_orders", orders::post_orders)
+                .backlog(Backlog::new().open::<Order>((0..OPEN_SHARDS).map(open_partition)))
                 .uses(Uses::new().gets::<Order>().creates::<Order>()),
         )
         .route(
@@ -120,10 +129,16 @@ fn define() -> Definition {
             .timeout(Duration::from_secs(60))
             .attempts(POLL_ATTEMPTS, Backoff::default())
             .budget(Budget { deadline: 24 * HOUR, hops: 100_000 })
+            .on_given_up(given_up)
             .uses(Uses::new().gets::<Order>().queries::<Order>().changes::<Order>())
             .uses(Uses::new().queries::<Run>().gets_one::<RunPage>().commits_one::<RunPage>())
             .uses(Uses::new().emits_later::<PollAuction>())
-            .uses(Uses::new().service::<dyn AuctionPlatform>().setting(BACKOFF).setting(DEADLINE)))
+            .uses(Uses::new().service::<dyn AuctionPlatform>().setting(BACKOFF).setting(DEADLINE).setting(ORDERS_PER_RUN)))
+        .on(Consumer::new("leave_run", leave_run)
+            .queue("auction-left")
+            // Nothing else can tell that the run is left before its deadline.
+            .attempts(POLL_ATTEMPTS, Backoff::default())
+            .creates_none())
         .on(Consumer::new("store_result", store_result)
             .queue("auction-results")
             .batch(100, Duration::from_secs(1))
@@ -141,7 +156,7 @@ fn define() -> Definition {
 async fn poll(run: Option<Stored<Run>>, event: PollAuction, cx: Context<run::Emits>) -> Outcome<run::Emits> {
     let initial: Duration = cx.setting(BACKOFF)?;
     let backoff = Backoff { initial, max: initial * BACKOFF_GROWTH, ..Backoff::default() };
-    let terms = Terms { backoff, time: cx.setting(DEADLINE)? };
+    let terms = Terms { backoff, time: cx.setting(DEADLINE)?, orders: cx.setting(ORDERS_PER_RUN)? };
     let platform = cx.service::<dyn AuctionPlatform>()?;
     poll_auction(&*platform, terms, run, event, cx).await
 }

@@ -3,11 +3,12 @@
 use super::metrics::ORDERS_RECEIVED;
 use quadrille::{
     Committed, Context, Failure, Stored,
-    domain::auction::{BODY_BYTES_MAX, NewOrder, Order, orders, parse_orders},
+    domain::auction::{BODY_BYTES_MAX, NewOrder, Order, orders},
     http::{Problem, Request, Response},
     input::read_request,
 };
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// What became of an order of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -17,7 +18,7 @@ enum RowOutcome {
     Stored,
     /// It was there, with the same content.
     Unchanged,
-    /// It was there, with other content, which stays.
+    /// It was there, with other content, or with one that can't be read any longer. That stays.
     Conflict,
 }
 
@@ -25,11 +26,6 @@ enum RowOutcome {
 struct Row<'a> {
     record_id: &'a str,
     outcome: RowOutcome,
-}
-
-#[derive(Serialize)]
-struct Rows<'a> {
-    results: Vec<Row<'a>>,
 }
 
 /// `POST /orders`: checks the whole batch, then stores each order. `202` with one row an order; `409` where a `record_id`
@@ -43,46 +39,34 @@ pub async fn post_orders(request: Request, cx: Context<()>) -> Result<Response, 
         Ok(orders) => orders,
         Err(problem) => return Ok(problem.into()),
     };
-    let ids: Vec<String> = orders.iter().map(|order| order.record_id.clone()).collect();
-    let outcomes = take(orders, &ids, &request.body, &cx).await?;
+    let outcomes = take(&orders, &cx).await?;
+    let ids = orders.iter().map(|order| order.record_id.as_str());
     let rows: Vec<Row<'_>> =
-        ids.iter().zip(outcomes).map(|(record_id, outcome)| Row { record_id, outcome }).collect();
+        ids.zip(outcomes).map(|(record_id, outcome)| Row { record_id, outcome }).collect();
     if rows.iter().any(|row| row.outcome == RowOutcome::Conflict) {
-        let detail = "a record_id marked `conflict` is there with other content and was not changed; the others are stored";
+        let detail = "a record_id marked `conflict` is there with other content, or can't be read any longer, and was not changed; \
+                      the others are stored";
         return Ok(Problem::new(409, "conflict", detail).with("results", rows).into());
     }
-    Ok(Response::json(202, &Rows { results: rows }))
+    Ok(Response::json(202, &BTreeMap::from([("results", rows)])))
 }
 
-/// Stores the orders of `body`, whose ids are `ids`.
-async fn take(
-    orders: Vec<NewOrder>,
-    ids: &[String],
-    body: &[u8],
-    cx: &Context<()>,
-) -> Result<Vec<RowOutcome>, Failure> {
+/// Stores orders.
+async fn take(orders: &[NewOrder], cx: &Context<()>) -> Result<Vec<RowOutcome>, Failure> {
     let now = cx.now();
-    let commits = orders.into_iter().map(|new| {
-        let order = Stored::new(Order::receive(new, now)).with_correlation_id(cx.random().id());
+    let commits = orders.iter().map(|new| {
+        let order = Stored::new(Order::receive(new.clone(), now)).with_correlation_id(cx.random().id());
         order.commit("received").measure(ORDERS_RECEIVED, 1.0)
     });
     let committed = cx.commit_all(commits.collect()).await?;
-    let mut outcomes = vec![RowOutcome::Stored; ids.len()];
-    let there: Vec<usize> = (0..ids.len()).filter(|at| committed[*at] == Committed::Conflict).collect();
-    if there.is_empty() {
-        return Ok(outcomes);
-    }
-    let existing = cx.get::<Order>(&there.iter().map(|at| &ids[*at]).collect::<Vec<_>>()).await?;
-    // Read once more rather than copied each time: orders are seldom there already.
-    let orders = parse_orders(body).map_err(|faults| {
-        Failure::permanent("invalid_orders", format_args!("{} faults in what had none before", faults.len()))
-    })?;
-    for (at, existing) in there.into_iter().zip(existing) {
-        let is_same = |existing: &Order| orders.get(at).is_some_and(|new| existing.same_content(new));
+    let mut outcomes = vec![RowOutcome::Stored; orders.len()];
+    let there: Vec<usize> = (0..orders.len()).filter(|at| committed[*at] == Committed::Conflict).collect();
+    let ids: Vec<&String> = there.iter().map(|at| &orders[*at].record_id).collect();
+    for (at, existing) in there.into_iter().zip(cx.get_each::<Order>(&ids).await?) {
         outcomes[at] = match existing {
-            Some(existing) if is_same(&existing) => RowOutcome::Unchanged,
-            Some(_) => RowOutcome::Conflict,
-            None => {
+            Ok(Some(existing)) if existing.same_content(&orders[at]) => RowOutcome::Unchanged,
+            Ok(Some(_)) | Err(_) => RowOutcome::Conflict,
+            Ok(None) => {
                 let detail = "an order with this record_id expired just now";
                 return Err(Failure::transient("expired_meanwhile", detail));
             }

@@ -16,7 +16,7 @@ pub mod validate;
 use events::{OrderEnded, PaymentDue};
 use gateway::PaymentGateway;
 use quadrille::{
-    Backoff, Budget, Choreography, Consumer, Definition, Route, System, Table, Uses,
+    Backlog, Backoff, Budget, Choreography, Consumer, Definition, Route, System, Table, Uses,
     domain::checkout::{OUT_OF_STOCK, Order, OrderStatus, Product, StockPart},
     infrastructure::Infrastructure,
     system::{Demo, Meaning, Word},
@@ -106,6 +106,7 @@ fn routes(definition: Definition) -> Definition {
     definition
         .route(
             Route::post("/orders", "create_order", intake::create_order)
+                .backlog(Backlog::new())
                 .uses(Uses::new().gets_one::<Order>().commits_one::<Order>()),
         )
         .route(

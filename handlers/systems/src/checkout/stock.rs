@@ -123,11 +123,13 @@ async fn look_at<Em>(
     let others: BTreeSet<String> =
         crowded.flat_map(|part| part.marks.keys()).filter(|id| *id != order_id).cloned().collect();
     let ids: Vec<String> = std::iter::once(order_id.to_owned()).chain(others).collect();
-    let mut orders: BTreeMap<String, Option<Stored<Order>>> =
-        ids.iter().cloned().zip(cx.get::<Order>(&ids).await?).collect();
-    let order = orders.remove(order_id).flatten();
-    for part in &mut parts {
-        for (id, order) in &orders {
+    let mut orders: BTreeMap<String, Result<Option<Stored<Order>>, Failure>> =
+        ids.iter().cloned().zip(cx.get_each::<Order>(&ids).await?).collect();
+    let order = orders.remove(order_id).transpose()?.flatten();
+    // The marks of another order that can't be read stay: nobody knows whether it needs them.
+    let others = orders.iter().filter_map(|(id, order)| Some((id, order.as_ref().ok()?)));
+    for (id, order) in others {
+        for part in &mut parts {
             part.settle(id, order.as_deref());
         }
     }

@@ -11,7 +11,7 @@ pub use process::{OrderProcessed, process_order};
 
 use async_trait::async_trait;
 use quadrille::{
-    Backoff, Choreography, Consumer, Definition, Route, Setting, System, Table, Uses,
+    Backlog, Backoff, Choreography, Consumer, Definition, Route, Setting, System, Table, Uses,
     choreography::Topic,
     domain::orders::{Order, OrderStatus},
     infrastructure::Infrastructure,
@@ -87,6 +87,7 @@ fn define() -> Definition {
                 .physical_name("techtest-create-order")
                 .timeout(Duration::from_secs(30))
                 .memory(MEMORY)
+                .backlog(Backlog::new())
                 .uses(Uses::new().gets_one::<Order>().commits_one::<Order>().setting(TTL_DAYS)),
         )
         .route(

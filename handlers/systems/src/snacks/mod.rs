@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use kitchen::Kitchen;
 use processing::{OrderProcessed, process_order};
 use quadrille::{
-    Backoff, Choreography, Consumer, Definition, Route, System, Table, Uses,
+    Backlog, Backoff, Choreography, Consumer, Definition, Route, System, Table, Uses,
     choreography::{Bus, Rule},
     domain::snacks::{Order, OrderStatus},
     infrastructure::Infrastructure,
@@ -99,6 +99,7 @@ fn define() -> Definition {
         .route(
             Route::post("/orders", "order_creator", orders::create_order)
                 .physical_name("order-creator")
+                .backlog(Backlog::new())
                 .uses(Uses::new().gets_one::<Order>().commits_one::<Order>()),
         )
         .route(

@@ -72,10 +72,8 @@ pub async fn create_order(request: Request, cx: Context<(OrderCreated,)>) -> Res
         Some(there) if there.same_content(&new) => Response::json(200, &Receipt::of(&there, "unchanged")),
         _ => {
             let detail = "another order has this idempotency key, and was not changed; use another key";
-            Problem::new(409, "conflict", detail)
-                .with("outcome", "conflict")
-                .with("orderId", &order.order_id)
-                .into()
+            let problem = Problem::new(409, "conflict", detail).with("outcome", "conflict");
+            problem.with("orderId", &order.order_id).into()
         }
     })
 }
@@ -101,21 +99,22 @@ pub async fn get_order(request: Request, cx: Context<()>) -> Result<Response, Fa
 /// A [`Failure`] of the table.
 pub async fn cancel_order(request: Request, cx: Context<()>) -> Result<Response, Failure> {
     let now = cx.now();
-    let cancel = |_, order: Option<Stored<Order>>| match order {
-        None => Change::Keep(no_such_order()),
-        Some(order) if order.status == OrderStatus::Processed => {
+    let cancel = |_, order: Result<Option<Stored<Order>>, Failure>| match order {
+        Err(failure) => Change::Keep(Err(failure)),
+        Ok(None) => Change::Keep(Ok(no_such_order())),
+        Ok(Some(order)) if order.status == OrderStatus::Processed => {
             let detail = "the order is processed, and can't be cancelled any more";
             let problem = Problem::new(409, "already_processed", detail);
-            Change::Keep(problem.with("processedAt", order.processed_at).into())
+            Change::Keep(Ok(problem.with("processedAt", order.processed_at).into()))
         }
-        Some(order) if order.status == OrderStatus::Cancelled => {
-            Change::Keep(Response::json(200, &Receipt::of(&order, "unchanged")))
+        Ok(Some(order)) if order.status == OrderStatus::Cancelled => {
+            Change::Keep(Ok(Response::json(200, &Receipt::of(&order, "unchanged"))))
         }
-        Some(mut order) => {
+        Ok(Some(mut order)) => {
             order.cancel(now);
             let answer = Response::json(200, &Receipt::of(&order, "cancelled"));
-            Change::Commit(order.commit("cancelled").measure(ORDERS_CANCELLED, 1.0), answer)
+            Change::Commit(order.commit("cancelled").measure(ORDERS_CANCELLED, 1.0), Ok(answer))
         }
     };
-    cx.change_one(request.parameter("orderId"), cancel).await
+    cx.change_one(request.parameter("orderId"), cancel).await?
 }

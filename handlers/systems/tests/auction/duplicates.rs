@@ -90,6 +90,8 @@ impl Queue for Twice {
                 .collect(),
             // At once, and when others have come in between.
             delay: Duration::from_millis(if at % 2 == 0 { 0 } else { 40 }),
+            in_place_of: None,
+            key: None,
         });
         let copies: Vec<NewMessage> = copies.collect();
         self.copies.fetch_add(copies.len() as u64, Ordering::Relaxed);

@@ -2,10 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic is how a test fails.
 
 mod duplicates;
+mod left;
+mod load;
 mod platform;
 #[path = "../../../cli/tests/support/server.rs"]
 mod server;
 mod time;
+mod world;
 
 use quadrille::{Choreography, Settings, setting::Place, system::choreography};
 use std::collections::BTreeMap;

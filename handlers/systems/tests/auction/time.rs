@@ -1,149 +1,13 @@
 //! The auction in a time that passes by hand: how long orders are kept, and in which order runs take them.
 
-use async_trait::async_trait;
+use crate::world::{HOUR, World};
 use quadrille::{
-    Failure, Pipeline, Services, Stored, Timestamp,
-    domain::auction::{Order, OrderStatus},
-    engine::{Engine, trigger},
-    http::{Method, Request},
-    memory::{Memory, VirtualClock},
-    port::{Clock as _, Ports, SystemRandom},
+    domain::auction::OrderStatus,
+    engine::Engine,
+    port::{Clock as _, Damage},
 };
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
-use systems::auction::{
-    ALERTS, BACKOFF, EVERY, KICKOFF,
-    platform::{Answer, AuctionPlatform, Decision, SubmittedOrder},
-    results::RESULTS_BUCKET,
-    run::ORDERS_PER_PAGE,
-};
-
-const HOUR: Duration = Duration::from_secs(3_600);
-
-/// A platform that accepts everything, but decides nothing before a certain time.
-struct Slow {
-    clock: Arc<VirtualClock>,
-    decides_at: Timestamp,
-    /// Before this it can't be reached.
-    away_until: Mutex<Timestamp>,
-    /// It decides on the first page, and its further pages, without a decision, go round in a circle.
-    circles: AtomicBool,
-    /// It decides on a second page as well, for which it asks not to be asked before so long, once.
-    rests: Mutex<Option<Duration>>,
-    /// How often it was asked for results.
-    asked: AtomicUsize,
-    /// The pages of each run, as they came.
-    submitted: Mutex<BTreeMap<String, Vec<Vec<String>>>>,
-}
-
-impl Slow {
-    fn reached(&self) -> Result<(), Failure> {
-        let is_away = self.clock.now() < *self.away_until.lock().unwrap();
-        if is_away { Err(Failure::transient("platform_unreachable", "nobody answers")) } else { Ok(()) }
-    }
-}
-
-#[async_trait]
-impl AuctionPlatform for Slow {
-    async fn submit(&self, run_id: &str, _: u32, orders: &[SubmittedOrder]) -> Result<(), Failure> {
-        self.reached()?;
-        let page = orders.iter().map(|order| order.record_id.clone()).collect();
-        self.submitted.lock().unwrap().entry(run_id.to_owned()).or_default().push(page);
-        Ok(())
-    }
-
-    async fn results(&self, run_id: &str, _: u32, after: Option<&str>) -> Result<Answer, Failure> {
-        self.reached()?;
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        if self.clock.now() < self.decides_at {
-            return Ok(Answer::NotReady);
-        }
-        let pages = self.submitted.lock().unwrap().get(run_id).cloned().unwrap_or_default();
-        let accepted = |record_id| Decision { record_id, status: Some("accepted".into()), power: None };
-        if self.circles.load(Ordering::Relaxed) {
-            let first = pages.into_iter().flatten().take(if after.is_none() { 1 } else { 0 });
-            let next = if after == Some("round") { "and round" } else { "round" };
-            return Ok(Answer::Ready {
-                decisions: first.map(accepted).collect(),
-                faults: Vec::new(),
-                next: Some(next.to_owned()),
-            });
-        }
-        let mut rests = self.rests.lock().unwrap();
-        let is_first = rests.is_some() && after.is_none();
-        if after.is_some()
-            && let Some(rest) = rests.take()
-        {
-            let failure = Failure::transient("platform_throttled", "it rests");
-            return Err(failure.not_before(Some(rest)));
-        }
-        let told = if is_first { 1 } else { usize::MAX };
-        Ok(Answer::Ready {
-            decisions: pages.into_iter().flatten().take(told).map(accepted).collect(),
-            faults: Vec::new(),
-            next: is_first.then(|| "the rest".to_owned()),
-        })
-    }
-}
-
-struct World {
-    clock: Arc<VirtualClock>,
-    platform: Arc<Slow>,
-    pipeline: Pipeline,
-}
-
-impl World {
-    /// An auction whose runs are started by hand, on a platform that decides after `decides_after`.
-    fn new(decides_after: Duration) -> Self {
-        let clock = Arc::new(VirtualClock::new(Timestamp::parse("2026-11-20T09:15:00Z").unwrap()));
-        let decides_at = clock.now() + decides_after;
-        let platform = Arc::new(Slow {
-            clock: clock.clone(),
-            decides_at,
-            away_until: Mutex::new(clock.now()),
-            circles: AtomicBool::new(false),
-            rests: Mutex::default(),
-            asked: AtomicUsize::new(0),
-            submitted: Mutex::default(),
-        });
-        let auction = crate::auction();
-        let memory = Memory::new(auction.model(), clock.clone(), Arc::new(SystemRandom));
-        let service: Arc<dyn AuctionPlatform> = platform.clone();
-        let ports = Ports { services: Services::new().with(service), ..memory.ports() };
-        let settings = crate::settings(&auction, &[(EVERY, "14d"), (BACKOFF, "10s")]);
-        let ports = auction.equip(ports, settings).unwrap();
-        Self { clock, platform, pipeline: Pipeline::new(auction, ports) }
-    }
-
-    fn ports(&self) -> &Ports {
-        self.pipeline.ports()
-    }
-
-    async fn post(&self, record_ids: &[&str]) {
-        let order = |id: &&str| format!(r#"{{"record_id":"{id}","parameter_1":"abc","parameter_2":4}}"#);
-        let body = format!("[{}]", record_ids.iter().map(order).collect::<Vec<_>>().join(","));
-        let headers = BTreeMap::from([("content-type".to_owned(), "application/json".to_owned())]);
-        let request = Request { body: body.into(), headers, ..Request::default() };
-        assert_eq!(self.pipeline.respond(Method::Post, "/orders", request).await.unwrap().status, 202);
-    }
-
-    async fn kick_off(&self) {
-        trigger(&self.pipeline, KICKOFF, self.clock.now()).await.unwrap();
-        self.clock.pass(Duration::from_secs(1)).await;
-    }
-
-    async fn order(&self, record_id: &str) -> Option<Stored<Order>> {
-        let key = format!("order/{record_id}");
-        let item = self.ports().table("orders").unwrap().get(&[key]).await.unwrap().pop().flatten()?;
-        Some(Stored::read(&item).unwrap()).filter(|order: &Stored<Order>| order.expires_at > self.clock.now())
-    }
-}
+use std::{sync::atomic::Ordering, time::Duration};
+use systems::auction::{ALERTS, results::RESULTS_BUCKET, run::ORDERS_PER_PAGE};
 
 #[tokio::test]
 async fn an_order_does_not_expire_while_runs_try_to_have_it_decided() {
@@ -253,5 +117,55 @@ async fn a_run_takes_orders_in_the_order_they_came_in_whatever_shard_they_fall_o
     assert!(pages.iter().all(|page| page.len() <= ORDERS_PER_PAGE));
     // The shards are as full as chance makes them: pages that wait for the fullest are still nearly full.
     assert!(pages.len() <= 4, "{} pages", pages.len());
+    engine.stop().await;
+}
+
+/// The run tells of it, and no dead letter comes with each run.
+#[tokio::test]
+async fn of_twenty_orders_one_that_can_not_be_read_is_left_and_the_others_are_decided() {
+    let world = World::new(Duration::ZERO);
+    let engine = Engine::start(world.pipeline.clone());
+    let ids: Vec<String> = (0..20).map(|number| format!("o-{number:02}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    world.post(&ids).await;
+    assert!(world.memory.damage(Damage::Item { table: "orders", key: "order/o-07" }));
+    let begun = world.clock.now();
+    for _ in 0..2 {
+        world.kick_off().await;
+        world.clock.pass(HOUR).await;
+    }
+    for id in ids.iter().filter(|id| **id != "o-07") {
+        assert_eq!(world.order(id).await.unwrap().status, OrderStatus::Accepted, "{id}");
+    }
+    let run = [format!("run/{begun}")];
+    let run = world.ports().table("orders").unwrap().get(&run).await.unwrap().pop().flatten().unwrap();
+    let run = run.document.text().unwrap().to_owned();
+    assert!(
+        run.contains("ended: 19 submitted, 19 accepted") && run.contains("1 open ones can't be read"),
+        "{run}"
+    );
+    for queue in ["auction-poll-dlq", "auction-results-dlq"] {
+        assert_eq!(world.ports().queue(queue).unwrap().depth().await.unwrap().total(), 0, "{queue}");
+    }
+    engine.stop().await;
+}
+
+/// What is known of a run by the index alone is enough to take its orders over.
+#[tokio::test]
+async fn a_run_that_can_not_be_read_is_taken_over_once_its_deadline_has_passed() {
+    let world = World::new(Duration::from_secs(60));
+    let engine = Engine::start(world.pipeline.clone());
+    world.post(&["a", "b"]).await;
+    let begun = world.clock.now();
+    world.kick_off().await;
+    assert_eq!(world.order("a").await.unwrap().status, OrderStatus::Submitted);
+    assert!(world.memory.damage(Damage::Item { table: "orders", key: &format!("run/{begun}") }));
+    world.clock.pass(2 * HOUR).await;
+    world.post(&["c"]).await;
+    world.kick_off().await;
+    world.clock.pass(HOUR).await;
+    for id in ["a", "b", "c"] {
+        assert_eq!(world.order(id).await.unwrap().status, OrderStatus::Accepted, "{id}");
+    }
     engine.stop().await;
 }

@@ -106,7 +106,7 @@ impl Table for Watched {
             .iter()
             .map(|write| {
                 let outbox: usize = write.outbox.iter().map(|event| event.get().len()).sum();
-                (write.item.key.clone(), write.item.document.len() + outbox)
+                (write.item.key.clone(), write.item.document.text().unwrap().len() + outbox)
             })
             .collect();
         let answers = self.table.commit(writes).await;

@@ -70,7 +70,7 @@ impl Table for Late {
     }
 
     async fn commit(&self, writes: Vec<Write>) -> Vec<Result<(), CommitError>> {
-        if writes.iter().any(|write| write.item.document.contains("CANCELLED")) {
+        if writes.iter().any(|write| write.item.document.text().unwrap().contains("CANCELLED")) {
             self.arrived.notify_one();
             let keys: Vec<String> = writes.iter().map(|write| write.item.key.clone()).collect();
             while self.table.get(&keys).await.unwrap()[0].as_ref().unwrap().version < 2 {

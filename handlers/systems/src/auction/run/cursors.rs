@@ -3,7 +3,7 @@
 use super::{Emits, ORDERS_PER_PAGE};
 use futures_util::future::try_join_all;
 use quadrille::{
-    Context, Failure, Stored, Timestamp,
+    Context, Failure, Page, Stored, Timestamp,
     domain::auction::{OPEN_SHARDS, Order, open_partition},
     port::IndexQuery,
 };
@@ -32,12 +32,13 @@ impl Cursors {
         self.0.iter().all(|cursor| *cursor == Cursor::Done)
     }
 
-    /// The next page of open orders received by `started_at`, moving on behind them.
+    /// The next page of open orders received by `started_at`, moving on behind them, and how many stand there that can't be read:
+    /// these are passed over, and the log names them.
     pub(super) async fn next_page(
         &mut self,
         started_at: Timestamp,
         cx: &Context<Emits>,
-    ) -> Result<Vec<Stored<Order>>, Failure> {
+    ) -> Result<(Vec<Stored<Order>>, u64), Failure> {
         let before = format!("{:015}", started_at.as_millis() + 1);
         let limit = ORDERS_PER_PAGE / self.0.len().max(1);
         let queries = self.0.iter().enumerate().filter_map(|(shard, cursor)| {
@@ -53,14 +54,17 @@ impl Cursors {
         let pages = try_join_all(queries).await?;
         // Every shard was looked through up to here. What lies behind it is left for the next page: shards are not as full as
         // each other, and a page that took it would lie scattered among its neighbours.
-        let horizon = pages.iter().filter_map(|(_, (_, next))| next.as_ref()).min().cloned();
-        let mut orders = Vec::with_capacity(pages.iter().map(|(_, (page, _))| page.len()).sum());
-        for (shard, (mut page, next)) in pages {
-            let found = page.len();
+        let horizon = pages.iter().filter_map(|(_, page)| page.next.as_ref()).min().cloned();
+        let mut orders = Vec::with_capacity(pages.iter().map(|(_, page)| page.entities.len()).sum());
+        let mut passed_over = 0;
+        for (shard, Page { mut entities, mut unreadable, next }) in pages {
+            let found = entities.len() + unreadable.len();
             if let Some(horizon) = &horizon {
-                page.truncate(page.partition_point(|order| order.index_sort() <= *horizon));
+                entities.truncate(entities.partition_point(|order| order.index_sort() <= *horizon));
+                unreadable.retain(|order| order.sort <= *horizon);
             }
-            let is_done = next.is_none() && page.len() == found;
+            let is_done = next.is_none() && entities.len() + unreadable.len() == found;
+            passed_over += unreadable.len() as u64;
             self.0[shard] = match (&self.0[shard], &horizon) {
                 // A version before this one may have read a shard further on than the others.
                 (Cursor::After(before), Some(horizon)) if !is_done => {
@@ -68,10 +72,10 @@ impl Cursors {
                 }
                 _ => Cursor::Done,
             };
-            orders.extend(page);
+            orders.extend(entities);
         }
         // In the order they came in, as they lie in the table.
         orders.sort_by(|a, b| (a.received_at, &a.record_id).cmp(&(b.received_at, &b.record_id)));
-        Ok(orders)
+        Ok((orders, passed_over))
     }
 }

@@ -25,18 +25,14 @@ pub(super) async fn poll(
     platform: &dyn AuctionPlatform,
     cx: &Context<Emits>,
 ) -> Outcome<Emits> {
-    match ask(&run, platform, None, cx).await? {
-        Answer::NotReady => {
-            cx.measure(POLLS_NOT_READY, 1.0);
-            run.polls += 1;
-            let wait = backoff.after(run.polls, cx.random());
-            let what = format!("waiting: not ready (poll {})", run.polls);
-            Ok(next_round(run, what, Some(wait)).into())
-        }
-        Answer::Ready { decisions, faults, next } => {
-            decide(run, Page { after: None, offset: 0, decisions, faults, next }, platform, cx).await
-        }
+    if let Some(page) = ask(&run, platform, None, 0, cx).await? {
+        return decide(run, page, platform, cx).await;
     }
+    cx.measure(POLLS_NOT_READY, 1.0);
+    run.polls += 1;
+    let wait = backoff.after(run.polls, cx.random());
+    let what = format!("waiting: not ready (poll {})", run.polls);
+    Ok(next_round(run, what, Some(wait)).into())
 }
 
 /// Commits decisions from where the round before this one ended.
@@ -47,35 +43,35 @@ pub(super) async fn go_on_deciding(
     platform: &dyn AuctionPlatform,
     cx: &Context<Emits>,
 ) -> Outcome<Emits> {
-    match ask(&run, platform, after.as_deref(), cx).await? {
-        Answer::NotReady => Err(Failure::transient(
-            "platform_error",
-            "the platform had decided and says again that it has not",
-        )),
-        Answer::Ready { decisions, faults, next } => {
-            decide(run, Page { after, offset, decisions, faults, next }, platform, cx).await
-        }
-    }
+    let Some(page) = ask(&run, platform, after, offset, cx).await? else {
+        let detail = "the platform had decided and says again that it has not";
+        return Err(Failure::transient("platform_error", detail));
+    };
+    decide(run, page, platform, cx).await
 }
 
-/// Asks the platform for a page of the run's results.
-async fn ask(
-    run: &Run,
-    platform: &dyn AuctionPlatform,
-    after: Option<&str>,
-    cx: &Context<Emits>,
-) -> Result<Answer, Failure> {
-    cx.measure(POLLS, 1.0);
-    platform.results(&run.run_id, run.polls, after).await
-}
-
-/// A page of the platform's answer.
+/// A page of the platform's answer. Its decisions up to `offset` are committed.
 struct Page {
     after: Option<String>,
     offset: usize,
     decisions: Vec<Decision>,
     faults: Vec<String>,
     next: Option<String>,
+}
+
+/// Asks the platform for a page of the run's results; `None` where it has not decided.
+async fn ask(
+    run: &Run,
+    platform: &dyn AuctionPlatform,
+    after: Option<String>,
+    offset: usize,
+    cx: &Context<Emits>,
+) -> Result<Option<Page>, Failure> {
+    cx.measure(POLLS, 1.0);
+    Ok(match platform.results(&run.run_id, run.polls, after.as_deref()).await? {
+        Answer::NotReady => None,
+        Answer::Ready { decisions, faults, next } => Some(Page { after, offset, decisions, faults, next }),
+    })
 }
 
 /// What a round of deciding has done.
@@ -106,11 +102,9 @@ async fn decide(
     let mut deciding = Deciding { round, told: Vec::new(), failed: String::new(), wait: None };
     let left = loop {
         let Page { after, offset, decisions, faults, next } = page;
-        if offset == 0 {
-            deciding.told.extend(faults.into_iter().map(|fault| OrderDecided::broken(&run.run_id, fault)));
-        }
         let total = decisions.len();
         if offset == 0 {
+            deciding.told.extend(faults.into_iter().map(|fault| OrderDecided::broken(&run.run_id, fault)));
             run.heard += total.max(1) as u64;
         }
         let done = decide_page(&mut run, decisions, offset, &mut deciding, cx).await?;
@@ -122,40 +116,24 @@ async fn decide(
             deciding.failed = "; more pages than there can be: the others are not read".to_owned();
             break None;
         }
-        match next_page(&run, &next, &mut deciding, platform, cx).await {
-            Some(further) => page = further,
-            None => break Some((Some(next), 0)),
+        // An ask counts as well: a page may be empty.
+        deciding.round.worked(1);
+        if !deciding.has_room(cx.now()) {
+            break Some((Some(next), 0));
+        }
+        match ask(&run, platform, Some(next.clone()), 0, cx).await {
+            Ok(Some(further)) => page = further,
+            Ok(None) => break Some((Some(next), 0)),
+            // What is decided so far is written down, and the next round asks again.
+            Err(failure) => {
+                deciding.failed = format!("; the next page: {}", failure.reason());
+                deciding.wait = Some(failure.wait_at_least()).filter(|wait| !wait.is_zero());
+                break Some((Some(next), 0));
+            }
         }
     };
     let Deciding { told, failed, wait, .. } = deciding;
     Ok(tell(decided(run, left, &failed, wait)?, told).into())
-}
-
-/// The page of the platform's answer behind `after`; `None` where it is left to the next round.
-async fn next_page(
-    run: &Run,
-    after: &str,
-    deciding: &mut Deciding,
-    platform: &dyn AuctionPlatform,
-    cx: &Context<Emits>,
-) -> Option<Page> {
-    // An ask counts as well: a page may be empty.
-    deciding.round.worked(1);
-    if !deciding.has_room(cx.now()) {
-        return None;
-    }
-    match ask(run, platform, Some(after), cx).await {
-        Ok(Answer::Ready { decisions, faults, next }) => {
-            Some(Page { after: Some(after.to_owned()), offset: 0, decisions, faults, next })
-        }
-        Ok(Answer::NotReady) => None,
-        // What is decided so far is written down, and the next round asks again.
-        Err(failure) => {
-            deciding.failed = format!("; the next page: {}", failure.reason());
-            deciding.wait = Some(failure.wait_at_least()).filter(|wait| !wait.is_zero());
-            None
-        }
-    }
 }
 
 /// The run's commit behind what this round has decided. `left` is where the next round goes on; `None` where the platform
@@ -179,8 +157,7 @@ fn decided(
         0 => "decided, some orders more than once: they are counted".to_owned(),
         missing => format!("decided {decided} orders, {missing} are missing"),
     };
-    let what = what + failed;
-    Ok(next_round(run, what, None))
+    Ok(next_round(run, what + failed, None))
 }
 
 /// Commits the decisions of a page from `offset` on, as far as this round has room; answers how many of them are done.
@@ -230,34 +207,29 @@ async fn decide_slice(
     let (run_id, now) = (run.run_id.as_str(), cx.now());
     let applied = cx.change_all(&ids, |place, order| applied(run_id, order, &deciding[place], now)).await?;
     for (applied, decision) in applied.into_iter().zip(&deciding) {
-        match applied {
-            Applied::Now => *run.count_of(decision) += 1,
-            Applied::Before => {
-                *run.count_of(decision) += 1;
-                run.is_uncertain = true;
-            }
-            Applied::Fault(reason) => {
-                told.push(OrderDecided::fault(&run.run_id, &decision.record_id, reason));
-            }
+        if let Applied::Fault(reason) = applied {
+            told.push(OrderDecided::fault(&run.run_id, &decision.record_id, reason));
+            continue;
+        }
+        run.is_uncertain |= matches!(applied, Applied::Before);
+        match decision.status.as_deref() {
+            Some("accepted") => run.accepted += 1,
+            Some("rejected") => run.rejected += 1,
+            _ => run.undecidable += 1,
         }
     }
     Ok(())
 }
 
 /// Emits the faults with the run's commit: they have no order to be committed with.
-fn tell(mut commit: Commit<Emits>, mut told: Vec<OrderDecided>) -> Commit<Emits> {
-    let more = told.len().saturating_sub(FAULTS_TOLD_MAX);
-    told.truncate(FAULTS_TOLD_MAX);
-    if let (Some(last), true) = (told.last().cloned(), more > 0) {
-        told.push(OrderDecided::broken(
-            &last.run_id,
-            format!("and {more} more decisions of this page that fit no order"),
-        ));
+fn tell(commit: Commit<Emits>, mut told: Vec<OrderDecided>) -> Commit<Emits> {
+    if let (Some(more @ 1..), Some(last)) = (told.len().checked_sub(FAULTS_TOLD_MAX), told.last()) {
+        let sum = format!("and {more} more decisions of this page that fit no order");
+        let sum = OrderDecided::broken(&last.run_id, sum);
+        told.truncate(FAULTS_TOLD_MAX);
+        told.push(sum);
     }
-    for event in told {
-        commit = commit.emit(event);
-    }
-    commit
+    told.into_iter().fold(commit, Commit::emit)
 }
 
 /// What became of a decision.
@@ -270,36 +242,22 @@ enum Applied {
     Fault(&'static str),
 }
 
-impl Run {
-    /// Where a decision is counted.
-    fn count_of(&mut self, decision: &Decision) -> &mut u64 {
-        match decision.status.as_deref() {
-            Some("accepted") => &mut self.accepted,
-            Some("rejected") => &mut self.rejected,
-            _ => &mut self.undecidable,
-        }
-    }
-}
-
 /// What a decision does to its order.
 fn applied(
     run_id: &str,
-    order: Option<Stored<Order>>,
+    order: Result<Option<Stored<Order>>, Failure>,
     decision: &Decision,
     now: Timestamp,
 ) -> Change<Emits, Applied> {
+    let Ok(order) = order else { return Change::Keep(Applied::Fault("unreadable_order")) };
     let Some(mut order) = order.filter(|order| order.run_id.as_deref() == Some(run_id)) else {
         return Change::Keep(Applied::Fault("unknown_order"));
     };
-    let undecidable = match decision.status.as_deref() {
-        Some("accepted" | "rejected") => None,
-        Some(_) => Some("unknown_status"),
-        None => Some("decision_missing"),
-    };
-    let status = match decision.status.as_deref() {
-        Some("accepted") => OrderStatus::Accepted,
-        Some("rejected") => OrderStatus::Rejected,
-        _ => order.status,
+    let (status, undecidable, metric) = match decision.status.as_deref() {
+        Some("accepted") => (OrderStatus::Accepted, None, ORDERS_ACCEPTED),
+        Some("rejected") => (OrderStatus::Rejected, None, ORDERS_REJECTED),
+        Some(_) => (order.status, Some("unknown_status"), ORDERS_UNDECIDABLE),
+        None => (order.status, Some("decision_missing"), ORDERS_UNDECIDABLE),
     };
     if !order.is_undecided() {
         let is_same = order.status == status && order.undecidable.as_deref() == undecidable;
@@ -315,13 +273,7 @@ fn applied(
     };
     let event = OrderDecided::of(&order, run_id);
     let took = millis(order.received_at, now);
-    let commit = order.commit(what).emit(event);
-    let commit = match (undecidable, status) {
-        (Some(_), _) => commit.measure(ORDERS_UNDECIDABLE, 1.0),
-        (None, OrderStatus::Accepted) => {
-            commit.measure(ORDERS_ACCEPTED, 1.0).measure(RECEIVED_TO_DECIDED, took)
-        }
-        (None, _) => commit.measure(ORDERS_REJECTED, 1.0).measure(RECEIVED_TO_DECIDED, took),
-    };
+    let commit = order.commit(what).emit(event).measure(metric, 1.0);
+    let commit = if undecidable.is_none() { commit.measure(RECEIVED_TO_DECIDED, took) } else { commit };
     Change::Commit(commit, Applied::Now)
 }

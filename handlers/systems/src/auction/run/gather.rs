@@ -1,9 +1,9 @@
 //! Taking open orders, and handing them to the platform.
 
 use super::{
-    Cursors, Emits, ORDERS_PER_PAGE, Phase, Round, Run, end, next_round,
+    Cursors, Emits, ORDERS_PER_PAGE, Phase, Round, Run, Terms, end, next_round,
     page::{Wanted, take_page},
-    written_down,
+    unreadable, written_down,
 };
 use crate::auction::platform::AuctionPlatform;
 use quadrille::{Context, Handled, Outcome, Stored};
@@ -12,22 +12,27 @@ use quadrille::{Context, Handled, Outcome, Stored};
 pub(super) async fn gather(
     run: Stored<Run>,
     mut cursors: Cursors,
+    terms: &Terms,
     platform: &dyn AuctionPlatform,
     cx: &Context<Emits>,
 ) -> Outcome<Emits> {
     let mut round = Round::begin(cx.now());
-    let mut orders = cursors.next_page(run.started_at, cx).await?;
+    let (mut orders, mut passed_over) = cursors.next_page(run.started_at, cx).await?;
     if run.version() == 0 && orders.is_empty() && cursors.is_done() {
         // Nothing to auction: most runs of an idle system end here, and cost no write.
-        return Ok(Handled::already("no order is open"));
+        return Ok(Handled::already(format!("no order is open{}", unreadable(passed_over))));
     }
     let Some(mut run) = written_down(run, cx).await? else {
         return Ok(Handled::already("this round is over"));
     };
     loop {
+        run.unreadable += passed_over;
         // Pages are counted, not their orders: few may be left of each.
         round.worked(ORDERS_PER_PAGE);
-        let next = if cursors.is_done() { Phase::Waiting } else { Phase::Gathering(cursors) };
+        let room = run.room(terms);
+        orders.truncate(room);
+        let is_last = cursors.is_done() || orders.len() == room;
+        let next = if is_last { Phase::Waiting } else { Phase::Gathering(cursors) };
         let record_ids = orders.iter().map(|order| order.record_id.clone()).collect();
         let wanted = Wanted { from: None, record_ids, loaded: Some(orders), next };
         take_page(&mut run, wanted, platform, cx).await?;
@@ -35,7 +40,7 @@ pub(super) async fn gather(
             Phase::Gathering(further) if round.has_room(cx.now()) => cursors = further,
             _ => break,
         }
-        orders = cursors.next_page(run.started_at, cx).await?;
+        (orders, passed_over) = cursors.next_page(run.started_at, cx).await?;
     }
     if run.phase != Phase::Waiting {
         let what = format!("submitted {} orders", run.submitted);
@@ -44,6 +49,15 @@ pub(super) async fn gather(
     if run.submitted == 0 {
         return Ok(end(run)?.into());
     }
-    let what = format!("submitted {} orders, all that were open", run.submitted);
+    let passed_over = unreadable(run.unreadable);
+    if run.room(terms) == 0 {
+        let next = run.next_kickoff(cx.now())?;
+        let what = format!(
+            "submitted {} orders, and is full: the others are for run {}{passed_over}",
+            run.submitted, next.run_id
+        );
+        return Ok(next_round(run, what, None).emit(next).into());
+    }
+    let what = format!("submitted {} orders, all that were open{passed_over}", run.submitted);
     Ok(next_round(run, what, None).into())
 }

@@ -1,22 +1,31 @@
 //! The runs that have not ended.
 
 use super::{Emits, LIVE_RUNS, Run};
-use quadrille::{Context, Failure, Stored, Timestamp, port::IndexQuery};
+use quadrille::{Context, Failure, Page, Timestamp, port::IndexQuery};
 
 /// Live runs looked at by a run that starts.
-const LIVE_RUNS_MAX: usize = 200;
+pub(super) const LIVE_RUNS_MAX: usize = 200;
 
 /// Runs that have not ended, the earliest first. More than a page of them would mean that the platform has not decided for
 /// as many kickoffs.
-pub(super) async fn live_runs(cx: &Context<Emits>) -> Result<Vec<Stored<Run>>, Failure> {
+pub(super) async fn live_runs(cx: &Context<Emits>) -> Result<Page<Run>, Failure> {
     let query = IndexQuery { partition: LIVE_RUNS.into(), after: None, before: None, limit: LIVE_RUNS_MAX };
-    Ok(cx.query::<Run>(&query).await?.0)
+    cx.query::<Run>(&query).await
 }
 
-/// The first run that passed its deadline without ending: to be taken over before anything else.
-pub(super) fn first_overdue<'a>(
-    live: impl IntoIterator<Item = &'a Stored<Run>>,
-    now: Timestamp,
-) -> Option<String> {
-    live.into_iter().find(|run| run.deadline < now).map(|overdue| overdue.run_id.clone())
+/// The first run that is left to the next one, and is none of `but`: to be taken over before anything else. Of one that can't be
+/// read the index tells whether it passed its deadline.
+pub(super) fn first_left(live: &Page<Run>, but: &[&str], now: Timestamp) -> Option<String> {
+    let read = live.entities.iter().filter(|run| run.is_left(now));
+    let read = read.map(|run| (run.deadline, run.run_id.as_str()));
+    let unreadable = live.unreadable.iter().filter_map(|run| placed(&run.sort));
+    let overdue = unreadable.filter(|(deadline, _)| *deadline < now);
+    let left = read.chain(overdue).filter(|(_, run_id)| !but.contains(run_id));
+    left.min().map(|(_, run_id)| run_id.to_owned())
+}
+
+/// The deadline and the id of the run at a place of the index.
+fn placed(sort: &str) -> Option<(Timestamp, &str)> {
+    let (deadline, run_id) = sort.split_once('/')?;
+    Some((Timestamp::from_millis(deadline.parse().ok()?), run_id))
 }

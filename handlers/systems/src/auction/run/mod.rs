@@ -10,12 +10,15 @@
 //!
 //! An order that a run takes leaves the index of open orders, so that a later run does not even see it. Which orders a run
 //! took stands in its pages, each written *before* the first of its orders is taken: so no order is ever in neither place.
-//! Runs gather one after the other (a later one is queued meanwhile), so that they do not race for the same orders.
-//! A run that has passed its deadline is taken over by the next: its undecided orders become that run's, page by page.
+//! Runs gather one after the other (a later one is queued meanwhile), so that they do not race for the same orders. A run
+//! takes so many open orders at most; one that is full kicks off the next, so that it decides while orders go on coming in.
+//! A run that has passed its deadline, or whose round was given up, is left: the next one takes it over. Its undecided orders
+//! become that run's, page by page.
 
 mod cursors;
 mod decide;
 mod gather;
+mod given_up;
 mod live;
 mod page;
 mod phase;
@@ -24,6 +27,7 @@ mod reconcile;
 mod take_over;
 
 pub use cursors::Cursors;
+pub use given_up::{given_up, leave_run};
 pub use page::RunPage;
 pub use phase::{IllegalTransition, Phase};
 
@@ -78,6 +82,23 @@ impl Event for PollAuction {
     }
 }
 
+/// "Round `round` of this run was given up: leave the run to the next one."
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LeaveRun {
+    /// The run.
+    pub run_id: String,
+    /// The round that was given up.
+    pub round: u32,
+}
+
+impl Event for LeaveRun {
+    const TYPE: &'static str = "auction.run.leave";
+    type Entity = Run;
+    fn subject(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.run_id)
+    }
+}
+
 /// A run of the auction.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Run {
@@ -110,6 +131,12 @@ pub struct Run {
     /// Decisions that the platform has told, whatever became of them; a page without any counts as one.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub heard: u64,
+    /// The message of its round was given up: its undecided orders are open to the next run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_given_up: bool,
+    /// Open orders that it passed over, for they can't be read.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unreadable: u64,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -157,6 +184,8 @@ pub struct Terms {
     pub backoff: Backoff,
     /// The longest a run may take, from its kickoff on.
     pub time: Duration,
+    /// The most open orders that a run takes; more are the next one's.
+    pub orders: u64,
 }
 
 impl Run {
@@ -169,6 +198,22 @@ impl Run {
         Ok(())
     }
 
+    /// Whether it is left to the next run: it passed its deadline, or its round was given up.
+    fn is_left(&self, now: Timestamp) -> bool {
+        self.is_given_up || self.deadline < now
+    }
+
+    /// How many more open orders it takes.
+    fn room(&self, terms: &Terms) -> usize {
+        usize::try_from(terms.orders.saturating_sub(self.submitted)).unwrap_or(usize::MAX)
+    }
+
+    /// The kickoff of the run that goes on where this one is full: a time of its own, though no time may have passed.
+    fn next_kickoff(&self, now: Timestamp) -> Result<PollAuction, Failure> {
+        let own = kickoff_time(&self.run_id)?;
+        Ok(PollAuction { run_id: now.max(own + Duration::from_millis(1)).to_string(), round: 0 })
+    }
+
     /// Whether the platform has told more than there can be to tell.
     fn has_heard_too_much(&self) -> bool {
         self.heard > 2 * self.submitted + HEARD_BESIDE_MAX
@@ -176,8 +221,7 @@ impl Run {
 
     /// A run as its kickoff begins it.
     fn kicked_off(run_id: String, time: Duration, cx: &Context<Emits>) -> Result<Self, Failure> {
-        let malformed = |error| Failure::permanent("malformed_run", format_args!("run_id: {error}"));
-        let started_at = Timestamp::parse(&run_id).map_err(malformed)?;
+        let started_at = kickoff_time(&run_id)?;
         Ok(Self {
             run_id,
             started_at,
@@ -192,8 +236,16 @@ impl Run {
             undecidable: 0,
             is_uncertain: false,
             heard: 0,
+            is_given_up: false,
+            unreadable: 0,
         })
     }
+}
+
+/// The time that a run is named by.
+fn kickoff_time(run_id: &str) -> Result<Timestamp, Failure> {
+    let malformed = |error| Failure::permanent("malformed_run", format_args!("run_id: {error}"));
+    Timestamp::parse(run_id).map_err(malformed)
 }
 
 /// Lambda A: one round of a run.
@@ -214,16 +266,20 @@ pub async fn poll_auction(
             return Err(Failure::permanent("entity_gone", "the run of this round has expired"));
         }
         Some(run) if run.round != event.round => return Ok(Handled::already("this round is over")),
-        Some(run) => run,
+        Some(mut run) => {
+            // A redrive goes on with a run that nobody has begun to take over: its round would be another one.
+            run.is_given_up = false;
+            run
+        }
     };
     if cx.now() > run.deadline && run.phase != Phase::Ended {
         let detail = format_args!("the deadline was {}", run.deadline);
         return Err(Failure::permanent("deadline_passed", detail));
     }
     match run.phase.clone() {
-        Phase::Queued => leave_queue(run, platform, &cx).await,
-        Phase::TakingOver { from, page } => take_over(run, from, page, platform, &cx).await,
-        Phase::Gathering(cursors) => gather(run, cursors, platform, &cx).await,
+        Phase::Queued => leave_queue(run, &terms, platform, &cx).await,
+        Phase::TakingOver { from, page } => take_over(run, from, page, &terms, platform, &cx).await,
+        Phase::Gathering(cursors) => gather(run, cursors, &terms, platform, &cx).await,
         Phase::Waiting => poll(run, terms.backoff, platform, &cx).await,
         Phase::Deciding { after, offset } => go_on_deciding(run, after, offset, platform, &cx).await,
         Phase::Reconciling { page } => reconcile(run, page, &cx).await,
@@ -245,13 +301,22 @@ fn next_round(
     }
 }
 
+/// What a trail tells of open orders that were passed over.
+fn unreadable(count: u64) -> String {
+    if count == 0 { String::new() } else { format!(", {count} open ones can't be read") }
+}
+
 /// The run's last commit.
 fn end(mut run: Stored<Run>) -> Result<Commit<Emits>, IllegalTransition> {
     run.round += 1;
     run.advance(RoundEvent::Finished)?;
     let what = format!(
-        "ended: {} submitted, {} accepted, {} rejected, {} undecidable",
-        run.submitted, run.accepted, run.rejected, run.undecidable
+        "ended: {} submitted, {} accepted, {} rejected, {} undecidable{}",
+        run.submitted,
+        run.accepted,
+        run.rejected,
+        run.undecidable,
+        unreadable(run.unreadable)
     );
     Ok(run.commit(what))
 }

@@ -30,6 +30,20 @@ pub struct RunPage {
 }
 
 impl RunPage {
+    /// The page behind the last one of a run that `by` takes over: whoever still works a round of that run finds it there, and
+    /// takes nothing more. As the only page without an order it is known.
+    pub(super) fn closing(from: &str, page: u32, by: &Run) -> Self {
+        let expires_at = by.deadline + RUN_KEPT;
+        let (run_id, record_ids, next) = (from.to_owned(), Vec::new(), Phase::Waiting);
+        Self { run_id, page, from: None, record_ids, next, expires_at }
+    }
+
+    /// Whether it is to take this order: an open one, or one of the run that it takes over. On a page of that run an order may be
+    /// open still, where a crash or a race came between the page and its orders.
+    fn may_take(&self, order: &Order) -> bool {
+        order.run_id.is_none() || order.run_id == self.from
+    }
+
     /// The id of a run's page.
     pub(super) fn id_of(run_id: &str, page: u32) -> String {
         format!("{run_id}/{page:08}")
@@ -112,9 +126,9 @@ async fn claim(
     loaded: Option<Vec<Stored<Order>>>,
     cx: &Context<Emits>,
 ) -> Result<Vec<SubmittedOrder>, Failure> {
-    let take = |_, order: Option<Stored<Order>>| match order {
+    let take = |_, order: Result<Option<Stored<Order>>, Failure>| match order.ok().flatten() {
         Some(order) if order.run_id.as_ref() == Some(&run.run_id) => Change::Keep(Some(submitted(&order))),
-        Some(mut order) if order.is_undecided() && order.run_id == page.from => {
+        Some(mut order) if order.is_undecided() && page.may_take(&order) => {
             order.run_id = Some(run.run_id.clone());
             order.status = OrderStatus::Submitted;
             order.expires_at = order.expires_at.max(run.deadline + TAKEN_OVER_WITHIN);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub enum Phase {
     /// Until the runs before it have gathered.
     Queued,
-    /// Taking the undecided orders of a run that passed its deadline.
+    /// Taking the undecided orders of a run that is left: it passed its deadline, or was given up.
     TakingOver {
         /// That run.
         from: String,
@@ -42,18 +42,18 @@ pub enum Phase {
 pub(super) enum RoundEvent {
     /// No run before it gathers any more.
     TurnCame {
-        /// A run that passed its deadline without ending, where there is one.
-        overdue: Option<String>,
+        /// A run that is left, where there is one.
+        left: Option<String>,
     },
     /// A page of orders is the run's.
     PageTaken {
         /// What the page says is next. An earlier attempt may have written it, and that attempt may have begun otherwise.
         next: Phase,
     },
-    /// All pages of an overdue run are the run's.
+    /// All pages of a run that was left are the run's.
     RunTakenOver {
-        /// The next run that passed its deadline without ending, where there is one.
-        overdue: Option<String>,
+        /// The next run that is left, where there is one.
+        left: Option<String>,
     },
     /// Some decisions are committed, and some are left.
     DecisionsLeft {
@@ -68,8 +68,8 @@ pub(super) enum RoundEvent {
     PageReconciled,
     /// Nothing is left to do.
     Finished,
-    /// The deadline passed, and another run has taken over the orders.
-    DeadlinePassed,
+    /// It was left, and another run has taken over the orders.
+    Superseded,
 }
 
 /// An event that a run in this phase does not expect.
@@ -98,12 +98,10 @@ impl Phase {
         use Phase::{Deciding, Ended, Gathering, Queued, Reconciling, TakingOver, Waiting};
         use RoundEvent as On;
         Ok(match (self, event) {
-            (Queued, On::TurnCame { overdue }) | (TakingOver { .. }, On::RunTakenOver { overdue }) => {
-                match overdue {
-                    Some(from) => TakingOver { from, page: 0 },
-                    None => Gathering(Cursors::start()),
-                }
-            }
+            (Queued, On::TurnCame { left }) | (TakingOver { .. }, On::RunTakenOver { left }) => match left {
+                Some(from) => TakingOver { from, page: 0 },
+                None => Gathering(Cursors::start()),
+            },
             (
                 TakingOver { .. } | Gathering(_),
                 On::PageTaken { next: next @ (TakingOver { .. } | Gathering(_) | Waiting) },
@@ -114,7 +112,7 @@ impl Phase {
             (Waiting | Deciding { .. } | Reconciling { .. }, On::Finished) => Ended,
             (
                 Queued | TakingOver { .. } | Gathering(_) | Waiting | Deciding { .. } | Reconciling { .. },
-                On::DeadlinePassed,
+                On::Superseded,
             ) => Ended,
             (phase, event) => {
                 return Err(IllegalTransition { phase: phase.name(), event: event.to_string() });
@@ -145,7 +143,7 @@ impl std::fmt::Display for RoundEvent {
             Self::DecisionsMissing => "decisions_missing",
             Self::PageReconciled => "page_reconciled",
             Self::Finished => "finished",
-            Self::DeadlinePassed => "deadline_passed",
+            Self::Superseded => "superseded",
         })
     }
 }
@@ -168,16 +166,16 @@ mod tests {
     }
 
     fn events() -> Vec<RoundEvent> {
-        let overdue = [None, Some("b".to_owned())];
-        let turns = overdue.clone().map(|overdue| RoundEvent::TurnCame { overdue });
-        let taken_over = overdue.map(|overdue| RoundEvent::RunTakenOver { overdue });
+        let left = [None, Some("b".to_owned())];
+        let turns = left.clone().map(|left| RoundEvent::TurnCame { left });
+        let taken_over = left.map(|left| RoundEvent::RunTakenOver { left });
         let taken = phases().into_iter().map(|next| RoundEvent::PageTaken { next });
         let others = [
             RoundEvent::DecisionsLeft { after: None, offset: 760 },
             RoundEvent::DecisionsMissing,
             RoundEvent::PageReconciled,
             RoundEvent::Finished,
-            RoundEvent::DeadlinePassed,
+            RoundEvent::Superseded,
         ];
         turns.into_iter().chain(taken_over).chain(taken).chain(others).collect()
     }
@@ -186,27 +184,27 @@ mod tests {
     /// carries decides.
     const LEGAL: [(&str, &str, &[&str]); 22] = [
         ("queued", "turn_came", &["gathering", "taking_over"]),
-        ("queued", "deadline_passed", &["ended"]),
+        ("queued", "superseded", &["ended"]),
         ("taking_over", "page_taken (next: taking_over)", &["taking_over"]),
         ("taking_over", "page_taken (next: gathering)", &["gathering"]),
         ("taking_over", "page_taken (next: waiting)", &["waiting"]),
         ("taking_over", "run_taken_over", &["gathering", "taking_over"]),
-        ("taking_over", "deadline_passed", &["ended"]),
+        ("taking_over", "superseded", &["ended"]),
         ("gathering", "page_taken (next: taking_over)", &["taking_over"]),
         ("gathering", "page_taken (next: gathering)", &["gathering"]),
         ("gathering", "page_taken (next: waiting)", &["waiting"]),
-        ("gathering", "deadline_passed", &["ended"]),
+        ("gathering", "superseded", &["ended"]),
         ("waiting", "decisions_left", &["deciding"]),
         ("waiting", "decisions_missing", &["reconciling"]),
         ("waiting", "finished", &["ended"]),
-        ("waiting", "deadline_passed", &["ended"]),
+        ("waiting", "superseded", &["ended"]),
         ("deciding", "decisions_left", &["deciding"]),
         ("deciding", "decisions_missing", &["reconciling"]),
         ("deciding", "finished", &["ended"]),
-        ("deciding", "deadline_passed", &["ended"]),
+        ("deciding", "superseded", &["ended"]),
         ("reconciling", "page_reconciled", &["reconciling"]),
         ("reconciling", "finished", &["ended"]),
-        ("reconciling", "deadline_passed", &["ended"]),
+        ("reconciling", "superseded", &["ended"]),
     ];
 
     #[test]
@@ -241,9 +239,9 @@ mod tests {
         let next = |phase: Phase, event| phase.next(event).unwrap();
         let from = Some("b".to_owned());
         let first = Phase::TakingOver { from: "b".into(), page: 0 };
-        assert_eq!(next(Phase::Queued, RoundEvent::TurnCame { overdue: from.clone() }), first);
+        assert_eq!(next(Phase::Queued, RoundEvent::TurnCame { left: from.clone() }), first);
         let later = Phase::TakingOver { from: "a".into(), page: 9 };
-        assert_eq!(next(later.clone(), RoundEvent::RunTakenOver { overdue: from }), first);
+        assert_eq!(next(later.clone(), RoundEvent::RunTakenOver { left: from }), first);
         assert_eq!(next(first, RoundEvent::PageTaken { next: later.clone() }), later);
         let left = RoundEvent::DecisionsLeft { after: Some("t".into()), offset: 5 };
         assert_eq!(next(Phase::Waiting, left), Phase::Deciding { after: Some("t".into()), offset: 5 });

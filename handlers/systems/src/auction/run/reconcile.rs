@@ -3,21 +3,23 @@
 use super::{Emits, RoundEvent, Run, RunPage, end, next_round};
 use crate::auction::{metrics::ORDERS_UNDECIDABLE, results::OrderDecided};
 use quadrille::{
-    Change, Context, Outcome, Stored,
+    Change, Context, Failure, Outcome, Stored,
     domain::auction::{Order, OrderStatus},
 };
 use std::borrow::Cow;
 
 /// Names the orders of a page of the run that the platform said nothing about, and counts the others.
 pub(super) async fn reconcile(mut run: Stored<Run>, page: u32, cx: &Context<Emits>) -> Outcome<Emits> {
-    let record_ids = match cx.get_one::<RunPage>(&RunPage::id_of(&run.run_id, page)).await? {
-        Some(page) => page.into_state().record_ids,
-        None => Vec::new(),
+    // Of a page that can't be read, the log tells; its orders count as undecidable.
+    let record_ids = match cx.get_each::<RunPage>(&[RunPage::id_of(&run.run_id, page)]).await?.pop() {
+        Some(Ok(Some(page))) => page.into_state().record_ids,
+        _ => Vec::new(),
     };
     let now = cx.now();
     // Answers the status of an order that is the run's.
-    let missing = |_, order: Option<Stored<Order>>| {
-        let Some(mut order) = order.filter(|order| order.run_id.as_ref() == Some(&run.run_id)) else {
+    let missing = |_, order: Result<Option<Stored<Order>>, Failure>| {
+        let Some(mut order) = order.ok().flatten().filter(|order| order.run_id.as_ref() == Some(&run.run_id))
+        else {
             return Change::Keep(None);
         };
         let status = Some(order.status);

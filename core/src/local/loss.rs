@@ -1,0 +1,149 @@
+//! Whether a data folder has all that an engine had acknowledged there, told before anything in it is opened to be written.
+
+use super::{
+    BUCKETS, OpenError,
+    folder::{self, check_owner},
+    lock::FolderLock,
+    mark::{self, Found, Mark, Told},
+    private,
+    sqlite::{Contents, LOG, Progress, check_whole},
+};
+use crate::model::Model;
+use std::{fs, io, path::Path};
+
+/// What a data folder lacks of what an engine had acknowledged there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Loss {
+    /// There is no database, or one with nothing in it.
+    #[error(
+        "has lost its database with {commits} acknowledged transactions, as `quadrille.db` or its log `quadrille.db-wal` is \
+         missing or empty: put both back, or give another folder"
+    )]
+    Database {
+        /// The transactions that had been acknowledged.
+        commits: u64,
+    },
+    /// The database has fewer transactions than were acknowledged.
+    #[error(
+        "has {found} of {commits} acknowledged transactions, as its log `quadrille.db-wal` {log}: put back what was there, or \
+         go on without the others by `up --accept-loss`"
+    )]
+    Commits {
+        /// The transactions that had been acknowledged.
+        commits: u64,
+        /// Those that are there.
+        found: u64,
+        /// What is wrong with the log.
+        log: &'static str,
+    },
+    /// The log is gone that was just being copied into the database.
+    #[error(
+        "has lost a part of its last transactions, as its log `quadrille.db-wal`, which was being copied into the database, {log}: \
+         put back what was there, or go on with what is whole by `up --accept-loss`"
+    )]
+    Log {
+        /// What is wrong with the log.
+        log: &'static str,
+    },
+    /// The database is not the one whose transactions were acknowledged.
+    #[error(
+        "has another database than the one with {commits} acknowledged transactions, as `quadrille.db` or its log was replaced: \
+         put back what was there, or go on with what is there by `up --accept-loss`"
+    )]
+    Replaced {
+        /// The transactions that had been acknowledged.
+        commits: u64,
+    },
+    /// Nothing tells how much was acknowledged.
+    #[error(
+        "can't tell whether it has lost anything, as its file `quadrille.mark` {mark}: put it back, or go on with what is there \
+         by `up --accept-loss`"
+    )]
+    Mark {
+        /// What is wrong with the mark.
+        mark: &'static str,
+    },
+    /// The folder of a bucket is gone.
+    #[error(
+        "has lost the objects of a bucket, as its folder `bucket/{bucket}` is missing: put it back, or go on without them by \
+         making it anew"
+    )]
+    Bucket {
+        /// The bucket.
+        bucket: String,
+    },
+}
+
+/// Whether the database of `folder` has what its mark says, and those buckets of the model are there that it knows of.
+pub(super) fn check(folder: &Path, model: &Model, contents: &Contents) -> Result<(), OpenError> {
+    let failed = |source: io::Error| OpenError::Folder { folder: folder.to_owned(), source };
+    let loss = match loss(folder, contents).map_err(failed)? {
+        Some(loss) => Some(loss),
+        None => model.buckets.iter().map(|bucket| &bucket.name).find_map(|bucket| {
+            let is_there = fs::symlink_metadata(folder.join(BUCKETS).join(bucket)).is_ok();
+            let is_lost = !is_there && contents.buckets.contains(bucket);
+            is_lost.then(|| Loss::Bucket { bucket: bucket.clone() })
+        }),
+    };
+    loss.map_or(Ok(()), |loss| Err(OpenError::Lost { folder: folder.to_owned(), loss }))
+}
+
+/// Whether `folder`, in which no database was found, had one.
+pub(super) fn check_without_database(folder: &Path) -> Result<(), OpenError> {
+    let found = mark::find(folder);
+    let commits = match found.map_err(|source| OpenError::Folder { folder: folder.to_owned(), source })? {
+        Found::Nothing => return Ok(()),
+        Found::Damaged => 0,
+        Found::Mark(told) => told.progress.commits,
+    };
+    Err(OpenError::Lost { folder: folder.to_owned(), loss: Loss::Database { commits } })
+}
+
+/// What the database lacks of what its mark says.
+pub(super) fn loss(folder: &Path, contents: &Contents) -> io::Result<Option<Loss>> {
+    let Told { progress: told, copying } = match (mark::find(folder)?, contents.progress) {
+        // The database is an earlier version's, or was made just now, and nobody has had an answer.
+        (Found::Nothing, None | Some(Progress { commits: 0, .. })) => return Ok(None),
+        (Found::Nothing, _) => return Ok(Some(Loss::Mark { mark: "is missing" })),
+        (Found::Damaged, _) => return Ok(Some(Loss::Mark { mark: "is damaged" })),
+        (Found::Mark(told), _) => told,
+    };
+    let commits = told.commits;
+    let Some(found) = contents.progress.filter(|found| found.store == told.store) else {
+        return Ok(Some(Loss::Replaced { commits }));
+    };
+    let log = match fs::metadata(folder.join(LOG)) {
+        Ok(log) if log.len() > 0 => "is cut or damaged",
+        _ => "is missing",
+    };
+    if found.commits < commits {
+        return Ok(Some(Loss::Commits { commits, found: found.commits, log }));
+    }
+    Ok((copying && !contents.has_log).then_some(Loss::Log { log }))
+}
+
+/// Has the data folder of the choreography of `model` count as whole as it is, where it lacks something that an engine had
+/// acknowledged. Answers the loss; none where nothing is missing, and then nothing is changed. Blocks while it reads the whole
+/// database.
+///
+/// # Errors
+/// [`OpenError`]: a process has the folder, it is another choreography's, what is left of it is damaged, or its database or a
+/// bucket has to be put back first.
+pub fn accept_loss(folder: &Path, model: &Model) -> Result<Option<Loss>, OpenError> {
+    private::check(folder)?;
+    let _lock = FolderLock::existing(folder)?.unwrap_or_else(|| FolderLock::without_file(folder));
+    let Some(contents) = folder::contents(folder)? else { return Ok(None) };
+    check_owner(folder, model, &contents)?;
+    let failed = |source: io::Error| OpenError::Folder { folder: folder.to_owned(), source };
+    let Some(loss) = loss(folder, &contents).map_err(failed)? else { return Ok(None) };
+    check_whole(folder)?;
+    match contents.progress {
+        Some(progress) => {
+            Mark::open(folder, Told { progress, copying: false }).map(drop).map_err(failed)?;
+        }
+        // As an earlier version left it, which knows no mark.
+        None => fs::remove_file(folder.join(mark::MARK)).map_err(failed)?,
+    }
+    Ok(Some(loss))
+}

@@ -1,0 +1,74 @@
+//! Back-pressure: how much of what a route takes in may wait.
+
+use super::{Model, RouteModel, TableUse, Uses};
+use crate::{entity::Entity, setting::Setting};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The setting of the most that may wait of what a route takes in.
+pub const BACKLOG_MAX: &str = "backlog_max";
+
+/// What counts as waiting of what a route takes in: the messages in every queue behind it, and the entries of index partitions
+/// whose entities wait for somebody to look for them. Once as much waits as the setting `backlog_max` says, an engine on one
+/// machine answers its requests with 503 and `Retry-After`.
+///
+/// On AWS a queue and an index hold any number, and to count them costs a request each time: there nothing is held back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    open: BTreeMap<String, Vec<String>>,
+}
+
+impl Backlog {
+    /// The messages in the queues behind the route.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Entities of type `E` in these partitions of the index wait as well.
+    #[must_use]
+    pub fn open<E: Entity>(mut self, partitions: impl IntoIterator<Item = String>) -> Self {
+        self.open.entry(E::KIND.to_owned()).or_default().extend(partitions);
+        self
+    }
+
+    /// Partitions whose entries wait, by the kind of entity.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.open
+            .iter()
+            .flat_map(|(kind, partitions)| partitions.iter().map(move |partition| (kind, partition)))
+    }
+
+    /// The setting of how much may wait.
+    pub(crate) fn setting() -> Setting {
+        Setting::integer(BACKLOG_MAX)
+            .within(1..=1_000_000_000)
+            .default("1000000")
+            .help("How much may wait of what the engine on one machine takes in before requests are answered with 503.")
+    }
+}
+
+impl Model {
+    /// The queues of all steps that what `route` takes in may go through: those of its events, those that look for what it
+    /// commits, and those behind them.
+    pub(crate) fn queues_behind(&self, route: &RouteModel) -> BTreeSet<&str> {
+        let uses = |uses: &Uses, of: TableUse| -> BTreeSet<String> {
+            let kinds = uses.kinds().iter().filter(|(_, uses)| uses.contains(&of));
+            kinds.map(|(kind, _)| kind.clone()).collect()
+        };
+        let committed = uses(&route.uses, TableUse::Commit);
+        let mut events: BTreeSet<&str> = route.emits.iter().map(String::as_str).collect();
+        let mut queues = BTreeSet::new();
+        loop {
+            let before = queues.len();
+            for step in &self.steps {
+                let looks = !uses(&step.uses, TableUse::Query).is_disjoint(&committed);
+                if looks || events.contains(step.event_type.as_str()) {
+                    queues.insert(step.queue.as_str());
+                    events.extend(step.may_cause().map(String::as_str));
+                }
+            }
+            if queues.len() == before {
+                return queues;
+            }
+        }
+    }
+}

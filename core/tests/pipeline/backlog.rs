@@ -1,0 +1,83 @@
+//! Back-pressure: a route whose work waits elsewhere holds its requests back, and no other route does.
+
+use super::support::*;
+use quadrille::{
+    Backlog, Committed, Consumer, Context, Failure, Outcome, Pipeline, Route, Settings, Stored, Uses,
+    choreography::BACKLOG_MAX,
+    engine::Engine,
+    http::{Method, Request, Response},
+    setting::Place,
+};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+async fn take(request: Request, cx: Context<(Scanned,)>) -> Result<Response, Failure> {
+    let id = &request.parameters["id"];
+    let commit = Stored::new(Parcel::new(id)).commit("taken").emit(Scanned::new(id, "oslo"));
+    let is_new = cx.commit(commit).await? == Committed::Applied;
+    Ok(Response::json(if is_new { 202 } else { 409 }, &()))
+}
+
+async fn pass_on(parcel: Stored<Parcel>, event: Scanned, _: Context<(Loaded,)>) -> Outcome<(Loaded,)> {
+    Ok(parcel.commit("passed on").emit(Loaded::new(event.parcel, event.place)).into())
+}
+
+static IS_BUSY: AtomicBool = AtomicBool::new(true);
+
+async fn load(parcel: Stored<Parcel>, event: Loaded, _: Context<()>) -> Outcome<()> {
+    stop(parcel, if IS_BUSY.load(Ordering::Relaxed) { BUSY } else { &event.place })
+}
+
+/// Its pipeline and the clock behind it, with room for three.
+fn world() -> (World, Pipeline) {
+    let definition = parcels::<()>()
+        .route(
+            Route::post("/take/{id}", "take", take)
+                .backlog(Backlog::new())
+                .uses(Uses::new().commits::<Parcel>()),
+        )
+        .on(Consumer::new("scan", pass_on))
+        .on(Consumer::new("load", load).attempts(100, BACKOFF));
+    let world = World::new(definition);
+    let value = |name: &str| (name == BACKLOG_MAX).then(|| "3".to_owned());
+    let settings =
+        Settings::read(Place::Command, &world.choreography.model().settings, |setting| value(&setting.name));
+    let ports = world.choreography.equip(world.ports.clone(), settings.unwrap()).unwrap();
+    let pipeline = Pipeline::new(world.choreography.clone(), ports);
+    (world, pipeline)
+}
+
+async fn status(pipeline: &Pipeline, path: &str) -> u16 {
+    pipeline.respond(Method::Post, path, Request::default()).await.unwrap().status
+}
+
+#[tokio::test]
+async fn requests_are_held_back_while_too_much_waits_in_any_queue_behind_them_and_taken_again_after() {
+    let (world, pipeline) = world();
+    let engine = Engine::start(pipeline.clone());
+    for id in 1..=3 {
+        assert_eq!(status(&pipeline, &format!("/take/{id}")).await, 202);
+        world.pass(secs(1)).await;
+    }
+    // They wait behind the second step, which is tried again and again.
+    assert_eq!(world.total("load").await, 3);
+    let answer = pipeline.respond(Method::Post, "/take/4", Request::default()).await.unwrap();
+    assert_eq!((answer.status, answer.content_type), (503, "application/problem+json"));
+    assert!(answer.headers.contains(&("retry-after", "5".to_owned())), "{:?}", answer.headers);
+    let problem: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!((&problem["type"], &problem["waiting"]), (&"/problems/backlog_full".into(), &3.into()));
+    assert!(world.parcel("4").await.is_none(), "nothing of it was taken");
+    assert_eq!(status(&pipeline, "/parcels/5").await, 201, "another route has no part in it");
+    IS_BUSY.store(false, Ordering::Relaxed);
+    world.pass(secs(60)).await;
+    assert_eq!(status(&pipeline, "/take/4").await, 202);
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn where_no_engine_runs_nothing_is_counted_and_nothing_held_back() {
+    let (world, pipeline) = world();
+    for id in 1..=4 {
+        world.tell("scan", Scanned::new(id.to_string(), "oslo")).await;
+        assert_eq!(status(&pipeline, &format!("/take/{id}")).await, 202);
+    }
+}
