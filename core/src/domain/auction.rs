@@ -50,7 +50,7 @@ pub struct NewOrder {
     pub parameter_2: Decimal,
 }
 
-/// Reads the orders of a body, for [`input::read_request`]. No `record_id` may be there twice.
+/// Reads the orders of a body, for [`read_request`](crate::input::read_request). No `record_id` may be there twice.
 pub fn orders(body: &Input<'_>) -> Option<Vec<NewOrder>> {
     let ids = Unique::new();
     array(1..=ORDERS_PER_REQUEST_MAX, |order: &Input<'_>| order_with(order, &ids))

@@ -158,7 +158,7 @@ impl When {
         }
     }
 
-    /// The longest time between two of its times, of the first [`TIMES_LOOKED_AT`] in the year 2026; `None` where it has none.
+    /// The longest time between two of its times, of the first 10,080 in the year 2026; `None` where it has none.
     pub fn longest_gap(&self) -> Option<Duration> {
         let cron = match self {
             Self::Every(every) => return Some(*every),

@@ -59,8 +59,8 @@ impl Damage {
         let (name, used) = used[below(used.len())];
         let file = folder.join(name);
         let at = below(used);
-        // A bit that is another one inside of the database may be served as good: that is not promised.
-        let kind = if name == DATABASE { below(2) } else { below(5) };
+        // What is inside of the database has no checksum, and may be served as good: that is not promised.
+        let kind = if name == DATABASE { 0 } else { below(5) };
         if kind == 0 {
             let aside = folder.with_extension("aside");
             fs::rename(&file, &aside).unwrap();
@@ -68,25 +68,24 @@ impl Damage {
         }
         let mut open = OpenOptions::new().read(true).write(true).open(&file).unwrap();
         let length = open.metadata().unwrap().len();
-        let from = if name == DATABASE { at / 4_096 * 4_096 } else { at };
-        let mut bytes = vec![0; if kind == 1 { used.max(1) - from.min(used) } else { (used - at).min(512) }];
-        read_at(&mut open, from, &mut bytes);
+        let mut bytes = vec![0; if kind == 1 { used - at } else { (used - at).min(512) }];
+        read_at(&mut open, at, &mut bytes);
         let how = match kind {
             1 => {
-                open.set_len(from as u64).unwrap();
-                format!("{name} is cut at {from}")
+                open.set_len(at as u64).unwrap();
+                format!("{name} is cut at {at}")
             }
             2 => {
-                write_at(&mut open, from, &vec![0; bytes.len()]);
-                format!("{name} has {} zeros at {from}", bytes.len())
+                write_at(&mut open, at, &vec![0; bytes.len()]);
+                format!("{name} has {} zeros at {at}", bytes.len())
             }
             _ => {
                 let bit = below(8);
-                write_at(&mut open, from, &[bytes[0] ^ 1 << bit]);
-                format!("{name} has bit {bit} of byte {from} changed")
+                write_at(&mut open, at, &[bytes[0] ^ 1 << bit]);
+                format!("{name} has bit {bit} of byte {at} changed")
             }
         };
-        Self { file, how, undo: Undo::Write { at: from as u64, bytes, length } }
+        Self { file, how, undo: Undo::Write { at: at as u64, bytes, length } }
     }
 
     fn undo(self) {

@@ -117,23 +117,20 @@ fn a_demonstration_accounts_for_every_order_and_its_seed_says_which_are_poison()
     assert!(wrong.code == 2 && wrong.err.contains("--seed is a whole number"), "{wrong:?}");
 }
 
-const KILLS: u64 = 6;
-const ORDERS_PER_KILL: u64 = 50;
+const ORDERS: usize = 300;
+const KILLS: usize = 6;
 
 /// Whatever was answered reaches exactly one end, whatever is killed, and an order that got no answer is sent again.
-/// `ATTACK_KILLS` says another number of kills, of as many orders each.
 #[test]
 fn every_order_taken_reaches_exactly_one_end_whatever_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let random = SeededRandom::new(20_261_129);
     let mut kills: BTreeSet<usize> = BTreeSet::new();
-    let count = support::number("ATTACK_KILLS", KILLS);
-    let orders = usize::try_from(count * ORDERS_PER_KILL).unwrap();
-    while (kills.len() as u64) < count {
-        kills.insert(usize::try_from(random.next_u64() % orders as u64).unwrap());
+    while kills.len() < KILLS {
+        kills.insert(usize::try_from(random.next_u64() % ORDERS as u64).unwrap());
     }
     let mut engine = up(folder.path());
-    for number in 0..orders {
+    for number in 0..ORDERS {
         if kills.contains(&number) {
             engine.kill();
             engine = up(folder.path());
@@ -145,8 +142,8 @@ fn every_order_taken_reaches_exactly_one_end_whatever_is_killed() {
             assert_eq!(post().status, 200, "the same order again");
         }
     }
-    let poison: Vec<String> = (0..orders).filter(|number| is_poison(*number)).map(id).collect();
-    let sound: BTreeSet<String> = (0..orders).filter(|number| !is_poison(*number)).map(id).collect();
+    let poison: Vec<String> = (0..ORDERS).filter(|number| is_poison(*number)).map(id).collect();
+    let sound: BTreeSet<String> = (0..ORDERS).filter(|number| !is_poison(*number)).map(id).collect();
     let told = || -> BTreeSet<String> { notified(folder.path()).into_iter().collect() };
     eventually("every order is at its end", || {
         let queues = engine.queues();
