@@ -1,6 +1,6 @@
 //! Back-pressure: how much of what a route takes in may wait.
 
-use super::{Model, RouteModel, TableUse, Uses};
+use super::{Model, RouteModel, ScheduleModel, StepModel, TableUse, Uses};
 use crate::{entity::Entity, setting::Setting};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,6 +47,23 @@ impl Backlog {
 }
 
 impl Model {
+    /// Where the entities that wait for a step of a schedule lie: table and partition of its index. They are those that the
+    /// backlog of a route counts and the step looks for.
+    pub(crate) fn worked_off_by(&self, step: &StepModel) -> BTreeSet<(&str, &str)> {
+        let open =
+            self.routes.iter().filter_map(|route| route.backlog.as_ref()).flat_map(Backlog::partitions);
+        let looks =
+            |kind: &str| step.uses.kinds().get(kind).is_some_and(|uses| uses.contains(&TableUse::Query));
+        let looked_for = open.filter(|(kind, _)| looks(kind));
+        looked_for.filter_map(|(kind, partition)| Some((self.table_of(kind)?, partition.as_str()))).collect()
+    }
+
+    /// Whether entities wait for a step of this schedule.
+    pub(crate) fn works_something_off(&self, schedule: &ScheduleModel) -> bool {
+        let told = self.steps.iter().filter(|step| step.is_told(&schedule.event_type));
+        told.into_iter().any(|step| !self.worked_off_by(step).is_empty())
+    }
+
     /// The queues of all steps that what `route` takes in may go through: those of its events, those that look for what it
     /// commits, and those behind them.
     pub(crate) fn queues_behind(&self, route: &RouteModel) -> BTreeSet<&str> {
