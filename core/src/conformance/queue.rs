@@ -495,7 +495,9 @@ async fn a_message_past_its_retention_vanishes(stage: &Stage<'_>) -> Result<(), 
 async fn depth_counts_visible_in_flight_and_delayed(stage: &Stage<'_>) -> Result<(), Violation> {
     let line = Line::new(stage, COUNTED)?;
     let depth = async |what: &str, visible, in_flight, delayed| {
-        same(what, &Depth { visible, in_flight, delayed }, &line.queue.depth().await?)
+        let depth = line.queue.depth().await?;
+        same(what, &Depth { visible, in_flight, delayed }, &depth)?;
+        same(&format!("{what}, in all"), &depth.total(), &line.queue.total().await?)
     };
     // What an earlier run left behind is deleted as it shows itself.
     for _ in 0..LONG.as_secs() {

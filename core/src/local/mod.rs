@@ -18,6 +18,7 @@ mod alarm;
 mod bucket;
 mod bus;
 mod column;
+mod counts;
 #[cfg(feature = "conformance")]
 mod damage;
 mod folder;

@@ -883,6 +883,12 @@ impl Queue for LocalQueue {
             .await
     }
 
+    async fn total(&self) -> Result<u64, PortError> {
+        let file = Arc::clone(&self.file);
+        // Between two transactions, where it is that of the rows.
+        self.store.read(move |_| Ok(file.state().total)).await
+    }
+
     fn shows_arrivals(&self) -> bool {
         true
     }
