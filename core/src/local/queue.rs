@@ -342,6 +342,27 @@ fn counted(connection: &Connection, statements: &Statements) -> rusqlite::Result
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
+/// The messages that each lease names. Of one that is damaged, those that can still be read: a receive that is not counted costs
+/// its message no more than another attempt.
+fn named_by_leases(connection: &Connection, queue: &str) -> rusqlite::Result<Vec<Vec<i64>>> {
+    let mut leases = connection.prepare("SELECT messages, id FROM lease WHERE queue = ?1")?;
+    let named = leases.query_map((queue,), |row| {
+        let (mut columns, id) = (Columns::of(row), row.get_ref(1)?);
+        let text = columns.text(0, "messages")?;
+        let ids: Vec<Option<i64>> = text.split(' ').map(|id| id.parse().ok()).collect();
+        if columns.wrong().is_some() || ids.contains(&None) {
+            tracing::error!(queue, lease = ?id, "a lease is damaged: some receives of its messages are not counted");
+        }
+        Ok(ids.into_iter().flatten().collect())
+    })?;
+    named.collect()
+}
+
+/// A count of receives, unless it is damaged: that is told when its message is received.
+fn readable_count(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<u32>> {
+    Ok(row.get_ref(at)?.as_i64().ok().and_then(|count| u32::try_from(count).ok()))
+}
+
 /// Each message named by a lease was received when the process ended: that counts. Answers the suspects, each of which is
 /// not due before its wait is over.
 fn recover_leases(
@@ -351,9 +372,7 @@ fn recover_leases(
     receives_max: Option<u32>,
     now: Timestamp,
 ) -> rusqlite::Result<BTreeSet<i64>> {
-    let mut leases = connection.prepare("SELECT messages FROM lease WHERE queue = ?1")?;
-    let named =
-        leases.query_map((queue,), |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    let named = named_by_leases(connection, queue)?;
     let shared_max = receives_max.map_or(u32::MAX, |max| max.saturating_sub(RECEIVES_ALONE));
     // One that waits for its time was settled: its row has its count.
     let mut select =
@@ -361,9 +380,9 @@ fn recover_leases(
     let mut received = connection.prepare(&format!("UPDATE {table} SET count = ?2 WHERE id = ?1"))?;
     let mut suspect = connection.prepare("INSERT OR IGNORE INTO suspect(queue, id) VALUES(?1, ?2)")?;
     for ids in named {
-        let ids: Vec<i64> = ids.split(' ').filter_map(|id| id.parse().ok()).collect();
         for id in &ids {
-            let Some(before) = select.query_row((id,), |row| row.get::<_, u32>(0)).optional()? else {
+            let Some(before) = select.query_row((id,), |row| readable_count(row, 0)).optional()?.flatten()
+            else {
                 continue;
             };
             let count = before + 1;
@@ -380,7 +399,7 @@ fn recover_leases(
         "SELECT suspect.id, count FROM suspect JOIN {table} AS message ON message.id = suspect.id WHERE queue = ?1"
     ))?;
     let suspects = select
-        .query_map((queue,), |row| Ok((row.get(0)?, row.get(1)?)))?
+        .query_map((queue,), |row| Ok((row.get(0)?, readable_count(row, 1)?.unwrap_or(0))))?
         .collect::<rusqlite::Result<BTreeMap<i64, u32>>>()?;
     let mut wait = connection.prepare(&format!("UPDATE {table} SET due = ?2 WHERE id = ?1"))?;
     for (id, count) in &suspects {
@@ -487,7 +506,9 @@ impl LocalQueue {
         let due: Option<i64> = self
             .store
             .read(move |connection| {
-                connection.prepare_cached(&file.statements.next_due)?.query_row((), |row| row.get(0))
+                let mut first = connection.prepare_cached(&file.statements.next_due)?;
+                // Times sort before all that stands there by damage.
+                first.query_row((), |row| Ok(row.get_ref(0)?.as_i64().ok()))
             })
             .await?;
         let end = self.file.state().ends.first().map(|(until, _)| *until);

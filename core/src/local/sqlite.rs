@@ -208,7 +208,18 @@ pub(super) fn check_whole(folder: &Path) -> Result<(), StoreError> {
 
 /// The buckets that were opened beside the database.
 pub(super) fn buckets(connection: &Connection) -> rusqlite::Result<BTreeSet<String>> {
-    connection.prepare("SELECT name FROM bucket")?.query_map((), |row| row.get(0))?.collect()
+    let name = |row: &Row<'_>| {
+        let name = row.get_ref(0)?.as_str().ok().map(str::to_owned);
+        if name.is_none() {
+            tracing::error!("the name of a bucket is damaged: nobody would miss its folder");
+        }
+        Ok(name)
+    };
+    connection
+        .prepare("SELECT name FROM bucket")?
+        .query_map((), name)?
+        .filter_map(Result::transpose)
+        .collect()
 }
 
 #[cfg(test)]
