@@ -17,6 +17,7 @@
 mod alarm;
 mod bucket;
 mod bus;
+mod checksum;
 mod column;
 mod counts;
 #[cfg(feature = "conformance")]

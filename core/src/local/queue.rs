@@ -13,6 +13,7 @@
 //! process that ends soon after every start did not end because of it, and is not held against it.
 
 use super::{
+    checksum,
     column::Columns,
     store::{Joined, Sequence, Store, Transactions, identifier},
 };
@@ -154,6 +155,7 @@ fn taken(row: &Row<'_>) -> rusqlite::Result<TakenRow> {
     let sent_at = columns.optional_time(3, "time of sending")?;
     let attributes = columns.optional_text(4, "attributes")?;
     let body = columns.text(5, "body")?;
+    columns.check(6, [attributes.as_deref().unwrap_or_default(), &body])?;
     Ok(TakenRow {
         id: row.get(0)?,
         due: due.map(Timestamp::from_millis),
@@ -209,11 +211,12 @@ impl QueueFile {
         let by_key = identifier("message_key", name);
         connection.execute_batch(&format!(
             "CREATE TABLE IF NOT EXISTS {message}(id INTEGER PRIMARY KEY, due INTEGER, count INTEGER NOT NULL,
-                 sent_at INTEGER NOT NULL, attributes TEXT, body TEXT NOT NULL);
+                 sent_at INTEGER NOT NULL, attributes TEXT, body TEXT NOT NULL, checksum INTEGER);
              CREATE INDEX IF NOT EXISTS {by_due} ON {message}(due) WHERE due IS NOT NULL;
              CREATE UNIQUE INDEX IF NOT EXISTS {by_key} ON {message}(
                  CASE WHEN json_valid(attributes) THEN attributes ->> '$.\"{KEY}\"' END) WHERE attributes IS NOT NULL;"
         ))?;
+        checksum::add(connection, &message)?;
         let receives_max = model.redrive.as_ref().map(|redrive| redrive.receives_max);
         recover_leases(connection, name, &message, receives_max, now)
     }
@@ -227,9 +230,13 @@ impl QueueFile {
     ) -> rusqlite::Result<Self> {
         let name = &model.name;
         let message = identifier("message", name);
-        let columns = "id, due, count, sent_at, attributes, body";
+        let checksum = checksum::read_from(connection, &message)?;
+        let columns = format!("id, due, count, sent_at, attributes, body, {checksum}");
         let statements = Statements {
-            send: format!("INSERT INTO {message} VALUES(?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING"),
+            send: format!(
+                "INSERT INTO {message}(id, due, count, sent_at, attributes, body, checksum)
+                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING"
+            ),
             take_due: format!("SELECT {columns} FROM {message} WHERE due <= ?1 ORDER BY due LIMIT ?2"),
             take_fresh: format!("SELECT {columns} FROM {message} WHERE id > ?1 ORDER BY id LIMIT ?2"),
             take_one: format!("SELECT {columns} FROM {message} WHERE id = ?1"),
@@ -323,7 +330,8 @@ impl Inserter<'_> {
     ) -> rusqlite::Result<()> {
         let id = self.file.sequence.next(self.connection)?;
         let due = (!delay.is_zero()).then(|| (sent_at + delay).as_millis());
-        if self.send.execute((id, due, 0, sent_at.as_millis(), attributes, body))? > 0 {
+        let checksum = checksum::of([attributes.unwrap_or_default(), body]);
+        if self.send.execute((id, due, 0, sent_at.as_millis(), attributes, body, checksum))? > 0 {
             let state = &mut *self.file.changing();
             state.set_total(state.total + 1);
         }

@@ -8,6 +8,7 @@
 //! a page of items are then read one by one.
 
 use super::{
+    checksum,
     column::Columns,
     counts::Counts,
     store::{Sequence, Store, Transactions, identifier},
@@ -85,11 +86,12 @@ impl TableFile {
         // look like; only the key's own index is in the order of keys.
         connection.execute_batch(&format!(
             "CREATE TABLE IF NOT EXISTS {item}(id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, version INTEGER NOT NULL,
-                 document TEXT NOT NULL, expires_at INTEGER, index_partition TEXT, index_sort TEXT);
+                 document TEXT NOT NULL, expires_at INTEGER, index_partition TEXT, index_sort TEXT, checksum INTEGER);
              CREATE INDEX IF NOT EXISTS {by_index} ON {item}(index_partition, index_sort) WHERE index_partition IS NOT NULL;
              CREATE INDEX IF NOT EXISTS {by_expiry} ON {item}(expires_at) WHERE expires_at IS NOT NULL;
              CREATE TABLE IF NOT EXISTS {stream}(last INTEGER PRIMARY KEY, first INTEGER NOT NULL, records TEXT NOT NULL);"
-        ))
+        ))?;
+        checksum::add(connection, &item)
     }
 
     /// The table, which has to be there.
@@ -103,10 +105,12 @@ impl TableFile {
             let index = if index { ", index_partition = ?5, index_sort = ?6" } else { "" };
             let expiry = if expiry { ", expires_at = ?7" } else { "" };
             format!(
-                "UPDATE {item} SET version = ?3, document = ?4{index}{expiry} WHERE key = ?1 AND version = ?2"
+                "UPDATE {item} SET version = ?3, document = ?4, checksum = ?8{index}{expiry} WHERE key = ?1 AND version = ?2"
             )
         };
-        let columns = "key, version, document, expires_at, index_partition, index_sort, id";
+        let checksum = checksum::read_from(connection, &item)?;
+        let columns =
+            format!("key, version, document, expires_at, index_partition, index_sort, id, {checksum}");
         let found_by =
             "index_partition = ?1 AND index_sort > ?2 AND index_sort < ?3 ORDER BY index_sort LIMIT ?4";
         // The index of the keys, which is no part of the rows.
@@ -115,10 +119,10 @@ impl TableFile {
             get: format!("SELECT {columns} FROM {item} WHERE key = ?1"),
             get_id: format!("SELECT {columns} FROM {item} WHERE id = ?1"),
             insert: format!(
-                "INSERT INTO {item}(key, version, document, expires_at, index_partition, index_sort)
-                 VALUES(?1, ?2, ?3, ?4, ?5, ?6)
+                "INSERT INTO {item}(key, version, document, expires_at, index_partition, index_sort, checksum)
+                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?8)
                  ON CONFLICT(key) DO UPDATE SET version = ?2, document = ?3, expires_at = ?4, index_partition = ?5,
-                     index_sort = ?6 WHERE expires_at <= ?7"
+                     index_sort = ?6, checksum = ?8 WHERE expires_at <= ?7"
             ),
             update: [[update(false, false), update(false, true)], [update(true, false), update(true, true)]],
             query: format!("SELECT {columns} FROM {item} WHERE {found_by}"),
@@ -160,6 +164,7 @@ fn item(row: &Row<'_>) -> rusqlite::Result<(Item, i64)> {
     let expires_at = columns.optional_time(3, "expiry")?.map(Timestamp::from_millis);
     let partition = columns.optional_text(4, "index partition")?;
     let sort = columns.optional_text(5, "index sort")?;
+    columns.check(7, [&key, &version.to_string(), &document])?;
     let document = columns.wrong().map_or_else(|| document.into(), Document::unreadable);
     let index = partition.zip(sort).map(|(partition, sort)| IndexEntry { partition, sort });
     Ok((Item { key, version, document, expires_at, index }, row.get(6)?))
@@ -265,22 +270,20 @@ impl<'a> Writer<'a> {
         let expires_at = expires_at.map(Timestamp::as_millis);
         let partition = index.as_ref().map(|index| index.partition.as_str());
         let sort = index.as_ref().map(|index| index.sort.as_str());
+        let checksum = checksum::of([key, &version.to_string(), document]);
         let version = number(*version);
         let changed = if write.expected == 0 {
-            let values = (key, version, document, expires_at, partition, sort, write.now.as_millis());
+            let now = write.now.as_millis();
+            let values = (key, version, document, expires_at, partition, sort, now, checksum);
             prepared(&mut self.insert, self.connection, &self.statements.insert)?.execute(values)?
         } else {
             let (by_index, by_expiry) = (usize::from(write.index_changed), usize::from(write.expiry_changed));
             let sql = &self.statements.update[by_index][by_expiry];
             let statement = prepared(&mut self.update[by_index][by_expiry], self.connection, sql)?;
             let expected = number(write.expected);
-            match (write.index_changed, write.expiry_changed) {
-                (false, false) => statement.execute((key, expected, version, document))?,
-                (true, false) => statement.execute((key, expected, version, document, partition, sort))?,
-                (_, true) => {
-                    statement.execute((key, expected, version, document, partition, sort, expires_at))?
-                }
-            }
+            // What a statement does not name is bound, and not looked at.
+            let values = (key, expected, version, document, partition, sort, expires_at, checksum);
+            statement.execute(values)?
         };
         Ok(changed > 0)
     }
