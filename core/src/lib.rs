@@ -197,6 +197,8 @@ pub mod server;
 mod service;
 mod services;
 pub mod setting;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod stored;
 pub mod system;
 mod timestamp;

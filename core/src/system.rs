@@ -69,6 +69,12 @@ pub trait System: Send + Sync {
     fn demo(&self) -> Option<Box<dyn Demo>> {
         None
     }
+
+    /// What holds of it whatever happens, beside all that holds of every system: what a [simulation](crate::sim) checks.
+    #[cfg(feature = "sim")]
+    fn properties(&self) -> Vec<crate::sim::Property> {
+        Vec::new()
+    }
 }
 
 /// The proved choreography of a system.

@@ -14,9 +14,10 @@ mod task;
 pub use schedule::trigger;
 pub use task::Stopping;
 
-use crate::{pipeline::Pipeline, port::PortError};
+use crate::{model::Model, pipeline::Pipeline, port::PortError};
 use activity::Activity;
 use consume::Consumer;
+use futures_util::future::BoxFuture;
 use relay::Relay;
 use schedule::{Schedule, when_of};
 use silence::Silence;
@@ -39,6 +40,111 @@ pub struct Engine {
     tasks: JoinSet<()>,
 }
 
+/// A part of an engine, which works by itself: on AWS it is a function, or a service of AWS's.
+#[derive(Clone, Debug)]
+pub(crate) enum Part {
+    /// The consumers of a step.
+    Step(String),
+    /// The relay of a table.
+    Relay(String),
+    /// A schedule.
+    Schedule(String),
+}
+
+impl Part {
+    /// All parts.
+    pub(crate) fn of(model: &Model) -> Vec<Self> {
+        let steps = model.steps.iter().map(|step| Self::Step(step.name.clone()));
+        let relays = model.tables.iter().map(|table| Self::Relay(table.name.clone()));
+        let schedules = model.schedules.iter().map(|schedule| Self::Schedule(schedule.name.clone()));
+        steps.chain(relays).chain(schedules).collect()
+    }
+
+    /// What it is called.
+    #[cfg(feature = "sim")]
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Step(name) => name.clone(),
+            Self::Relay(table) => format!("relay {table}"),
+            Self::Schedule(name) => format!("schedule {name}"),
+        }
+    }
+}
+
+/// A loop of turns, watched over.
+type Task = BoxFuture<'static, ()>;
+
+/// The tasks of a part. Where it is alone in its process, nobody sees there whether a schedule's messages are handled,
+/// and that is not watched.
+fn tasks(
+    pipeline: &Pipeline,
+    part: &Part,
+    activity: &Activity,
+    stopping: &Stopping,
+    is_watched: bool,
+) -> Vec<Task> {
+    let model = Arc::clone(pipeline.choreography().model());
+    match part {
+        Part::Step(name) => {
+            let Some(step) = model.step(name) else { return Vec::new() };
+            let consumer = |_| {
+                let consumer = Consumer::new(pipeline, step, activity, stopping.clone());
+                watched(pipeline, format!("consumer {name}"), stopping, consumer)
+            };
+            (0..step.workers).map(consumer).collect()
+        }
+        Part::Relay(table) => {
+            let Some(stream) = pipeline.ports().streams.get(table) else { return Vec::new() };
+            let relay = Relay::new(pipeline, table, stream, activity, stopping.clone());
+            vec![watched(pipeline, format!("relay {table}"), stopping, relay)]
+        }
+        Part::Schedule(name) => {
+            let Some(schedule) = model.schedules.iter().find(|schedule| schedule.name == *name) else {
+                return Vec::new();
+            };
+            let mut tasks = Vec::new();
+            if let Some(period) = when_of(pipeline, schedule).longest_gap().filter(|_| is_watched) {
+                let told = model.steps.iter().filter(|step| step.is_told(&schedule.event_type));
+                let told: Vec<String> = told.map(|step| step.name.clone()).collect();
+                let now = pipeline.ports().clock.uptime();
+                pipeline.scheduled().follow(name, period, &told, now);
+                let silence = Silence::new(pipeline, name, stopping.clone());
+                tasks.push(watched(pipeline, format!("watch over schedule {name}"), stopping, silence));
+            }
+            let schedule = Schedule::new(pipeline, schedule, activity, stopping.clone());
+            tasks.push(watched(pipeline, format!("schedule {name}"), stopping, schedule));
+            tasks
+        }
+    }
+}
+
+fn watched(pipeline: &Pipeline, name: String, stopping: &Stopping, task: impl Turns + 'static) -> Task {
+    let clock = Arc::clone(&pipeline.ports().clock);
+    let vital = pipeline.vitals().follow(&name, &clock);
+    Box::pin(supervise(name, clock, stopping.clone(), task, vital))
+}
+
+/// The tasks of parts that somebody else runs, without a runtime: they are never told to stop, and may be dropped at any await.
+#[cfg(feature = "sim")]
+pub(crate) struct Tasks {
+    never: watch::Sender<bool>,
+}
+
+#[cfg(feature = "sim")]
+impl Default for Tasks {
+    fn default() -> Self {
+        Self { never: watch::Sender::new(false) }
+    }
+}
+
+#[cfg(feature = "sim")]
+impl Tasks {
+    /// Those of a part, over the ports of this pipeline.
+    pub(crate) fn of(&self, pipeline: &Pipeline, part: &Part) -> Vec<Task> {
+        tasks(pipeline, part, &Activity::default(), &Stopping::new(self.never.subscribe()), false)
+    }
+}
+
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine").field("tasks", &self.tasks.len()).finish_non_exhaustive()
@@ -52,30 +158,10 @@ impl Engine {
         let mut engine =
             Self { pipeline: pipeline.clone(), stop, activity: Activity::default(), tasks: JoinSet::new() };
         pipeline.holds_back();
-        let model = Arc::clone(pipeline.choreography().model());
-        for step in &model.steps {
-            for _ in 0..step.workers {
-                let consumer = Consumer::new(&pipeline, step, &engine.activity, engine.stopping());
-                engine.run(format!("consumer {}", step.name), consumer);
+        for part in Part::of(pipeline.choreography().model()) {
+            for task in tasks(&pipeline, &part, &engine.activity, &engine.stopping(), true) {
+                engine.tasks.spawn(task);
             }
-        }
-        for (name, stream) in &pipeline.ports().streams {
-            let relay = Relay::new(&pipeline, name, stream, &engine.activity, engine.stopping());
-            engine.run(format!("relay {name}"), relay);
-        }
-        for schedule in &model.schedules {
-            let period = when_of(&pipeline, schedule).longest_gap();
-            let told = model.steps.iter().filter(|step| step.is_told(&schedule.event_type));
-            let told: Vec<String> = told.map(|step| step.name.clone()).collect();
-            if let Some(period) = period {
-                let now = pipeline.ports().clock.uptime();
-                pipeline.scheduled().follow(&schedule.name, period, &told, now);
-                let silence = Silence::new(&pipeline, &schedule.name, engine.stopping());
-                engine.run(format!("watch over schedule {}", schedule.name), silence);
-            }
-            let name = format!("schedule {}", schedule.name);
-            let schedule = Schedule::new(&pipeline, schedule, &engine.activity, engine.stopping());
-            engine.run(name, schedule);
         }
         engine
     }
@@ -92,14 +178,9 @@ impl Engine {
         T: FnMut(Stopping) -> F + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        let task = Spawned::new(task, self.stopping());
-        self.run(name.into(), task);
-    }
-
-    fn run(&mut self, name: String, task: impl Turns + 'static) {
-        let clock = Arc::clone(&self.pipeline.ports().clock);
-        let vital = self.pipeline.vitals().follow(&name, &clock);
-        self.tasks.spawn(supervise(name, clock, self.stopping(), task, vital));
+        let stopping = self.stopping();
+        let task = Spawned::new(task, stopping.clone());
+        self.tasks.spawn(watched(&self.pipeline, name.into(), &stopping, task));
     }
 
     fn stopping(&self) -> Stopping {

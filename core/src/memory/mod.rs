@@ -96,6 +96,8 @@ mod topic;
 
 pub use clock::{VirtualClock, all_wait};
 
+#[cfg(feature = "sim")]
+use crate::port::{NewMessage, PortError};
 use crate::{
     model::{Model, QueueModel, Rule},
     port::{Bucket, Bus, ChangeStream, Clock, Ports, Queue, Random, Table, Topic},
@@ -198,6 +200,19 @@ impl Memory {
             settings: Arc::default(),
         };
         Self { ports, model: Arc::new(model.clone()), tables, queues, sent: Arc::default() }
+    }
+
+    /// Sends a message that arrives late.
+    #[cfg(feature = "sim")]
+    pub(crate) fn send_late(&self, queue: &str, message: NewMessage, by: Duration) -> Result<(), PortError> {
+        let unknown = || PortError::permanent(queue, "no such queue");
+        self.queues.get(queue).ok_or_else(unknown)?.send_late(message, by)
+    }
+
+    /// From now on an item of any table is deleted so long after its expiry.
+    #[cfg(feature = "sim")]
+    pub(crate) fn expire_after(&self, lag: Duration) {
+        self.tables.values().for_each(|table| table.expire_after(lag));
     }
 
     /// The ports to all of it.

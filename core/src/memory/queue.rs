@@ -202,6 +202,34 @@ impl MemoryQueue {
         self.twice.store(true, Ordering::Relaxed);
     }
 
+    /// Takes a message that arrives only after `by`, which may be longer than any delay that one can be sent with.
+    #[cfg(feature = "sim")]
+    pub(super) fn send_late(&self, message: NewMessage, by: Duration) -> Result<(), PortError> {
+        let now = self.clock.now();
+        let NewMessage { body, attributes, delay, in_place_of, key } =
+            message.admitted(&self.name, MESSAGE_BYTES_MAX, QUEUE_DELAY_MAX)?;
+        if let Some(received) = in_place_of
+            && !self.settle(&received)?
+        {
+            return Ok(());
+        }
+        let id = format!("{:016x}", self.random.next_u64());
+        let due = now + delay + by;
+        let (receives, unreadable) = (0, None);
+        self.insert([Held {
+            id,
+            key,
+            body,
+            unreadable,
+            attributes,
+            sent_at: now,
+            receives,
+            due,
+            delayed: true,
+        }]);
+        Ok(())
+    }
+
     /// Damages the message that has this body; false where there is none.
     pub(super) fn damage(&self, body: &str) -> bool {
         let mut state = self.state();

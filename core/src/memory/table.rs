@@ -12,7 +12,10 @@ use async_trait::async_trait;
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::sync::Notify;
@@ -30,6 +33,8 @@ pub(super) struct MemoryTable {
     state: Mutex<State>,
     /// Tells the stream's reader of a new record.
     emitted: Notify,
+    /// How long after its expiry an item is deleted, in milliseconds.
+    expiry_lag: AtomicU64,
 }
 
 #[derive(Default)]
@@ -46,23 +51,40 @@ struct State {
     stream: BTreeMap<u64, StreamRecord>,
 }
 
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl MemoryTable {
     pub(super) fn new(name: String, clock: Arc<dyn Clock>) -> Self {
-        Self { name, clock, state: Mutex::default(), emitted: Notify::new() }
+        Self {
+            name,
+            clock,
+            state: Mutex::default(),
+            emitted: Notify::new(),
+            expiry_lag: AtomicU64::new(millis(EXPIRY_LAG)),
+        }
     }
 
     /// The state as of now: what expired long enough ago is deleted. Every item is deleted once, so that this costs
     /// no more than the writes did.
     fn state(&self) -> MutexGuard<'_, State> {
         let now = self.clock.now();
+        let lag = Duration::from_millis(self.expiry_lag.load(Ordering::Relaxed));
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some((expired, key)) = state.expiring.first()
-            && *expired + EXPIRY_LAG <= now
+            && *expired + lag <= now
         {
             let key = key.clone();
             state.remove(&key);
         }
         state
+    }
+
+    /// From now on an item is deleted so long after its expiry.
+    #[cfg(feature = "sim")]
+    pub(super) fn expire_after(&self, lag: Duration) {
+        self.expiry_lag.store(millis(lag), Ordering::Relaxed);
     }
 
     pub(super) fn damage_item(&self, key: &str) -> bool {

@@ -1,0 +1,199 @@
+//! The faults that AWS allows, and those of processes: which there are, where they come from, and how often they strike.
+
+use super::tape::{Kind, Tape};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+macro_rules! faults {
+    ($($(#[doc = $doc:literal])* $fault:ident $name:literal from $source:literal, $rate:literal;)*) => {
+        /// A fault: something that AWS, a network or a process may do, and that no handler may be hurt by.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Fault {
+            $($(#[doc = $doc])* $fault,)*
+        }
+
+        impl Fault {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$fault,)*];
+
+            /// Its name on the command line: `duplicate`.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$fault => $name,)* }
+            }
+
+            /// Where AWS's documentation allows it, or why there is such a thing.
+            pub fn source(self) -> &'static str {
+                match self { $(Self::$fault => $source,)* }
+            }
+
+            /// How often it strikes at most, of 1,000 chances.
+            fn rate_max(self) -> u64 {
+                match self { $(Self::$fault => $rate,)* }
+            }
+        }
+    };
+}
+
+faults! {
+    /// A message arrives twice.
+    Duplicate "duplicate" from "SQS Developer Guide, at-least-once delivery; EventBridge and SNS deliver at least once", 100;
+    /// A message arrives hours late.
+    Late "late" from "SQS keeps a message for its retention, and a consumer may be down", 20;
+    /// A message is overtaken by others.
+    Overtaken "overtaken" from "SQS Developer Guide, standard queues: best-effort ordering", 200;
+    /// A message is visible again while its handler works.
+    Visible "visible" from "SQS Developer Guide, visibility timeout: a message may be received again", 50;
+    /// A message's receive count is one too high or too low.
+    Count "count" from "SQS API: ApproximateReceiveCount", 50;
+    /// One entry of a batch is refused, and the others are taken.
+    Entry "entry" from "SendMessageBatch, PutEvents, BatchExecuteStatement answer each entry", 50;
+    /// A call is refused as a whole: nothing of it is applied.
+    Throttled "throttled" from "DynamoDB ProvisionedThroughputExceeded, SQS RequestThrottled, S3 503 Slow Down", 50;
+    /// A call is applied, and its answer is lost.
+    Lost "lost" from "any network", 50;
+    /// A call takes long.
+    Slow "slow" from "any network", 20;
+    /// A page of an index lacks its latest entries, or has entries that were changed since.
+    Stale "stale" from "DynamoDB Developer Guide: global secondary indexes are eventually consistent", 200;
+    /// Records of a change stream are read again.
+    Again "again" from "Lambda Developer Guide, DynamoDB: a batch may be delivered more than once", 50;
+    /// A change stream stands for some minutes.
+    Held "held" from "Lambda Developer Guide, DynamoDB: a shard waits while a batch is retried", 100;
+    /// A schedule's message is not sent.
+    Skipped "skipped" from "EventBridge Scheduler: retries end after the time that they are given", 50;
+    /// An expired item is still there after days.
+    Expiry "expiry" from "DynamoDB Developer Guide, TTL: typically within a few days", 500;
+    /// A process dies at any await, and is started again.
+    Crash "crash" from "Lambda ends a sandbox; a machine loses power", 3;
+    /// The clock of a process is seconds ahead or behind.
+    Clock "clock" from "two machines have two clocks", 300;
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A name that is no fault's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no fault {name:?}; there are {}", Fault::ALL.iter().map(|fault| fault.as_str()).collect::<Vec<_>>().join(", "))]
+pub struct FaultError {
+    name: String,
+}
+
+impl FromStr for Fault {
+    type Err = FaultError;
+
+    fn from_str(name: &str) -> Result<Self, FaultError> {
+        let found = Self::ALL.iter().find(|fault| fault.as_str() == name);
+        found.copied().ok_or_else(|| FaultError { name: name.to_owned() })
+    }
+}
+
+/// The faults of one run. Some runs have few of them and many strikes of each, some have all.
+#[derive(Debug)]
+pub(super) struct Faults {
+    tape: Tape,
+    /// Of 1,000 chances, so many strike.
+    rates: BTreeMap<Fault, u64>,
+    /// No strike behind this one.
+    strikes_max: u64,
+    strikes: AtomicU64,
+    are_on: AtomicBool,
+    counts: Mutex<BTreeMap<(Fault, String), u64>>,
+}
+
+impl Faults {
+    pub(super) fn draw(tape: &Tape, allowed: &BTreeSet<Fault>, strikes_max: u64) -> Self {
+        let is_all = tape.choose(Kind::Rate, 4) == 0;
+        let mut rates = BTreeMap::new();
+        for fault in Fault::ALL {
+            // Drawn for each, allowed or not: what is left out changes nothing of the others.
+            let (is_in, rate) =
+                (tape.choose(Kind::Rate, 3) == 0, tape.choose(Kind::Rate, fault.rate_max()) + 1);
+            if allowed.contains(fault) && (is_all || is_in) {
+                rates.insert(*fault, rate);
+            }
+        }
+        Self {
+            tape: tape.clone(),
+            rates,
+            strikes_max,
+            strikes: AtomicU64::new(0),
+            are_on: AtomicBool::new(true),
+            counts: Mutex::default(),
+        }
+    }
+
+    /// No fault strikes any longer.
+    pub(super) fn stop(&self) {
+        self.are_on.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn are_on(&self) -> bool {
+        self.are_on.load(Ordering::Relaxed)
+    }
+
+    /// Whether a fault strikes at this step now.
+    pub(super) fn strikes(&self, fault: Fault, step: &str) -> bool {
+        let Some(rate) = self.rates.get(&fault).filter(|_| self.are_on()) else { return false };
+        if self.tape.choose(Kind::Fault(fault), 1_000) >= *rate
+            || self.strikes.load(Ordering::Relaxed) >= self.strikes_max
+        {
+            return false;
+        }
+        self.strikes.fetch_add(1, Ordering::Relaxed);
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry((fault, step.to_owned())).or_default() += 1;
+        true
+    }
+
+    /// A number from 1 to `most`: how long a fault lasts, or how much it takes.
+    pub(super) fn amount(&self, fault: Fault, most: u64) -> u64 {
+        self.tape.choose(Kind::Fault(fault), most) + 1
+    }
+
+    pub(super) fn counts(&self) -> BTreeMap<(Fault, String), u64> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_named_and_found_by_its_name() {
+        for fault in Fault::ALL {
+            assert_eq!(fault.as_str().parse(), Ok(*fault));
+            assert!(!fault.source().is_empty());
+        }
+        let error = "flood".parse::<Fault>().unwrap_err().to_string();
+        assert!(error.contains("flood") && error.contains("duplicate"), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_allowed_or_too_much_never_strikes_and_all_that_strikes_is_counted() {
+        let allowed = BTreeSet::from([Fault::Late, Fault::Duplicate]);
+        let mut struck = BTreeSet::new();
+        for seed in 0..50 {
+            let faults = Faults::draw(&Tape::of_seed(seed), &allowed, 3);
+            let strikes = (0..1_000).flat_map(|_| Fault::ALL).filter(|fault| faults.strikes(**fault, "a"));
+            let strikes: Vec<Fault> = strikes.copied().collect();
+            assert!(strikes.len() <= 3);
+            assert_eq!(faults.counts().values().sum::<u64>(), strikes.len() as u64);
+            struck.extend(strikes);
+            faults.stop();
+            assert!(!faults.strikes(Fault::Late, "a"));
+        }
+        assert_eq!(struck, allowed);
+    }
+}

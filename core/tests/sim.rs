@@ -1,0 +1,246 @@
+//! The simulator, on a small system: what holds under every fault, and what a planted mistake looks like.
+#![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
+
+use quadrille::{
+    Choreography, Consumer, Context, Definition, Failure, Handled, Outcome, Route, Settings, Stored, System,
+    Table, Uses,
+    http::{Request, Response},
+    setting::Place,
+    sim::{
+        Explored, Fault, Options, Property, Simulator, Tape, always, eventually, explore, shrink, sometimes,
+    },
+    system::Demo,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+#[derive(Serialize, Deserialize)]
+struct Cup {
+    id: String,
+    poured: u32,
+}
+quadrille::entity!(Cup: "cup", by id);
+
+#[derive(Serialize, Deserialize)]
+struct Ordered {
+    id: String,
+}
+quadrille::event!(Ordered: "cup.ordered", to Cup by id);
+
+/// A mistake that is planted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mistake {
+    None,
+    /// A message that comes twice is worked twice.
+    Twice,
+    /// It waits by tokio's clock.
+    Tokio,
+    /// It waits for a thread.
+    Thread,
+    /// It panics.
+    Panic,
+}
+
+struct TeaShop(Mistake);
+
+impl TeaShop {
+    /// Whether its handler comes to an end by itself.
+    fn is_sound(&self) -> bool {
+        [Mistake::None, Mistake::Twice].contains(&self.0)
+    }
+}
+
+async fn order(request: Request, cx: Context<(Ordered,)>) -> Result<Response, Failure> {
+    let order: Value = serde_json::from_slice(&request.body).unwrap();
+    let id = order["id"].as_str().unwrap().to_owned();
+    let cup = Stored::new(Cup { id: id.clone(), poured: 0 });
+    // Whether it was there before is all the same: it is asked for again until it is taken.
+    cx.commit(cup.commit("ordered").emit(Ordered { id })).await?;
+    Ok(Response::json(202, &()))
+}
+
+async fn pour(mut cup: Stored<Cup>, mistake: Mistake) -> Outcome<()> {
+    match mistake {
+        Mistake::Tokio => tokio::time::sleep(Duration::from_secs(1)).await,
+        Mistake::Thread => {
+            let (wake, woken) = tokio::sync::oneshot::channel();
+            std::thread::spawn(move || wake.send(()));
+            let _ = woken.await;
+        }
+        Mistake::Panic => panic!("the pot is broken"),
+        Mistake::None | Mistake::Twice => {}
+    }
+    if cup.poured > 0 && mistake != Mistake::Twice {
+        return Ok(Handled::already("poured"));
+    }
+    cup.poured += 1;
+    Ok(cup.commit("poured").into())
+}
+
+impl System for TeaShop {
+    fn name(&self) -> &'static str {
+        "tea-shop"
+    }
+
+    fn about(&self) -> &'static str {
+        "Pours tea."
+    }
+
+    fn define(&self) -> Definition {
+        let mistake = self.0;
+        Choreography::define("tea-shop")
+            .table(Table::new("cups").holds::<Cup>())
+            .route(Route::post("/cups", "order", order).uses(Uses::new().commits_one::<Cup>()))
+            // Each copy of a message is worked until it is.
+            .on(Consumer::new("pour", move |cup: Stored<Cup>, _: Ordered, _: Context<()>| pour(cup, mistake))
+                .attempts(if self.is_sound() { 997 } else { 1 }, quadrille::Backoff::default()))
+    }
+
+    fn demo(&self) -> Option<Box<dyn Demo>> {
+        Some(Box::new(TeaDemo))
+    }
+
+    fn properties(&self) -> Vec<Property> {
+        vec![
+            always("no cup runs over", |world| {
+                match world.entities::<Cup>().iter().find(|cup| cup.poured > 1) {
+                    Some(cup) => Err(format!("{} was poured {} times", cup.id, cup.poured)),
+                    None => Ok(()),
+                }
+            }),
+            eventually("each cup that was ordered is poured", |world| {
+                let is_poured = |id: &str| world.entity::<Cup>(id).is_some_and(|cup| cup.poured > 0);
+                match world.posted().iter().find(|posted| !is_poured(&posted.entity)) {
+                    Some(posted) => Err(format!("{} is empty", posted.entity)),
+                    None => Ok(()),
+                }
+            }),
+            sometimes("there are two cups", |world| world.entities::<Cup>().len() > 1),
+        ]
+    }
+}
+
+struct TeaDemo;
+
+impl Demo for TeaDemo {
+    fn subjects(&self) -> &'static str {
+        "cups"
+    }
+
+    fn title(&self) -> &'static str {
+        "A test's"
+    }
+
+    fn kind(&self) -> &'static str {
+        "cup"
+    }
+
+    fn step(&self) -> &'static str {
+        "order"
+    }
+
+    fn body(&self, ids: &[String]) -> Value {
+        json!({ "id": ids.concat() })
+    }
+
+    fn ends(&self) -> &'static [&'static str] {
+        &["poured"]
+    }
+
+    fn counted(&self, evidence: &quadrille::system::Evidence<'_>) -> Vec<&'static str> {
+        evidence.entity.map(|_| "poured").into_iter().collect()
+    }
+}
+
+fn explored(mistake: Mistake, options: &Options) -> Explored {
+    explore(&simulator(&TeaShop(mistake)), 0..40, options)
+}
+
+fn simulator(shop: &TeaShop) -> Simulator<'_> {
+    let choreography = shop.define().build().unwrap();
+    let settings = Settings::read(Place::Command, &choreography.model().settings, |_| None).unwrap();
+    Simulator::new(shop, choreography, settings)
+}
+
+fn options() -> Options {
+    Options { orders: 5, minutes: 10, ..Options::default() }
+}
+
+#[test]
+fn a_sound_system_holds_under_every_fault_and_each_fault_strikes() {
+    let explored = explored(Mistake::None, &options());
+    assert_eq!(explored.failed, []);
+    assert_eq!((explored.seeds, explored.taken, explored.refused), (40, 200, 0));
+    let struck: Vec<Fault> = explored.faults.keys().map(|(fault, _)| *fault).collect();
+    // It has no schedule, and looks into no index.
+    let can_strike = Fault::ALL.iter().filter(|fault| ![Fault::Skipped, Fault::Stale].contains(fault));
+    assert_eq!(can_strike.filter(|fault| !struck.contains(fault)).collect::<Vec<_>>(), [&Fault::Late; 0]);
+    assert!(
+        explored.tried["no cup runs over"]
+            > explored.tried["every queue drains once the faults have stopped"]
+    );
+}
+
+#[test]
+fn a_seed_makes_the_same_run_and_its_tape_too() {
+    let shop = TeaShop(Mistake::None);
+    let simulator = simulator(&shop);
+    let options = Options { is_kept: true, ..options() };
+    let run = simulator.run(&Tape::of_seed(7), &options);
+    let again = simulator.run(&Tape::of_choices(run.choices.clone()), &options);
+    assert_eq!((run.trace, run.trace_hash), (again.trace, again.trace_hash));
+    let other = simulator.run(&Tape::of_seed(8), &options);
+    assert_ne!(run.trace_hash, other.trace_hash);
+}
+
+#[test]
+fn without_faults_nothing_strikes_and_all_is_over_soon() {
+    let explored = explored(Mistake::None, &Options { faults: [].into(), ..options() });
+    assert_eq!((explored.failed.len(), explored.faults.len()), (0, 0));
+}
+
+#[test]
+fn a_message_that_is_worked_twice_is_found_and_told_by_the_smallest_run() {
+    let shop = TeaShop(Mistake::Twice);
+    let simulator = simulator(&shop);
+    let explored = explore(&simulator, 0..40, &options());
+    let failed = explored.failed.first().unwrap();
+    assert_eq!(failed.violation.property, "no cup runs over");
+    let smallest = shrink(&simulator, failed, &options(), || true);
+    assert!(smallest.orders < 3 && smallest.faults.len() < 10 && smallest.strikes_max < 10, "{smallest:?}");
+    let run = simulator.run(&Tape::of_seed(failed.seed), &smallest);
+    assert_eq!(run.violation.unwrap().property, "no cup runs over");
+    // Where no message comes twice, nobody sees it.
+    assert_eq!(explored_without_repeats(&simulator), 0);
+}
+
+fn explored_without_repeats(simulator: &Simulator<'_>) -> usize {
+    let faults = [Fault::Slow, Fault::Clock, Fault::Overtaken].into();
+    explore(simulator, 0..40, &Options { faults, ..options() }).failed.len()
+}
+
+#[test]
+fn a_handler_that_waits_for_what_no_tape_knows_is_told_which_ports_to_use() {
+    for (mistake, property) in [
+        (Mistake::Tokio, "a handler waits for ports alone"),
+        (Mistake::Thread, "a handler waits for ports alone"),
+        (Mistake::Panic, "no handler panics"),
+    ] {
+        let faultless = Options { faults: [].into(), orders: 1, ..options() };
+        let explored = explore(&simulator(&TeaShop(mistake)), 0..1, &faultless);
+        let failed = explored.failed.first().unwrap_or_else(|| panic!("{mistake:?}"));
+        assert_eq!(failed.violation.property, property, "{mistake:?}: {}", failed.violation.detail);
+        let names = failed.violation.detail.contains("the ports of `Context`");
+        assert_eq!(names, mistake != Mistake::Panic, "{}", failed.violation.detail);
+    }
+}
+
+#[test]
+fn what_has_to_be_so_sometimes_and_never_is_is_named() {
+    let shop = TeaShop(Mistake::None);
+    let simulator = simulator(&shop);
+    let one = explore(&simulator, 0..4, &Options { orders: 1, ..options() });
+    assert_eq!(one.never(&simulator), ["there are two cups"]);
+    assert_eq!(explore(&simulator, 0..4, &options()).never(&simulator), [""; 0]);
+}
