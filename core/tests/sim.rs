@@ -13,7 +13,12 @@ use quadrille::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{
+    future::{Future as _, poll_fn},
+    pin::Pin,
+    task::Poll,
+    time::Duration,
+};
 
 #[derive(Serialize, Deserialize)]
 struct Cup {
@@ -64,9 +69,14 @@ async fn pour(mut cup: Stored<Cup>, mistake: Mistake) -> Outcome<()> {
     match mistake {
         Mistake::Tokio => tokio::time::sleep(Duration::from_secs(1)).await,
         Mistake::Thread => {
-            let (wake, woken) = tokio::sync::oneshot::channel();
-            std::thread::spawn(move || wake.send(()));
-            let _ = woken.await;
+            let (wake, mut woken) = tokio::sync::oneshot::channel();
+            poll_fn(|context| {
+                let _ = Pin::new(&mut woken).poll(context);
+                Poll::Ready(())
+            })
+            .await;
+            std::thread::spawn(move || wake.send(())).join().unwrap().unwrap();
+            woken.await.unwrap();
         }
         Mistake::Panic => panic!("the pot is broken"),
         Mistake::None | Mistake::Twice => {}
@@ -164,14 +174,14 @@ fn simulator(shop: &TeaShop) -> Simulator<'_> {
 }
 
 fn options() -> Options {
-    Options { orders: 5, minutes: 10, ..Options::default() }
+    Options { orders: 10, minutes: 10, ..Options::default() }
 }
 
 #[test]
 fn a_sound_system_holds_under_every_fault_and_each_fault_strikes() {
     let explored = explored(Mistake::None, &options());
     assert_eq!(explored.failed, []);
-    assert_eq!((explored.seeds, explored.taken, explored.refused), (40, 200, 0));
+    assert_eq!((explored.seeds, explored.taken, explored.refused), (40, 400, 0));
     let struck: Vec<Fault> = explored.faults.keys().map(|(fault, _)| *fault).collect();
     // It has no schedule, and looks into no index.
     let can_strike = Fault::ALL.iter().filter(|fault| ![Fault::Skipped, Fault::Stale].contains(fault));
@@ -208,7 +218,7 @@ fn a_message_that_is_worked_twice_is_found_and_told_by_the_smallest_run() {
     let failed = explored.failed.first().unwrap();
     assert_eq!(failed.violation.property, "no cup runs over");
     let smallest = shrink(&simulator, failed, &options(), || true);
-    assert!(smallest.orders < 3 && smallest.faults.len() < 10 && smallest.strikes_max < 10, "{smallest:?}");
+    assert!(smallest.faults.len() < 5 && smallest.strikes_max < 10, "{smallest:?}");
     let run = simulator.run(&Tape::of_seed(failed.seed), &smallest);
     assert_eq!(run.violation.unwrap().property, "no cup runs over");
     // Where no message comes twice, nobody sees it.
@@ -216,7 +226,7 @@ fn a_message_that_is_worked_twice_is_found_and_told_by_the_smallest_run() {
 }
 
 fn explored_without_repeats(simulator: &Simulator<'_>) -> usize {
-    let faults = [Fault::Slow, Fault::Clock, Fault::Overtaken].into();
+    let faults = [Fault::Clock, Fault::Overtaken].into();
     explore(simulator, 0..40, &Options { faults, ..options() }).failed.len()
 }
 

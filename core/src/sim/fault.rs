@@ -45,13 +45,13 @@ faults! {
     /// A message arrives twice.
     Duplicate "duplicate" from "SQS Developer Guide, at-least-once delivery; EventBridge and SNS deliver at least once", 100;
     /// A message arrives hours late.
-    Late "late" from "SQS keeps a message for its retention, and a consumer may be down", 20;
+    Late "late" from "SQS keeps a message for its retention, and a consumer may be down", 50;
     /// A message is overtaken by others.
     Overtaken "overtaken" from "SQS Developer Guide, standard queues: best-effort ordering", 200;
     /// A message is visible again while its handler works.
     Visible "visible" from "SQS Developer Guide, visibility timeout: a message may be received again", 50;
     /// A message's receive count is one too high or too low.
-    Count "count" from "SQS API: ApproximateReceiveCount", 50;
+    Count "count" from "SQS API: ApproximateReceiveCount", 100;
     /// One entry of a batch is refused, and the others are taken.
     Entry "entry" from "SendMessageBatch, PutEvents, BatchExecuteStatement answer each entry", 50;
     /// A call is refused as a whole: nothing of it is applied.

@@ -23,7 +23,7 @@ const EXIT_CODES: &str = "Exit codes:
   3  not found
   4  refused: bad input, a conflict, or a permission that AWS does not grant
   5  out of reach: nobody answers, or the data folder is held by another process
-  6  incomplete: the demo lost one of those it posted, or one reached no end";
+  6  incomplete: the demo lost one of those it posted, or one reached no end; a property of a simulation does not hold";
 
 /// The arguments of a word that runs something of its own.
 pub const REST: &str = "rest";
@@ -36,6 +36,8 @@ pub const SEED: &str = "seed";
 enum General {
     /// Runs the whole flow once, before your eyes.
     Demo(Demo),
+    /// Simulates the system in virtual time, under the faults that AWS allows, and checks what has to hold.
+    Sim(Sim),
     /// Runs the service: HTTP API, schedules, handlers, on a durable data folder.
     Up(Up),
     /// Asks the engine that runs on a data folder to stop, and waits until it has.
@@ -78,8 +80,9 @@ enum General {
 }
 
 /// Examples, by the words they are for, without the name of the command.
-const EXAMPLES: [(&str, &[&str]); 23] = [
+const EXAMPLES: [(&str, &[&str]); 24] = [
     ("demo", &["demo", "demo --orders 100000 --json"]),
+    ("sim", &["sim", "sim --seeds 20000 --faults crash,lost --json"]),
     ("up", &["up", "up --port 8080"]),
     ("stop", &["stop", "stop --data DIR"]),
     ("clean", &["clean", "clean --data DIR --yes"]),
@@ -170,7 +173,7 @@ pub fn command(app: &App<'_>) -> Result<Command, CommandError> {
     // What the derived parts say of themselves is no word about the whole.
     let mut root = General::augment_subcommands(Global::augment_args(root)).about(about).long_about(None);
     let known = Known::of(&root);
-    for word in ["demo", "up"] {
+    for word in ["demo", "sim", "up"] {
         let found = root.find_subcommand(word).cloned();
         if let Some(found) = found {
             let found = settings::options(found, &known, &app.choreography.model().settings)?;
@@ -290,6 +293,31 @@ pub struct Demo {
     /// Keep the engine's data in this folder; without, it is temporary.
     #[arg(long)]
     pub data: Option<PathBuf>,
+    /// The last line of standard output is one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Sim {
+    /// How many runs, each from a seed of its own.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    pub from: u64,
+    /// The faults that may strike: `all`, `none`, or their names with commas between.
+    #[arg(long, default_value = "all")]
+    pub faults: String,
+    /// How many are posted in a run.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub orders: u64,
+    /// For how many minutes of a run faults strike. Then everything has 30 days to come to its end.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub minutes: u64,
+    /// Plays this tape again, which a run that failed has left.
+    #[arg(long, conflicts_with_all = ["seeds", "from", "faults", "orders", "minutes"])]
+    pub tape: Option<PathBuf>,
     /// The last line of standard output is one JSON object.
     #[arg(long)]
     pub json: bool,

@@ -43,6 +43,7 @@ mod select;
 mod send;
 mod settings;
 mod signal;
+mod sim;
 mod stop;
 mod systems;
 mod token;
@@ -111,6 +112,10 @@ fn run(systems: &[&dyn System], arguments: Vec<OsString>) -> Result<(), CommandE
     let Some((word, matches)) = matches.subcommand() else {
         return Err(CommandError::Usage("no command was given".into()));
     };
+    if word == "sim" {
+        // Without a runtime, for there is no other time than the simulation's; and without a log: faults are what it is about.
+        return sim::sim(&app, &args::read(matches)?, matches);
+    }
     // A demonstration gives messages up on purpose: they are no news in its log.
     let shown = if word == "demo" || is_call(&app, word) { LogLevel::Error } else { LogLevel::Warn };
     let level = global.log_level.unwrap_or(shown);
