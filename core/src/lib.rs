@@ -191,6 +191,7 @@ pub mod percent;
 mod pipeline;
 pub mod port;
 mod relay;
+pub mod scale;
 #[cfg(feature = "server")]
 pub mod server;
 mod service;
@@ -205,7 +206,9 @@ mod vitals;
 
 pub use alarm::{ALERT_SUBJECTS_MAX, Alert, AlertState};
 pub use backoff::{Backoff, Waits};
-pub use choreography::{Budget, Choreography, Consumer, Cron, Definition, Route, Table, Topic, Uses};
+pub use choreography::{
+    Budget, Choreography, Consumer, Cron, Definition, Route, Table, Topic, Uses, Workload,
+};
 pub use commit::{Commit, Handled, Outcome};
 pub use context::{Change, Committed, Context};
 pub use dead_letter::{DeadLetter, RECEIVES_EXHAUSTED, UNDELIVERED};

@@ -15,8 +15,8 @@ mod topic;
 pub use crate::model::{
     Advice, AlarmModel, BucketModel, BucketUse, Budget, BusModel, BusUse, Comparison, Cron, DefinitionError,
     DefinitionErrors, FUNCTION, Match, Model, OutletModel, OutletTarget, Passage, Path, QueueModel, QueueUse,
-    RedrivePolicy, ResourceKind, RouteModel, Rule, ScheduleModel, ServiceModel, Source, StepModel,
-    TableModel, TableUse, TopicModel, TopicUse, Uses, Variable, When, WhenError,
+    RedrivePolicy, ResourceKind, RouteModel, Rule, ScheduleModel, ServiceModel, Source, Spread, StepModel,
+    TableModel, TableUse, TopicModel, TopicUse, Uses, Variable, When, WhenError, Workload,
 };
 pub use bus::Bus;
 pub use consumer::Consumer;

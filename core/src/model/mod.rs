@@ -8,6 +8,7 @@ mod rule;
 mod uses;
 mod variable;
 mod when;
+mod workload;
 
 pub use advice::Advice;
 pub use check::{DefinitionError, DefinitionErrors};
@@ -16,6 +17,7 @@ pub use rule::{Comparison, Match, Rule};
 pub use uses::{BucketUse, BusUse, QueueUse, TableUse, TopicUse, Uses};
 pub use variable::{FUNCTION, ResourceKind, Variable};
 pub use when::{Cron, When, WhenError};
+pub use workload::{Spread, Throughput, Workload};
 
 use crate::{
     backoff::Waits, commit::Carried, http::Method, limits, setting::SettingModel, timestamp::Timestamp,
@@ -75,6 +77,12 @@ pub struct TableModel {
     pub keeps_details: bool,
     /// The environment variable that tells a function its name on AWS, where it is not derived.
     pub variable: Option<String>,
+    /// What spreads index entries over partitions, where a setting does.
+    pub spread: Option<Spread>,
+    /// What the table and its index are kept warm for on AWS, where that is said.
+    pub warm: Option<Throughput>,
+    /// What the table and its index may use at most on AWS, where that is said.
+    pub at_most: Option<Throughput>,
 }
 
 /// A queue.
@@ -133,6 +141,8 @@ pub struct BusModel {
 pub struct BucketModel {
     /// Its name.
     pub name: String,
+    /// What spreads its objects over prefixes, where a setting does.
+    pub spread: Option<Spread>,
 }
 
 /// A service, as plain data.
@@ -176,6 +186,8 @@ pub struct RouteModel {
     pub timeout: Duration,
     /// The memory of its function, in MB, where it is not what all functions have.
     pub memory: Option<u32>,
+    /// How its work grows with what enters.
+    pub workload: Workload,
 }
 
 /// A handler of events, with the policy its messages are consumed by.
@@ -217,6 +229,12 @@ pub struct StepModel {
     pub concurrency: usize,
     /// Batches worked at the same time.
     pub workers: usize,
+    /// Batches worked at the same time on Lambda at most, where it is not the workers.
+    pub maximum_concurrency: Option<u32>,
+    /// How many pollers Lambda keeps for its queue, from the least to the most, where that is said.
+    pub pollers: Option<(u32, u32)>,
+    /// How its work grows with what enters.
+    pub workload: Workload,
     /// Receives before a message is given up.
     pub attempts: u32,
     /// Waits between them.

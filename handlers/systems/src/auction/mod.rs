@@ -14,9 +14,10 @@ use async_trait::async_trait;
 use platform::AuctionPlatform;
 use quadrille::{
     Backoff, Budget, Choreography, Consumer, Context, Definition, Outcome, Route, Setting, Stored, System,
-    Table, Uses,
+    Table, Uses, Workload,
     domain::auction::{ORDERS_PER_REQUEST_MAX, Order, OrderStatus},
     infrastructure::Infrastructure,
+    limits,
     system::{Demo, Meaning, Word},
 };
 use results::{RESULTS_BUCKET, store_result};
@@ -36,12 +37,23 @@ pub const BACKOFF: &str = "backoff";
 /// The setting of the longest a run may take.
 pub const DEADLINE: &str = "deadline";
 
+/// The setting of how many partitions of the index open orders are spread over.
+pub const OPEN_SHARDS: &str = "open_shards";
+/// The setting of how many runs a kickoff is divided into.
+pub const RUN_PARTS: &str = "run_parts";
+/// The setting of how many prefixes the keys of results are spread over.
+pub const RESULT_PREFIXES: &str = "result_prefixes";
+
 /// The wait before a platform is asked again doubles up to so many times the first one.
 const BACKOFF_GROWTH: u32 = 60;
 
 /// Attempts at a round, the first included. With the waits between them, 1 s doubling to 5 min, they outlast the hour that a
 /// run has by default: an outage of the platform ends a run by its deadline only.
 const POLL_ATTEMPTS: u32 = 40;
+
+/// Orders that a round takes or decides.
+#[allow(clippy::cast_possible_truncation)] // Some thousands.
+const PER_ROUND: u32 = run::ORDERS_PER_ROUND as u32;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -82,30 +94,27 @@ impl System for Auction {
 
 fn define() -> Definition {
     let definition = Choreography::define("auction")
-        .table(Table::new("orders").holds::<Order>().holds::<Run>().holds::<RunPage>())
+        .table(
+            Table::new("orders")
+                .holds::<Order>()
+                .holds::<Run>()
+                .holds::<RunPage>()
+                .spread::<Order>(OPEN_SHARDS)
+                .warm(limits::WARM_READS_MIN, limits::WARM_WRITES_MIN),
+        )
         .bucket(RESULTS_BUCKET)
+        .spread_bucket(RESULTS_BUCKET, RESULT_PREFIXES)
         .bucket(platform::PLATFORM_BUCKET)
         .service(platform::service());
     platform::settings()
         .into_iter()
+        .chain(settings())
         .fold(definition, Definition::setting)
-        .setting(
-            Setting::duration(EVERY).default("5m").default_locally("30s").help("The time between two runs."),
-        )
-        .setting(
-            Setting::duration(BACKOFF).default("10s").default_locally("200ms").help(
-                "The first wait before a platform that was not ready is asked again; it doubles, up to 60 times it.",
-            ),
-        )
-        .setting(
-            Setting::duration(DEADLINE)
-                .up_to(24 * HOUR)
-                .default("1h")
-                .help("The longest a run may take before it fails and its orders are open again."),
-        )
         .route(
             Route::post("/orders", "post_orders", orders::post_orders)
-                .uses(Uses::new().gets::<Order>().commits::<Order>()),
+                .uses(Uses::new().gets::<Order>().commits::<Order>().setting(OPEN_SHARDS))
+                // Read only where an order is there already.
+                .workload(Workload::new().per_message(100).reads(0).time(Duration::from_millis(60))),
         )
         .route(
             Route::get("/orders/{record_id}", "get_order", orders::get_order)
@@ -113,16 +122,7 @@ fn define() -> Definition {
         )
         .schedule(KICKOFF, Duration::from_secs(300), |at| PollAuction { run_id: at.to_string(), round: 0 })
         .schedule_setting(KICKOFF, EVERY)
-        .on(Consumer::new("poll_auction", poll)
-            .queue("auction-poll")
-            .batch(1, Duration::ZERO)
-            .workers(4)
-            .timeout(Duration::from_secs(60))
-            .attempts(POLL_ATTEMPTS, Backoff::default())
-            .budget(Budget { deadline: 24 * HOUR, hops: 100_000 })
-            .uses(Uses::new().gets::<Order>().queries::<Order>().commits::<Order>())
-            .uses(Uses::new().queries::<Run>().gets::<RunPage>().commits::<RunPage>())
-            .uses(Uses::new().service::<dyn AuctionPlatform>().setting(BACKOFF).setting(DEADLINE)))
+        .on(polling())
         .on(Consumer::new("store_result", store_result)
             .queue("auction-results")
             .batch(100, Duration::from_secs(1))
@@ -131,15 +131,61 @@ fn define() -> Definition {
             .workers(8)
             .dead_lettered_ends([results::REJECTED])
             .timeout(Duration::from_secs(30))
-            .uses(Uses::new().puts(RESULTS_BUCKET)))
+            .uses(Uses::new().puts(RESULTS_BUCKET).setting(RESULT_PREFIXES))
+            .workload(Workload::new().time(Duration::from_millis(400))))
         .notify_by(ALERTS)
+}
+
+/// Its settings but those of the platform.
+fn settings() -> [Setting; 6] {
+    let every = "The time between two runs.";
+    let backoff =
+        "The first wait before a platform that was not ready is asked again; it doubles, up to 60 times it.";
+    let deadline = "The longest a run may take before it fails and its orders are open again.";
+    let shards = "Partitions of the index that open orders are spread over; only ever raise it.";
+    let parts = "Runs side by side that a kickoff is divided into; at most as many as `open_shards`.";
+    let prefixes = "Prefixes that the keys of results are spread over; 1 puts none before the time.";
+    [
+        Setting::duration(EVERY).default("5m").default_locally("30s").help(every),
+        Setting::duration(BACKOFF).default("10s").default_locally("200ms").help(backoff),
+        Setting::duration(DEADLINE).up_to(24 * HOUR).default("1h").help(deadline),
+        Setting::integer(OPEN_SHARDS).within(1..=1_024).default("64").default_locally("8").help(shards),
+        Setting::integer(RUN_PARTS).within(1..=64).default("1").help(parts),
+        Setting::integer(RESULT_PREFIXES).within(1..=4_096).default("1").help(prefixes),
+    ]
+}
+
+/// The rounds of runs.
+fn polling() -> Consumer {
+    Consumer::new("poll_auction", poll)
+        .queue("auction-poll")
+        .batch(1, Duration::ZERO)
+        .workers(4)
+        .timeout(Duration::from_secs(60))
+        .attempts(POLL_ATTEMPTS, Backoff::default())
+        .budget(Budget { deadline: 24 * HOUR, hops: 100_000 })
+        .uses(Uses::new().gets::<Order>().queries::<Order>().commits::<Order>())
+        .uses(Uses::new().queries::<Run>().gets::<RunPage>().commits::<RunPage>())
+        .uses(Uses::new().service::<dyn AuctionPlatform>().setting(BACKOFF).setting(DEADLINE))
+        .uses(Uses::new().setting(OPEN_SHARDS).setting(RUN_PARTS))
+        // Each order is taken and submitted in one pass, and read and decided in another.
+        .workload(
+            Workload::new()
+                .per_message(PER_ROUND)
+                .passes(2)
+                .commits(2)
+                .reads(1)
+                .time(Duration::from_millis(800))
+                .in_turn(RUN_PARTS),
+        )
 }
 
 /// Lambda A: one round of a run, on the terms that the settings say.
 async fn poll(run: Option<Stored<Run>>, event: PollAuction, cx: Context<run::Emits>) -> Outcome<run::Emits> {
     let initial: Duration = cx.setting(BACKOFF)?;
     let backoff = Backoff { initial, max: initial * BACKOFF_GROWTH, ..Backoff::default() };
-    let terms = Terms { backoff, time: cx.setting(DEADLINE)? };
+    let (shards, parts) = (cx.setting(OPEN_SHARDS)?, cx.setting(RUN_PARTS)?);
+    let terms = Terms { backoff, time: cx.setting(DEADLINE)?, shards, parts };
     let platform = cx.service::<dyn AuctionPlatform>()?;
     poll_auction(&*platform, terms, run, event, cx).await
 }

@@ -11,7 +11,7 @@ pub use process::{OrderProcessed, process_order};
 
 use async_trait::async_trait;
 use quadrille::{
-    Backoff, Choreography, Consumer, Definition, Route, Setting, System, Table, Uses,
+    Backoff, Choreography, Consumer, Definition, Route, Setting, System, Table, Uses, Workload,
     choreography::Topic,
     domain::orders::{Order, OrderStatus},
     infrastructure::Infrastructure,
@@ -87,7 +87,8 @@ fn define() -> Definition {
                 .physical_name("techtest-create-order")
                 .timeout(Duration::from_secs(30))
                 .memory(MEMORY)
-                .uses(Uses::new().gets::<Order>().commits::<Order>().setting(TTL_DAYS)),
+                .uses(Uses::new().gets::<Order>().commits::<Order>().setting(TTL_DAYS))
+                .workload(Workload::new().reads(0).time(Duration::from_millis(20))),
         )
         .route(
             Route::get("/orders/{order_id}", "get_order", get_order)
@@ -106,7 +107,8 @@ fn define() -> Definition {
             .attempts(4, Backoff::default())
             .workers(4)
             .timeout(Duration::from_secs(60))
-            .memory(MEMORY))
+            .memory(MEMORY)
+            .workload(Workload::new().time(Duration::from_millis(100))))
         .publish::<OrderProcessed>(NOTIFICATIONS)
         .notify_by(ALERTS)
 }

@@ -11,12 +11,13 @@ use async_trait::async_trait;
 use kitchen::Kitchen;
 use processing::{OrderProcessed, process_order};
 use quadrille::{
-    Backoff, Choreography, Consumer, Definition, Route, System, Table, Uses,
+    Backoff, Choreography, Consumer, Definition, Route, System, Table, Uses, Workload,
     choreography::{Bus, Rule},
     domain::snacks::{Order, OrderStatus},
     infrastructure::Infrastructure,
     system::{Demo, Meaning, Word},
 };
+use std::time::Duration;
 
 /// The event bus that orders are told to, by the name that its users know.
 pub const ORDERS_BUS: &str = "serverless-snacks-orders";
@@ -99,7 +100,8 @@ fn define() -> Definition {
         .route(
             Route::post("/orders", "order_creator", orders::create_order)
                 .physical_name("order-creator")
-                .uses(Uses::new().gets::<Order>().commits::<Order>()),
+                .uses(Uses::new().gets::<Order>().commits::<Order>())
+                .workload(Workload::new().reads(0).time(Duration::from_millis(20))),
         )
         .route(
             Route::get("/orders/{orderId}", "get_order", orders::get_order).uses(Uses::new().gets::<Order>()),
@@ -115,7 +117,8 @@ fn define() -> Definition {
             // While some wait for the disk, others work.
             .workers(8)
             .attempts(ATTEMPTS, Backoff::default())
-            .uses(Uses::new().service::<dyn Kitchen>()))
+            .uses(Uses::new().service::<dyn Kitchen>())
+            .workload(Workload::new().time(Duration::from_millis(200))))
         .publish::<OrderProcessed>(PROCESSED)
         .notify_by(ALERTS)
 }

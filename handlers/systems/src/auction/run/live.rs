@@ -13,10 +13,12 @@ pub(super) async fn live_runs(cx: &Context<Emits>) -> Result<Vec<Stored<Run>>, F
     Ok(cx.query::<Run>(&query).await?.0)
 }
 
-/// The first run that passed its deadline without ending: to be taken over before anything else.
+/// The first run that passed its deadline without ending, and that is for `run` to take over: before anything else.
 pub(super) fn first_overdue<'a>(
+    run: &Run,
     live: impl IntoIterator<Item = &'a Stored<Run>>,
     now: Timestamp,
 ) -> Option<String> {
-    live.into_iter().find(|run| run.deadline < now).map(|overdue| overdue.run_id.clone())
+    let is_overdue = |other: &&Stored<Run>| other.deadline < now && run.inherits(other);
+    live.into_iter().find(is_overdue).map(|overdue| overdue.run_id.clone())
 }

@@ -12,12 +12,16 @@
 //! took stands in its pages, each written *before* the first of its orders is taken: so no order is ever in neither place.
 //! Runs gather one after the other (a later one is queued meanwhile), so that they do not race for the same orders.
 //! A run that has passed its deadline is taken over by the next: its undecided orders become that run's, page by page.
+//!
+//! Where one run is too slow, its kickoff is divided into several (the setting `run_parts`): each has shards of the open orders of
+//! its own, and its own pages, rounds and end.
 
 mod cursors;
 mod decide;
 mod gather;
 mod live;
 mod page;
+mod part;
 mod phase;
 mod queued;
 mod reconcile;
@@ -157,6 +161,10 @@ pub struct Terms {
     pub backoff: Backoff,
     /// The longest a run may take, from its kickoff on.
     pub time: Duration,
+    /// Partitions of the index that open orders are spread over.
+    pub shards: u64,
+    /// Runs that a kickoff is divided into.
+    pub parts: u64,
 }
 
 impl Run {
@@ -176,8 +184,7 @@ impl Run {
 
     /// A run as its kickoff begins it.
     fn kicked_off(run_id: String, time: Duration, cx: &Context<Emits>) -> Result<Self, Failure> {
-        let malformed = |error| Failure::permanent("malformed_run", format_args!("run_id: {error}"));
-        let started_at = Timestamp::parse(&run_id).map_err(malformed)?;
+        let (started_at, _) = part::read(&run_id)?;
         Ok(Self {
             run_id,
             started_at,
@@ -220,10 +227,13 @@ pub async fn poll_auction(
         let detail = format_args!("the deadline was {}", run.deadline);
         return Err(Failure::permanent("deadline_passed", detail));
     }
+    if run.version() == 0 && terms.parts > 1 && run.is_whole() {
+        return part::divide(run, terms.parts);
+    }
     match run.phase.clone() {
-        Phase::Queued => leave_queue(run, platform, &cx).await,
+        Phase::Queued => leave_queue(run, terms.shards, platform, &cx).await,
         Phase::TakingOver { from, page } => take_over(run, from, page, platform, &cx).await,
-        Phase::Gathering(cursors) => gather(run, cursors, platform, &cx).await,
+        Phase::Gathering(cursors) => gather(run, cursors, terms.shards, platform, &cx).await,
         Phase::Waiting => poll(run, terms.backoff, platform, &cx).await,
         Phase::Deciding { after, offset } => go_on_deciding(run, after, offset, platform, &cx).await,
         Phase::Reconciling { page } => reconcile(run, page, &cx).await,

@@ -22,6 +22,7 @@ const QUEUED: Backoff = Backoff {
 /// Looks whether the run's turn has come; if so, does its first round.
 pub(super) async fn leave_queue(
     mut run: Stored<Run>,
+    shards: u64,
     platform: &dyn AuctionPlatform,
     cx: &Context<Emits>,
 ) -> Outcome<Emits> {
@@ -36,12 +37,12 @@ pub(super) async fn leave_queue(
         let wait = QUEUED.after(run.round + 1, cx.random());
         return Ok(next_round(run, what, Some(wait)).into());
     }
-    let overdue = first_overdue(&live, now);
+    let overdue = first_overdue(&run, &live, now);
     run.advance(RoundEvent::TurnCame { overdue: overdue.clone() })?;
     run.started_at = now;
     match overdue {
         Some(from) => take_over(run, from, 0, platform, cx).await,
-        None => gather(run, Cursors::start(), platform, cx).await,
+        None => gather(run, Cursors::start(), shards, platform, cx).await,
     }
 }
 
@@ -49,7 +50,10 @@ impl Run {
     /// Whether `later` has to wait until this run has gathered.
     fn gathers_before(&self, later: &Self, now: Timestamp) -> bool {
         let gathers = matches!(self.phase, Phase::Queued | Phase::TakingOver { .. } | Phase::Gathering(_));
-        gathers && self.deadline >= now && (self.started_at, &self.run_id) < (later.started_at, &later.run_id)
+        gathers
+            && self.meets(later)
+            && self.deadline >= now
+            && (self.started_at, &self.run_id) < (later.started_at, &later.run_id)
     }
 }
 

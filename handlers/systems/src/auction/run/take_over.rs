@@ -40,7 +40,7 @@ pub(super) async fn take_over(
     }
     let live = live_runs(cx).await?;
     // An index may still list the run that has just ended.
-    let overdue = first_overdue(live.iter().filter(|other| other.run_id != from), cx.now());
+    let overdue = first_overdue(&run, live.iter().filter(|other| other.run_id != from), cx.now());
     run.advance(RoundEvent::RunTakenOver { overdue })?;
     Ok(next_round(run, format!("took over run {from}"), None).into())
 }
