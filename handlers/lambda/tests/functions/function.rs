@@ -60,6 +60,11 @@ pub const FUNCTION: &str = "QUADRILLE_FUNCTION";
 impl Function {
     /// Starts the function `name` with `variables` beside those that Lambda sets.
     pub async fn start(name: &str, variables: &BTreeMap<String, String>) -> Self {
+        Self::start_of(crate::BINARY, name, variables).await
+    }
+
+    /// The same of another system, whose functions are `binary`.
+    pub async fn start_of(binary: &str, name: &str, variables: &BTreeMap<String, String>) -> Self {
         let (events, waiting) = mpsc::unbounded_channel::<Waiting>();
         let (say, said) = mpsc::unbounded_channel();
         let waiting = Arc::new(AsyncMutex::new(waiting));
@@ -68,7 +73,7 @@ impl Function {
             async move { answer(request, &waiting, &say).await }
         })
         .await;
-        let mut child = Command::new(crate::BINARY)
+        let mut child = Command::new(binary)
             .env_clear()
             .env("AWS_LAMBDA_RUNTIME_API", api.address.to_string())
             .env("AWS_LAMBDA_FUNCTION_NAME", format!("test-{name}"))
