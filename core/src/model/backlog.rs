@@ -23,7 +23,8 @@ impl Backlog {
         Self::default()
     }
 
-    /// Entities of type `E` in these partitions of the index wait as well.
+    /// Entities of type `E` in these partitions of the index wait as well. Where a setting spreads them
+    /// ([`Table::spread`](crate::Table::spread)), the first of these count, as many as it says.
     #[must_use]
     pub fn open<E: Entity>(mut self, partitions: impl IntoIterator<Item = String>) -> Self {
         self.open.entry(E::KIND.to_owned()).or_default().extend(partitions);
@@ -31,10 +32,8 @@ impl Backlog {
     }
 
     /// Partitions whose entries wait, by the kind of entity.
-    pub(crate) fn partitions(&self) -> impl Iterator<Item = (&String, &String)> {
-        self.open
-            .iter()
-            .flat_map(|(kind, partitions)| partitions.iter().map(move |partition| (kind, partition)))
+    pub(crate) fn open_partitions(&self) -> &BTreeMap<String, Vec<String>> {
+        &self.open
     }
 
     /// The setting of how much may wait.
@@ -50,17 +49,17 @@ impl Model {
     /// The queues of all steps that what `route` takes in may go through: those of its events, those that look for what it
     /// commits, and those behind them.
     pub(crate) fn queues_behind(&self, route: &RouteModel) -> BTreeSet<&str> {
-        let uses = |uses: &Uses, of: TableUse| -> BTreeSet<String> {
-            let kinds = uses.kinds().iter().filter(|(_, uses)| uses.contains(&of));
+        let kinds = |uses: &Uses, of: fn(TableUse) -> bool| -> BTreeSet<String> {
+            let kinds = uses.kinds().iter().filter(|(_, uses)| uses.iter().copied().any(of));
             kinds.map(|(kind, _)| kind.clone()).collect()
         };
-        let committed = uses(&route.uses, TableUse::Commit);
+        let committed = kinds(&route.uses, TableUse::is_commit);
         let mut events: BTreeSet<&str> = route.emits.iter().map(String::as_str).collect();
         let mut queues = BTreeSet::new();
         loop {
             let before = queues.len();
             for step in &self.steps {
-                let looks = !uses(&step.uses, TableUse::Query).is_disjoint(&committed);
+                let looks = !kinds(&step.uses, |of| of == TableUse::Query).is_disjoint(&committed);
                 if looks || events.contains(step.event_type.as_str()) {
                     queues.insert(step.queue.as_str());
                     events.extend(step.may_cause().map(String::as_str));

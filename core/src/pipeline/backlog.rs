@@ -93,14 +93,26 @@ impl Pipeline {
         for queue in model.queues_behind(route) {
             waiting += self.ports.queue(queue)?.depth().await?.total();
         }
-        for (kind, partition) in backlog.partitions() {
+        for (kind, partitions) in backlog.open_partitions() {
             let Some(table) = model.table_of(kind) else { continue };
-            if waiting >= max {
-                break;
+            for partition in partitions.iter().take(self.places(kind, partitions.len())?) {
+                if waiting >= max {
+                    break;
+                }
+                let counted = self.ports.table(table)?.count(partition, max - waiting).await?;
+                waiting += counted.unwrap_or(0);
             }
-            let counted = self.ports.table(table)?.count(partition, max - waiting).await?;
-            waiting += counted.unwrap_or(0);
         }
         Ok(waiting)
+    }
+
+    /// Over how many of `partitions` the entities of this kind are spread: all of them, where no setting says.
+    fn places(&self, kind: &str, partitions: usize) -> Result<usize, Failure> {
+        let mut spread = self.choreography.model().tables.iter().filter_map(|table| table.spread.as_ref());
+        let Some(spread) = spread.find(|spread| spread.kind.as_deref() == Some(kind)) else {
+            return Ok(partitions);
+        };
+        let places: u64 = self.ports.settings.get(&spread.setting)?;
+        Ok(usize::try_from(places).unwrap_or(usize::MAX))
     }
 }

@@ -22,6 +22,7 @@ mod peer;
 mod permissions;
 #[path = "../functions/server.rs"]
 mod server;
+mod systems_cost;
 mod units;
 
 use lambda::Stack;

@@ -194,6 +194,14 @@ impl Table for Meddled {
     }
 }
 
+/// The auction on these ports: a run is started by hand.
+fn pipeline(ports: Ports, said: &[(&str, &str)]) -> Pipeline {
+    let auction = crate::auction();
+    let settings = crate::settings(&auction, &[&[(EVERY, "14d"), (BACKOFF, "10s")], said].concat());
+    let ports = auction.equip(ports, settings).unwrap();
+    Pipeline::new(auction, ports)
+}
+
 pub struct World {
     pub clock: Arc<VirtualClock>,
     pub platform: Arc<Slow>,
@@ -234,12 +242,16 @@ impl World {
             holds: Mutex::default(),
         });
         ports.tables.insert("orders".to_owned(), table.clone());
-        let settings = crate::settings(&auction, &[&[(EVERY, "14d"), (BACKOFF, "10s")], said].concat());
-        let ports = auction.equip(ports, settings).unwrap();
-        Self { clock, platform, memory, table, pipeline: Pipeline::new(auction, ports) }
+        let pipeline = pipeline(ports, said);
+        Self { clock, platform, memory, table, pipeline }
     }
 
-    pub fn ports(&self) -> &Ports {
+    /// It goes on with other settings.
+    pub fn set(&mut self, said: &[(&str, &str)]) {
+        self.pipeline = pipeline((**self.ports()).clone(), said);
+    }
+
+    pub fn ports(&self) -> &Arc<Ports> {
         self.pipeline.ports()
     }
 

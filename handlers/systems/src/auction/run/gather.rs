@@ -1,7 +1,9 @@
 //! Taking open orders, and handing them to the platform.
 
 use super::{
-    Cursors, Emits, ORDERS_PER_PAGE, Phase, Round, Run, Terms, end, next_round,
+    Cursors, Emits, ORDERS_PER_PAGE, Phase, Round, Run, Terms,
+    cursors::OpenOrders,
+    end, next_round,
     page::{Wanted, take_page},
     unreadable, written_down,
 };
@@ -11,14 +13,17 @@ use quadrille::{Context, Handled, Outcome, Stored};
 /// Takes pages of open orders for the run, and hands each to the platform.
 pub(super) async fn gather(
     run: Stored<Run>,
-    mut cursors: Cursors,
+    cursors: Cursors,
     terms: &Terms,
     platform: &dyn AuctionPlatform,
     cx: &Context<Emits>,
 ) -> Outcome<Emits> {
     let mut round = Round::begin(cx.now());
-    let (mut orders, mut passed_over) = cursors.next_page(run.started_at, cx).await?;
-    if run.version() == 0 && orders.is_empty() && cursors.is_done() {
+    let (started_at, part) = (run.started_at, run.part());
+    let behind = |cursors: &Cursors| OpenOrders::behind(cursors, started_at, terms.shards, part, cx);
+    let mut open = behind(&cursors);
+    let (mut orders, mut passed_over) = open.next_page().await?;
+    if run.version() == 0 && orders.is_empty() && open.is_done() {
         // Nothing to auction: most runs of an idle system end here, and cost no write.
         return Ok(Handled::already(format!("no order is open{}", unreadable(passed_over))));
     }
@@ -31,16 +36,21 @@ pub(super) async fn gather(
         round.worked(ORDERS_PER_PAGE);
         let room = run.room(terms);
         orders.truncate(room);
-        let is_last = cursors.is_done() || orders.len() == room;
-        let next = if is_last { Phase::Waiting } else { Phase::Gathering(cursors) };
+        let is_last = open.is_done() || orders.len() == room;
+        let next = if is_last { Phase::Waiting } else { Phase::Gathering(open.cursors()) };
         let record_ids = orders.iter().map(|order| order.record_id.clone()).collect();
         let wanted = Wanted { from: None, record_ids, loaded: Some(orders), next };
         take_page(&mut run, wanted, platform, cx).await?;
         match run.phase.clone() {
-            Phase::Gathering(further) if round.has_room(cx.now()) => cursors = further,
+            Phase::Gathering(further) if round.has_room(cx.now()) => {
+                // An earlier attempt may have written the page, and gone on elsewhere.
+                if further != open.cursors() {
+                    open = behind(&further);
+                }
+            }
             _ => break,
         }
-        (orders, passed_over) = cursors.next_page(run.started_at, cx).await?;
+        (orders, passed_over) = open.next_page().await?;
     }
     if run.phase != Phase::Waiting {
         let what = format!("submitted {} orders", run.submitted);
