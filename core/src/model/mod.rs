@@ -634,7 +634,7 @@ impl Model {
             let destinations = event_types.into_iter().flat_map(|event_type| self.destinations(event_type));
             destinations.filter(&sends).flat_map(|destination| self.refused_to(destination)).min()
         };
-        queues(by_steps.chain(by_routes).map(String::as_str).collect()).or_else(|| queues(self.emitted()))
+        queues(by_steps.chain(by_routes).map(String::as_str).collect()).or_else(|| queues(self.committed()))
     }
 
     /// The names of the steps that consume what `step` emits.

@@ -104,7 +104,7 @@ async fn a_function_needs_the_variables_of_what_it_uses() {
         ),
         (
             "relay",
-            "QUEUE_AUCTION_LEFT, QUEUE_AUCTION_LEFT_DLQ, QUEUE_AUCTION_POLL, QUEUE_AUCTION_POLL_DLQ, QUEUE_AUCTION_RESULTS, QUEUE_AUCTION_RESULTS_DLQ",
+            "QUEUE_AUCTION_POLL, QUEUE_AUCTION_POLL_DLQ, QUEUE_AUCTION_RESULTS, QUEUE_AUCTION_RESULTS_DLQ",
         ),
         ("notify", "QUEUE_NOTIFY, QUEUE_NOTIFY_DLQ"),
     ] {

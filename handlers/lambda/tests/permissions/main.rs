@@ -29,7 +29,10 @@ use quadrille::{
 };
 use serde_json::{Value, json};
 use stack::Stack;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 use systems::{
     auction::{Auction, KICKOFF},
     checkout::Checkout,
@@ -48,14 +51,16 @@ const AWAY: &str = "tables and buckets are away, and the message is hidden for i
 const EARLY: &str = "an event is there before its time";
 const REFUSED: &str = "a destination refuses for good";
 const LOST: &str = "the answer to a put is lost";
+const GIVEN_UP: &str = "a message is given up at its last attempt";
 
 /// Permissions that no flow needs where all goes well: the action, what it is on (`*` for a dead-letter queue of whatever
 /// name), and the situation that needs it.
-const FAULTS: [(&str, &str, &str); 5] = [
+const FAULTS: [(&str, &str, &str); 6] = [
     ("sqs:SendMessage", "*-dlq", UNREADABLE),
     ("sqs:SendMessage", "*-dlq", REFUSED),
     ("sqs:ChangeMessageVisibility", "*", AWAY),
     ("sqs:SendMessage", "*", EARLY),
+    ("sqs:SendMessage", "*", GIVEN_UP),
     ("s3:GetObject", "*", LOST),
 ];
 
@@ -183,6 +188,22 @@ async fn deployed(
     Some(stack)
 }
 
+async fn post_orders(stack: &mut Stack, ids: Range<i64>) {
+    let order = |id| json!({ "record_id": format!("o-{id}"), "parameter_1": "a", "parameter_2": 1 });
+    let orders = Value::from(ids.map(order).collect::<Vec<_>>());
+    let post = request("POST", "/orders", "/orders", json!({}), &orders);
+    for _ in 0..2 {
+        assert_eq!(stack.invoke("post_orders", &post).await["statusCode"], 202);
+    }
+}
+
+/// Starts a run as the schedule would have done `seconds` ago: another run for each.
+async fn kick_off(stack: &Stack, seconds: i64) {
+    let at = Timestamp::from_millis((SystemClock.now().as_millis() / 1_000 - seconds) * 1_000);
+    let (queues, message) = stack.choreography.scheduled_message(KICKOFF, at).unwrap();
+    stack.send(&queues[0], &message).await;
+}
+
 #[tokio::test]
 async fn each_function_of_the_auction_needs_all_that_it_may_do() {
     let settings = [
@@ -200,15 +221,23 @@ async fn each_function_of_the_auction_needs_all_that_it_may_do() {
         [(LOST, Fault::Lost, 0..6), (ONE, Fault::None, 6..7), (MANY, Fault::None, 7..40)]
     {
         stack.watch.situation(situation, fault);
-        let order = |id| json!({ "record_id": format!("o-{id}"), "parameter_1": "a", "parameter_2": 1 });
-        let orders = Value::from(ids.map(order).collect::<Vec<_>>());
-        let post = request("POST", "/orders", "/orders", json!({}), &orders);
-        for _ in 0..2 {
-            assert_eq!(stack.invoke("post_orders", &post).await["statusCode"], 202, "{situation}");
+        post_orders(&mut stack, ids).await;
+        kick_off(&stack, 0).await;
+        stack.settle().await;
+    }
+    // Runs that are given up at their second round: one, then two at once.
+    for (situation, runs) in [(ONE, 1..2), (MANY, 2..4)] {
+        stack.watch.situation(situation, Fault::None);
+        for run in runs.clone() {
+            post_orders(&mut stack, 40 + run..41 + run).await;
+            kick_off(&stack, 100 * run).await;
+            assert!(stack.work("poll_auction").await, "{situation}");
         }
-        let now = Timestamp::from_millis(SystemClock.now().as_millis() / 1_000 * 1_000);
-        let (queues, message) = stack.choreography.scheduled_message(KICKOFF, now).unwrap();
-        stack.send(&queues[0], &message).await;
+        stack.settle_without(Some("poll_auction")).await;
+        for _ in runs {
+            stack.give_up("poll_auction", GIVEN_UP).await;
+        }
+        stack.watch.situation(situation, Fault::None);
         stack.settle().await;
     }
     let get =
@@ -328,6 +357,20 @@ async fn each_function_of_the_checkout_needs_all_that_it_may_do() {
                 }
             }
         }
+        stack.settle().await;
+    }
+    // Payments that are given up: what was taken goes back, and the charge is undone. An answer of the gateway is lost, too.
+    for (situation, fault, id) in [(LOST, Fault::Lost, 101), (ONE, Fault::None, 111)] {
+        stack.watch.situation(situation, fault);
+        // For some of them the gateway is out.
+        for id in id..id + 5 {
+            stack.send("orders", &order(id, 2, false).to_string()).await;
+        }
+        stack.settle().await;
+        stack.send("orders", &order(id + 5, 2, false).to_string()).await;
+        stack.settle_without(Some("process_payment")).await;
+        stack.give_up("process_payment", GIVEN_UP).await;
+        stack.watch.situation(situation, fault);
         stack.settle().await;
     }
     // Of ids that are taken, with other content: each entity is told.

@@ -6,7 +6,7 @@ use crate::{
     function::Function,
     peer,
     server::{Server, response},
-    watch::Watch,
+    watch::{Fault, Watch},
 };
 use bytes::Bytes;
 use hyper::Request;
@@ -69,7 +69,7 @@ impl Stack {
         })
         .await;
         let watch = Watch::new(url, by_physical, format!("http://{}/hook", webhook.address));
-        watch.situation("starts", crate::watch::Fault::None);
+        watch.situation("starts", Fault::None);
         let (mut functions, mut servers) = (BTreeMap::new(), vec![webhook]);
         for name in Infrastructure::functions(model) {
             let endpoint = watch.endpoint(&name).await;
@@ -128,11 +128,16 @@ impl Stack {
 
     /// Works on until no stream and no queue has anything.
     pub async fn settle(&mut self) {
+        self.settle_without(None).await;
+    }
+
+    /// Works on until no stream and no queue has anything, but for what waits for the step `held`.
+    pub async fn settle_without(&mut self, held: Option<&str>) {
         let began = Instant::now();
         loop {
             let mut is_quiet = !self.work_streams().await;
             let steps = self.choreography.model().steps.clone();
-            for step in &steps {
+            for step in steps.iter().filter(|step| held != Some(step.name.as_str())) {
                 let depth = self.ports.queue(&step.queue).unwrap().depth().await.unwrap();
                 is_quiet &= depth.total() == 0;
                 // What waits for its backoff comes with the others: together it is a batch.
@@ -150,9 +155,28 @@ impl Stack {
 
     /// Hands a step what its queue has now; whether that was anything.
     pub async fn work(&mut self, step: &str) -> bool {
+        self.work_at(step, None).await
+    }
+
+    /// Waits for a message of a step, and hands it over as its last attempt, while tables and buckets are away. So it is given up.
+    pub async fn give_up(&mut self, step: &str, situation: &'static str) {
+        self.watch.situation(situation, Fault::Away);
+        let attempts = self.choreography.model().step(step).unwrap().attempts;
+        let began = Instant::now();
+        while !self.work_at(step, Some(attempts)).await {
+            assert!(began.elapsed() < BOUND, "{step} has had no message for {BOUND:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Hands a step what its queue has now, as the attempt `attempt` where that is given.
+    async fn work_at(&mut self, step: &str, attempt: Option<u32>) -> bool {
         let step = self.choreography.model().step(step).unwrap().clone();
         let queue = Arc::clone(self.ports.queue(&step.queue).unwrap());
-        let messages = queue.receive(step.batch.min(100), Duration::ZERO, None).await.unwrap();
+        let mut messages = queue.receive(step.batch.min(100), Duration::ZERO, None).await.unwrap();
+        for message in &mut messages {
+            message.receive_count = attempt.unwrap_or(message.receive_count);
+        }
         let Some(first) = messages.first() else { return false };
         self.handed.entry(step.name.clone()).or_insert_with(|| first.body.clone());
         let records: Vec<Value> = messages.iter().map(record).collect();
