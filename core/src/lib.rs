@@ -211,7 +211,7 @@ pub use choreography::{
     Backlog, Budget, Choreography, Consumer, Cron, Definition, Route, Table, Topic, Uses, Workload,
 };
 pub use commit::{Commit, Handled, Outcome};
-pub use context::{Change, Committed, Context, Page, Unread};
+pub use context::{Change, Committed, Context, Merged, Page, Unread};
 pub use dead_letter::{DeadLetter, RECEIVES_EXHAUSTED, UNDELIVERED};
 pub use entity::Entity;
 #[doc(hidden)]

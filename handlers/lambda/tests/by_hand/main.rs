@@ -333,6 +333,9 @@ async fn a_run_of_the_auction_takes_the_open_orders_and_commits_what_the_platfor
             ("BACKOFF", "0"),
             ("DEADLINE", "3600"),
             ("ORDERS_PER_RUN", "1000"),
+            ("OPEN_SHARDS", "64"),
+            ("RUN_PARTS", "1"),
+            ("RESULT_PREFIXES", "1"),
         ],
     );
     let mut post = auction.step("auction/post_orders", "").await;

@@ -5,6 +5,7 @@ mod cost;
 mod duplicates;
 mod left;
 mod load;
+mod parts;
 mod platform;
 #[path = "../../../cli/tests/support/server.rs"]
 mod server;
