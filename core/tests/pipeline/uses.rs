@@ -30,9 +30,10 @@ fn label<Em>() -> quadrille::Commit<Em> {
 /// Does what it is told; what it is to return is left to the caller.
 async fn act(what: &str, cx: &Context<()>) -> Result<(), Failure> {
     match what {
-        "get" => cx.get::<Label>(&["1"]).await.map(|_| ()),
+        "get" => cx.get::<Label>(&["1", "2"]).await.map(|_| ()),
         "get nothing" => cx.get::<Label>(&[] as &[&str]).await.map(|_| ()),
         "get one" => cx.get_one::<Label>("1").await.map(|_| ()),
+        "get each of one" => cx.get_each::<Label>(&["1"]).await.map(|_| ()),
         "query" => {
             let query = IndexQuery { partition: "x".to_owned(), after: None, before: None, limit: 1 };
             cx.query::<Label>(&query).await.map(|_| ())
@@ -87,10 +88,11 @@ const WAYS: [fn(Uses) -> Uses; 8] = [
 ];
 
 /// What a handler may be told to do: the places of the ways that allow it, and what is said where none is declared.
-const ACTS: [(&str, &[usize], &str, &str); 10] = [
+const ACTS: [(&str, &[usize], &str, &str); 11] = [
     ("get", &[0], "gets entities of kind \"label\"", "`.gets::<…>()`"),
     ("get nothing", &[0], "gets entities of kind \"label\"", "`.gets::<…>()`"),
     ("get one", &[0, 1], "gets an entity of kind \"label\"", "`.gets_one::<…>()`"),
+    ("get each of one", &[0, 1], "gets an entity of kind \"label\"", "`.gets_one::<…>()`"),
     ("query", &[2], "queries the index of entities of kind \"label\"", "`.queries::<…>()`"),
     ("create", &[3], "creates entities of kind \"label\"", "`.creates::<…>()`"),
     // In the same request as what other messages of the batch commit.
