@@ -51,12 +51,13 @@ impl Stack {
         seed: u64,
         not_ready: u32,
         platform_bucket: &str,
+        settings: &[(&str, &str)],
     ) -> Self {
         let model = choreography.model();
         let config = peer::configuration(url).await;
         let names = peer::provision(model, &config).await;
         let meter = Meter::new(url, &names.buckets[platform_bucket]);
-        let variables = BTreeMap::from(
+        let mut variables = BTreeMap::from(
             [
                 ("QUADRILLE_PLATFORM", "simulated".to_owned()),
                 ("QUADRILLE_SEED", seed.to_string()),
@@ -65,6 +66,7 @@ impl Stack {
             ]
             .map(|(name, value)| (name.to_owned(), value)),
         );
+        variables.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let (mut functions, mut endpoints) = (BTreeMap::new(), Vec::new());
         for name in ["post_orders", "poll_auction", "relay", "store_result"] {
             let endpoint = meter.endpoint(name).await;

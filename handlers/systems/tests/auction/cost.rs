@@ -1,7 +1,8 @@
 //! What an order costs in one process: calls of the table, counted at its port, by how many orders a run has, how many shards there are,
 //! and how many parts a run has. (`handlers/lambda/tests/cost` counts at the wire, in units, with the functions as processes.)
 //!
-//! `QUADRILLE_COST_ORDERS=10000 cargo test -p systems --test auction cost -- --nocapture` measures a run of that many orders.
+//! `QUADRILLE_COST_ORDERS=100,10000,1000000 cargo test -p systems --test auction cost:: -- --nocapture` measures runs of so many
+//! orders. A million take a gigabyte or more, and some minutes where the compiler optimises (docs/scale.md).
 
 use crate::world::World;
 use async_trait::async_trait;
@@ -14,7 +15,7 @@ use std::{
     io::Write as _,
     sync::{Arc, Mutex},
 };
-use systems::auction::{OPEN_SHARDS, RUN_PARTS};
+use systems::auction::{OPEN_SHARDS, ORDERS_PER_RUN, RUN_PARTS};
 
 /// What one call of DynamoDB takes: 25 writes of a `BatchExecuteStatement`, 100 reads of a `BatchGetItem`.
 const WRITES_PER_REQUEST: usize = 25;
@@ -100,7 +101,9 @@ fn counted(world: &World) -> (Pipeline, Arc<Mutex<Counts>>) {
 
 /// What a run of `orders` costs, from its kickoff on.
 async fn measure(orders: usize, shards: &str, parts: &str) -> Counts {
-    let world = World::with(std::time::Duration::ZERO, &[(OPEN_SHARDS, shards), (RUN_PARTS, parts)]);
+    // However many there are, they are one run's, or each part's.
+    let said = [(OPEN_SHARDS, shards), (RUN_PARTS, parts), (ORDERS_PER_RUN, "10000000")];
+    let world = World::with(std::time::Duration::ZERO, &said);
     let (pipeline, counts) = counted(&world);
     let ids: Vec<String> =
         (0..orders).map(|number| format!("7f8c1d2e-4b6a-4c3d-9e0f-{number:012}")).collect();
@@ -124,8 +127,8 @@ fn each(count: usize, orders: usize) -> f64 {
 
 #[tokio::test]
 async fn an_order_costs_a_run_the_same_however_many_there_are_and_a_shard_costs_it_little() {
-    let said = std::env::var("QUADRILLE_COST_ORDERS").ok().map(|said| said.parse::<usize>().unwrap());
-    let sizes = said.map_or_else(|| vec![100, 3_040], |said| vec![said]);
+    let said = std::env::var("QUADRILLE_COST_ORDERS").unwrap_or_else(|_| "100,3040".to_owned());
+    let sizes = said.split(',').map(|said| said.parse::<usize>().unwrap());
     for orders in sizes {
         for (shards, parts) in [("8", "1"), ("64", "1"), ("64", "4")] {
             let counts = measure(orders, shards, parts).await;
