@@ -16,7 +16,7 @@ mod flow;
 mod quota;
 mod rows;
 
-use crate::model::Model;
+use crate::{infrastructure::RELAY, model::Model};
 use serde::Serialize;
 use std::{collections::BTreeMap, time::Duration};
 
@@ -122,6 +122,8 @@ pub struct Answer {
     pub rows: Vec<Row>,
     /// What is reached first as things are set.
     pub bottleneck: Option<Row>,
+    /// What is reached first of what limits a single step: a handler, or the relay.
+    pub slowest_step: Option<Row>,
     /// What is reached first of all that can't be raised, once all is set.
     pub ceiling: Option<Row>,
     /// Handlers that nothing is counted of: other ways in, what only follows a failure, who tells people of alarms.
@@ -155,15 +157,19 @@ pub fn scale(model: &Model, question: &Question) -> Result<Answer, ScaleError> {
     }
     let flow = flow::of(model, question)?;
     let rows = rows::of(model, question, &flow);
-    let least = |carries: fn(&Row) -> Option<f64>| {
+    let least = |carries: &dyn Fn(&Row) -> Option<f64>| {
         let with = rows.iter().filter_map(|row| Some((carries(row)?, row)));
         with.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, row)| row.clone())
     };
-    let (bottleneck, ceiling) = (least(|row| Some(row.carries)), least(|row| row.carries_at_most));
+    let is_step = |row: &Row| row.at == RELAY || model.handlers().any(|name| *name == row.at);
+    let bottleneck = least(&|row| Some(row.carries));
+    let slowest_step = least(&|row| is_step(row).then_some(row.carries));
+    let ceiling = least(&|row| row.carries_at_most);
     Ok(Answer {
         per_second: question.per_second,
         enters: flow.enters.to_owned(),
         bottleneck,
+        slowest_step,
         ceiling,
         not_counted: flow.not_counted.iter().map(|name| (*name).to_owned()).collect(),
         rows,

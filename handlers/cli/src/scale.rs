@@ -79,6 +79,13 @@ fn tell(answer: &Answer) {
         let carries = number(row.carries);
         line(format_args!("\nBottleneck, as things are set: {}, {}: {carries} a second.", row.at, row.limit));
     }
+    if let Some(row) = &answer.slowest_step {
+        let carries = number(row.carries);
+        line(format_args!(
+            "The slowest step, as things are set: {}, {}: {carries} a second.",
+            row.at, row.limit
+        ));
+    }
     if let Some(row) = &answer.ceiling {
         let carries = number(row.carries_at_most.unwrap_or(row.carries));
         line(format_args!("Ceiling, whatever is set: {}, {}: {carries} a second.", row.at, row.limit));

@@ -150,6 +150,10 @@ fn ten_thousand_orders_a_second_are_over_no_limit_that_can_not_be_raised() {
     assert_eq!(code, Some(0), "{told}");
     let rows = told["rows"].as_array().unwrap();
     assert!(rows.iter().all(|row| row["verdict"] != "over"), "{told}");
+    assert_eq!(
+        (&told["bottleneck"]["at"], &told["slowest_step"]["at"]),
+        (&json!("table orders"), &json!("poll_auction"))
+    );
     // Set as it is told, all fits but what AWS is to be asked for.
     let mut set = BTreeMap::new();
     for (key, value) in rows.iter().filter_map(|row| row["set"].as_object()).flatten() {
@@ -176,8 +180,13 @@ fn what_a_rate_meets_is_told_of_every_system_and_of_what_there_is_not_nothing() 
         let (code, told) = scaled(system.name(), "100", &[]);
         assert_eq!(code, Some(0), "{}: {told}", system.name());
         assert!(told["bottleneck"]["at"].is_string() && told["rows"].as_array().unwrap().len() > 8, "{told}");
+        let slowest = told["slowest_step"]["at"].as_str().unwrap();
+        let model = quadrille::system::choreography(*system).unwrap();
+        let is_step = slowest == "relay" || model.model().handlers().any(|name| name == slowest);
+        assert!(is_step, "{}: {slowest} is no step", system.name());
         let people = quadrille(&["scale", system.name(), "--orders-per-second", "100"]).ok();
         assert!(people.contains("Bottleneck, as things are set: "), "{people}");
+        assert!(people.contains(&format!("The slowest step, as things are set: {slowest}, ")), "{people}");
         assert!(people.contains("https://docs.aws.amazon.com/"), "{people}");
     }
     let code = |arguments: &[&str]| {

@@ -14,12 +14,17 @@ use quadrille::{
 use std::{
     io::Write as _,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 use systems::auction::{OPEN_SHARDS, ORDERS_PER_RUN, RUN_PARTS};
+use tokio::time::timeout;
 
 /// What one call of DynamoDB takes: 25 writes of a `BatchExecuteStatement`, 100 reads of a `BatchGetItem`.
 const WRITES_PER_REQUEST: usize = 25;
 const READS_PER_REQUEST: usize = 100;
+
+/// How long a measurement may take: a million orders take some minutes.
+const MEASURED_WITHIN: Duration = Duration::from_secs(900);
 
 /// Bytes of an index page that are read for half a unit.
 const READ_UNIT: usize = 4_096;
@@ -62,7 +67,10 @@ impl Table for Counted {
     async fn commit(&self, writes: Vec<Write>) -> Vec<Result<(), CommitError>> {
         self.count(|counts| {
             counts.writes += writes.len();
-            counts.index_changes += writes.iter().filter(|write| write.index_changed).count();
+            // What is new, and stands in no index, changes none.
+            let in_index = |write: &&Write| write.expected > 0 || write.item.index.is_some();
+            let changed = writes.iter().filter(in_index).filter(|write| write.index_changed);
+            counts.index_changes += changed.count();
             counts.requests += writes.len().div_ceil(WRITES_PER_REQUEST);
         });
         self.table.commit(writes).await
@@ -103,7 +111,7 @@ fn counted(world: &World) -> (Pipeline, Arc<Mutex<Counts>>) {
 async fn measure(orders: usize, shards: &str, parts: &str) -> Counts {
     // However many there are, they are one run's, or each part's.
     let said = [(OPEN_SHARDS, shards), (RUN_PARTS, parts), (ORDERS_PER_RUN, "10000000")];
-    let world = World::with(std::time::Duration::ZERO, &said);
+    let world = World::with(Duration::ZERO, &said);
     let (pipeline, counts) = counted(&world);
     let ids: Vec<String> =
         (0..orders).map(|number| format!("7f8c1d2e-4b6a-4c3d-9e0f-{number:012}")).collect();
@@ -131,7 +139,7 @@ async fn an_order_costs_a_run_the_same_however_many_there_are_and_a_shard_costs_
     let sizes = said.split(',').map(|said| said.parse::<usize>().unwrap());
     for orders in sizes {
         for (shards, parts) in [("8", "1"), ("64", "1"), ("64", "4")] {
-            let counts = measure(orders, shards, parts).await;
+            let counts = timeout(MEASURED_WITHIN, measure(orders, shards, parts)).await.unwrap();
             // Taken and submitted, decided, stored: three writes after the one that received it.
             let (writes, index) = (each(counts.writes, orders), each(counts.index_changes, orders));
             let (reads, halves) = (each(counts.reads, orders), each(counts.query_halves, orders));
@@ -168,7 +176,7 @@ async fn a_run_without_orders_writes_nothing_and_asks_each_shard_once() {
 }
 
 async fn measure_idle(shards: &str) -> Counts {
-    let world = World::with(std::time::Duration::ZERO, &[(OPEN_SHARDS, shards)]);
+    let world = World::with(Duration::ZERO, &[(OPEN_SHARDS, shards)]);
     let (pipeline, counts) = counted(&world);
     let engine = Engine::start(pipeline);
     world.kick_off().await;
