@@ -16,6 +16,8 @@ pub enum Unit {
     Count,
     /// A time in milliseconds. Each value is kept, so that percentiles can be asked for.
     Milliseconds,
+    /// A time in seconds, of which each value is kept.
+    Seconds,
 }
 
 impl Unit {
@@ -24,6 +26,7 @@ impl Unit {
         match self {
             Self::Count => "Count",
             Self::Milliseconds => "Milliseconds",
+            Self::Seconds => "Seconds",
         }
     }
 }
@@ -44,6 +47,11 @@ impl Metric {
     /// A metric of times.
     pub const fn milliseconds(name: &'static str) -> Self {
         Self { name, unit: Unit::Milliseconds }
+    }
+
+    /// A metric of long times.
+    pub const fn seconds(name: &'static str) -> Self {
+        Self { name, unit: Unit::Seconds }
     }
 
     /// Its name, as CloudWatch shows it.
@@ -77,12 +85,14 @@ pub const PASSED_OVER: Metric = Metric::count("PassedOver");
 
 /// Messages of a schedule that were handled, each schedule's by itself: worth an alarm where none come.
 pub const SCHEDULED: Metric = Metric::count("Scheduled");
+/// How long the oldest has waited of what a schedule works off, each schedule's by itself: worth an alarm where it is long.
+pub const OLDEST_WAITING: Metric = Metric::seconds("OldestWaiting");
 /// Entities that a handler met and that can't be read, each time it met them: the log says which.
 pub const UNREADABLE: Metric = Metric::count("Unreadable");
 
 /// All that the library measures by itself.
-pub const ALL: [Metric; 8] =
-    [HANDLED, DELAYED, RETRIED, DEAD_LETTERED, RELAYED, PASSED_OVER, SCHEDULED, UNREADABLE];
+pub const ALL: [Metric; 9] =
+    [HANDLED, DELAYED, RETRIED, DEAD_LETTERED, RELAYED, PASSED_OVER, SCHEDULED, OLDEST_WAITING, UNREADABLE];
 
 /// The values of one metric.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
 
 use quadrille::{
-    Backoff, Budget, Choreography, Consumer, Context, Cron, Definition, Emits, Entity, Event, Failure,
-    Handled, Outcome, Route, Setting, Stored, Table, Timestamp, Topic, Uses, Waits,
+    Backlog, Backoff, Budget, Choreography, Consumer, Context, Cron, Definition, Emits, Entity, Event,
+    Failure, Handled, Outcome, Route, Setting, Stored, Table, Timestamp, Topic, Uses, Waits,
     choreography::{Bus, Match, Rule, When},
     http::{Request, Response},
     infrastructure::{File, FunctionOptions, Infrastructure, InfrastructureError, STACK_BYTES_MAX, Stack},
@@ -410,6 +410,38 @@ fn a_schedule_that_stops_rings_an_alarm_where_one_can_look_back_so_far() {
     assert!(!program.contains("nightlyWalkSilenceAlarm") && !program.contains("nightlyPeriod"));
     // Without a topic there is nobody to tell.
     assert!(!rendered(post_office()).contains("roundsPeriod"));
+}
+
+#[test]
+fn what_a_schedule_works_off_and_what_can_not_be_read_have_an_alarm_where_there_is_something_of_it() {
+    let alarmed = |backlog| {
+        let route = Route::post("/parcels/{id}/leave", "leave", take::<()>);
+        let definition = post_office().route(route.backlog(backlog).uses(Uses::new().commits::<Parcel>()));
+        rendered(definition.topic("alerts").alarm_to("alerts"))
+    };
+    let program = alarmed(Backlog::new().open::<Parcel>(["gate".to_owned()]));
+    has(
+        &program,
+        "roundsWalkWaitingAlarm",
+        &[
+            "metricName: OldestWaiting",
+            "function: ${walkFunction.name}",
+            "schedule: rounds",
+            "statistic: Maximum",
+            "period: ${roundsPeriod}",
+            "threshold: ${roundsPatience}",
+            "comparisonOperator: GreaterThanOrEqualToThreshold",
+            // In between nothing is measured, and so nothing known.
+            "treatMissingData: ignore",
+            "okActions",
+        ],
+    );
+    has(&program, "roundsPatience", &["type: integer", "default: 10800"]);
+    has(&program, "walkUnreadableAlarm", &["metricName: Unreadable", "statistic: Sum", "threshold: 1"]);
+    // A function that handles no entity meets none that it can't read.
+    assert!(!program.contains("relayUnreadableAlarm"));
+    let program = alarmed(Backlog::new());
+    assert!(!program.contains("roundsWalkWaitingAlarm") && !program.contains("roundsPatience"));
 }
 
 /// The scheduler puts the time into the message as it writes times: to the second.

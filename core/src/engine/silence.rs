@@ -1,17 +1,18 @@
-//! Watches a schedule: where nothing of it is handled for some periods, people are told, once, and once when it is well again.
+//! Watches a schedule: where nothing of it is handled for some periods, or what it works off waits as long, people are told, once,
+//! and once when it is well again.
 
 use super::task::{Progress, Stopping, Turns};
 use crate::{
     alarm::{Alert, AlertState},
     event::Envelope,
     failure::Failure,
-    pipeline::{Pipeline, silence},
+    pipeline::Pipeline,
     port::{NewMessage, PortError},
     vitals::Vital,
 };
 use std::time::Duration;
 
-/// How often a schedule that stands is looked at again.
+/// How often a schedule is looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// The watch over one schedule.
@@ -36,15 +37,18 @@ impl Silence {
         }
     }
 
-    async fn tell(&self, state: AlertState) -> Result<(), Failure> {
+    /// Tells what is amiss, or that nothing is any longer.
+    async fn tell(&self, amiss: Option<String>) -> Result<(), Failure> {
         let Some(topic) = &self.topic else { return Ok(()) };
         let (ports, choreography) = (self.pipeline.ports(), &self.pipeline.choreography().model().name);
         let now = ports.clock.now();
         let name = ["schedule ", &self.schedule].concat();
-        let (id, detail) = match state {
-            AlertState::Ok => (format!("silence/{}@{now}.ok", self.schedule), "handled again".to_owned()),
-            _ => (format!("silence/{}@{now}.alarm", self.schedule), silence()),
+        let (state, detail) = match amiss {
+            None => (AlertState::Ok, "well again".to_owned()),
+            Some(amiss) => (AlertState::Alarm, amiss),
         };
+        let end = if state == AlertState::Ok { "ok" } else { "alarm" };
+        let id = format!("silence/{}@{now}.{end}", self.schedule);
         let alert = Alert {
             choreography: choreography.clone(),
             queue: name,
@@ -66,11 +70,13 @@ impl Silence {
 impl Turns for Silence {
     async fn turn(&mut self, vital: &Vital) -> Progress {
         let clock = &self.pipeline.ports().clock;
-        let Some(left) = self.pipeline.scheduled().left(&self.schedule, clock.uptime()) else {
+        let scheduled = self.pipeline.scheduled();
+        let Some(left) = scheduled.left(&self.schedule, clock.uptime()) else {
             return Progress::Over;
         };
-        if left.is_zero() == self.is_told {
-            let wait = if left.is_zero() { LOOK_AGAIN } else { left };
+        let amiss = scheduled.amiss(&self.schedule, clock.uptime());
+        if amiss.is_some() == self.is_told {
+            let wait = if left.is_zero() { LOOK_AGAIN } else { left.min(LOOK_AGAIN) };
             // A clock that was set back goes at nine tenths of its pace.
             vital.within(wait.saturating_add(wait / 8));
             tokio::select! {
@@ -80,13 +86,13 @@ impl Turns for Silence {
             }
         }
         vital.within(Duration::ZERO);
-        let state = if left.is_zero() { AlertState::Alarm } else { AlertState::Ok };
-        if state == AlertState::Alarm {
-            tracing::error!(schedule = self.schedule, "{}", silence());
+        let is_amiss = amiss.is_some();
+        if let Some(amiss) = &amiss {
+            tracing::error!(schedule = self.schedule, "{amiss}");
         }
-        match self.tell(state).await {
+        match self.tell(amiss).await {
             Ok(()) => {
-                self.is_told = state == AlertState::Alarm;
+                self.is_told = is_amiss;
                 Progress::Worked
             }
             Err(failure) => {

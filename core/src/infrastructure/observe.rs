@@ -5,14 +5,14 @@ use super::{
     entry::failures_name,
     function::{RELAY, RELAY_FAILURES},
     program::{Options, Program, json, logical, reference},
-    settings::{REGION, schedule_period},
+    settings::{REGION, schedule_patience, schedule_period},
     state::{physical, seconds},
     yaml::{Map, Yaml},
 };
 use crate::{
     limits::QUEUE_DELAY_MAX,
     metrics::{self, Metric, Unit},
-    model::{Model, StepModel},
+    model::{Model, ScheduleModel, StepModel},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -54,10 +54,15 @@ impl WatchedMetric {
 }
 
 impl WatchedMetric {
-    fn schedule(system: &str, step: &str, schedule: &str) -> Self {
-        let mut watched = Self::ours(system, step, metrics::SCHEDULED);
+    fn schedule(system: &str, step: &str, schedule: &str, metric: Metric) -> Self {
+        let mut watched = Self::ours(system, step, metric);
         watched.dimensions.push(("schedule", schedule.to_owned()));
         watched
+    }
+
+    /// The greatest value of a period.
+    fn greatest(self) -> Self {
+        Self { statistic: "Maximum", ..self }
     }
 }
 
@@ -109,6 +114,18 @@ impl Alarms<'_> {
         self.add(name, about, watched, rule, true);
     }
 
+    /// One that tells that what a schedule works off waits too long. It is measured with each message of the schedule: in between
+    /// nothing is known.
+    fn waiting(&mut self, name: &str, about: &str, watched: &WatchedMetric, schedule: &str) {
+        let rule = Map::new()
+            .with("period", reference(&schedule_period(schedule)))
+            .with("evaluationPeriods", 1)
+            .with("threshold", reference(&schedule_patience(schedule)))
+            .with("comparisonOperator", "GreaterThanOrEqualToThreshold")
+            .with("treatMissingData", "ignore");
+        self.add(name, about, watched, rule, true);
+    }
+
     /// One that clears by itself, which is no news.
     fn event(&mut self, name: &str, about: &str, watched: &WatchedMetric, limit: &Limit) {
         self.add(name, about, watched, limit.rule(), false);
@@ -157,43 +174,13 @@ pub(super) fn alarms(program: &mut Program, model: &Model, is_relayed: bool) {
     }
     let relay = RELAY.to_owned();
     for name in model.handlers().chain(is_relayed.then_some(&relay)) {
-        alarms.state(
-            &format!("{name}-errors"),
-            &format!("{name} failed as a whole: it could not start, ran out of time or memory, or crashed"),
-            &WatchedMetric::function(name, "Errors", "Sum"),
-            &IN_FIVE_MINUTES,
-        );
-        alarms.state(
-            &format!("{name}-throttles"),
-            &format!("{name} was refused an invocation: its concurrency, or the account's, is used up"),
-            &WatchedMetric::function(name, "Throttles", "Sum"),
-            &IN_FIVE_MINUTES,
-        );
+        of_function_itself(&mut alarms, model, name);
     }
     if is_relayed {
         of_relay(&mut alarms, &model.name);
     }
     for schedule in &model.schedules {
-        alarms.state(
-            &failures_name(schedule),
-            &format!("the schedule {} could not send its message", schedule.name),
-            &WatchedMetric::queue(&failures_name(schedule), VISIBLE),
-            &AT_ONCE,
-        );
-        let Some(watch) = schedule.watch() else { continue };
-        for step in model.steps.iter().filter(|step| step.is_told(&schedule.event_type)) {
-            let (schedule, step) = (&schedule.name, &step.name);
-            alarms.silence(
-                &format!("{schedule}-{step}-silence"),
-                &format!(
-                    "{step} has handled nothing of the schedule {schedule} in {} of its periods",
-                    watch.periods
-                ),
-                &WatchedMetric::schedule(&model.name, step, schedule),
-                watch.periods,
-                &schedule_period(schedule),
-            );
-        }
+        of_schedule(&mut alarms, model, schedule);
     }
     if model.routes.iter().any(|route| route.path.is_some()) {
         let api = WatchedMetric {
@@ -203,6 +190,64 @@ pub(super) fn alarms(program: &mut Program, model: &Model, is_relayed: bool) {
             statistic: "Sum",
         };
         alarms.state("api-5xx", "the API answered with an error of its own", &api, &IN_FIVE_MINUTES);
+    }
+}
+
+/// How it runs, and what it can't read.
+fn of_function_itself(alarms: &mut Alarms<'_>, model: &Model, name: &str) {
+    alarms.state(
+        &format!("{name}-errors"),
+        &format!("{name} failed as a whole: it could not start, ran out of time or memory, or crashed"),
+        &WatchedMetric::function(name, "Errors", "Sum"),
+        &IN_FIVE_MINUTES,
+    );
+    alarms.state(
+        &format!("{name}-throttles"),
+        &format!("{name} was refused an invocation: its concurrency, or the account's, is used up"),
+        &WatchedMetric::function(name, "Throttles", "Sum"),
+        &IN_FIVE_MINUTES,
+    );
+    if model.uses_of(name).is_some_and(|uses| !uses.kinds().is_empty()) {
+        alarms.event(
+            &format!("{name}-unreadable"),
+            &format!("{name} met entities that it can't read, and left them out: its log says which"),
+            &WatchedMetric::ours(&model.name, name, metrics::UNREADABLE),
+            &AT_ONCE,
+        );
+    }
+}
+
+/// That its messages are sent and handled, and that what it works off does not wait too long.
+fn of_schedule(alarms: &mut Alarms<'_>, model: &Model, schedule: &ScheduleModel) {
+    alarms.state(
+        &failures_name(schedule),
+        &format!("the schedule {} could not send its message", schedule.name),
+        &WatchedMetric::queue(&failures_name(schedule), VISIBLE),
+        &AT_ONCE,
+    );
+    let Some(watch) = schedule.watch() else { return };
+    let (schedule, event_type) = (&schedule.name, &schedule.event_type);
+    for step in model.steps.iter().filter(|step| step.is_told(event_type)) {
+        let of = |metric| WatchedMetric::schedule(&model.name, &step.name, schedule, metric);
+        let step_name = &step.name;
+        alarms.silence(
+            &format!("{schedule}-{step_name}-silence"),
+            &format!(
+                "{step_name} has handled nothing of the schedule {schedule} in {} of its periods",
+                watch.periods
+            ),
+            &of(metrics::SCHEDULED),
+            watch.periods,
+            &schedule_period(schedule),
+        );
+        if !model.worked_off_by(step).is_empty() {
+            alarms.waiting(
+                &format!("{schedule}-{step_name}-waiting"),
+                &format!("what {step_name} works off with the schedule {schedule} waits too long"),
+                &of(metrics::OLDEST_WAITING).greatest(),
+                schedule,
+            );
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     yaml::{Map, Yaml},
 };
 use crate::{
-    model::{Model, StepModel, TableModel},
+    model::{Model, ScheduleModel, StepModel, TableModel},
     setting::{Place, SettingKind, SettingModel},
 };
 use std::collections::BTreeSet;
@@ -137,6 +137,11 @@ pub(super) fn schedule_period(name: &str) -> String {
     logical(name, "Period")
 }
 
+/// The setting of how long what a schedule works off may wait.
+pub(super) fn schedule_patience(name: &str) -> String {
+    logical(name, "Patience")
+}
+
 /// The setting of the name of a queue of others.
 pub(super) fn outside(queue: &str) -> String {
     logical(queue, "QueueName")
@@ -176,23 +181,7 @@ pub(super) fn of(model: &Model) -> Vec<ConfigKey> {
         256,
         "Memory of a function, in MB. Its share of a processor grows with it.",
     )]);
-    let alarms = &model.alarms;
-    for model in &model.schedules {
-        // A schedule that AWS can't have is no part of a model that was proved.
-        let (expression, zone) = model.when.to_aws().unwrap_or_default();
-        let about =
-            format!("When the schedule {} sends its message: rate(…) or cron(…), in {zone}.", model.name);
-        settings.push(ConfigKey::new(schedule(&model.name), expression.as_str(), about));
-        if let Some(watch) = model.watch().filter(|_| !alarms.is_empty()) {
-            let about = format!(
-                "The longest time between two messages of the schedule {}, in seconds, a multiple of 60; after {} without one an alarm \
-                 rings.",
-                model.name, watch.periods
-            );
-            let period = i64::try_from(watch.period).unwrap_or(i64::MAX);
-            settings.push(ConfigKey::new(schedule_period(&model.name), period, about));
-        }
-    }
+    settings.extend(model.schedules.iter().flat_map(|schedule| of_schedule(model, schedule)));
     settings.extend(model.steps.iter().flat_map(of_step));
     let relayed = super::relayed_tables(model);
     if !relayed.is_empty() {
@@ -275,6 +264,31 @@ fn of_table(table: &TableModel) -> Vec<ConfigKey> {
         };
         let (reads, writes) = keys::at_most(name);
         settings.extend([of(reads, most.reads, "read"), of(writes, most.writes, "write")]);
+    }
+    settings
+}
+
+/// The configuration of a schedule.
+fn of_schedule(model: &Model, of: &ScheduleModel) -> Vec<ConfigKey> {
+    // A schedule that AWS can't have is no part of a model that was proved.
+    let (expression, zone) = of.when.to_aws().unwrap_or_default();
+    let about = format!("When the schedule {} sends its message: rate(…) or cron(…), in {zone}.", of.name);
+    let mut settings = vec![ConfigKey::new(schedule(&of.name), expression.as_str(), about)];
+    let Some(watch) = of.watch().filter(|_| !model.alarms.is_empty()) else { return settings };
+    let about = format!(
+        "The longest time between two messages of the schedule {}, in seconds, a multiple of 60; after {} without one an alarm \
+         rings.",
+        of.name, watch.periods
+    );
+    let period = i64::try_from(watch.period).unwrap_or(i64::MAX);
+    settings.push(ConfigKey::new(schedule_period(&of.name), period, about));
+    if model.works_something_off(of) {
+        let about = format!(
+            "How long, in seconds, what the schedule {} works off may wait before an alarm rings: {} of its periods.",
+            of.name, watch.periods
+        );
+        let patience = period.saturating_mul(i64::try_from(watch.periods).unwrap_or(i64::MAX));
+        settings.push(ConfigKey::new(schedule_patience(&of.name), patience, about));
     }
     settings
 }

@@ -1,6 +1,6 @@
 //! Back-pressure: how much of what a route takes in may wait.
 
-use super::{Model, RouteModel, TableUse, Uses};
+use super::{Model, RouteModel, ScheduleModel, StepModel, TableUse, Uses};
 use crate::{entity::Entity, setting::Setting};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,6 +46,22 @@ impl Backlog {
 }
 
 impl Model {
+    /// The entities that wait for a step of a schedule, by kind and partitions of their index. They are those that the backlog of a
+    /// route counts and the step looks for.
+    pub(crate) fn worked_off_by(&self, step: &StepModel) -> BTreeSet<(&str, &[String])> {
+        let open = self.routes.iter().filter_map(|route| route.backlog.as_ref());
+        let looks =
+            |kind: &str| step.uses.kinds().get(kind).is_some_and(|uses| uses.contains(&TableUse::Query));
+        let open = open.flat_map(|backlog| &backlog.open).filter(|(kind, _)| looks(kind));
+        open.map(|(kind, partitions)| (kind.as_str(), partitions.as_slice())).collect()
+    }
+
+    /// Whether entities wait for a step of this schedule.
+    pub(crate) fn works_something_off(&self, schedule: &ScheduleModel) -> bool {
+        let told = self.steps.iter().filter(|step| step.is_told(&schedule.event_type));
+        told.into_iter().any(|step| !self.worked_off_by(step).is_empty())
+    }
+
     /// The queues of all steps that what `route` takes in may go through: those of its events, those that look for what it
     /// commits, and those behind them.
     pub(crate) fn queues_behind(&self, route: &RouteModel) -> BTreeSet<&str> {

@@ -95,7 +95,7 @@ impl Pipeline {
         }
         for (kind, partitions) in backlog.open_partitions() {
             let Some(table) = model.table_of(kind) else { continue };
-            for partition in partitions.iter().take(self.places(kind, partitions.len())?) {
+            for partition in self.filled(kind, partitions)? {
                 if waiting >= max {
                     break;
                 }
@@ -106,13 +106,13 @@ impl Pipeline {
         Ok(waiting)
     }
 
-    /// Over how many of `partitions` the entities of this kind are spread: all of them, where no setting says.
-    fn places(&self, kind: &str, partitions: usize) -> Result<usize, Failure> {
+    /// Those of `partitions` that entities of this kind stand in: as many as the setting says that spreads them, or all.
+    pub(super) fn filled<'a>(&self, kind: &str, partitions: &'a [String]) -> Result<&'a [String], Failure> {
         let mut spread = self.choreography.model().tables.iter().filter_map(|table| table.spread.as_ref());
         let Some(spread) = spread.find(|spread| spread.kind.as_deref() == Some(kind)) else {
             return Ok(partitions);
         };
         let places: u64 = self.ports.settings.get(&spread.setting)?;
-        Ok(usize::try_from(places).unwrap_or(usize::MAX))
+        Ok(&partitions[..usize::try_from(places).unwrap_or(usize::MAX).min(partitions.len())])
     }
 }

@@ -20,7 +20,7 @@ mod work;
 
 pub use invocation::Invocation;
 pub use observe::{Observation, StepCounts};
-pub(crate) use scheduled::{Scheduled, silence};
+pub(crate) use scheduled::Scheduled;
 pub use settle::Delivered;
 use settle::How;
 pub(crate) use settle::{Settled, Unsettled};
@@ -152,6 +152,7 @@ impl Pipeline {
         let how = self.settling(in_place);
         let kept = self.settle(step, &worked.iter().collect::<Vec<_>>(), how).await;
         self.count(step, &worked);
+        self.remember_scheduled(step, &worked).await;
         let observations = self.observations(step, &mut worked);
         let verdicts: Vec<Verdict> = worked.into_iter().map(|worked| worked.verdict).collect();
         let unsettled = Unsettled::of(&kept.unsettled, messages, &verdicts, how.at);
@@ -179,6 +180,7 @@ impl Pipeline {
         let settling = worked.iter().filter(|worked| !matches!(worked.verdict, Verdict::Retry(..)));
         let kept = self.settle(step, &settling.collect::<Vec<_>>(), self.settling(false)).await;
         self.count(step, &worked);
+        self.remember_scheduled(step, &worked).await;
         self.tell(self.observations(step, &mut worked));
         if kept.all.is_empty() {
             return Ok(worked.into_iter().map(|worked| worked.verdict).collect());
@@ -203,6 +205,7 @@ impl Pipeline {
         let settling = &worked[..failed.unwrap_or(worked.len())];
         let kept = self.settle(step, &settling.iter().collect::<Vec<_>>(), self.settling(false)).await;
         self.count(step, &worked);
+        self.remember_scheduled(step, &worked).await;
         self.tell(self.observations(step, &mut worked));
         Ok(kept.all.first().copied().or(failed))
     }

@@ -86,10 +86,7 @@ impl Pipeline {
         let Some(counters) = self.counts.get(&step.name) else {
             return;
         };
-        for Worked { work, verdict, .. } in worked {
-            if let (Verdict::Done | Verdict::Ended(_), Some(envelope)) = (verdict, &work.envelope) {
-                self.remember_scheduled(step, &envelope.id);
-            }
+        for Worked { verdict, .. } in worked {
             let (counter, metric) = match verdict {
                 Verdict::Done => (&counters.done, metrics::HANDLED),
                 Verdict::Later(_) => (&counters.later, metrics::DELAYED),

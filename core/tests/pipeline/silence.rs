@@ -2,12 +2,20 @@
 
 use super::support::*;
 use quadrille::{
-    Alert, AlertState, Consumer, Context, Failure, Handled, Outcome, Pipeline, Setting, Settings,
-    engine::Engine, setting::Place,
+    Alert, AlertState, Backlog, Consumer, Context, Entity, Failure, Handled, Outcome, Pipeline, Route,
+    Setting, Settings, Stored, Table, Uses,
+    engine::Engine,
+    http::{Method, Request, Response},
+    port::IndexEntry,
+    setting::Place,
 };
-use std::sync::{
-    Mutex,
-    atomic::{AtomicBool, Ordering},
+use serde::{Deserialize, Serialize};
+use std::{
+    borrow::Cow,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 static IS_AWAY: AtomicBool = AtomicBool::new(false);
@@ -29,6 +37,46 @@ async fn tell(alert: Alert, _: Context<()>) -> Outcome<()> {
     TOLD.lock().unwrap().push(alert);
     Ok(Handled::Done)
 }
+
+/// What lies at the gate until somebody collects it.
+#[derive(Serialize, Deserialize)]
+struct Bag {
+    id: String,
+    is_collected: bool,
+}
+
+impl Entity for Bag {
+    const KIND: &'static str = "bag";
+
+    fn id(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.id)
+    }
+
+    fn index(&self) -> Option<IndexEntry> {
+        let entry = IndexEntry { partition: "gate".to_owned(), sort: self.id.clone() };
+        (!self.is_collected).then_some(entry)
+    }
+}
+
+async fn leave(request: Request, cx: Context<()>) -> Result<Response, Failure> {
+    let bag = Bag { id: request.parameters["id"].clone(), is_collected: false };
+    cx.commit(Stored::new(bag).commit("left at the gate")).await?;
+    Ok(Response::json(202, &()))
+}
+
+async fn collect(request: Request, cx: Context<()>) -> Result<Response, Failure> {
+    let mut bag = cx.get_one::<Bag>(&request.parameters["id"]).await?.unwrap();
+    bag.is_collected = true;
+    cx.commit(bag.commit("collected")).await?;
+    Ok(Response::json(200, &()))
+}
+
+async fn hear(alert: Alert, _: Context<()>) -> Outcome<()> {
+    HEARD.lock().unwrap().push(alert.summary());
+    Ok(Handled::Done)
+}
+
+static HEARD: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 async fn standing(pipeline: &Pipeline) -> Vec<String> {
     let health = pipeline.health().await;
@@ -66,7 +114,7 @@ async fn a_schedule_of_which_a_consumer_handles_nothing_is_named_and_told_of_onc
     assert_eq!(standing(&pipeline).await, [""; 0]);
     let told = TOLD.lock().unwrap().clone();
     assert_eq!(told.iter().map(|alert| alert.state).collect::<Vec<_>>(), [AlertState::Alarm, AlertState::Ok]);
-    assert_eq!(told[1].summary(), "OK parcels: schedule rounds: handled again");
+    assert_eq!(told[1].summary(), "OK parcels: schedule rounds: well again");
     engine.stop().await;
 }
 
@@ -86,5 +134,52 @@ async fn a_schedule_that_comes_every_second_may_be_silent_for_three_minutes() {
     assert_eq!(standing(&pipeline).await, [""; 0]);
     world.pass(secs(2)).await;
     assert_eq!(standing(&pipeline).await, ["schedule rounds: nothing handled in 3 periods"]);
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn of_what_a_schedule_works_off_and_that_waits_for_three_periods_people_are_told_once_though_all_is_handled()
+ {
+    let definition = parcels::<()>()
+        .table(Table::new("bags").holds::<Bag>())
+        .route(
+            Route::post("/bags/{id}", "leave", leave)
+                .backlog(Backlog::new().open::<Bag>(["gate".to_owned()]))
+                .uses(Uses::new().commits_one::<Bag>()),
+        )
+        .route(
+            Route::post("/bags/{id}/collect", "collect", collect)
+                .uses(Uses::new().gets_one::<Bag>().commits_one::<Bag>()),
+        )
+        .schedule("rounds", secs(300), |at| Scanned::new(at.to_string(), "oslo"))
+        .topic("alarms")
+        .alarm_to("alarms")
+        .on(Consumer::new("count", idle::<Scanned>).uses(Uses::new().queries::<Bag>()))
+        .on(Consumer::new("tell", hear).from_topic("alarms"));
+    let world = World::new(definition);
+    let pipeline = world.pipeline();
+    let engine = Engine::start(pipeline.clone());
+    let ask =
+        async |path: &str| pipeline.respond(Method::Post, path, Request::default()).await.unwrap().status;
+    // One is collected in time, again and again.
+    for id in 1..=3 {
+        assert_eq!(ask(&format!("/bags/{id}")).await, 202);
+        world.pass(secs(600)).await;
+        assert_eq!(ask(&format!("/bags/{id}/collect")).await, 200);
+    }
+    assert_eq!(HEARD.lock().unwrap().len(), 0);
+    assert_eq!(ask("/bags/4").await, 202);
+    world.pass(secs(890)).await;
+    assert_eq!(HEARD.lock().unwrap().len(), 0);
+    world.pass(secs(3_600)).await;
+    let told = HEARD.lock().unwrap().clone();
+    assert_eq!(told.len(), 1, "{told:?}");
+    let waits = "ALARM parcels: schedule rounds: what it works off waits for ";
+    assert!(told[0].starts_with(waits), "{told:?}");
+    assert_eq!(standing(&pipeline).await, [""; 0], "work goes on, so that nothing stands");
+    assert_eq!(ask("/bags/4/collect").await, 200);
+    world.pass(secs(600)).await;
+    let told = HEARD.lock().unwrap().clone();
+    assert_eq!(told[1..], ["OK parcels: schedule rounds: well again"]);
     engine.stop().await;
 }

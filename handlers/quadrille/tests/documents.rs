@@ -209,8 +209,9 @@ fn the_runbook_names_every_alarm() {
         for alarm in program.split("type: aws:cloudwatch:MetricAlarm\n").skip(1) {
             let name = alarm.lines().find_map(|line| line.trim().strip_prefix("name: ${prefix}-"));
             let name = name.unwrap_or_else(|| panic!("an alarm without a name: {alarm}"));
-            let of_a_function =
-                ["errors", "throttles"].into_iter().find(|end| name.ends_with(&format!("-{end}")));
+            let of_a_function = ["errors", "throttles", "unreadable"]
+                .into_iter()
+                .find(|end| name.ends_with(&format!("-{end}")));
             let row = of_a_function.map_or(format!("`{name}`"), |end| format!("`<function>-{end}`"));
             assert!(rows.iter().any(|text| text.contains(&row)), "docs/operations.md has no row for {row}");
             named += 1;

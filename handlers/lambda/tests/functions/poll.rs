@@ -55,6 +55,8 @@ async fn a_run_goes_round_by_round_to_its_end() {
         (&scheduled["schedule"], dimensions),
         (&json!("kickoff"), &json!([["choreography", "function", "schedule"]]))
     );
+    // Beside it stands how long the oldest open order has waited: there is none.
+    assert_eq!(scheduled["OldestWaiting"], json!([0.0]));
     let decided = function.line("decisions", |line| line.get("ReceivedToDecided").is_some()).await;
     assert_eq!(decided["ReceivedToDecided"].as_array().unwrap().len(), 2);
 }

@@ -45,4 +45,5 @@ fn trial(name: &str, about: &str) -> Stack {
         .set("platform", SIMULATED)
         .set("kickoffSchedule", "rate(1 hour)")
         .set("kickoffPeriod", 3_600)
+        .set("kickoffPatience", 3 * 3_600)
 }
