@@ -340,7 +340,7 @@ async fn a_run_of_the_auction_takes_the_open_orders_and_commits_what_the_platfor
     );
     let mut post = auction.step("auction/post_orders", "").await;
     let order = |id: &str| json!({"record_id": id, "parameter_1": "abc", "parameter_2": 2.10});
-    let posted = request("POST", "/orders", "/orders", json!({}), &json!([order("a"), order("b")]));
+    let posted = request("POST", "/orders", "/orders", json!({}), &json!([order("a"), order("c")]));
     for outcome in ["stored", "unchanged"] {
         let answer = post.invoke(&posted).await.unwrap();
         assert_eq!(
@@ -351,7 +351,7 @@ async fn a_run_of_the_auction_takes_the_open_orders_and_commits_what_the_platfor
     let mut poll = auction.step("auction/poll_auction", "auction-poll").await;
     let kickoff = quadrille::Timestamp::from_millis(now()).to_string();
     let mut counts = [0; 4];
-    // It is divided into two parts; each is handed over and decided by itself.
+    // It is divided into two parts, and each has one of the orders.
     for run_id in [kickoff.clone(), format!("{kickoff}~0of2"), format!("{kickoff}~1of2")] {
         let mut event = json!({"run_id": run_id}).to_string();
         loop {
@@ -377,7 +377,7 @@ async fn a_run_of_the_auction_takes_the_open_orders_and_commits_what_the_platfor
     }
     assert_eq!(counts, [2, 1, 0, 1]);
     let mut store = auction.step("auction/store_result", "auction-results").await;
-    auction.relayed("key", "order/b").await;
+    auction.relayed("key", "order/c").await;
     let decided = auction.cloud.received("auction-results").await;
     assert_eq!(store.invoke(&message(&decided, 1)).await.unwrap(), done());
     let letter = auction.cloud.letter("auction-results-dlq").await;

@@ -4,7 +4,7 @@ use super::{Emits, LIVE_RUNS, Run};
 use quadrille::{Context, Failure, Page, Timestamp, port::IndexQuery};
 
 /// Live runs looked at by a run that starts.
-pub(super) const LIVE_RUNS_MAX: usize = 200;
+pub(super) const LIVE_RUNS_MAX: usize = 400;
 
 /// Runs that have not ended, the earliest first. More than a page of them would mean that the platform has not decided for
 /// as many kickoffs.

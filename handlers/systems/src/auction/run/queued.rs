@@ -20,8 +20,9 @@ const QUEUED: Backoff = Backoff {
 };
 
 /// Runs that have gathered and not ended, before a further one begins: orders stay open, and count as backlog, where the
-/// platform is slower than they come in. Fewer than are looked at, so that none is overlooked.
-const RUNS_WAITING_MAX: usize = LIVE_RUNS_MAX / 2;
+/// platform is slower than they come in. So few that none of those looked at is overlooked, though each of 64 parts may begin at the
+/// same moment, and have another one queued.
+const RUNS_WAITING_MAX: usize = LIVE_RUNS_MAX / 4;
 
 /// Looks whether the run's turn has come; if so, does its first round.
 pub(super) async fn leave_queue(

@@ -9,7 +9,7 @@ use quadrille::{Failure, Timestamp};
 use std::time::Duration;
 
 /// Live runs looked at by a run that starts.
-const LIVE_RUNS_MAX: i32 = 200;
+const LIVE_RUNS_MAX: i32 = 400;
 /// Runs that have gathered and not ended, before a further one begins.
 const RUNS_WAITING_MAX: usize = 100;
 /// The longest a queued run waits before it looks again.
