@@ -54,6 +54,9 @@ async fn a_part_that_is_full_kicks_off_the_next_run_of_its_own_part() {
     assert_eq!(parts, (0..4).map(|part| format!("{part}of4")).collect());
     let orders: usize = submitted.values().flatten().map(Vec::len).sum();
     assert_eq!(orders, 200, "each was handed over once");
+    let items = world.ports().table("orders").unwrap().scan(None, 1_000).await.unwrap().items;
+    let whole = items.iter().filter(|item| item.key.starts_with("run/") && !item.key.contains('~'));
+    assert_eq!(whole.count(), 1, "no further kickoff was divided");
     engine.stop().await;
 }
 
