@@ -264,7 +264,7 @@ impl Pending {
                 specversion: SPEC_VERSION.into(),
                 source: ["/", stamp.choreography, "/", stamp.step].concat(),
                 event_type: event.event_type.into(),
-                time: stamp.now,
+                time: Some(stamp.now),
                 traceparent: Some(continue_trace(traceparent, &id)),
                 correlationid: correlation_id.map(str::to_owned),
                 notbefore,

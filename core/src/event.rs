@@ -1,8 +1,8 @@
 //! Events: their types, and the CloudEvents 1.0 envelope they travel in.
 
 use crate::{entity::Entity, failure::Failure, timestamp::Timestamp, trace::continue_trace};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::value::{RawValue, to_raw_value};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+use serde_json::value::{RawValue, Value, to_raw_value};
 use std::{borrow::Cow, collections::BTreeSet};
 
 /// A thing that happened, or is to be done, told to one entity.
@@ -36,7 +36,8 @@ pub struct Envelope<Data> {
     /// Derived from entity, version and position, never random: the same event has the same id however often it is
     /// sent.
     pub id: String,
-    /// Who emitted it: `/choreography/step`.
+    /// Who emitted it: `/choreography/step`. Nothing works with it, so that an event of which it can't be read has an empty one.
+    #[serde(default, deserialize_with = "where_readable")]
     pub source: String,
     /// The event's type.
     #[serde(rename = "type")]
@@ -44,10 +45,11 @@ pub struct Envelope<Data> {
     /// The entity it is told to; empty, and then not written, where it is told to nobody.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub subject: String,
-    /// When it was committed.
-    pub time: Timestamp,
-    /// W3C trace context.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// When it was committed; none where that can't be read. Only a step on a cycle needs it.
+    #[serde(default, deserialize_with = "where_readable", skip_serializing_if = "Option::is_none")]
+    pub time: Option<Timestamp>,
+    /// W3C trace context; none where it can't be read.
+    #[serde(default, deserialize_with = "where_readable", skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
     /// What the flow this belongs to is known by, from its first event to its last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,6 +71,11 @@ pub struct Envelope<Data> {
     pub data: Data,
 }
 
+/// Reads what most can do without: what is of another kind is as though it were missing.
+fn where_readable<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(from: D) -> Result<T, D::Error> {
+    Ok(serde_json::from_value(Value::deserialize(from)?).unwrap_or_default())
+}
+
 /// The version of CloudEvents written and read.
 pub const SPEC_VERSION: &str = "1.0";
 
@@ -81,7 +88,7 @@ impl<E: Event> Envelope<E> {
             source,
             event_type: E::TYPE.into(),
             subject: event.subject().into_owned(),
-            time,
+            time: Some(time),
             traceparent: Some(continue_trace(None, &id)),
             correlationid: Some(id.clone()),
             notbefore: None,
@@ -109,7 +116,7 @@ impl<E: Event> Envelope<E> {
             source: ["/", step, "/given-up"].concat(),
             event_type: E::TYPE.into(),
             subject: event.subject().into_owned(),
-            time: now,
+            time: Some(now),
             traceparent: Some(continue_trace(given_up.traceparent.as_deref(), &id)),
             correlationid: given_up.correlationid.clone().or_else(|| Some(given_up.id.clone())),
             notbefore: None,

@@ -252,3 +252,22 @@ async fn a_notification_that_did_not_get_through_is_delivered_after_a_restart_an
     assert!(running.alerts.try_recv().is_err());
     running.stop().await;
 }
+
+#[tokio::test]
+async fn what_an_alarm_told_is_told_anew_where_its_row_is_damaged() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), virtual_clock());
+    let mut running = Running::start(folder.path(), clock.clone(), POLICY);
+    running.burn(0..2, 2).await;
+    pass_to(&clock, START + POLICY.gather).await;
+    assert_eq!(running.alert().await.arrived, 2);
+    running.stop().await;
+    let database = rusqlite::Connection::open(folder.path().join("quadrille.db")).unwrap();
+    let damaged = database.execute("UPDATE alarm SET told = 'x', red = X'FF', last = 'y'", ()).unwrap();
+    assert_eq!(damaged, 1);
+    database.close().unwrap();
+    let mut running = Running::start(folder.path(), clock.clone(), POLICY);
+    running.burn(2..3, 3).await;
+    pass_to(&clock, clock.now() + POLICY.gather).await;
+    assert_eq!(running.alert().await.arrived, 3);
+    running.stop().await;
+}

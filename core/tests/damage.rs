@@ -4,14 +4,14 @@
 mod support;
 
 use quadrille::{
-    Change, Consumer, Context, DeadLetter, Failure, Handled, Outcome, Stored, Uses,
+    Change, Consumer, Context, DeadLetter, Failure, Handled, Outcome, Stored, Uses, Verdict,
     engine::Engine,
     http::Request,
     operator::{self, Act, Api, EntityPage, Filter},
     port::{Damage, NewMessage},
     server::Service as _,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use support::*;
 
@@ -138,6 +138,27 @@ async fn a_damaged_letter_that_a_service_moves_back_is_never_worked() {
     world.deliver("scan").await;
     assert_eq!(letters(&world).await, [("unreadable_message".to_owned(), Some("1".to_owned()))]);
     assert_eq!(world.stops("1").await, [] as [String; 0]);
+}
+
+#[tokio::test]
+async fn what_nobody_needs_of_an_event_may_be_missing_or_of_another_kind() {
+    let world = scanning();
+    for (number, field) in ["source", "time", "traceparent"].into_iter().enumerate() {
+        let wrong = [None, Some(json!(5)), Some(json!(null)), Some(json!({"a": [1]})), Some(json!("x"))];
+        for (kind, wrong) in wrong.into_iter().enumerate() {
+            let id = format!("{number}-{kind}");
+            world.post(&[&id]).await;
+            let mut event = serde_json::to_value(envelope(Scanned::new(&id, "oslo"))).unwrap();
+            match wrong {
+                Some(wrong) => event[field] = wrong,
+                None => drop(event.as_object_mut().unwrap().remove(field)),
+            }
+            world.send("scan", event.to_string()).await;
+            assert_eq!(world.deliver("scan").await, [Verdict::Done], "{event}");
+            assert_eq!(world.stops(&id).await, ["oslo"]);
+        }
+    }
+    assert_eq!(letters(&world).await, []);
 }
 
 async fn send_on(mut parcel: Stored<Parcel>, event: Loaded, _: Context<(Scanned,)>) -> Outcome<(Scanned,)> {

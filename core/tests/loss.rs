@@ -251,6 +251,38 @@ async fn a_database_that_is_missing_empty_or_another_one_is_refused() {
 }
 
 #[tokio::test]
+async fn a_database_that_is_cut_is_refused_whether_or_not_its_log_is_there() {
+    const PAGE: u64 = 8_192;
+    let whole = later().await;
+    let database = whole.path().join(DATABASE);
+    let (bytes, log) = (fs::metadata(&database).unwrap().len(), fs::read(whole.path().join(LOG)).unwrap());
+    assert!(bytes % PAGE == 0 && bytes > 8 * PAGE, "{bytes}");
+    let lengths = [1, 99, 100, 5_000, PAGE, 2 * PAGE, bytes / PAGE / 2 * PAGE, bytes - PAGE, bytes - 1];
+    for (found, has_log) in lengths.into_iter().flat_map(|found| [(found, true), (found, false)]) {
+        let folder = TempDir::new().unwrap();
+        copy_into(whole.path(), folder.path());
+        let file = fs::OpenOptions::new().write(true).open(folder.path().join(DATABASE)).unwrap();
+        file.set_len(found).unwrap();
+        if !has_log {
+            fs::remove_file(folder.path().join(LOG)).unwrap();
+        }
+        let expected = if found < 100 { 100 } else { bytes };
+        let loss = refused(folder.path());
+        assert_eq!(loss, Loss::Cut { bytes: expected, found }, "with its log: {has_log}");
+        let error = local::accept_loss(folder.path(), &model()).unwrap_err();
+        assert!(matches!(error, OpenError::Lost { loss: Loss::Cut { .. }, .. }), "{error}");
+        // What is put back goes on.
+        fs::copy(&database, folder.path().join(DATABASE)).unwrap();
+        fs::write(folder.path().join(LOG), &log).unwrap();
+        assert_eq!(held(&look(folder.path()).unwrap()).await, 2 * SENT);
+    }
+    // Whatever the mark says, to look deletes no log.
+    fs::write(&database, "S").unwrap();
+    fs::write(whole.path().join(MARK), "").unwrap();
+    assert_eq!(refused(whole.path()), Loss::Database { commits: 0 });
+}
+
+#[tokio::test]
 async fn a_log_of_another_store_or_of_an_earlier_time_is_refused() {
     let folder = TempDir::new().unwrap();
     send_all(&open(folder.path()).unwrap()).await;

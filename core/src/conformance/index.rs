@@ -49,13 +49,24 @@ impl Stage<'_> {
         Err(Violation::differs("the pages of a query", "an end", "1,000 pages"))
     }
 
+    /// Asserts how many entries a partition has, where that can be told.
+    pub(super) async fn counts(&self, what: &str, partition: &str, expected: u64) -> Result<(), Violation> {
+        if !self.claims.counted_index {
+            return Ok(());
+        }
+        let counted = self.table()?.count(partition, u64::MAX).await?;
+        same(&format!("{what}, counted"), &Some(expected), &counted)
+    }
+
     /// Asserts what a query lists, as soon as the index may be expected to show it.
     async fn lists(&self, what: &str, query: &IndexQuery, expected: &[Item]) -> Result<(), Violation> {
         let mut patience = self.patience();
         loop {
             let found = self.pages(query).await?;
             if found == expected {
-                return Ok(());
+                let is_all = query.after.is_none() && query.before.is_none();
+                let count = if is_all { expected.len() } else { return Ok(()) };
+                return self.counts(what, &query.partition, count as u64).await;
             }
             if !patience.wait().await {
                 return same(what, &labels(expected), &labels(&found))

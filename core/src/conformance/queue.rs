@@ -495,7 +495,9 @@ async fn a_message_past_its_retention_vanishes(stage: &Stage<'_>) -> Result<(), 
 async fn depth_counts_visible_in_flight_and_delayed(stage: &Stage<'_>) -> Result<(), Violation> {
     let line = Line::new(stage, COUNTED)?;
     let depth = async |what: &str, visible, in_flight, delayed| {
-        same(what, &Depth { visible, in_flight, delayed }, &line.queue.depth().await?)
+        let depth = line.queue.depth().await?;
+        same(what, &Depth { visible, in_flight, delayed }, &depth)?;
+        same(&format!("{what}, in all"), &depth.total(), &line.queue.total().await?)
     };
     // What an earlier run left behind is deleted as it shows itself.
     for _ in 0..LONG.as_secs() {
@@ -707,7 +709,7 @@ async fn arrivals_are_seen_without_receiving(stage: &Stage<'_>) -> Result<(), Vi
 async fn what_is_sent_in_place_of_a_message_takes_its_place_once(stage: &Stage<'_>) -> Result<(), Violation> {
     let (line, other) = (Line::new(stage, QUEUE)?, Line::new(stage, DEAD_LETTERS)?);
     let key = Some(format!("{}/key", stage.tag));
-    let in_place_of = |received: &Message| NewMessage {
+    let in_place_of = |received: &Message, key: &Option<String>| NewMessage {
         in_place_of: Some(Received { queue: QUEUE.to_owned(), receipt: received.receipt.clone() }),
         key: key.clone(),
         ..other.message("moved")
@@ -715,17 +717,23 @@ async fn what_is_sent_in_place_of_a_message_takes_its_place_once(stage: &Stage<'
     let first = line.sent_and_received("to be moved", LONG).await?;
     // Again, as after an answer that got lost: the receipt is void by then.
     for _ in 0..2 {
-        other.send(vec![in_place_of(&first)]).await?;
+        other.send(vec![in_place_of(&first, &None)]).await?;
     }
+    let moved = other.receive_one("what was sent twice in place of one message", Some(LONG)).await?;
+    other.shows_nothing("what is sent again in place of a message that is gone").await?;
+    other.delete(&[moved]).await?;
     let second = line.sent_and_received("to be moved too", LONG).await?;
-    other.send(vec![in_place_of(&second)]).await?;
-    for gone in [&first, &second] {
+    let third = line.sent_and_received("to be moved as well", LONG).await?;
+    for received in [&second, &third] {
+        other.send(vec![in_place_of(received, &key)]).await?;
+    }
+    for gone in [&first, &second, &third] {
         line.extend(gone, NO_WAIT).await?;
     }
     line.shows_nothing("messages in whose place another one was sent").await?;
-    let moved = other.receive(1, Some(LONG)).await?;
+    let moved = other.receive_one("two messages of one key", Some(LONG)).await?;
     other.shows_nothing("a second message of one key").await?;
-    other.delete(&moved).await?;
+    other.delete(&[moved]).await?;
     let lone = NewMessage { key: key.clone(), ..other.message("moved later") };
     other.send(vec![lone]).await?;
     let later = other.receive_one("a message of a key that is free again", Some(LONG)).await?;

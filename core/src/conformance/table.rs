@@ -483,6 +483,7 @@ async fn an_expired_item_is_deleted(stage: &Stage<'_>) -> Result<(), Violation> 
     long.item.expires_at = Some(stage.in_seconds(7_200) + within);
     let (before, kept) = (short.item.clone(), long.item.clone());
     stage.apply(vec![short, long]).await?;
+    stage.counts("items of which one will expire", &stage.tag, 2).await?;
     stage.pass(Duration::from_secs(58)).await;
     same("an item shortly before its expiry", &Some(before), &stage.item(&expiring).await?)?;
     stage.pass(Duration::from_secs(3) + within).await;
@@ -500,6 +501,7 @@ async fn an_expired_item_is_deleted(stage: &Stage<'_>) -> Result<(), Violation> 
         }
     };
     same_ids("the index once an item is deleted", [lasting], listed)?;
+    stage.counts("the index once an item is deleted", &stage.tag, 1).await?;
     if !stage.claims.readable_stream {
         return Ok(());
     }

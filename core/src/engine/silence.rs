@@ -12,8 +12,8 @@ use crate::{
 };
 use std::time::Duration;
 
-/// How often a schedule is looked at.
-const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// How often a schedule that stands is looked at, where nothing tells of a change.
+const LOOK_AGAIN: Duration = Duration::from_secs(3_600);
 
 /// The watch over one schedule.
 pub(super) struct Silence {
@@ -71,17 +71,20 @@ impl Turns for Silence {
     async fn turn(&mut self, vital: &Vital) -> Progress {
         let clock = &self.pipeline.ports().clock;
         let scheduled = self.pipeline.scheduled();
+        // Made before looking, so that what is handled in between is seen.
+        let changed = scheduled.changed();
         let Some(left) = scheduled.left(&self.schedule, clock.uptime()) else {
             return Progress::Over;
         };
         let amiss = scheduled.amiss(&self.schedule, clock.uptime());
         if amiss.is_some() == self.is_told {
-            let wait = if left.is_zero() { LOOK_AGAIN } else { left.min(LOOK_AGAIN) };
+            let wait = if left.is_zero() { LOOK_AGAIN } else { left };
             // A clock that was set back goes at nine tenths of its pace.
             vital.within(wait.saturating_add(wait / 8));
             tokio::select! {
                 biased;
                 () = self.stopping.wait() => return Progress::Stopped,
+                () = changed => return Progress::Idle,
                 () = clock.sleep_until(clock.now() + wait) => return Progress::Idle,
             }
         }

@@ -5,6 +5,7 @@
 
 use super::{
     Local,
+    column::Columns,
     queue::{LocalQueue, QueueFile},
     store::Store,
 };
@@ -172,11 +173,16 @@ impl Watch {
             .read(move |connection| {
                 let mut select =
                     connection.prepare_cached("SELECT told, red, last FROM alarm WHERE queue = ?1")?;
-                let told = select.query_row((name,), |row| {
-                    Ok(Reported {
-                        place: u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0),
-                        red: row.get(1)?,
-                        last: Timestamp::from_millis(row.get(2)?),
+                let told = select.query_row((&name,), |row| {
+                    let mut columns = Columns::of(row);
+                    let (place, red) = (columns.number(0, "place")?, columns.number(1, "state")? > 0);
+                    let last = columns.optional_time(2, "time")?.map(Timestamp::from_millis).unwrap_or_default();
+                    Ok(match columns.wrong() {
+                        None => Reported { place, red, last },
+                        Some(why) => {
+                            tracing::error!(queue = %name, %why, "what an alarm told is damaged: it is told anew");
+                            Reported::default()
+                        }
                     })
                 });
                 Ok(told.optional()?.unwrap_or_default())

@@ -1,5 +1,6 @@
 //! The columns of a row, each read by itself: what is wrong with one takes neither the others nor the other rows with it.
 
+use super::checksum;
 use crate::port::Unreadable;
 use rusqlite::{Row, types::ValueRef};
 
@@ -69,6 +70,16 @@ impl<'r> Columns<'r> {
                 None
             }
         })
+    }
+
+    /// Holds what was read against the checksum of the row, where it has one.
+    pub(super) fn check<const N: usize>(&mut self, at: usize, texts: [&str; N]) -> rusqlite::Result<()> {
+        match self.row.get_ref(at)? {
+            ValueRef::Null => {}
+            ValueRef::Integer(stored) if stored == checksum::of(texts) => {}
+            _ => self.is_wrong("content", "is not what was written: its checksum is another one"),
+        }
+        Ok(())
     }
 
     fn is_wrong(&mut self, name: &str, how: impl std::fmt::Display) {

@@ -144,6 +144,7 @@ fn look(folder: &Path) -> Result<Found, OpenError> {
         only_an_opening &= OF_AN_OPENING.iter().any(|one| name == *one);
     }
     if has_database {
+        loss::check_length(folder)?;
         match Contents::of(folder) {
             Ok(contents) if contents.are_an_engines() => return Ok(Found::Data(contents)),
             Ok(contents) if contents.tables.is_empty() => {}

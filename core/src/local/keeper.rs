@@ -19,6 +19,8 @@ pub(super) struct Keeper {
     told: Told,
     clock: Arc<dyn Clock>,
     files: [Place; 3],
+    /// The log could not be copied back the last time, which was told.
+    is_behind: bool,
 }
 
 impl Keeper {
@@ -50,7 +52,7 @@ impl Keeper {
         let mark = Mark::open(folder, told)?;
         let place = |name| Place::of(folder.join(name));
         let files = [place(DATABASE)?, place(LOG)?, place(MARK)?];
-        Ok(Self { mark, told, clock, files })
+        Ok(Self { mark, told, clock, files, is_behind: false })
     }
 
     /// # Errors
@@ -78,13 +80,18 @@ impl Keeper {
     }
 
     /// Copies the log back into the database where it has become long. What fails is tried again after the next transaction, and
-    /// the log grows meanwhile.
+    /// the log grows meanwhile: that is told when it begins, and when it is over.
     pub(super) fn copy_back(&mut self, connection: &Connection) {
         let due = log_pages(connection).map(|(pages, copied)| pages >= LOG_PAGES && copied < pages);
         let copied =
             due.map_err(StoreError::from).and_then(|due| if due { self.copy(connection) } else { Ok(()) });
-        if let Err(error) = copied {
-            tracing::warn!(%error, "the store's log could not be copied back; it grows until it can");
+        let was_behind = std::mem::replace(&mut self.is_behind, copied.is_err());
+        match copied {
+            Err(error) if !was_behind => {
+                tracing::warn!(%error, "the store's log could not be copied back; it grows until it can");
+            }
+            Ok(()) if was_behind => tracing::info!("the store's log is copied back again"),
+            _ => {}
         }
     }
 
@@ -107,5 +114,66 @@ impl Keeper {
         self.told.copying = false;
         self.mark.say(self.told)?;
         Ok(self.mark.flush()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        local::sqlite::configure,
+        port::{SeededRandom, SystemClock},
+    };
+    use std::{
+        io::Write,
+        sync::{Mutex, PoisonError},
+    };
+
+    /// The log of a test.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Lines {
+        fn with(&self, text: &str) -> usize {
+            let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            String::from_utf8_lossy(&lines).matches(text).count()
+        }
+    }
+
+    #[test]
+    fn a_log_that_can_not_be_copied_back_is_told_once_a_stretch_and_so_is_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = Connection::open(folder.path().join(DATABASE)).unwrap();
+        configure(&connection).unwrap();
+        Keeper::set_up(&connection, &SeededRandom::new(1)).unwrap();
+        let mut keeper = Keeper::open(folder.path(), &connection, Arc::new(SystemClock)).unwrap();
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let logger = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(logger, || {
+            for stretch in 1..=2 {
+                // Nothing is copied back while a transaction is open: as good a refusal as that of a full disk.
+                connection.execute_batch("BEGIN; UPDATE progress SET openings = openings + 1").unwrap();
+                for _ in 0..3 {
+                    keeper.copy_back(&connection);
+                    assert_eq!(lines.with("could not be copied back"), stretch);
+                }
+                connection.execute_batch("COMMIT").unwrap();
+                for _ in 0..3 {
+                    keeper.copy_back(&connection);
+                    assert_eq!(lines.with("copied back again"), stretch);
+                }
+            }
+        });
     }
 }

@@ -6,10 +6,18 @@ use super::{
     lock::FolderLock,
     mark::{self, Found, Mark, Told},
     private,
-    sqlite::{Contents, LOG, Progress, check_whole},
+    sqlite::{Contents, DATABASE, LOG, Progress, check_whole},
 };
 use crate::model::Model;
-use std::{fs, io, path::Path};
+use std::{
+    fs,
+    io::{self, ErrorKind, Read as _},
+    path::Path,
+};
+
+/// The header of a database: its bytes, and how it begins.
+const HEADER_BYTES: usize = 100;
+const HEADER_BEGIN: &[u8] = b"SQLite format 3\0";
 
 /// What a data folder lacks of what an engine had acknowledged there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +31,17 @@ pub enum Loss {
     Database {
         /// The transactions that had been acknowledged.
         commits: u64,
+    },
+    /// The database is cut short.
+    #[error(
+        "has lost the end of its database, as `quadrille.db` is cut to {found} of {bytes} bytes: put back what was there, or give \
+         another folder"
+    )]
+    Cut {
+        /// The length that the database gives itself.
+        bytes: u64,
+        /// Its length.
+        found: u64,
     },
     /// The database has fewer transactions than were acknowledged.
     #[error(
@@ -123,6 +142,41 @@ pub(super) fn loss(folder: &Path, contents: &Contents) -> io::Result<Option<Loss
     Ok((copying && !contents.has_log).then_some(Loss::Log { log }))
 }
 
+/// Whether the database of `folder` is cut short, told before SQLite opens it. In the middle of its copy, its end may stand in the log
+/// alone.
+pub(super) fn check_length(folder: &Path) -> Result<(), OpenError> {
+    let cut = mark::find(folder).and_then(|found| match found {
+        Found::Mark(Told { copying: false, .. }) => cut(folder),
+        _ => Ok(None),
+    });
+    let cut = cut.map_err(|source| OpenError::Folder { folder: folder.to_owned(), source })?;
+    cut.map_or(Ok(()), |loss| Err(OpenError::Lost { folder: folder.to_owned(), loss }))
+}
+
+/// Whether the file of the database is shorter than it says itself. SQLite looks only where there is no log: it might have the rest.
+fn cut(folder: &Path) -> io::Result<Option<Loss>> {
+    let mut file = private::file().read(true).open(folder.join(DATABASE))?;
+    let found = file.metadata()?.len();
+    if found == 0 {
+        // As one that is missing.
+        return Ok(None);
+    }
+    let mut header = [0; HEADER_BYTES];
+    let bytes = match file.read_exact(&mut header) {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => header.len() as u64,
+        Err(error) => return Err(error),
+        // SQLite tells what is wrong with it.
+        Ok(()) if !header.starts_with(HEADER_BEGIN) => return Ok(None),
+        // See <https://www.sqlite.org/fileformat2.html#the_database_header>; of the page size, 65,536 is written as 1.
+        Ok(()) => {
+            let page = u64::from(u16::from_be_bytes([header[16], header[17]]));
+            let pages = u32::from_be_bytes([header[28], header[29], header[30], header[31]]);
+            u64::from(pages) * if page == 1 { 65_536 } else { page }
+        }
+    };
+    Ok((found < bytes).then_some(Loss::Cut { bytes, found }))
+}
+
 /// Has the data folder of the choreography of `model` count as whole as it is, where it lacks something that an engine had
 /// acknowledged. Answers the loss; none where nothing is missing, and then nothing is changed. Blocks while it reads the whole
 /// database.
@@ -146,4 +200,37 @@ pub fn accept_loss(folder: &Path, model: &Model) -> Result<Option<Loss>, OpenErr
         None => fs::remove_file(folder.join(mark::MARK)).map_err(failed)?,
     }
     Ok(Some(loss))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::Connection;
+
+    #[test]
+    fn a_database_is_short_without_a_loss_while_its_log_is_copied_into_it_and_only_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(DATABASE);
+        let progress = Progress { store: 1, commits: 1 };
+        for page in [512, 8_192, 65_536] {
+            let database = Connection::open(&path).unwrap();
+            database
+                .execute_batch(&format!("PRAGMA page_size={page}; CREATE TABLE a(b); CREATE TABLE c(d)"))
+                .unwrap();
+            database.close().unwrap();
+            let bytes = fs::metadata(&path).unwrap().len();
+            assert_eq!(bytes, 3 * page);
+            Mark::open(folder.path(), Told { progress, copying: false }).unwrap();
+            check_length(folder.path()).unwrap();
+            fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(bytes - page).unwrap();
+            let OpenError::Lost { loss, .. } = check_length(folder.path()).unwrap_err() else { panic!() };
+            assert_eq!(loss, Loss::Cut { bytes, found: bytes - page });
+            Mark::open(folder.path(), Told { progress, copying: true }).unwrap();
+            check_length(folder.path()).unwrap();
+            // Nobody knows whether one was under way.
+            fs::remove_file(folder.path().join(mark::MARK)).unwrap();
+            check_length(folder.path()).unwrap();
+            fs::remove_file(&path).unwrap();
+        }
+    }
 }

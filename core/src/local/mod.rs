@@ -17,7 +17,9 @@
 mod alarm;
 mod bucket;
 mod bus;
+mod checksum;
 mod column;
+mod counts;
 #[cfg(feature = "conformance")]
 mod damage;
 mod folder;
@@ -463,8 +465,11 @@ fn published(
 /// be damage, or somebody's who prepared the folder.
 fn go_on(clock: &dyn Clock, connection: &Connection) -> rusqlite::Result<Timestamp> {
     let mut recorded = connection.prepare("SELECT reserved FROM sequence WHERE name = ?1")?;
-    let recorded: Option<i64> = recorded.query_row((TIME,), |row| row.get(0)).optional()?;
-    if let Some(recorded) = recorded.map(Timestamp::from_millis) {
+    let recorded = recorded.query_row((TIME,), |row| Ok(row.get_ref(0)?.as_i64().ok())).optional()?;
+    if recorded == Some(None) {
+        tracing::error!("the time of the data folder is damaged: the machine's clock is followed");
+    }
+    if let Some(recorded) = recorded.flatten().map(Timestamp::from_millis) {
         let ahead = recorded.since(clock.now());
         if ahead <= AHEAD_MAX {
             clock.not_before(recorded);

@@ -13,6 +13,7 @@
 //! process that ends soon after every start did not end because of it, and is not held against it.
 
 use super::{
+    checksum,
     column::Columns,
     store::{Joined, Sequence, Store, Transactions, identifier},
 };
@@ -154,6 +155,7 @@ fn taken(row: &Row<'_>) -> rusqlite::Result<TakenRow> {
     let sent_at = columns.optional_time(3, "time of sending")?;
     let attributes = columns.optional_text(4, "attributes")?;
     let body = columns.text(5, "body")?;
+    columns.check(6, [attributes.as_deref().unwrap_or_default(), &body])?;
     Ok(TakenRow {
         id: row.get(0)?,
         due: due.map(Timestamp::from_millis),
@@ -209,11 +211,12 @@ impl QueueFile {
         let by_key = identifier("message_key", name);
         connection.execute_batch(&format!(
             "CREATE TABLE IF NOT EXISTS {message}(id INTEGER PRIMARY KEY, due INTEGER, count INTEGER NOT NULL,
-                 sent_at INTEGER NOT NULL, attributes TEXT, body TEXT NOT NULL);
+                 sent_at INTEGER NOT NULL, attributes TEXT, body TEXT NOT NULL, checksum INTEGER);
              CREATE INDEX IF NOT EXISTS {by_due} ON {message}(due) WHERE due IS NOT NULL;
              CREATE UNIQUE INDEX IF NOT EXISTS {by_key} ON {message}(
                  CASE WHEN json_valid(attributes) THEN attributes ->> '$.\"{KEY}\"' END) WHERE attributes IS NOT NULL;"
         ))?;
+        checksum::add(connection, &message)?;
         let receives_max = model.redrive.as_ref().map(|redrive| redrive.receives_max);
         recover_leases(connection, name, &message, receives_max, now)
     }
@@ -227,9 +230,13 @@ impl QueueFile {
     ) -> rusqlite::Result<Self> {
         let name = &model.name;
         let message = identifier("message", name);
-        let columns = "id, due, count, sent_at, attributes, body";
+        let checksum = checksum::read_from(connection, &message)?;
+        let columns = format!("id, due, count, sent_at, attributes, body, {checksum}");
         let statements = Statements {
-            send: format!("INSERT INTO {message} VALUES(?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING"),
+            send: format!(
+                "INSERT INTO {message}(id, due, count, sent_at, attributes, body, checksum)
+                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING"
+            ),
             take_due: format!("SELECT {columns} FROM {message} WHERE due <= ?1 ORDER BY due LIMIT ?2"),
             take_fresh: format!("SELECT {columns} FROM {message} WHERE id > ?1 ORDER BY id LIMIT ?2"),
             take_one: format!("SELECT {columns} FROM {message} WHERE id = ?1"),
@@ -323,7 +330,8 @@ impl Inserter<'_> {
     ) -> rusqlite::Result<()> {
         let id = self.file.sequence.next(self.connection)?;
         let due = (!delay.is_zero()).then(|| (sent_at + delay).as_millis());
-        if self.send.execute((id, due, 0, sent_at.as_millis(), attributes, body))? > 0 {
+        let checksum = checksum::of([attributes.unwrap_or_default(), body]);
+        if self.send.execute((id, due, 0, sent_at.as_millis(), attributes, body, checksum))? > 0 {
             let state = &mut *self.file.changing();
             state.set_total(state.total + 1);
         }
@@ -342,6 +350,27 @@ fn counted(connection: &Connection, statements: &Statements) -> rusqlite::Result
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
+/// The messages that each lease names. Of one that is damaged, those that can still be read: a receive that is not counted costs
+/// its message no more than another attempt.
+fn named_by_leases(connection: &Connection, queue: &str) -> rusqlite::Result<Vec<Vec<i64>>> {
+    let mut leases = connection.prepare("SELECT messages, id FROM lease WHERE queue = ?1")?;
+    let named = leases.query_map((queue,), |row| {
+        let (mut columns, id) = (Columns::of(row), row.get_ref(1)?);
+        let text = columns.text(0, "messages")?;
+        let ids: Vec<Option<i64>> = text.split(' ').map(|id| id.parse().ok()).collect();
+        if columns.wrong().is_some() || ids.contains(&None) {
+            tracing::error!(queue, lease = ?id, "a lease is damaged: some receives of its messages are not counted");
+        }
+        Ok(ids.into_iter().flatten().collect())
+    })?;
+    named.collect()
+}
+
+/// A count of receives, unless it is damaged: that is told when its message is received.
+fn readable_count(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<u32>> {
+    Ok(row.get_ref(at)?.as_i64().ok().and_then(|count| u32::try_from(count).ok()))
+}
+
 /// Each message named by a lease was received when the process ended: that counts. Answers the suspects, each of which is
 /// not due before its wait is over.
 fn recover_leases(
@@ -351,9 +380,7 @@ fn recover_leases(
     receives_max: Option<u32>,
     now: Timestamp,
 ) -> rusqlite::Result<BTreeSet<i64>> {
-    let mut leases = connection.prepare("SELECT messages FROM lease WHERE queue = ?1")?;
-    let named =
-        leases.query_map((queue,), |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    let named = named_by_leases(connection, queue)?;
     let shared_max = receives_max.map_or(u32::MAX, |max| max.saturating_sub(RECEIVES_ALONE));
     // One that waits for its time was settled: its row has its count.
     let mut select =
@@ -361,9 +388,9 @@ fn recover_leases(
     let mut received = connection.prepare(&format!("UPDATE {table} SET count = ?2 WHERE id = ?1"))?;
     let mut suspect = connection.prepare("INSERT OR IGNORE INTO suspect(queue, id) VALUES(?1, ?2)")?;
     for ids in named {
-        let ids: Vec<i64> = ids.split(' ').filter_map(|id| id.parse().ok()).collect();
         for id in &ids {
-            let Some(before) = select.query_row((id,), |row| row.get::<_, u32>(0)).optional()? else {
+            let Some(before) = select.query_row((id,), |row| readable_count(row, 0)).optional()?.flatten()
+            else {
                 continue;
             };
             let count = before + 1;
@@ -380,7 +407,7 @@ fn recover_leases(
         "SELECT suspect.id, count FROM suspect JOIN {table} AS message ON message.id = suspect.id WHERE queue = ?1"
     ))?;
     let suspects = select
-        .query_map((queue,), |row| Ok((row.get(0)?, row.get(1)?)))?
+        .query_map((queue,), |row| Ok((row.get(0)?, readable_count(row, 1)?.unwrap_or(0))))?
         .collect::<rusqlite::Result<BTreeMap<i64, u32>>>()?;
     let mut wait = connection.prepare(&format!("UPDATE {table} SET due = ?2 WHERE id = ?1"))?;
     for (id, count) in &suspects {
@@ -487,7 +514,9 @@ impl LocalQueue {
         let due: Option<i64> = self
             .store
             .read(move |connection| {
-                connection.prepare_cached(&file.statements.next_due)?.query_row((), |row| row.get(0))
+                let mut first = connection.prepare_cached(&file.statements.next_due)?;
+                // Times sort before all that stands there by damage.
+                first.query_row((), |row| Ok(row.get_ref(0)?.as_i64().ok()))
             })
             .await?;
         let end = self.file.state().ends.first().map(|(until, _)| *until);
@@ -881,6 +910,12 @@ impl Queue for LocalQueue {
                 Ok(Depth { visible: state.total.saturating_sub(in_flight + delayed), in_flight, delayed })
             })
             .await
+    }
+
+    async fn total(&self) -> Result<u64, PortError> {
+        let file = Arc::clone(&self.file);
+        // Between two transactions, where it is that of the rows.
+        self.store.read(move |_| Ok(file.state().total)).await
     }
 
     fn shows_arrivals(&self) -> bool {

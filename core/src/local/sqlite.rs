@@ -119,7 +119,8 @@ const IN_PATHS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b
 
 /// A connection that reads the database of `folder` and changes no file there. It fails where another process has it.
 pub(super) fn reader(folder: &Path) -> rusqlite::Result<Connection> {
-    let has = |name: &str| fs::metadata(folder.join(name)).is_ok_and(|file| file.len() > 0);
+    // Of one byte is as of none to SQLite, which deletes the log beside such a database.
+    let has = |name: &str| fs::metadata(folder.join(name)).is_ok_and(|file| file.len() > 1);
     let database = folder.join(DATABASE);
     let connection = if has(DATABASE) && (has(LOG) || has(JOURNAL)) {
         // As a crash leaves it: what was committed last stands in the log. It is read from there, and left there.
@@ -207,7 +208,18 @@ pub(super) fn check_whole(folder: &Path) -> Result<(), StoreError> {
 
 /// The buckets that were opened beside the database.
 pub(super) fn buckets(connection: &Connection) -> rusqlite::Result<BTreeSet<String>> {
-    connection.prepare("SELECT name FROM bucket")?.query_map((), |row| row.get(0))?.collect()
+    let name = |row: &Row<'_>| {
+        let name = row.get_ref(0)?.as_str().ok().map(str::to_owned);
+        if name.is_none() {
+            tracing::error!("the name of a bucket is damaged: nobody would miss its folder");
+        }
+        Ok(name)
+    };
+    connection
+        .prepare("SELECT name FROM bucket")?
+        .query_map((), name)?
+        .filter_map(Result::transpose)
+        .collect()
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@
 //! a page of items are then read one by one.
 
 use super::{
+    checksum,
     column::Columns,
+    counts::Counts,
     store::{Sequence, Store, Transactions, identifier},
 };
 use crate::{
@@ -43,6 +45,7 @@ pub(super) struct LocalTable {
     clock: Arc<dyn Clock>,
     statements: Arc<Statements>,
     sequence: Arc<Sequence>,
+    counts: Arc<Counts>,
     written: Arc<Notify>,
     /// What is sent on, whether or not its checkpoint is durable yet: a read does not wait for that.
     sent_on: Arc<AtomicI64>,
@@ -52,6 +55,7 @@ pub(super) struct LocalTable {
 pub(super) struct TableFile {
     statements: Arc<Statements>,
     sequence: Arc<Sequence>,
+    counts: Arc<Counts>,
 }
 
 struct Statements {
@@ -62,6 +66,7 @@ struct Statements {
     update: [[String; 2]; 2],
     query: String,
     count: String,
+    listed_in: String,
     query_ids: String,
     scan: String,
     scan_ids: String,
@@ -81,11 +86,12 @@ impl TableFile {
         // look like; only the key's own index is in the order of keys.
         connection.execute_batch(&format!(
             "CREATE TABLE IF NOT EXISTS {item}(id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, version INTEGER NOT NULL,
-                 document TEXT NOT NULL, expires_at INTEGER, index_partition TEXT, index_sort TEXT);
+                 document TEXT NOT NULL, expires_at INTEGER, index_partition TEXT, index_sort TEXT, checksum INTEGER);
              CREATE INDEX IF NOT EXISTS {by_index} ON {item}(index_partition, index_sort) WHERE index_partition IS NOT NULL;
              CREATE INDEX IF NOT EXISTS {by_expiry} ON {item}(expires_at) WHERE expires_at IS NOT NULL;
              CREATE TABLE IF NOT EXISTS {stream}(last INTEGER PRIMARY KEY, first INTEGER NOT NULL, records TEXT NOT NULL);"
-        ))
+        ))?;
+        checksum::add(connection, &item)
     }
 
     /// The table, which has to be there.
@@ -99,10 +105,12 @@ impl TableFile {
             let index = if index { ", index_partition = ?5, index_sort = ?6" } else { "" };
             let expiry = if expiry { ", expires_at = ?7" } else { "" };
             format!(
-                "UPDATE {item} SET version = ?3, document = ?4{index}{expiry} WHERE key = ?1 AND version = ?2"
+                "UPDATE {item} SET version = ?3, document = ?4, checksum = ?8{index}{expiry} WHERE key = ?1 AND version = ?2"
             )
         };
-        let columns = "key, version, document, expires_at, index_partition, index_sort, id";
+        let checksum = checksum::read_from(connection, &item)?;
+        let columns =
+            format!("key, version, document, expires_at, index_partition, index_sort, id, {checksum}");
         let found_by =
             "index_partition = ?1 AND index_sort > ?2 AND index_sort < ?3 ORDER BY index_sort LIMIT ?4";
         // The index of the keys, which is no part of the rows.
@@ -111,10 +119,10 @@ impl TableFile {
             get: format!("SELECT {columns} FROM {item} WHERE key = ?1"),
             get_id: format!("SELECT {columns} FROM {item} WHERE id = ?1"),
             insert: format!(
-                "INSERT INTO {item}(key, version, document, expires_at, index_partition, index_sort)
-                 VALUES(?1, ?2, ?3, ?4, ?5, ?6)
+                "INSERT INTO {item}(key, version, document, expires_at, index_partition, index_sort, checksum)
+                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?8)
                  ON CONFLICT(key) DO UPDATE SET version = ?2, document = ?3, expires_at = ?4, index_partition = ?5,
-                     index_sort = ?6 WHERE expires_at <= ?7"
+                     index_sort = ?6, checksum = ?8 WHERE expires_at <= ?7"
             ),
             update: [[update(false, false), update(false, true)], [update(true, false), update(true, true)]],
             query: format!("SELECT {columns} FROM {item} WHERE {found_by}"),
@@ -124,11 +132,11 @@ impl TableFile {
                 "SELECT id, key FROM {item} INDEXED BY {by_key} WHERE id > ?1 ORDER BY id LIMIT ?2"
             ),
             // The index alone is read.
-            count: format!(
-                "SELECT COUNT(*) FROM (SELECT 1 FROM {item} WHERE index_partition = ?1 LIMIT ?2)"
-            ),
+            count: format!("SELECT COUNT(*) FROM {item} WHERE index_partition = ?1"),
+            listed_in: format!("SELECT index_partition FROM {item} WHERE key = ?1"),
             expire: format!(
-                "DELETE FROM {item} WHERE id IN (SELECT id FROM {item} WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)"
+                "DELETE FROM {item} WHERE id IN (SELECT id FROM {item} WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)
+                 RETURNING index_partition"
             ),
             append: format!("INSERT INTO {stream}(last, first, records) VALUES(?1, ?2, ?3)"),
             read: format!("SELECT last, first, records FROM {stream} WHERE last > ?1 ORDER BY last"),
@@ -136,12 +144,14 @@ impl TableFile {
             cut: format!("UPDATE {stream} SET first = ?2, records = ?3 WHERE last = ?1"),
         };
         let sequence = Sequence::open(connection, transactions, format!("stream/{name}"))?;
-        Ok(Self { statements: Arc::new(statements), sequence: Arc::new(sequence) })
+        let counts = Arc::new(Counts::new(transactions));
+        Ok(Self { statements: Arc::new(statements), sequence: Arc::new(sequence), counts })
     }
 
     pub(super) fn into_table(self, store: Arc<Store>, clock: Arc<dyn Clock>) -> LocalTable {
-        let Self { statements, sequence } = self;
-        LocalTable { store, clock, statements, sequence, written: Arc::default(), sent_on: Arc::default() }
+        let Self { statements, sequence, counts } = self;
+        let (written, sent_on) = (Arc::default(), Arc::default());
+        LocalTable { store, clock, statements, sequence, counts, written, sent_on }
     }
 }
 
@@ -154,6 +164,7 @@ fn item(row: &Row<'_>) -> rusqlite::Result<(Item, i64)> {
     let expires_at = columns.optional_time(3, "expiry")?.map(Timestamp::from_millis);
     let partition = columns.optional_text(4, "index partition")?;
     let sort = columns.optional_text(5, "index sort")?;
+    columns.check(7, [&key, &version.to_string(), &document])?;
     let document = columns.wrong().map_or_else(|| document.into(), Document::unreadable);
     let index = partition.zip(sort).map(|(partition, sort)| IndexEntry { partition, sort });
     Ok((Item { key, version, document, expires_at, index }, row.get(6)?))
@@ -167,6 +178,11 @@ fn damaged(key: String, error: &rusqlite::Error) -> Item {
 /// Whether a part of the database is damaged that need not be all of it.
 fn is_damage(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt)
+}
+
+/// The partition of the index in which an item is listed; none where that can't be read.
+fn partition(row: &Row<'_>) -> rusqlite::Result<Option<String>> {
+    Ok(row.get_ref(0)?.as_str_or_null().ok().flatten().map(str::to_owned))
 }
 
 /// A page of items, in their order, with the ids of their rows. Where the database is damaged on the way, `ids` gives them by
@@ -207,6 +223,8 @@ fn number(value: u64) -> i64 {
 struct Writer<'a> {
     connection: &'a Connection,
     statements: &'a Statements,
+    counts: &'a Counts,
+    listed_in: Option<CachedStatement<'a>>,
     insert: Option<CachedStatement<'a>>,
     update: [[Option<CachedStatement<'a>>; 2]; 2],
     append: Option<CachedStatement<'a>>,
@@ -225,34 +243,47 @@ fn prepared<'s, 'a>(
 }
 
 impl<'a> Writer<'a> {
-    fn new(connection: &'a Connection, statements: &'a Statements) -> Self {
-        Self { connection, statements, insert: None, update: Default::default(), append: None }
+    fn new(connection: &'a Connection, statements: &'a Statements, counts: &'a Counts) -> Self {
+        let update = Default::default();
+        Self { connection, statements, counts, listed_in: None, insert: None, update, append: None }
     }
 
-    /// Applies one write; false where it lost.
+    /// Applies one write, and keeps the counts of the index; false where it lost.
     fn apply(&mut self, write: &Write) -> rusqlite::Result<bool> {
+        if !self.counts.are_kept() || (write.expected > 0 && !write.index_changed) {
+            return self.write(write);
+        }
+        let listed_in = prepared(&mut self.listed_in, self.connection, &self.statements.listed_in)?;
+        let from = listed_in.query_row((&write.item.key,), partition).optional()?.flatten();
+        let is_applied = self.write(write)?;
+        if is_applied {
+            let to = write.item.index.as_ref().map(|index| index.partition.as_str());
+            self.counts.moved(from.as_deref(), to);
+        }
+        Ok(is_applied)
+    }
+
+    fn write(&mut self, write: &Write) -> rusqlite::Result<bool> {
         let Item { key, version, document, expires_at, index } = &write.item;
         // One that can't be read was refused.
         let document = document.text().unwrap_or_default();
         let expires_at = expires_at.map(Timestamp::as_millis);
         let partition = index.as_ref().map(|index| index.partition.as_str());
         let sort = index.as_ref().map(|index| index.sort.as_str());
+        let checksum = checksum::of([key, &version.to_string(), document]);
         let version = number(*version);
         let changed = if write.expected == 0 {
-            let values = (key, version, document, expires_at, partition, sort, write.now.as_millis());
+            let now = write.now.as_millis();
+            let values = (key, version, document, expires_at, partition, sort, now, checksum);
             prepared(&mut self.insert, self.connection, &self.statements.insert)?.execute(values)?
         } else {
             let (by_index, by_expiry) = (usize::from(write.index_changed), usize::from(write.expiry_changed));
             let sql = &self.statements.update[by_index][by_expiry];
             let statement = prepared(&mut self.update[by_index][by_expiry], self.connection, sql)?;
             let expected = number(write.expected);
-            match (write.index_changed, write.expiry_changed) {
-                (false, false) => statement.execute((key, expected, version, document))?,
-                (true, false) => statement.execute((key, expected, version, document, partition, sort))?,
-                (_, true) => {
-                    statement.execute((key, expected, version, document, partition, sort, expires_at))?
-                }
-            }
+            // What a statement does not name is bound, and not looked at.
+            let values = (key, expected, version, document, partition, sort, expires_at, checksum);
+            statement.execute(values)?
         };
         Ok(changed > 0)
     }
@@ -412,11 +443,11 @@ struct Applied {
 fn apply(
     connection: &Connection,
     statements: &Statements,
-    sequence: &Sequence,
+    (sequence, counts): (&Sequence, &Counts),
     writes: Vec<(usize, Write)>,
 ) -> rusqlite::Result<Applied> {
     let (mut lost, mut emitted) = (Vec::new(), false);
-    let mut writer = Writer::new(connection, statements);
+    let mut writer = Writer::new(connection, statements, counts);
     let mut row: Option<StreamRow> = None;
     for (at, write) in writes {
         if !writer.apply(&write)? {
@@ -448,10 +479,16 @@ fn apply(
 impl LocalTable {
     /// Deletes up to `max` items that expired by `now`; answers how many.
     pub(super) async fn expire(&self, now: Timestamp, max: usize) -> Result<usize, PortError> {
-        let statements = Arc::clone(&self.statements);
+        let (statements, counts) = (Arc::clone(&self.statements), Arc::clone(&self.counts));
         let (now, max) = (now.as_millis(), number(max as u64));
         self.store
-            .run(move |connection| connection.prepare_cached(&statements.expire)?.execute((now, max)))
+            .run(move |connection| {
+                let mut statement = connection.prepare_cached(&statements.expire)?;
+                let expired = statement.query_map((now, max), partition)?;
+                let expired = expired.collect::<rusqlite::Result<Vec<_>>>()?;
+                expired.iter().for_each(|partition| counts.moved(partition.as_deref(), None));
+                Ok(expired.len())
+            })
             .await
     }
 }
@@ -482,8 +519,10 @@ impl Table for LocalTable {
             }
         }
         let (statements, sequence) = (Arc::clone(&self.statements), Arc::clone(&self.sequence));
-        let applied =
-            self.store.run(move |connection| apply(connection, &statements, &sequence, taken)).await;
+        let counts = Arc::clone(&self.counts);
+        let apply =
+            move |connection: &Connection| apply(connection, &statements, (&sequence, &counts), taken);
+        let applied = self.store.run(apply).await;
         match applied {
             Ok(Applied { lost, emitted }) => {
                 for at in lost {
@@ -529,13 +568,17 @@ impl Table for LocalTable {
     }
 
     async fn count(&self, partition: &str, at_most: u64) -> Result<Option<u64>, PortError> {
-        let (statements, partition) = (Arc::clone(&self.statements), partition.to_owned());
+        let (statements, counts) = (Arc::clone(&self.statements), Arc::clone(&self.counts));
+        let partition = partition.to_owned();
         self.store
             .read(move |connection| {
+                if let Some(count) = counts.of(&partition) {
+                    return Ok(Some(count.min(at_most)));
+                }
                 let mut statement = connection.prepare_cached(&statements.count)?;
-                let counted =
-                    statement.query_row((&partition, number(at_most)), |row| row.get::<_, i64>(0))?;
-                Ok(Some(unsigned(counted)))
+                let count = unsigned(statement.query_row((&partition,), |row| row.get(0))?);
+                counts.keep(&partition, count);
+                Ok(Some(count.min(at_most)))
             })
             .await
     }

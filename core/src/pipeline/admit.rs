@@ -47,7 +47,9 @@ pub(super) fn admit(
     let mut carried = Carried { deadline: envelope.deadline, hops: envelope.hops };
     if let Some(budget) = model.budget_of(step) {
         if carried == Carried::default() {
-            carried = model.entering(step, envelope.time);
+            let detail = "its `time`, from which the budget of its cycle counts, is missing or none";
+            let missing = || NotAdmitted::Failed(Failure::permanent("malformed", detail));
+            carried = model.entering(step, envelope.time.ok_or_else(missing)?);
         }
         if let Some(deadline) = carried.deadline.filter(|deadline| now > *deadline) {
             let failure = Failure::permanent("deadline_passed", format_args!("the deadline was {deadline}"));

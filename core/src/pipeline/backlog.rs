@@ -91,7 +91,7 @@ impl Pipeline {
         let model = self.choreography.model();
         let mut waiting = 0;
         for queue in model.queues_behind(route) {
-            waiting += self.ports.queue(queue)?.depth().await?.total();
+            waiting += self.ports.queue(queue)?.total().await?;
         }
         for (kind, partitions) in backlog.open_partitions() {
             let Some(table) = model.table_of(kind) else { continue };

@@ -16,6 +16,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+use tokio::sync::{Notify, futures::Notified};
 
 /// A period counts for so long at least, as in CloudWatch: to handle a message takes its time.
 const PERIOD_MIN: Duration = Duration::from_secs(ALARM_PERIOD_UNIT);
@@ -28,7 +29,11 @@ const LOOKS_AT_ONCE: usize = 8;
 
 /// The schedules that are followed. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Scheduled(Arc<Mutex<BTreeMap<String, Followed>>>);
+pub(crate) struct Scheduled {
+    followed: Arc<Mutex<BTreeMap<String, Followed>>>,
+    /// Tells who watches that something of a schedule was handled.
+    handled: Arc<Notify>,
+}
 
 #[derive(Debug)]
 struct Followed {
@@ -88,10 +93,16 @@ impl Scheduled {
             *last = now;
             followed.oldest.insert(step.to_owned(), oldest.unwrap_or_default());
         }
+        self.handled.notify_waiters();
+    }
+
+    /// Ends once something of any schedule is handled from now on.
+    pub(crate) fn changed(&self) -> Notified<'_> {
+        self.handled.notified()
     }
 
     fn followed(&self) -> MutexGuard<'_, BTreeMap<String, Followed>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

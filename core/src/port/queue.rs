@@ -185,6 +185,12 @@ pub trait Queue: Send + Sync {
     /// How many messages it holds.
     async fn depth(&self) -> Result<Depth, PortError>;
 
+    /// How many messages it holds, whatever their state. Asked for again and again: an adapter that keeps the number answers without
+    /// counting.
+    async fn total(&self) -> Result<u64, PortError> {
+        Ok(self.depth().await?.total())
+    }
+
     /// Whether [`arrived`](Self::arrived) is offered. Where it is not, a message can only be looked at by receiving it,
     /// and a receive that does not wait may answer nothing though there are messages (SQS asks a part of its servers).
     fn shows_arrivals(&self) -> bool {

@@ -119,8 +119,8 @@ pub trait Table: Send + Sync {
     /// A page of the sparse index.
     async fn query(&self, query: &IndexQuery) -> Result<IndexPage, PortError>;
 
-    /// How many entries a partition of the sparse index has, counted up to `at_most`; `None` where to count them costs more than
-    /// to look into an index in memory or in a file.
+    /// How many entries a partition of the sparse index has, and no more than `at_most`; `None` where nobody keeps the number. It is
+    /// asked for again and again: an adapter counts a partition once, and keeps its number from then on.
     async fn count(&self, partition: &str, at_most: u64) -> Result<Option<u64>, PortError> {
         let _ = (partition, at_most);
         Ok(None)

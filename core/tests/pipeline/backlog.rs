@@ -90,8 +90,11 @@ async fn where_no_engine_runs_nothing_is_counted_and_nothing_held_back() {
     let (world, pipeline) = world();
     for id in 1..=4 {
         world.tell("scan", Scanned::new(id.to_string(), "oslo")).await;
-        assert_eq!(status(&pipeline, &format!("/take/{id}")).await, 202);
     }
+    assert_eq!(status(&pipeline, "/take/1").await, 202);
+    let engine = Engine::start(pipeline.clone());
+    assert_eq!(status(&pipeline, "/take/2").await, 503, "an engine that runs counts them");
+    engine.stop().await;
 }
 
 /// Parcels that are open, on two shelves of those that may be.

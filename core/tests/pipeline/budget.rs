@@ -180,3 +180,15 @@ async fn off_all_cycles_a_handler_knows_of_no_budget() {
     let next = emitted(&world, "parcel.loaded").await;
     assert_eq!((next.get("deadline"), next.get("hops")), (None, None), "and neither does the next");
 }
+
+#[tokio::test]
+async fn an_event_without_a_time_does_not_begin_a_cycle() {
+    let world = going_round(&Seen::default());
+    let mut event = serde_json::to_value(envelope(Scanned::new("1", "oslo"))).unwrap();
+    event["time"] = "soon".into();
+    world.send("scan", event.to_string()).await;
+    world.deliver("scan").await;
+    let letter = DeadLetter::read(&world.lying_in("scan-dlq").await[0]);
+    assert_eq!(letter.reason, "malformed");
+    assert!(letter.detail.contains("`time`"), "{}", letter.detail);
+}

@@ -32,7 +32,7 @@ async fn what_cannot_be_read_is_dead_lettered_at_once() {
         ("{}".to_owned(), "malformed", "missing field"),
         (missing("id"), "malformed", "missing field `id`"),
         (missing("data"), "malformed", "missing field `data`"),
-        (changed(|event| event["time"] = json!("yesterday")), "malformed", "not an RFC 3339 time"),
+        (changed(|event| event["deadline"] = json!("yesterday")), "malformed", "not an RFC 3339 time"),
         (
             changed(|event| event["specversion"] = json!("0.3")),
             "malformed",

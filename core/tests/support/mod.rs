@@ -309,7 +309,7 @@ pub fn envelope<E: Event>(event: E) -> Envelope<E> {
         source: "/test".into(),
         event_type: E::TYPE.into(),
         subject: event.subject().into_owned(),
-        time: START,
+        time: Some(START),
         traceparent: None,
         correlationid: None,
         notbefore: None,

@@ -25,16 +25,28 @@ pub(super) fn list(folder: &Path, prefix: &str, after: Option<&str>, limit: usiz
     if prefix.len() <= OBJECT_KEY_BYTES_MAX {
         directories.push((directory, base.into_bytes()));
     }
+    let mut is_asked_for = true;
     while let Some((directory, base)) = directories.pop() {
         if !page.may_take_from(&base) {
             continue;
         }
         let before = directories.len();
-        read(folder, &directory, &base, &mut page, &mut directories)?;
+        match read(folder, &directory, &base, &mut page, &mut directories) {
+            // Nothing else was asked for.
+            Err(error) if is_asked_for => return Err(error),
+            Err(error) => unreadable(&directory, &error),
+            Ok(()) => {}
+        }
+        is_asked_for = false;
         // The first ones next: the fuller the page, the fewer of the others are read.
         directories[before..].sort_unstable_by(|one, other| other.1.cmp(&one.1));
     }
     Ok(page.finish(limit))
+}
+
+/// What can't be read is left out by itself, and told.
+fn unreadable(path: &Path, error: &io::Error) {
+    tracing::error!(path = %path.display(), %error, "a part of a bucket can't be read; a listing leaves it out");
 }
 
 /// Offers the keys of one directory to the page and appends the directories in it.
@@ -52,7 +64,13 @@ fn read(
     };
     for entry in entries {
         let entry = entry?;
-        let file_type = entry.file_type()?;
+        let file_type = match entry.file_type() {
+            Ok(file_type) => file_type,
+            Err(error) => {
+                unreadable(&entry.path(), &error);
+                continue;
+            }
+        };
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
         if file_type.is_dir() {

@@ -512,6 +512,26 @@ mod tests {
 
     #[cfg(unix)]
     #[tokio::test]
+    async fn a_listing_leaves_out_what_can_not_be_read_and_shows_the_rest() {
+        use std::os::unix::fs::{PermissionsExt as _, chown};
+        let root = tempfile::tempdir().unwrap();
+        let bucket = LocalBucket::open(root.path()).unwrap();
+        for key in ["a/1", "b/1", "b/deep/2", "c/1"] {
+            assert_eq!(bucket.put_if_absent(key, Vec::new()).await, Ok(true));
+        }
+        let damaged = root.path().join("b");
+        fs::set_permissions(&damaged, fs::Permissions::from_mode(0o000)).unwrap();
+        // For root, whom permissions do not keep out.
+        let _ = chown(&damaged, Some(12_345), None);
+        for limit in [1, 10] {
+            assert_eq!(all(&bucket, "", limit).await, ["a/1", "c/1"]);
+        }
+        bucket.list("b/", None, 10).await.unwrap_err();
+        fs::set_permissions(&damaged, fs::Permissions::from_mode(0o700)).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
     async fn objects_are_their_owners_alone() {
         use std::os::unix::fs::PermissionsExt as _;
         let root = tempfile::tempdir().unwrap();

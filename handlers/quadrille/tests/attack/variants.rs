@@ -60,7 +60,7 @@ impl Damage {
         let file = folder.join(name);
         let at = below(used);
         // What is inside of the database has no checksum, and may be served as good: that is not promised.
-        let kind = if name == DATABASE { 0 } else { below(5) };
+        let kind = below(if name == DATABASE { 2 } else { 5 });
         if kind == 0 {
             let aside = folder.with_extension("aside");
             fs::rename(&file, &aside).unwrap();

@@ -94,3 +94,35 @@ fn a_folder_that_goes_away_takes_no_order_and_is_told_until_it_is_back() {
     assert_eq!(known(&engine), 30);
     engine.terminate();
 }
+
+#[test]
+fn a_bit_that_a_disk_turns_over_in_an_order_is_told_and_the_other_orders_are_decided() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = up(folder.path(), &[]);
+    let all = orders("order-", 20);
+    engine.take(&all);
+    engine.terminate();
+    let database = folder.path().join("quadrille.db");
+    let mut content = fs::read(&database).unwrap();
+    let damaged = &all[6];
+    // The order is still JSON, and one that could have been posted.
+    let text = damaged.parameter_1.as_bytes();
+    let found: Vec<usize> =
+        (0..content.len() - text.len()).filter(|at| content[*at..].starts_with(text)).collect();
+    assert!(!found.is_empty());
+    found.into_iter().for_each(|at| content[at] ^= 1);
+    fs::write(&database, content).unwrap();
+
+    let engine = up(folder.path(), &[]);
+    let refused = engine.get(&format!("/orders/{}", damaged.record_id));
+    assert_eq!(refused.status, 500, "{}", refused.text());
+    let told = on(folder.path(), &["orders", "--json"]).json();
+    let unreadable: Vec<&serde_json::Value> =
+        told.as_array().unwrap().iter().filter(|row| row["status"] == "unreadable").collect();
+    assert!(told.as_array().unwrap().len() == 20 && unreadable.len() == 1, "{told}");
+    assert_eq!(unreadable[0]["id"], damaged.record_id.as_str());
+    assert!(unreadable[0]["why"].as_str().unwrap().contains("checksum"), "{told}");
+    engine.kickoff();
+    engine.settled(19);
+    engine.terminate();
+}
