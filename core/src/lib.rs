@@ -192,6 +192,7 @@ pub mod percent;
 mod pipeline;
 pub mod port;
 mod relay;
+pub mod scale;
 #[cfg(feature = "server")]
 pub mod server;
 mod service;
@@ -209,10 +210,10 @@ mod vitals;
 pub use alarm::{ALERT_SUBJECTS_MAX, Alert, AlertState};
 pub use backoff::{Backoff, Waits};
 pub use choreography::{
-    Backlog, Budget, Choreography, Consumer, Cron, Definition, Route, Table, Topic, Uses,
+    Backlog, Budget, Choreography, Consumer, Cron, Definition, Route, Table, Topic, Uses, Workload,
 };
 pub use commit::{Commit, Handled, Outcome};
-pub use context::{Change, Committed, Context, Page, Unread};
+pub use context::{Change, Committed, Context, Merged, Page, Unread};
 pub use dead_letter::{DeadLetter, RECEIVES_EXHAUSTED, UNDELIVERED};
 pub use entity::Entity;
 #[doc(hidden)]

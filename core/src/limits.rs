@@ -107,3 +107,21 @@ pub(crate) const SILENT_PERIODS: u32 = 3;
 
 /// With fewer periods, an alarm would go off where a message comes a little later than the one before it. Ours.
 pub(crate) const SILENT_PERIODS_MIN: u64 = 2;
+
+/// Batches of a queue that Lambda works at the same time: a maximum of 2 to 1,000 (Lambda event source mapping).
+pub const MAXIMUM_CONCURRENCY: std::ops::RangeInclusive<u32> = 2..=1_000;
+
+/// Fewest pollers that Lambda keeps for a queue in provisioned mode: 2 to 200 (Lambda event source mapping).
+pub const POLLERS_LEAST: std::ops::RangeInclusive<u32> = 2..=200;
+
+/// Most pollers that Lambda keeps for a queue in provisioned mode: 2 to 2,000 (the provider; Lambda's API takes up to 10,000).
+pub const POLLERS_MOST: std::ops::RangeInclusive<u32> = 2..=2_000;
+
+/// Read units a second that an on-demand table is ready for by itself: 12,000 (DynamoDB, warm throughput).
+pub const WARM_READS_MIN: u32 = 12_000;
+
+/// Write units a second that an on-demand table is ready for by itself: 4,000 (DynamoDB, warm throughput).
+pub const WARM_WRITES_MIN: u32 = 4_000;
+
+/// Most places that a setting spreads something over: 4,096. Ours: whoever reads them all asks as often.
+pub const SPREAD_MAX: u64 = 4_096;

@@ -189,11 +189,11 @@ async fn a_record_that_can_not_be_read_is_told_under_its_key_and_holds_nothing_u
     assert!(told.contains("posted") && told.matches("sent on").count() == 3, "{told}");
     // In the first of the queues that its events could have ended in.
     let letter = ("unreadable_record".to_owned(), Some("parcel/1".to_owned()));
-    assert_eq!(letters_of(&world, "scan-dlq").await, [letter]);
+    assert_eq!(letters_of(&world, "load-dlq").await, [letter]);
     assert_eq!(world.ports.streams[PARCELS].read(10, secs(0)).await.unwrap().len(), 0, "all is checkpointed");
     // The letter holds no message: a redrive leaves it.
     let moved =
-        operator::walk(&world.pipeline(), "scan-dlq", &Filter::default(), Act::Redrive, 10).await.unwrap();
+        operator::walk(&world.pipeline(), "load-dlq", &Filter::default(), Act::Redrive, 10).await.unwrap();
     assert_eq!((moved.moved, moved.unreadable), (0, 1));
 }
 

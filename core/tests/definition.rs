@@ -1058,3 +1058,77 @@ fn advice_tells_of_what_is_no_mistake() {
     let told = good().topic("alarms").alarm_to("alarms").build().unwrap().advice();
     assert_eq!(told, []);
 }
+
+/// The letters of a table that are spread by the setting `places`, as `setting` declares it; a step that queries them has `uses`.
+fn spread(setting: Option<Setting>, uses: Uses) -> Vec<Broken> {
+    let definition = Choreography::define("post")
+        .table(Table::new("letters").holds::<Letter>().spread::<Letter>("places"))
+        .route(
+            Route::post("/letters", "take", |_: Request, _: Context<(Sorted,)>| async {
+                Ok::<_, Failure>(Response::json(202, &()))
+            })
+            .uses(Uses::new().commits::<Letter>().queries::<Letter>())
+            .uses(uses),
+        )
+        .on(Consumer::new("sort", idle::<Sorted, ()>));
+    mistakes(setting.into_iter().fold(definition, Definition::setting))
+}
+
+#[test]
+fn what_is_spread_by_a_number_that_is_none_or_that_is_not_read() {
+    let places = || Setting::integer("places").within(1..=64).default("8");
+    assert_eq!(spread(Some(places()), Uses::new().setting("places")), []);
+    let unread = spread(Some(places()), Uses::new());
+    assert!(
+        unread.iter().any(|found| matches!(found, Broken::SpreadUnread { step, .. } if step == "take")),
+        "{unread:?}"
+    );
+    assert!(
+        spread(None, Uses::new())
+            .iter()
+            .any(|found| matches!(found, Broken::Undefined { name, .. } if name == "places"))
+    );
+    for wrong in [
+        Setting::integer("places").default("8"),
+        Setting::integer("places").within(0..=64).default("8"),
+        Setting::integer("places").within(1..=64),
+        Setting::text("places").default("8"),
+    ] {
+        let found = spread(Some(wrong), Uses::new().setting("places"));
+        assert!(
+            matches!(&found[..], [Broken::SpreadUnsaid { setting, .. }] if setting == "places"),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn provisioned_pollers_beside_a_maximum_concurrency() {
+    let with = |consumer: Consumer| {
+        mistakes(good().on(consumer).schedule("others", When::Every(secs(3_600)), |_| Sorted))
+    };
+    let other = || Consumer::new("other", idle::<Sorted, ()>);
+    assert_eq!(with(other().provisioned_pollers(2, 2_000)), []);
+    assert_eq!(with(other().maximum_concurrency(1_000)), []);
+    let both = with(other().provisioned_pollers(2, 10).maximum_concurrency(50));
+    assert!(matches!(&both[..], [Broken::PollersAndConcurrency { step }] if step == "other"), "{both:?}");
+    for wrong in [
+        other().provisioned_pollers(1, 10),
+        other().provisioned_pollers(5, 4),
+        other().maximum_concurrency(1),
+    ] {
+        let found = with(wrong);
+        assert!(matches!(&found[..], [Broken::OutOfRange { .. }]), "{found:?}");
+    }
+}
+
+#[test]
+fn a_table_that_is_ready_for_less_than_it_is_by_itself() {
+    let with = |table: Table| mistakes(good().table(table.holds::<Stamp>()));
+    let found = with(Table::new("stamps").warm(11_999, 3_999));
+    assert!(
+        found.iter().filter(|found| matches!(found, Broken::OutOfRange { .. })).count() == 2,
+        "{found:?}"
+    );
+    assert!(with(Table::new("stamps").warm(12_000, 4_000)).is_empty());
+}

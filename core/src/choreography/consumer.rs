@@ -7,7 +7,7 @@ use crate::{
     failure::Failure,
     handler::{Erased, ErasedHandler, Handler, Signature},
     limits,
-    model::{Budget, Rule, Source, StepModel, TableUse, Uses},
+    model::{Budget, Rule, Source, StepModel, TableUse, Uses, Workload},
     timestamp::Timestamp,
 };
 use serde_json::value::RawValue;
@@ -72,6 +72,9 @@ impl Consumer {
                 time_per_message: None,
                 concurrency: 10,
                 workers: 1,
+                maximum_concurrency: None,
+                pollers: None,
+                workload: Workload::new(),
                 attempts: 5,
                 waits: Waits::default(),
                 gives_up_early: false,
@@ -216,10 +219,35 @@ impl Consumer {
         self
     }
 
-    /// Batches worked at the same time by the local engine; at least 1 (on Lambda: the maximum concurrency).
+    /// Batches worked at the same time by the local engine; at least 1. On Lambda as many, unless
+    /// [`maximum_concurrency`](Self::maximum_concurrency) says otherwise.
     #[must_use]
     pub fn workers(mut self, batches: usize) -> Self {
         self.step.workers = batches;
+        self
+    }
+
+    /// Batches worked at the same time on Lambda, 2 to 1,000, where that is not [`workers`](Self::workers). A stack may set
+    /// another number.
+    #[must_use]
+    pub fn maximum_concurrency(mut self, batches: u32) -> Self {
+        self.step.maximum_concurrency = Some(batches);
+        self
+    }
+
+    /// Lambda keeps so many pollers for its queue (provisioned mode, charged by the hour): at least 2 to 200, at most 2 to 2,000.
+    /// They take up load three times as fast as Lambda does by itself, up to 10 batches each. Lambda takes no maximum
+    /// concurrency beside them. A stack may set other numbers.
+    #[must_use]
+    pub fn provisioned_pollers(mut self, least: u32, most: u32) -> Self {
+        self.step.pollers = Some((least, most));
+        self
+    }
+
+    /// How its work grows with what enters the flow, for the command's word `scale`.
+    #[must_use]
+    pub fn workload(mut self, workload: Workload) -> Self {
+        self.step.workload = workload;
         self
     }
 

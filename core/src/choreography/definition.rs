@@ -13,7 +13,7 @@ use crate::{
     limits,
     model::{
         AlarmModel, BACKLOG_MAX, Backlog, BucketModel, DefinitionErrors, Model, OutletModel, OutletTarget,
-        QueueModel, RedrivePolicy, ScheduleModel, TableUse, When, check,
+        QueueModel, RedrivePolicy, ScheduleModel, Spread, TableUse, When, check,
     },
     notify,
     service::{Maker, Service},
@@ -67,7 +67,19 @@ impl Definition {
     /// Adds a bucket.
     #[must_use]
     pub fn bucket(mut self, name: impl Into<String>) -> Self {
-        self.model.buckets.push(BucketModel { name: name.into() });
+        self.model.buckets.push(BucketModel { name: name.into(), spread: None });
+        self
+    }
+
+    /// The keys of this bucket begin with as many different prefixes as the setting says, a whole number. S3 takes 3,500 puts a
+    /// second under one prefix, and can't split one whose keys go on with the time. A handler that puts into the bucket has to
+    /// read the setting.
+    #[must_use]
+    pub fn spread_bucket(mut self, bucket: &str, setting: impl Into<String>) -> Self {
+        let setting = setting.into();
+        for known in self.model.buckets.iter_mut().filter(|known| known.name == bucket) {
+            known.spread = Some(Spread { setting: setting.clone(), kind: None });
+        }
         self
     }
 

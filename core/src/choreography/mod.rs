@@ -16,7 +16,8 @@ pub use crate::model::{
     Advice, AlarmModel, BACKLOG_MAX, Backlog, BucketModel, BucketUse, Budget, BusModel, BusUse, Comparison,
     Cron, DefinitionError, DefinitionErrors, FUNCTION, Match, Model, OutletModel, OutletTarget, Passage,
     Path, QueueModel, QueueUse, RedrivePolicy, ResourceKind, RouteModel, Rule, ScheduleModel, ServiceModel,
-    Source, StepModel, TableModel, TableUse, TopicModel, TopicUse, Uses, Variable, When, WhenError,
+    Source, Spread, StepModel, TableModel, TableUse, TopicModel, TopicUse, Uses, Variable, When, WhenError,
+    Workload,
 };
 pub use bus::Bus;
 pub use consumer::Consumer;

@@ -4,7 +4,7 @@ use crate::{
     event::Emits,
     handler::{Erased, ErasedRoute, RouteHandler},
     http::Method,
-    model::{Backlog, RouteModel, Uses},
+    model::{Backlog, RouteModel, Uses, Workload},
 };
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -105,6 +105,7 @@ impl Route {
             timeout: TIMEOUT,
             memory: None,
             backlog: None,
+            workload: Workload::new(),
         };
         Self { model, handler: Arc::new(Erased::<H, Em>::new(handler)) }
     }
@@ -121,6 +122,13 @@ impl Route {
     #[must_use]
     pub fn physical_name(mut self, name: impl Into<String>) -> Self {
         self.model.physical = Some(name.into());
+        self
+    }
+
+    /// How its work grows with what enters the flow, for the command's word `scale`.
+    #[must_use]
+    pub fn workload(mut self, workload: Workload) -> Self {
+        self.model.workload = workload;
         self
     }
 

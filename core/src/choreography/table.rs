@@ -1,6 +1,6 @@
 //! A table of a definition, and what is known of the entities it holds.
 
-use crate::model::TableModel;
+use crate::model::{Spread, TableModel, Throughput};
 use crate::{
     entity::Entity, failure::Failure, port::Item, stored::Stored, timestamp::Timestamp, trail::TrailEntry,
 };
@@ -20,16 +20,7 @@ pub(crate) type ReadEntity = fn(&Item) -> Result<EntityView, Failure>;
 impl Table {
     /// A table named `name`.
     pub fn new(name: impl Into<String>) -> Self {
-        let model = TableModel {
-            name: name.into(),
-            kinds: Vec::new(),
-            physical: None,
-            key_attribute: None,
-            has_bare_keys: false,
-            shows: Vec::new(),
-            keeps_details: false,
-            variable: None,
-        };
+        let model = TableModel { name: name.into(), ..TableModel::default() };
         Self { model, kinds: BTreeMap::new() }
     }
 
@@ -85,6 +76,32 @@ impl Table {
     #[must_use]
     pub fn variable(mut self, name: impl Into<String>) -> Self {
         self.model.variable = Some(name.into());
+        self
+    }
+
+    /// The entities of type `E` put their index entries into as many partitions as this setting says, a whole number. DynamoDB
+    /// takes 1,000 write units a second in a partition of an index, and can't split one that is sorted by time. A handler
+    /// that queries `E` has to read the setting.
+    #[must_use]
+    pub fn spread<E: Entity>(mut self, setting: impl Into<String>) -> Self {
+        self.model.spread = Some(Spread { setting: setting.into(), kind: Some(E::KIND.to_owned()) });
+        self
+    }
+
+    /// On AWS the table, and its index, are ready for so many read and write units a second from the start; a stack may set more.
+    /// By itself a table is ready for 12,000 and 4,000, and for more once it was used so. Once raised, it is never lowered: AWS
+    /// takes no lower number, and the provider would make the table anew.
+    #[must_use]
+    pub fn warm(mut self, reads: u32, writes: u32) -> Self {
+        self.model.warm = Some(Throughput { reads, writes });
+        self
+    }
+
+    /// On AWS the table, and its index, use at most so many read and write units a second, which bounds what they can cost; a
+    /// stack may set another number.
+    #[must_use]
+    pub fn at_most(mut self, reads: u32, writes: u32) -> Self {
+        self.model.at_most = Some(Throughput { reads, writes });
         self
     }
 }

@@ -54,7 +54,7 @@ use crate::{
     backoff::Waits,
     model::{
         BucketModel, BusModel, Model, QueueModel, RedrivePolicy, Source, StepModel, TableModel, TopicModel,
-        Uses,
+        Uses, Workload,
     },
     port::{Damage, Ports},
 };
@@ -148,7 +148,7 @@ pub fn model() -> Model {
         .chain(bus::TARGETS.map(plain_queue))
         .collect(),
         topics: vec![TopicModel { name: topic::TOPIC.to_owned(), physical: None, variable: None }],
-        buckets: vec![BucketModel { name: bucket::BUCKET.to_owned() }],
+        buckets: vec![BucketModel { name: bucket::BUCKET.to_owned(), spread: None }],
         buses: vec![BusModel {
             name: bus::BUS.to_owned(),
             physical: None,
@@ -200,6 +200,9 @@ fn fed(queue: &str, source: Source) -> StepModel {
         time_per_message: None,
         concurrency: 1,
         workers: 1,
+        maximum_concurrency: None,
+        pollers: None,
+        workload: Workload::new(),
         attempts: queue::RECEIVES_MAX,
         waits: Waits::default(),
         gives_up_early: false,

@@ -1,8 +1,10 @@
 //! What a handler may do besides returning: read entities and buckets, commit children, ask the time.
 
 mod change;
+mod merged;
 
 pub use change::Change;
+pub use merged::Merged;
 
 use crate::{
     commit::{Carried, Commit, Pending, Stamp},

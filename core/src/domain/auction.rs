@@ -8,7 +8,7 @@ use crate::{
     port::{IndexEntry, stable_hash},
     timestamp::Timestamp,
 };
-use percent_encoding::utf8_percent_encode;
+use percent_encoding::{percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -27,9 +27,9 @@ pub const PARAMETER_1_BYTES_MAX: usize = 1_024;
 /// How long an order is kept: 24 h from when it was received.
 pub const ORDER_TIME_TO_LIVE: Duration = Duration::from_secs(86_400);
 
-/// Partitions that the open orders are spread over in the sparse index: a DynamoDB partition takes 1,000 writes a
-/// second, so 8 of them take 8,000 orders a second.
-pub const OPEN_SHARDS: u64 = 8;
+/// Partitions of the sparse index that the open orders were spread over before their number was a setting. Whoever looks for open
+/// orders looks through these at least.
+pub const OPEN_SHARDS_MIN: u64 = 8;
 
 /// The index partition of the open orders of `shard`.
 pub fn open_partition(shard: u64) -> String {
@@ -141,6 +141,10 @@ pub struct Order {
     /// Where its result is filed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_key: Option<String>,
+    /// Over how many partitions of the index open orders are spread: known when it is received. Later it leaves the index, or moves
+    /// to one of the first [`OPEN_SHARDS_MIN`], where it is found as well.
+    #[serde(skip)]
+    pub shards: Option<u64>,
 }
 
 impl Order {
@@ -158,7 +162,15 @@ impl Order {
             decided_at: None,
             undecidable: None,
             result_key: None,
+            shards: None,
         }
+    }
+
+    /// Stands in one of `shards` partitions of the index while it is open.
+    #[must_use]
+    pub fn spread_over(mut self, shards: u64) -> Self {
+        self.shards = Some(shards);
+        self
     }
 
     /// Whether its run is still to decide it.
@@ -207,7 +219,7 @@ impl Entity for Order {
     /// Open orders stand in the index, from their first commit until a run takes them: one index write in, one out.
     fn index(&self) -> Option<IndexEntry> {
         (self.status == OrderStatus::Received).then(|| IndexEntry {
-            partition: open_partition(stable_hash(self.record_id.as_bytes()) % OPEN_SHARDS),
+            partition: open_partition(spread(&self.record_id, self.shards.unwrap_or(OPEN_SHARDS_MIN))),
             sort: self.index_sort(),
         })
     }
@@ -245,11 +257,26 @@ pub struct OrderResult<'a> {
     pub decided_at: Timestamp,
 }
 
+/// Which of `of` places what is named `id` stands in: the same for everybody.
+fn spread(id: &str, of: u64) -> u64 {
+    stable_hash(id.as_bytes()) % of.max(1)
+}
+
 /// The key a result is filed under: `orders/order_20261120T091500Z_<percent-encoded record_id>.json`, at most 805
-/// bytes.
-pub fn result_key(record_id: &str, decided_at: Timestamp) -> String {
+/// bytes. With more than one of `prefixes` a prefix of four hex digits stands before the name, `orders/002a/order_…`: names
+/// that begin with the time all go to one place in S3.
+pub fn result_key(record_id: &str, decided_at: Timestamp, prefixes: u64) -> String {
+    let prefix = if prefixes > 1 { format!("{:04x}/", spread(record_id, prefixes)) } else { String::new() };
     let record_id: Cow<'_, str> = utf8_percent_encode(record_id, ALL_BUT_UNRESERVED).into();
-    ["orders/order_", &decided_at.to_compact(), "_", &record_id, ".json"].concat()
+    ["orders/", &prefix, "order_", &decided_at.to_compact(), "_", &record_id, ".json"].concat()
+}
+
+/// The `record_id` that [`result_key`] made this key of; `None` where it made none such.
+pub fn record_of_result(key: &str) -> Option<String> {
+    let name = key.strip_prefix("orders/")?;
+    let name = name.split_once('/').map_or(name, |(_, name)| name);
+    let (_, id) = name.strip_prefix("order_")?.strip_suffix(".json")?.split_once('_')?;
+    Some(percent_decode_str(id).decode_utf8().ok()?.into_owned())
 }
 
 #[cfg(test)]
@@ -286,8 +313,43 @@ mod tests {
     #[test]
     fn a_key_can_not_become_a_path() {
         let at = Timestamp::parse("2026-11-20T09:15:00Z").unwrap();
-        assert_eq!(result_key("../../x", at), "orders/order_20261120T091500Z_..%2F..%2Fx.json");
-        assert_eq!(result_key(&"é".repeat(128), at).len(), "orders/order_20261120T091500Z_.json".len() + 768);
+        assert_eq!(result_key("../../x", at, 1), "orders/order_20261120T091500Z_..%2F..%2Fx.json");
+        assert_eq!(
+            result_key(&"é".repeat(128), at, 1).len(),
+            "orders/order_20261120T091500Z_.json".len() + 768
+        );
+    }
+
+    #[test]
+    fn results_are_spread_over_as_many_prefixes_as_are_wanted_and_each_tells_its_order() {
+        let at = Timestamp::parse("2026-11-20T09:15:00Z").unwrap();
+        let mut prefixes = std::collections::BTreeSet::new();
+        for number in 0..1_000 {
+            let id = format!("a/b_{number}");
+            for spread in [1, 16] {
+                assert_eq!(record_of_result(&result_key(&id, at, spread)), Some(id.clone()));
+            }
+            let key = result_key(&id, at, 16);
+            prefixes.insert(key.split('/').nth(1).unwrap().to_owned());
+            assert!(key.ends_with(&result_key(&id, at, 1)["orders".len()..]), "{key}");
+        }
+        assert_eq!(prefixes.len(), 16);
+        assert_eq!(record_of_result("orders/other.json"), None);
+    }
+
+    #[test]
+    fn open_orders_are_spread_over_as_many_partitions_as_are_wanted() {
+        for shards in [1, 8, 64] {
+            let partition = |id: String| order(&id).spread_over(shards).index().unwrap().partition;
+            let found: std::collections::BTreeSet<String> =
+                (0..2_000).map(|number| partition(format!("order-{number}"))).collect();
+            assert_eq!(found, (0..shards).map(open_partition).collect());
+        }
+        // Read again, an order does not know how many there are: it stands where everybody looks.
+        let again: Order =
+            serde_json::from_str(&serde_json::to_string(&order("a").spread_over(64)).unwrap()).unwrap();
+        let first: Vec<String> = (0..OPEN_SHARDS_MIN).map(open_partition).collect();
+        assert!(first.contains(&again.index().unwrap().partition));
     }
 
     #[test]

@@ -3,11 +3,10 @@
 use super::{
     InfrastructureError,
     function::function,
+    keys::{HTTP_BURST, HTTP_RATE},
     permissions::{Statements, trust},
     program::{Options, Program, json, logical, reference},
-    settings::{
-        HTTP_BURST, HTTP_RATE, JWT, JWT_AUDIENCE, JWT_ISSUER, LOG_RETENTION, schedule as schedule_setting,
-    },
+    settings::{JWT, JWT_AUDIENCE, JWT_ISSUER, LOG_RETENTION, schedule as schedule_setting},
     state::{failures_queue, physical},
     yaml::{Map, Yaml, call},
 };

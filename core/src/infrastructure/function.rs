@@ -1,10 +1,11 @@
 //! Functions: each with its log group, its role, its policy, and what invokes it.
 
 use super::{
+    keys::{self, HTTP_CONCURRENCY},
     permissions::{self, trust},
     program::{Options, Program, json, logical, reference},
     relayed_tables,
-    settings::{self, HTTP_CONCURRENCY, LOG_RETENTION, MEMORY},
+    settings::{LOG_RETENTION, MEMORY},
     state::{kept_or_physical, physical, seconds},
     yaml::Map,
 };
@@ -23,10 +24,6 @@ pub(super) const RELAY_FAILURES: &str = "relay-failures";
 
 /// How long the relay may work on a batch.
 const RELAY_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Most records of a batch of the relay: 1,000, for each is sent on by a tenth or less of a request (Lambda: at most 10,000,
-/// and 6 MB).
-const RELAY_BATCH: i64 = 1_000;
 
 /// How old a record may be and still be tried: half of the 24 h for which DynamoDB keeps it, so that the other half is left
 /// for people to send it on.
@@ -98,10 +95,20 @@ pub(super) fn of_step(program: &mut Program, model: &Model, step: &StepModel) {
     if !step.batch_window.is_zero() {
         mapping.put("maximumBatchingWindowInSeconds", seconds(step.batch_window));
     }
-    let concurrency = reference(&settings::concurrency(&step.name));
-    let mapping = mapping
-        .with("functionResponseTypes", ["ReportBatchItemFailures"])
-        .with("scalingConfig", Map::new().with("maximumConcurrency", concurrency));
+    let mapping = mapping.with("functionResponseTypes", ["ReportBatchItemFailures"]);
+    // Lambda takes one of them.
+    let mapping = match step.pollers {
+        Some(_) => mapping.with(
+            "provisionedPollerConfig",
+            Map::new()
+                .with("minimumPollers", reference(&keys::pollers_least(&step.name)))
+                .with("maximumPollers", reference(&keys::pollers_most(&step.name))),
+        ),
+        None => {
+            let concurrency = reference(&keys::concurrency(&step.name));
+            mapping.with("scalingConfig", Map::new().with("maximumConcurrency", concurrency))
+        }
+    };
     program.resource(
         &logical(&step.name, "Mapping"),
         "aws:lambda:EventSourceMapping",
@@ -111,7 +118,8 @@ pub(super) fn of_step(program: &mut Program, model: &Model, step: &StepModel) {
     for table in read {
         let batch = i64::try_from(step.batch).unwrap_or(i64::MAX);
         let retries = i64::from(step.attempts.saturating_sub(1));
-        let mapping = of_stream(&step.name, table, batch, retries, failures.unwrap_or(RELAY_FAILURES));
+        let failures = failures.unwrap_or(RELAY_FAILURES);
+        let mapping = of_stream(&step.name, table, &step.name, batch, retries, failures);
         let window = (!step.batch_window.is_zero()).then(|| seconds(step.batch_window));
         let mapping = window
             .into_iter()
@@ -126,7 +134,8 @@ pub(super) fn of_step(program: &mut Program, model: &Model, step: &StepModel) {
 }
 
 /// What hands the stream of `table` to a function. A record that it gives up it tells of in the queue `failures`.
-fn of_stream(name: &str, table: &str, batch: i64, retries: i64, failures: &str) -> Map {
+/// `factor` is whose key says how many batches of a shard it works at once.
+fn of_stream(name: &str, table: &str, factor: &str, batch: i64, retries: i64, failures: &str) -> Map {
     let failures = reference(&format!("{}.arn", logical(failures, "Queue")));
     let destination = Map::new().with("onFailure", Map::new().with("destinationArn", failures));
     Map::new()
@@ -139,6 +148,7 @@ fn of_stream(name: &str, table: &str, batch: i64, retries: i64, failures: &str) 
             Map::new().with("filters", vec![Map::new().with("pattern", layout::RELAY_FILTER)]),
         )
         .with("batchSize", batch)
+        .with("parallelizationFactor", reference(&keys::factor(factor)))
         .with("functionResponseTypes", ["ReportBatchItemFailures"])
         .with("bisectBatchOnFunctionError", true)
         .comment("the stream keeps a record for 24 h: given up before that, somebody can still send it on")
@@ -174,7 +184,7 @@ pub(super) fn relay(program: &mut Program, model: &Model, tables: &[&String]) {
         allow_recursion(program, RELAY, &budgets);
     }
     for table in tables {
-        let mapping = of_stream(RELAY, table, RELAY_BATCH, RELAY_RETRIES, RELAY_FAILURES);
+        let mapping = of_stream(RELAY, table, table, keys::RELAY_BATCH.into(), RELAY_RETRIES, RELAY_FAILURES);
         program.resource(
             &logical(table, "StreamMapping"),
             "aws:lambda:EventSourceMapping",
@@ -202,6 +212,16 @@ fn allow_recursion(program: &mut Program, name: &str, budgets: &[Budget]) {
         properties,
         Options::default(),
     );
+}
+
+/// The key of how many invocations are reserved for a function. One that is only invoked directly has none: by whom, and how often,
+/// its owner knows.
+fn reserved(model: &Model, name: &str, is_http: bool) -> Option<String> {
+    let is_of_route = || model.routes.iter().any(|route| route.step == name);
+    if is_http {
+        return Some(HTTP_CONCURRENCY.to_owned());
+    }
+    (!is_of_route()).then(|| keys::reserved(name))
 }
 
 fn add(program: &mut Program, model: &Model, function: Function<'_>) {
@@ -256,8 +276,8 @@ fn add(program: &mut Program, model: &Model, function: Function<'_>) {
         Some(memory) => properties.put("memorySize", i64::from(memory)),
         None => properties.put("memorySize", reference(MEMORY)),
     }
-    if is_http {
-        properties.put("reservedConcurrentExecutions", reference(HTTP_CONCURRENCY));
+    if let Some(key) = reserved(model, name, is_http) {
+        properties.put("reservedConcurrentExecutions", reference(&key));
     }
     properties.put("environment", Map::new().with("variables", variables));
     let logging =

@@ -23,6 +23,7 @@ mod actions;
 mod deployment;
 mod entry;
 mod function;
+pub(crate) mod keys;
 mod observe;
 mod permissions;
 mod program;
@@ -173,6 +174,16 @@ impl Stack {
         Self { is_disposable: true, ..Self::new(name, about) }
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it sets, by the key of the configuration.
+    pub fn values(&self) -> impl Iterator<Item = (&str, &ConfigValue)> {
+        self.values.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
     fn sets(&self, key: &str) -> bool {
         self.values.iter().any(|(set, _)| set == key)
     }
@@ -242,6 +253,16 @@ impl<'a> Infrastructure<'a> {
     pub fn stack(mut self, stack: Stack) -> Self {
         self.stacks.push(stack);
         self
+    }
+
+    /// Its stacks.
+    pub fn stacks(&self) -> &[Stack] {
+        &self.stacks
+    }
+
+    /// Whether a stack may set this key of the configuration.
+    pub fn has_key(&self, key: &str) -> bool {
+        settings::of(self.choreography.model()).iter().any(|known| known.name() == key)
     }
 
     /// The names of the functions, in the order of the flow. All are run by one package, `<choreography>.zip`.

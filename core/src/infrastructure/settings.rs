@@ -1,11 +1,12 @@
 //! What may differ from stack to stack: the program's typed configuration.
 
 use super::{
+    keys::{self, HTTP_BURST, HTTP_CONCURRENCY, HTTP_RATE, HTTP_RATE_DEFAULT},
     program::logical,
     yaml::{Map, Yaml},
 };
 use crate::{
-    model::{Model, ScheduleModel},
+    model::{Model, ScheduleModel, StepModel, TableModel},
     setting::{Place, SettingKind, SettingModel},
 };
 use std::collections::BTreeSet;
@@ -17,18 +18,12 @@ pub(super) const REMOVAL_PROTECTION: &str = "removalProtection";
 pub(super) const EMPTY_BUCKETS: &str = "emptyBucketsOnRemoval";
 pub(super) const OLD_VERSIONS: &str = "oldVersionsDays";
 pub(super) const MEMORY: &str = "functionMemory";
-pub(super) const HTTP_CONCURRENCY: &str = "httpConcurrency";
-pub(super) const HTTP_RATE: &str = "httpRate";
-pub(super) const HTTP_BURST: &str = "httpBurst";
 pub(super) const JWT: &str = "jwt";
 pub(super) const JWT_ISSUER: &str = "jwtIssuer";
 pub(super) const JWT_AUDIENCE: &str = "jwtAudience";
 
 /// The region where a stack says no other.
 const DEFAULT_REGION: &str = "eu-west-1";
-
-/// The least `maximumConcurrency` of a queue's event source mapping (Lambda).
-const CONCURRENCY_MIN: usize = 2;
 
 /// The value of a key of the program's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,11 +147,6 @@ pub(super) fn outside(queue: &str) -> String {
     logical(queue, "QueueName")
 }
 
-/// The setting of how many invocations of a step's function may run at the same time.
-pub(super) fn concurrency(step: &str) -> String {
-    logical(step, "Concurrency")
-}
-
 /// The configuration of the program of `model`: what every program has, and the choreography's own settings.
 pub(super) fn of(model: &Model) -> Vec<ConfigKey> {
     let email = ConfigKey::required(
@@ -192,12 +182,13 @@ pub(super) fn of(model: &Model) -> Vec<ConfigKey> {
         "Memory of a function, in MB. Its share of a processor grows with it.",
     )]);
     settings.extend(model.schedules.iter().flat_map(|schedule| of_schedule(model, schedule)));
-    for step in &model.steps {
-        let about =
-            format!("Most invocations of {} at the same time; at least {CONCURRENCY_MIN}.", step.name);
-        let workers = i64::try_from(step.workers.max(CONCURRENCY_MIN)).unwrap_or(i64::MAX);
-        settings.push(ConfigKey::new(concurrency(&step.name), workers, about));
+    settings.extend(model.steps.iter().flat_map(of_step));
+    let relayed = super::relayed_tables(model);
+    if !relayed.is_empty() {
+        settings.push(reserved(super::RELAY));
     }
+    settings.extend(relayed.into_iter().map(|table| factor(table, &format!("the stream of {table}"))));
+    settings.extend(model.tables.iter().flat_map(of_table));
     for queue in model.queues.iter().filter(|queue| queue.is_outside) {
         let about = format!("The name of the queue of others that the flow knows as {}.", queue.name);
         settings.push(ConfigKey::required(outside(&queue.name), about));
@@ -206,6 +197,74 @@ pub(super) fn of(model: &Model) -> Vec<ConfigKey> {
         settings.extend(of_http());
     }
     settings.extend(needed(model).filter(|setting| !setting.is_secret).map(of_setting));
+    settings
+}
+
+/// How much of a step runs at the same time.
+fn of_step(step: &StepModel) -> Vec<ConfigKey> {
+    let name = &step.name;
+    let mut settings = match step.pollers {
+        Some((least, most)) => vec![
+            ConfigKey::new(
+                keys::pollers_least(name),
+                i64::from(least),
+                format!("Fewest pollers of the queue of {name}, which are paid by the hour: 2 to 200."),
+            ),
+            ConfigKey::new(
+                keys::pollers_most(name),
+                i64::from(most),
+                format!(
+                    "Most pollers of the queue of {name}, each of 10 invocations at the same time: 2 to 2,000."
+                ),
+            ),
+        ],
+        None => vec![ConfigKey::new(
+            keys::concurrency(name),
+            i64::from(keys::concurrency_default(step)),
+            format!("Most invocations of {name} at the same time: 2 to 1,000."),
+        )],
+    };
+    settings.push(reserved(name));
+    if step.stream().is_some() {
+        settings.push(factor(name, &format!("the stream that {name} reads")));
+    }
+    settings
+}
+
+fn reserved(function: &str) -> ConfigKey {
+    let about = format!(
+        "Invocations reserved for {function}, which is then also the most it gets. -1: none reserved."
+    );
+    ConfigKey::new(keys::reserved(function), -1, about)
+}
+
+fn factor(of: &str, stream: &str) -> ConfigKey {
+    let about = format!("Batches of a shard of {stream} at the same time: 1 to 10.");
+    ConfigKey::new(keys::factor(of), 1, about)
+}
+
+/// The units of a table, where the definition says of them.
+fn of_table(table: &TableModel) -> Vec<ConfigKey> {
+    let name = &table.name;
+    let mut settings = Vec::new();
+    if let Some(warm) = table.warm {
+        let of = |key: String, units: u32, what: &str| {
+            let about =
+                format!("{what} units a second that it is ready for from the start. Only ever raise it.");
+            ConfigKey::new(key, i64::from(units), format!("{name}: {about}"))
+        };
+        for (reads, writes) in [keys::warm(name), keys::warm_index(name)] {
+            settings.extend([of(reads, warm.reads, "read"), of(writes, warm.writes, "write")]);
+        }
+    }
+    if let Some(most) = table.at_most {
+        let of = |key: String, units: u32, what: &str| {
+            let about = format!("{name}: {what} units a second that table and index may use at most, each.");
+            ConfigKey::new(key, i64::from(units), about)
+        };
+        let (reads, writes) = keys::at_most(name);
+        settings.extend([of(reads, most.reads, "read"), of(writes, most.writes, "write")]);
+    }
     settings
 }
 
@@ -242,7 +301,11 @@ fn of_http() -> [ConfigKey; 6] {
             -1,
             "Invocations reserved for each route's function, which is then also the most it gets. -1: none reserved.",
         ),
-        ConfigKey::new(HTTP_RATE, 100, "Requests a second that the API lets through."),
+        ConfigKey::new(
+            HTTP_RATE,
+            i64::from(HTTP_RATE_DEFAULT),
+            "Requests a second that the API lets through.",
+        ),
         ConfigKey::new(HTTP_BURST, 200, "Requests at once that the API lets through."),
         ConfigKey::new(
             JWT,

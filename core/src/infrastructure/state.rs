@@ -1,6 +1,7 @@
 //! What keeps something: the key, tables, queues, buckets, topics and secrets.
 
 use super::{
+    keys,
     permissions::{of_this_account, refuse_plain},
     program::{Options, Program, json, logical, reference},
     settings::{ALARM_EMAIL, EMPTY_BUCKETS, OLD_VERSIONS, REMOVAL_PROTECTION},
@@ -89,7 +90,8 @@ pub(super) fn table(program: &mut Program, table: &TableModel, is_read: bool) {
         .with("keySchemas", vec![part(layout::INDEX_PARTITION, "HASH"), part(layout::INDEX_SORT, "RANGE")])
         .with("projectionType", "INCLUDE")
         .with("nonKeyAttributes", projected);
-    let mut table = Map::new()
+    let index = table_units(index, table, keys::warm_index(name));
+    let properties = Map::new()
         .with("name", physical)
         .with("billingMode", "PAY_PER_REQUEST")
         .with("hashKey", key)
@@ -98,10 +100,11 @@ pub(super) fn table(program: &mut Program, table: &TableModel, is_read: bool) {
             vec![attribute(key), attribute(layout::INDEX_PARTITION), attribute(layout::INDEX_SORT)],
         )
         .with("globalSecondaryIndexes", vec![index]);
+    let mut properties = table_units(properties, table, keys::warm(name));
     if is_read {
-        table = table.with("streamEnabled", true).with("streamViewType", "NEW_IMAGE");
+        properties = properties.with("streamEnabled", true).with("streamViewType", "NEW_IMAGE");
     }
-    let table = table
+    let properties = properties
         .with("ttl", Map::new().with("attributeName", layout::EXPIRES_AT).with("enabled", true))
         .with("pointInTimeRecovery", Map::new().with("enabled", true))
         .with(
@@ -112,9 +115,27 @@ pub(super) fn table(program: &mut Program, table: &TableModel, is_read: bool) {
     program.resource(
         &logical(name, "Table"),
         "aws:dynamodb:Table",
-        table,
+        properties,
         Options::protected_by(REMOVAL_PROTECTION),
     );
+}
+
+/// The units of a table, or of its index, where the definition says of them. `warm` are the keys of what it is ready for.
+fn table_units(of: Map, table: &TableModel, warm: (String, String)) -> Map {
+    let pair = |names: (&str, &str), keys: (String, String)| {
+        Map::new().with(names.0, reference(&keys.0)).with(names.1, reference(&keys.1))
+    };
+    let of = match table.warm {
+        Some(_) => of.with("warmThroughput", pair(("readUnitsPerSecond", "writeUnitsPerSecond"), warm)),
+        None => of,
+    };
+    match table.at_most {
+        Some(_) => {
+            let names = ("maxReadRequestUnits", "maxWriteRequestUnits");
+            of.with("onDemandThroughput", pair(names, keys::at_most(&table.name)))
+        }
+        None => of,
+    }
 }
 
 /// What sends to a queue in its own name, and has to be let.

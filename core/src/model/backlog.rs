@@ -23,7 +23,8 @@ impl Backlog {
         Self::default()
     }
 
-    /// Entities of type `E` in these partitions of the index wait as well.
+    /// Entities of type `E` in these partitions of the index wait as well. Where a setting spreads them
+    /// ([`Table::spread`](crate::Table::spread)), the first of these count, as many as it says.
     #[must_use]
     pub fn open<E: Entity>(mut self, partitions: impl IntoIterator<Item = String>) -> Self {
         self.open.entry(E::KIND.to_owned()).or_default().extend(partitions);
@@ -31,10 +32,8 @@ impl Backlog {
     }
 
     /// Partitions whose entries wait, by the kind of entity.
-    pub(crate) fn partitions(&self) -> impl Iterator<Item = (&String, &String)> {
-        self.open
-            .iter()
-            .flat_map(|(kind, partitions)| partitions.iter().map(move |partition| (kind, partition)))
+    pub(crate) fn open_partitions(&self) -> &BTreeMap<String, Vec<String>> {
+        &self.open
     }
 
     /// The setting of how much may wait.
@@ -47,15 +46,14 @@ impl Backlog {
 }
 
 impl Model {
-    /// Where the entities that wait for a step of a schedule lie: table and partition of its index. They are those that the
-    /// backlog of a route counts and the step looks for.
-    pub(crate) fn worked_off_by(&self, step: &StepModel) -> BTreeSet<(&str, &str)> {
-        let open =
-            self.routes.iter().filter_map(|route| route.backlog.as_ref()).flat_map(Backlog::partitions);
+    /// The entities that wait for a step of a schedule, by kind and partitions of their index. They are those that the backlog of a
+    /// route counts and the step looks for.
+    pub(crate) fn worked_off_by(&self, step: &StepModel) -> BTreeSet<(&str, &[String])> {
+        let open = self.routes.iter().filter_map(|route| route.backlog.as_ref());
         let looks =
             |kind: &str| step.uses.kinds().get(kind).is_some_and(|uses| uses.contains(&TableUse::Query));
-        let looked_for = open.filter(|(kind, _)| looks(kind));
-        looked_for.filter_map(|(kind, partition)| Some((self.table_of(kind)?, partition.as_str()))).collect()
+        let open = open.flat_map(|backlog| &backlog.open).filter(|(kind, _)| looks(kind));
+        open.map(|(kind, partitions)| (kind.as_str(), partitions.as_slice())).collect()
     }
 
     /// Whether entities wait for a step of this schedule.
@@ -67,17 +65,17 @@ impl Model {
     /// The queues of all steps that what `route` takes in may go through: those of its events, those that look for what it
     /// commits, and those behind them.
     pub(crate) fn queues_behind(&self, route: &RouteModel) -> BTreeSet<&str> {
-        let uses = |uses: &Uses, of: TableUse| -> BTreeSet<String> {
-            let kinds = uses.kinds().iter().filter(|(_, uses)| uses.contains(&of));
+        let kinds = |uses: &Uses, of: fn(TableUse) -> bool| -> BTreeSet<String> {
+            let kinds = uses.kinds().iter().filter(|(_, uses)| uses.iter().copied().any(of));
             kinds.map(|(kind, _)| kind.clone()).collect()
         };
-        let committed = uses(&route.uses, TableUse::Commit);
+        let committed = kinds(&route.uses, TableUse::is_commit);
         let mut events: BTreeSet<&str> = route.emits.iter().map(String::as_str).collect();
         let mut queues = BTreeSet::new();
         loop {
             let before = queues.len();
             for step in &self.steps {
-                let looks = !uses(&step.uses, TableUse::Query).is_disjoint(&committed);
+                let looks = !kinds(&step.uses, |of| of == TableUse::Query).is_disjoint(&committed);
                 if looks || events.contains(step.event_type.as_str()) {
                     queues.insert(step.queue.as_str());
                     events.extend(step.may_cause().map(String::as_str));

@@ -9,6 +9,7 @@ mod rule;
 mod uses;
 mod variable;
 mod when;
+mod workload;
 
 pub use advice::Advice;
 pub use backlog::{BACKLOG_MAX, Backlog};
@@ -18,6 +19,7 @@ pub use rule::{Comparison, Match, Rule};
 pub use uses::{BucketUse, BusUse, QueueUse, TableUse, TopicUse, Uses};
 pub use variable::{FUNCTION, ResourceKind, Variable};
 pub use when::{Cron, When, WhenError};
+pub use workload::{Spread, Throughput, Workload};
 
 use crate::{
     backoff::Waits, commit::Carried, http::Method, limits, setting::SettingModel, timestamp::Timestamp,
@@ -77,6 +79,12 @@ pub struct TableModel {
     pub keeps_details: bool,
     /// The environment variable that tells a function its name on AWS, where it is not derived.
     pub variable: Option<String>,
+    /// What spreads index entries over partitions, where a setting does.
+    pub spread: Option<Spread>,
+    /// What the table and its index are kept warm for on AWS, where that is said.
+    pub warm: Option<Throughput>,
+    /// What the table and its index may use at most on AWS, where that is said.
+    pub at_most: Option<Throughput>,
 }
 
 /// A queue.
@@ -135,6 +143,8 @@ pub struct BusModel {
 pub struct BucketModel {
     /// Its name.
     pub name: String,
+    /// What spreads its objects over prefixes, where a setting does.
+    pub spread: Option<Spread>,
 }
 
 /// A service, as plain data.
@@ -200,6 +210,8 @@ pub struct RouteModel {
     pub memory: Option<u32>,
     /// What counts as waiting of what it takes in, where that is bounded.
     pub backlog: Option<Backlog>,
+    /// How its work grows with what enters.
+    pub workload: Workload,
 }
 
 /// A handler of events, with the policy its messages are consumed by.
@@ -241,6 +253,12 @@ pub struct StepModel {
     pub concurrency: usize,
     /// Batches worked at the same time.
     pub workers: usize,
+    /// Batches worked at the same time on Lambda at most, where it is not the workers.
+    pub maximum_concurrency: Option<u32>,
+    /// How many pollers Lambda keeps for its queue, from the least to the most, where that is said.
+    pub pollers: Option<(u32, u32)>,
+    /// How its work grows with what enters.
+    pub workload: Workload,
     /// Receives before a message is given up.
     pub attempts: u32,
     /// Waits between them.
@@ -607,7 +625,7 @@ impl Model {
     pub(crate) fn unreadable_to(&self, kind: &str, sends: impl Fn(&Destination<'_>) -> bool) -> Option<&str> {
         let commits = |handler: &str| {
             let uses = self.uses_of(handler).and_then(|uses| uses.kinds().get(kind));
-            uses.is_some_and(|uses| uses.contains(&TableUse::Commit))
+            uses.is_some_and(|uses| uses.iter().any(|of| of.is_commit()))
         };
         let by_steps = self.steps.iter().filter(|step| commits(&step.name)).flat_map(|step| &step.emits);
         let by_routes =

@@ -93,14 +93,26 @@ impl Pipeline {
         for queue in model.queues_behind(route) {
             waiting += self.ports.queue(queue)?.total().await?;
         }
-        for (kind, partition) in backlog.partitions() {
+        for (kind, partitions) in backlog.open_partitions() {
             let Some(table) = model.table_of(kind) else { continue };
-            if waiting >= max {
-                break;
+            for partition in self.filled(kind, partitions)? {
+                if waiting >= max {
+                    break;
+                }
+                let counted = self.ports.table(table)?.count(partition, max - waiting).await?;
+                waiting += counted.unwrap_or(0);
             }
-            let counted = self.ports.table(table)?.count(partition, max - waiting).await?;
-            waiting += counted.unwrap_or(0);
         }
         Ok(waiting)
+    }
+
+    /// Those of `partitions` that entities of this kind stand in: as many as the setting says that spreads them, or all.
+    pub(super) fn filled<'a>(&self, kind: &str, partitions: &'a [String]) -> Result<&'a [String], Failure> {
+        let mut spread = self.choreography.model().tables.iter().filter_map(|table| table.spread.as_ref());
+        let Some(spread) = spread.find(|spread| spread.kind.as_deref() == Some(kind)) else {
+            return Ok(partitions);
+        };
+        let places: u64 = self.ports.settings.get(&spread.setting)?;
+        Ok(&partitions[..usize::try_from(places).unwrap_or(usize::MAX).min(partitions.len())])
     }
 }

@@ -145,14 +145,19 @@ impl Pipeline {
     /// their partitions.
     async fn oldest_waiting(&self, step: &StepModel) -> Result<Option<Duration>, Failure> {
         let now = self.ports.clock.now();
-        let partitions = self.choreography.model().worked_off_by(step);
+        let model = self.choreography.model();
+        let mut partitions = BTreeSet::new();
+        for (kind, of_kind) in model.worked_off_by(step) {
+            let table = model.table_of(kind).unwrap_or_default();
+            partitions.extend(self.filled(kind, of_kind)?.iter().map(|partition| (table, partition)));
+        }
         if partitions.is_empty() {
             return Ok(None);
         }
-        let look = |(table, partition): (&str, &str)| {
+        let look = |(table, partition): (&str, &String)| {
             let table = self.ports.table(table).cloned();
             let query =
-                IndexQuery { partition: partition.to_owned(), after: None, before: None, limit: LOOKED_AT };
+                IndexQuery { partition: partition.clone(), after: None, before: None, limit: LOOKED_AT };
             async move {
                 let is_there = |item: &&Item| item.expires_at.is_none_or(|expires_at| now < expires_at);
                 let items = table?.query(&query).await?.items;

@@ -38,7 +38,7 @@ fn one_of_each() -> Model {
             ..TableModel::default()
         }],
         queues: vec![queue],
-        buckets: vec![BucketModel { name: "bucket".to_owned() }],
+        buckets: vec![BucketModel { name: "bucket".to_owned(), spread: None }],
         topics: vec![TopicModel { name: "topic".to_owned(), physical: None, variable: None }],
         buses: vec![BusModel { name: "bus".to_owned(), physical: None, variable: None, is_outside: false }],
         ..Model::default()

@@ -2,13 +2,19 @@
 
 use super::support::*;
 use quadrille::{
-    Backlog, Committed, Consumer, Context, Failure, Outcome, Pipeline, Route, Settings, Stored, Uses,
+    Backlog, Committed, Consumer, Context, Definition, Entity, Failure, Outcome, Pipeline, Route, Setting,
+    Settings, Stored, Table, Uses,
     choreography::BACKLOG_MAX,
     engine::Engine,
     http::{Method, Request, Response},
+    port::IndexEntry,
     setting::Place,
 };
-use std::sync::atomic::{AtomicBool, Ordering};
+use serde::{Deserialize, Serialize};
+use std::{
+    borrow::Cow,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 async fn take(request: Request, cx: Context<(Scanned,)>) -> Result<Response, Failure> {
     let id = &request.parameters["id"];
@@ -37,11 +43,17 @@ fn world() -> (World, Pipeline) {
         )
         .on(Consumer::new("scan", pass_on))
         .on(Consumer::new("load", load).attempts(100, BACKOFF));
+    with_room_for_three(definition, None)
+}
+
+fn with_room_for_three(definition: Definition, places: Option<&str>) -> (World, Pipeline) {
     let world = World::new(definition);
-    let value = |name: &str| (name == BACKLOG_MAX).then(|| "3".to_owned());
+    let value =
+        |name: &str| if name == BACKLOG_MAX { Some("3".to_owned()) } else { places.map(str::to_owned) };
     let settings =
-        Settings::read(Place::Command, &world.choreography.model().settings, |setting| value(&setting.name));
-    let ports = world.choreography.equip(world.ports.clone(), settings.unwrap()).unwrap();
+        Settings::read(Place::Command, &world.choreography.model().settings, |setting| value(&setting.name))
+            .unwrap();
+    let ports = world.choreography.equip(world.ports.clone(), settings).unwrap();
     let pipeline = Pipeline::new(world.choreography.clone(), ports);
     (world, pipeline)
 }
@@ -82,5 +94,77 @@ async fn where_no_engine_runs_nothing_is_counted_and_nothing_held_back() {
     assert_eq!(status(&pipeline, "/take/1").await, 202);
     let engine = Engine::start(pipeline.clone());
     assert_eq!(status(&pipeline, "/take/2").await, 503, "an engine that runs counts them");
+    engine.stop().await;
+}
+
+/// Parcels that are open, on two shelves of those that may be.
+#[derive(Clone, Serialize, Deserialize)]
+struct Shelved {
+    id: String,
+}
+
+impl Entity for Shelved {
+    const KIND: &'static str = "shelved";
+
+    fn id(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.id)
+    }
+
+    fn index(&self) -> Option<IndexEntry> {
+        let shelf = if self.id.as_str() < "2" { "shelf-0" } else { "shelf-1" };
+        Some(IndexEntry { partition: shelf.into(), sort: self.id.clone() })
+    }
+}
+
+async fn shelve(request: Request, cx: Context<()>) -> Result<Response, Failure> {
+    let commit = Stored::new(Shelved { id: request.parameters["id"].clone() }).commit("shelved");
+    cx.commit_all(vec![commit]).await?;
+    Ok(Response::json(202, &()))
+}
+
+/// Looks for what is open, some time.
+async fn look(_: Loaded, _: Context<()>) -> Outcome<()> {
+    Err(Failure::transient("busy", "not now"))
+}
+
+/// With room for three, on so many shelves.
+fn shelves(places: &'static str) -> (World, Pipeline) {
+    let open = Backlog::new().open::<Shelved>((0..8).map(|shelf| format!("shelf-{shelf}")));
+    let definition = parcels::<(Loaded,)>()
+        .table(Table::new("shelves").holds::<Shelved>().spread::<Shelved>("places"))
+        .setting(Setting::integer("places").within(1..=8).default("1"))
+        .route(
+            Route::post("/shelve/{id}", "shelve", shelve)
+                .backlog(open)
+                .uses(Uses::new().creates::<Shelved>().setting("places")),
+        )
+        .on(Consumer::new("load", look)
+            .attempts(100, BACKOFF)
+            .uses(Uses::new().queries::<Shelved>().setting("places")));
+    with_room_for_three(definition, Some(places))
+}
+
+#[tokio::test]
+async fn what_is_open_counts_wherever_a_setting_spreads_it_and_so_do_the_messages_of_whoever_looks_for_it() {
+    for (places, third) in [("1", 202), ("2", 503)] {
+        let (world, pipeline) = shelves(places);
+        let engine = Engine::start(pipeline.clone());
+        for id in ["1", "2", "3"] {
+            assert_eq!(status(&pipeline, &format!("/shelve/{id}")).await, 202);
+            world.pass(secs(1)).await;
+        }
+        assert_eq!(status(&pipeline, "/shelve/4").await, third, "{places} places");
+        engine.stop().await;
+    }
+    let (world, pipeline) = shelves("1");
+    let engine = Engine::start(pipeline.clone());
+    for _ in 0..3 {
+        world.tell("load", Loaded::new("1", "oslo")).await;
+    }
+    assert_eq!(
+        status(&pipeline, "/shelve/1").await,
+        503,
+        "whoever looks for what the route makes is behind it"
+    );
     engine.stop().await;
 }

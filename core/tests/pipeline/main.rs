@@ -9,6 +9,7 @@ mod gone;
 mod http;
 mod invocation;
 mod many;
+mod merged;
 mod outside;
 mod panics;
 mod reading;

@@ -67,6 +67,11 @@ enum General {
     /// The infrastructure on AWS: a Pulumi YAML program for each system, derived from its definition.
     #[command(subcommand)]
     Infra(Infra),
+    /// Tells which limits of AWS a rate meets, what the flow needs of each, and what to set for it.
+    ///
+    /// It is computed from the definition; each row says what it assumes and where AWS says so. It fails where a limit can't be
+    /// met by any setting.
+    Scale(Scale),
     /// Packages the functions for Lambda: one zip for all of a system's, the same bytes for the same binary.
     ///
     /// The command has to be built with the feature `package` for it.
@@ -101,6 +106,13 @@ const EXAMPLES: [(&str, &[&str]); 24] = [
     ("infra render", &["infra render", "infra render --out DIR"]),
     ("infra policy", &["infra policy --stack dev --account 123456789012 --region eu-west-1"]),
     ("infra check", &["infra check --json"]),
+    (
+        "scale",
+        &[
+            "scale --orders-per-second 10000",
+            "scale --orders-per-second 10000 --stack prod --time relay=100ms",
+        ],
+    ),
     ("package", &["package --binaries target/lambda"]),
     ("diagram", &["diagram > flow.mmd", "diagram --of KIND ID"]),
     ("systems", &["systems --json"]),
@@ -626,6 +638,45 @@ fn deployed_stack(text: &str) -> Result<String, String> {
     } else {
         Err("it begins with a letter or a digit, and has letters, digits, '-', '_', '.' and '*'".to_owned())
     }
+}
+
+#[derive(Debug, Args)]
+pub struct Scale {
+    /// How many enter a second: orders, requests, messages, whatever the system takes in.
+    #[arg(long, value_name = "N")]
+    pub orders_per_second: f64,
+    /// The handler by which they enter; without, the first that takes requests and does not only read.
+    #[arg(long, value_name = "STEP")]
+    pub enters: Option<String>,
+    /// What this stack sets counts as set.
+    #[arg(long, value_name = "STACK")]
+    pub stack: Option<String>,
+    /// A key of the configuration that counts as set; may be said several times.
+    #[arg(long, value_name = "KEY=NUMBER", value_parser = assigned::<u64>)]
+    pub set: Vec<(String, u64)>,
+    /// How long a full batch of a step, a request of a route, or 100 events of `relay` take; may be said several times.
+    #[arg(long, value_name = "STEP=TIME", value_parser = assigned_time)]
+    pub time: Vec<(String, Duration)>,
+    /// How long it takes from the commit of an event until its consumer has it.
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_duration)]
+    pub hop: Duration,
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `NAME=VALUE`.
+fn assigned<T: std::str::FromStr>(text: &str) -> Result<(String, T), String>
+where
+    T::Err: std::fmt::Display,
+{
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    value.parse().map(|value| (name.to_owned(), value)).map_err(|error| format!("{name}: {error}"))
+}
+
+fn assigned_time(text: &str) -> Result<(String, Duration), String> {
+    let (name, value) = text.split_once('=').ok_or("write STEP=TIME")?;
+    parse_duration(value).map(|time| (name.to_owned(), time)).map_err(|error| format!("{name}: {error}"))
 }
 
 #[derive(Debug, Args)]

@@ -39,6 +39,7 @@ mod package;
 mod print;
 mod published;
 mod queues;
+mod scale;
 mod select;
 mod send;
 mod settings;
@@ -178,6 +179,7 @@ async fn dispatch(app: &App<'_>, word: &str, matches: &clap::ArgMatches) -> Resu
         "queues" => queues::queues(app, args::read(matches)?).await,
         "dlq" => dlq::dlq(app, args::read(matches)?).await,
         "infra" => infra::infra(app, args::read(matches)?).await,
+        "scale" => scale::scale(app, args::read(matches)?),
         "package" => package(app, args::read(matches)?).await,
         "diagram" => diagram::diagram(app, args::read(matches)?).await,
         _ => Err(CommandError::Usage(format!("there is no command {word:?}"))),

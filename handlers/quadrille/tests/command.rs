@@ -51,8 +51,10 @@ fn every_command_has_an_example() {
             .collect()
     };
     let commands = of(&help);
-    let general =
-        ["demo", "up", "send", "trigger", "list", "trace", "queues", "dlq", "infra", "package", "diagram"];
+    let general = [
+        "demo", "up", "send", "trigger", "list", "trace", "queues", "dlq", "infra", "scale", "package",
+        "diagram",
+    ];
     for known in general.into_iter().chain(["systems", "new", "post", "kickoff", "orders"]) {
         assert!(commands.iter().any(|command| command == known), "{known} is not in {commands:?}");
     }
@@ -135,6 +137,69 @@ fn an_exit_code_says_what_kind_of_failure_it_is() {
 }
 
 /// What can be seen of everything in a folder.
+/// What `scale` tells of a system at a rate, and its exit code.
+fn scaled(system: &str, rate: &str, more: &[&str]) -> (Option<i32>, Value) {
+    let rate = ["scale", system, "--orders-per-second", rate, "--json"];
+    let told = command(&[&rate[..], more].concat()).output().unwrap();
+    (told.status.code(), serde_json::from_slice(&told.stdout).unwrap())
+}
+
+#[test]
+fn ten_thousand_orders_a_second_are_over_no_limit_that_can_not_be_raised() {
+    let (code, told) = scaled("auction", "10000", &[]);
+    assert_eq!(code, Some(0), "{told}");
+    let rows = told["rows"].as_array().unwrap();
+    assert!(rows.iter().all(|row| row["verdict"] != "over"), "{told}");
+    assert_eq!(
+        (&told["bottleneck"]["at"], &told["slowest_step"]["at"]),
+        (&json!("table orders"), &json!("poll_auction"))
+    );
+    // Set as it is told, all fits but what AWS is to be asked for.
+    let mut set = BTreeMap::new();
+    for (key, value) in rows.iter().filter_map(|row| row["set"].as_object()).flatten() {
+        let known: &mut u64 = set.entry(key.clone()).or_default();
+        *known = (*known).max(value.as_u64().unwrap());
+    }
+    let set: Vec<String> =
+        set.into_iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]).collect();
+    let (code, again) = scaled("auction", "10000", &set.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(code, Some(0), "{again}");
+    for row in again["rows"].as_array().unwrap() {
+        assert!(row["verdict"] == "fits" || row["verdict"] == "raise", "{row}");
+    }
+    // A limit of the flow that no setting lifts is told, and fails.
+    let (code, told) = scaled("auction", "1000000", &[]);
+    assert_eq!(code, Some(1));
+    let over = |row: &Value| row["verdict"] == "over" && row["at"] == "poll_auction";
+    assert!(told["rows"].as_array().unwrap().iter().any(over), "{told}");
+}
+
+#[test]
+fn what_a_rate_meets_is_told_of_every_system_and_of_what_there_is_not_nothing() {
+    for system in systems::ALL {
+        let (code, told) = scaled(system.name(), "100", &[]);
+        assert_eq!(code, Some(0), "{}: {told}", system.name());
+        assert!(told["bottleneck"]["at"].is_string() && told["rows"].as_array().unwrap().len() > 8, "{told}");
+        let slowest = told["slowest_step"]["at"].as_str().unwrap();
+        let model = quadrille::system::choreography(*system).unwrap();
+        let is_step = slowest == "relay" || model.model().handlers().any(|name| name == slowest);
+        assert!(is_step, "{}: {slowest} is no step", system.name());
+        let people = quadrille(&["scale", system.name(), "--orders-per-second", "100"]).ok();
+        assert!(people.contains("Bottleneck, as things are set: "), "{people}");
+        assert!(people.contains(&format!("The slowest step, as things are set: {slowest}, ")), "{people}");
+        assert!(people.contains("https://docs.aws.amazon.com/"), "{people}");
+    }
+    let code = |arguments: &[&str]| {
+        let all = [&["scale", "auction", "--orders-per-second"], arguments].concat();
+        command(&all).output().unwrap().status.code()
+    };
+    assert_eq!(code(&["0"]), Some(2));
+    assert_eq!(code(&["5", "--set", "nothing=1"]), Some(3));
+    assert_eq!(code(&["5", "--stack", "nowhere"]), Some(3));
+    assert_eq!(code(&["5", "--time", "nobody=1s"]), Some(3));
+    assert_eq!(code(&["5", "--stack", "prod", "--time", "relay=1s"]), Some(0));
+}
+
 fn seen(folder: &Path) -> BTreeMap<PathBuf, (u64, u64, i64, i64)> {
     let mut seen = BTreeMap::new();
     let mut left = vec![folder.to_owned()];

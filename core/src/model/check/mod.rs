@@ -3,6 +3,7 @@
 mod edges;
 mod names;
 mod policies;
+mod spread;
 mod uses;
 
 use super::Model;
@@ -266,6 +267,39 @@ pub enum DefinitionError {
         /// What it has.
         timeout: Duration,
     },
+    /// A number of places that is no whole number in a range.
+    #[error(
+        "spread_unsaid: {spread} by the setting {setting:?}, which is no whole number of 1 to {most}: declare it as \
+         `Setting::integer({setting:?}).within(1..=…)` with a default"
+    )]
+    SpreadUnsaid {
+        /// What is spread.
+        spread: String,
+        /// The setting.
+        setting: String,
+        /// The most places that may be.
+        most: u64,
+    },
+    /// A handler that goes by a number of places, and does not read it.
+    #[error(
+        "spread_unread: {step} uses what is spread by the setting {setting:?} and does not read that, so that it would miss \
+         some: add `.setting({setting:?})` to its uses"
+    )]
+    SpreadUnread {
+        /// The handler.
+        step: String,
+        /// The setting.
+        setting: String,
+    },
+    /// Provisioned pollers beside a maximum concurrency.
+    #[error(
+        "pollers_and_concurrency: {step} has provisioned pollers and a maximum concurrency, which exclude each other on \
+         Lambda: leave `provisioned_pollers` or `maximum_concurrency` out"
+    )]
+    PollersAndConcurrency {
+        /// The consumer.
+        step: String,
+    },
     /// A reason that ends a message with a dead letter, and without one.
     #[error(
         "ends_twice: {step} names {reason:?} among its `business_ends`, which are no dead letters, and among its \
@@ -363,6 +397,7 @@ pub(crate) fn check(model: &Model) -> Vec<DefinitionError> {
     edges::check(model, &mut errors);
     uses::check(model, &mut errors);
     policies::check(model, &mut errors);
+    spread::check(model, &mut errors);
     errors
 }
 

@@ -333,11 +333,14 @@ async fn a_run_of_the_auction_takes_the_open_orders_and_commits_what_the_platfor
             ("BACKOFF", "0"),
             ("DEADLINE", "3600"),
             ("ORDERS_PER_RUN", "1000"),
+            ("OPEN_SHARDS", "64"),
+            ("RUN_PARTS", "2"),
+            ("RESULT_PREFIXES", "1"),
         ],
     );
     let mut post = auction.step("auction/post_orders", "").await;
     let order = |id: &str| json!({"record_id": id, "parameter_1": "abc", "parameter_2": 2.10});
-    let posted = request("POST", "/orders", "/orders", json!({}), &json!([order("a"), order("b")]));
+    let posted = request("POST", "/orders", "/orders", json!({}), &json!([order("a"), order("c")]));
     for outcome in ["stored", "unchanged"] {
         let answer = post.invoke(&posted).await.unwrap();
         assert_eq!(
@@ -346,25 +349,35 @@ async fn a_run_of_the_auction_takes_the_open_orders_and_commits_what_the_platfor
         );
     }
     let mut poll = auction.step("auction/poll_auction", "auction-poll").await;
-    let run_id = quadrille::Timestamp::from_millis(now()).to_string();
-    let mut event = json!({"run_id": run_id}).to_string();
-    let run = format!("run/{run_id}");
-    loop {
-        for attempt in 1..=2 {
-            assert_eq!(poll.invoke(&message(&event, attempt)).await.unwrap(), done(), "{:#?}", poll.lines());
+    let kickoff = quadrille::Timestamp::from_millis(now()).to_string();
+    let mut counts = [0; 4];
+    // It is divided into two parts, and each has one of the orders.
+    for run_id in [kickoff.clone(), format!("{kickoff}~0of2"), format!("{kickoff}~1of2")] {
+        let mut event = json!({"run_id": run_id}).to_string();
+        loop {
+            for attempt in 1..=2 {
+                assert_eq!(
+                    poll.invoke(&message(&event, attempt)).await.unwrap(),
+                    done(),
+                    "{:#?}",
+                    poll.lines()
+                );
+            }
+            let item = auction.cloud.item(&format!("run/{run_id}")).await;
+            let document: Value = serde_json::from_str(item["document"]["S"].as_str().unwrap()).unwrap();
+            if document["phase"] == "Ended" {
+                for (sum, name) in counts.iter_mut().zip(["submitted", "accepted", "rejected", "undecidable"])
+                {
+                    *sum += document[name].as_u64().unwrap();
+                }
+                break;
+            }
+            event = json!({"run_id": run_id, "round": document["round"]}).to_string();
         }
-        let item = auction.cloud.item(&run).await;
-        let document: Value = serde_json::from_str(item["document"]["S"].as_str().unwrap()).unwrap();
-        if document["phase"] == "Ended" {
-            let counts =
-                ["submitted", "accepted", "rejected", "undecidable"].map(|name| document[name].clone());
-            assert_eq!(counts, [2, 1, 0, 1].map(|count| json!(count)));
-            break;
-        }
-        event = json!({"run_id": run_id, "round": document["round"]}).to_string();
     }
+    assert_eq!(counts, [2, 1, 0, 1]);
     let mut store = auction.step("auction/store_result", "auction-results").await;
-    auction.relayed("key", "order/b").await;
+    auction.relayed("key", "order/c").await;
     let decided = auction.cloud.received("auction-results").await;
     assert_eq!(store.invoke(&message(&decided, 1)).await.unwrap(), done());
     let letter = auction.cloud.letter("auction-results-dlq").await;

@@ -6,6 +6,9 @@ use std::{collections::BTreeMap, path::PathBuf};
 /// How far a measured figure may be from what the document says.
 const TOLERANCE: f64 = 0.011;
 
+/// By what part a figure may differ where orders race for something.
+const RACES: f64 = 0.34;
+
 fn path() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/cost.md")
 }
@@ -25,6 +28,37 @@ fn rows(lines: &mut [String], name: &str, mut work: impl FnMut(&mut Vec<String>)
 
 fn number(cell: &str) -> f64 {
     cell.trim_matches('*').parse().unwrap_or_else(|error| panic!("{cell:?}: {error}"))
+}
+
+/// Asserts that the document has what an order of each system was measured to use, and that this is within the budget beside it.
+/// A column is what its head says.
+pub fn check_systems(measured: &BTreeMap<&str, Counts>, columns: &[&str]) {
+    let mends = std::env::var_os("MEND_DOCUMENTS").is_some_and(|value| value == "1");
+    let before = std::fs::read_to_string(path()).unwrap();
+    let mut lines: Vec<String> = before.lines().map(str::to_owned).collect();
+    let (mut faults, mut over) = (Vec::new(), Vec::new());
+    let mut told = Vec::new();
+    rows(&mut lines, "systems", |cells| {
+        let (system, budget) = (cells[0].clone(), cells[1] == "at most");
+        let Some(counts) = measured.get(system.as_str()) else { panic!("{system} was not measured") };
+        told.push((system.clone(), budget));
+        for (column, what) in columns.iter().enumerate() {
+            let (measured, cell) = (counts.get(*what).copied().unwrap_or(0.0), &mut cells[column + 2]);
+            if budget && measured > number(cell) {
+                over.push(format!("{system}: {what}: {measured:.3}, the budget is {cell}"));
+            } else if !budget && mends {
+                *cell = format!("{measured:.3}");
+            } else if !budget && (number(cell) - measured).abs() > TOLERANCE.max(measured * RACES) {
+                faults.push(format!("{system}: {what}: {measured:.3} measured, the document says {cell}"));
+            }
+        }
+    });
+    assert_eq!(told.len(), 2 * measured.len(), "each system has a budget and what was measured: {told:?}");
+    if mends {
+        std::fs::write(path(), lines.join("\n") + "\n").unwrap();
+    }
+    assert_eq!(over, Vec::<String>::new());
+    assert_eq!(faults, Vec::<String>::new(), "MEND_DOCUMENTS=1 writes what is measured");
 }
 
 /// Asserts that the document has what was measured, and that this is within its budget.

@@ -51,12 +51,13 @@ impl Stack {
         seed: u64,
         not_ready: u32,
         platform_bucket: &str,
+        settings: &[(&str, &str)],
     ) -> Self {
         let model = choreography.model();
         let config = peer::configuration(url).await;
         let names = peer::provision(model, &config).await;
         let meter = Meter::new(url, &names.buckets[platform_bucket]);
-        let variables = BTreeMap::from(
+        let mut variables = BTreeMap::from(
             [
                 ("QUADRILLE_PLATFORM", "simulated".to_owned()),
                 ("QUADRILLE_SEED", seed.to_string()),
@@ -65,6 +66,7 @@ impl Stack {
             ]
             .map(|(name, value)| (name.to_owned(), value)),
         );
+        variables.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let (mut functions, mut endpoints) = (BTreeMap::new(), Vec::new());
         for name in ["post_orders", "poll_auction", "relay", "store_result"] {
             let endpoint = meter.endpoint(name).await;
@@ -107,9 +109,9 @@ impl Stack {
             .collect();
         let mut done: BTreeMap<String, Done> = BTreeMap::new();
         for (caller, action, on) in self.meter.calls() {
-            if self.functions.contains_key(caller) {
+            if self.functions.contains_key(caller.as_str()) {
                 let name = logical.get(&on).unwrap_or_else(|| panic!("{caller} did {action} on {on:?}"));
-                done.entry(caller.to_owned()).or_default().insert((action, (*name).clone()));
+                done.entry(caller.clone()).or_default().insert((action, (*name).clone()));
             }
         }
         done
@@ -222,22 +224,7 @@ impl Stack {
     }
 
     async fn dynamodb(&self, target: &str, body: &Value) -> Value {
-        let scope = "test/20261120/us-east-1/dynamodb/aws4_request";
-        let request = Request::post("/")
-            .header("host", &self.peer)
-            .header("content-type", "application/x-amz-json-1.0")
-            .header("x-amz-target", target)
-            // The peer tells a service by it, and does not check it.
-            .header(
-                "authorization",
-                format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"),
-            )
-            .body(Bytes::from(body.to_string()))
-            .unwrap();
-        let answer = forward(&self.peer, request).await;
-        let text = String::from_utf8_lossy(answer.body());
-        assert_eq!(answer.status(), 200, "{target}: {text}");
-        serde_json::from_str(&text).unwrap()
+        dynamodb(&self.peer, target, body).await
     }
 
     /// Asserts that every order is at its end and told of it, and that the units were counted of what the table holds.
@@ -270,8 +257,28 @@ impl Stack {
     }
 }
 
+/// Asks the peer past the meter.
+pub async fn dynamodb(peer: &str, target: &str, body: &Value) -> Value {
+    let scope = "test/20261120/us-east-1/dynamodb/aws4_request";
+    let request = Request::post("/")
+        .header("host", peer)
+        .header("content-type", "application/x-amz-json-1.0")
+        .header("x-amz-target", target)
+        // The peer tells a service by it, and does not check it.
+        .header(
+            "authorization",
+            format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"),
+        )
+        .body(Bytes::from(body.to_string()))
+        .unwrap();
+    let answer = forward(peer, request).await;
+    let text = String::from_utf8_lossy(answer.body());
+    assert_eq!(answer.status(), 200, "{target}: {text}");
+    serde_json::from_str(&text).unwrap()
+}
+
 /// A message as Lambda hands it over.
-fn record(message: &Message) -> Value {
+pub fn record(message: &Message) -> Value {
     let attributes: serde_json::Map<String, Value> = message
         .attributes
         .iter()

@@ -20,8 +20,10 @@ mod meter;
 #[path = "../../../../core/tests/aws/peer.rs"]
 mod peer;
 mod permissions;
+mod runs;
 #[path = "../functions/server.rs"]
 mod server;
+mod systems_cost;
 mod units;
 
 use lambda::Stack;
@@ -47,25 +49,19 @@ const ASSUMED_MILLIS: [(&str, f64); 4] =
     [("post_orders", 60.0), ("poll_auction", 800.0), ("relay", 60.0), ("store_result", 400.0)];
 const MEMORY_GB: f64 = 0.25;
 
-/// Orders that the platform decides so.
-fn orders(status: &str) -> Vec<Value> {
+/// So many orders that the platform decides so.
+fn orders(status: &str, count: usize) -> Vec<Value> {
     let ids = (0..).map(|number| format!("7f8c1d2e-4b6a-4c3d-9e0f-{number:012}"));
     let ids = ids.filter(|id| decide(SEED, id).status.as_deref() == Some(status));
     let order = |id: String| json!({ "record_id": id, "parameter_1": "abc", "parameter_2": 2.1 });
-    ids.map(order).take(ORDERS).collect()
+    ids.map(order).take(count).collect()
 }
 
-/// What an order uses that is decided so, by caller, with the size of the largest; and what each function did.
-async fn measure(url: &str, status: &str) -> ((BTreeMap<String, Counts>, usize), BTreeMap<String, Done>) {
-    let mut stack = Stack::deploy(
-        url,
-        quadrille::system::choreography(&systems::auction::Auction).unwrap(),
-        SEED,
-        NOT_READY,
-        PLATFORM_BUCKET,
-    )
-    .await;
-    for orders in orders(status).chunks(ORDERS_PER_REQUEST) {
+/// A run of so many orders that are decided so, from the first request to the last result; with what `settings` say.
+async fn run(url: &str, status: &str, count: usize, settings: &[(&str, &str)]) -> Stack {
+    let auction = quadrille::system::choreography(&systems::auction::Auction).unwrap();
+    let mut stack = Stack::deploy(url, auction, SEED, NOT_READY, PLATFORM_BUCKET, settings).await;
+    for orders in orders(status, count).chunks(ORDERS_PER_REQUEST) {
         stack.post(orders).await;
     }
     stack.kick_off().await;
@@ -74,26 +70,32 @@ async fn measure(url: &str, status: &str) -> ((BTreeMap<String, Counts>, usize),
     }
     stack.results().await;
     assert!(!stack.relay().await, "what is stored tells nobody");
-    stack.assert_over(status, ORDERS).await;
+    stack.assert_over(status, count).await;
+    stack
+}
+
+/// What an order uses that is decided so, by caller, with the size of the largest; and what each function did.
+async fn measure(url: &str, status: &str) -> ((BTreeMap<String, Counts>, usize), BTreeMap<String, Done>) {
+    let mut stack = run(url, status, ORDERS, &[]).await;
     let used = stack.used();
     // Once more, for what it takes to find them unchanged; it is not counted.
-    stack.post(&orders(status)[..2]).await;
+    stack.post(&orders(status, 2)).await;
     (used, stack.done())
 }
 
 /// The sum of all callers, an order.
 #[allow(clippy::cast_precision_loss)] // The counts are small.
-fn per_order(by_caller: &BTreeMap<String, Counts>) -> Counts {
+fn per_order(by_caller: &BTreeMap<String, Counts>, orders: usize) -> Counts {
     let mut sum = Counts::new();
     for (caller, counts) in by_caller {
         for (what, count) in counts {
-            *sum.entry(what.clone()).or_default() += count / ORDERS as f64;
+            *sum.entry(what.clone()).or_default() += count / orders as f64;
         }
         let millis =
             ASSUMED_MILLIS.iter().find(|(name, _)| name == caller).map_or(0.0, |(_, millis)| *millis);
         let invocations = counts.get("Lambda requests").copied().unwrap_or(0.0);
         let seconds = invocations * millis / 1_000.0;
-        *sum.entry("Lambda GB-seconds".to_owned()).or_default() += seconds * MEMORY_GB / ORDERS as f64;
+        *sum.entry("Lambda GB-seconds".to_owned()).or_default() += seconds * MEMORY_GB / orders as f64;
     }
     sum
 }
@@ -106,7 +108,7 @@ async fn an_order_costs_what_the_document_says_and_takes_the_permissions_that_ar
     for status in ["accepted", "rejected"] {
         let ((by_caller, largest), did) = measure(url, status).await;
         did.into_iter().for_each(|(function, did)| done.entry(function).or_default().extend(did));
-        let sum = per_order(&by_caller);
+        let sum = per_order(&by_caller, ORDERS);
         let mut told =
             format!("an order that is {status}, {ORDERS} at once; the largest has {largest} bytes\n");
         for (what, count) in &sum {

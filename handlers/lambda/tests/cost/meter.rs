@@ -17,7 +17,7 @@ const QUEUE_REQUEST_BYTES: usize = 65_536;
 pub type Counts = BTreeMap<String, f64>;
 
 /// What a caller did, as IAM names it, and on what, as the request names it.
-pub type Call = (&'static str, String, String);
+pub type Call = (String, String, String);
 
 #[derive(Default)]
 struct Account {
@@ -42,12 +42,17 @@ impl Meter {
         Self { peer, account: Arc::default(), foreign: foreign.to_owned() }
     }
 
+    /// The attributes of the keys of tables, where they are not the library's.
+    pub fn know_keys(&self, keys: impl IntoIterator<Item = (String, String)>) {
+        self.account.lock().unwrap().copy.keys.extend(keys);
+    }
+
     /// An endpoint whose calls are put down to `caller`.
-    pub async fn endpoint(&self, caller: &'static str) -> Server {
-        let meter = self.clone();
+    pub async fn endpoint(&self, caller: &str) -> Server {
+        let (meter, caller) = (self.clone(), caller.to_owned());
         Server::start(move |request: Request<Bytes>| {
-            let meter = meter.clone();
-            async move { Some(meter.pass(caller, request).await) }
+            let (meter, caller) = (meter.clone(), caller.clone());
+            async move { Some(meter.pass(&caller, request).await) }
         })
         .await
     }
@@ -73,7 +78,7 @@ impl Meter {
         self.account.lock().unwrap().copy.assert_is(stored);
     }
 
-    async fn pass(&self, caller: &'static str, request: Request<Bytes>) -> Response<Full<Bytes>> {
+    async fn pass(&self, caller: &str, request: Request<Bytes>) -> Response<Full<Bytes>> {
         let target = request.headers().get("x-amz-target").map(|target| target.to_str().unwrap().to_owned());
         let (method, uri, asked) = (request.method().clone(), request.uri().clone(), request.body().clone());
         let response = forward(&self.peer, request).await;
@@ -81,7 +86,7 @@ impl Meter {
         let mut account = self.account.lock().unwrap();
         let account = &mut *account;
         for (action, on) in actions(target.as_deref(), method.as_str(), &uri, &asked) {
-            account.calls.insert((caller, action, on));
+            account.calls.insert((caller.to_owned(), action, on));
         }
         let mut count = |what: &str, count: f64| add(&mut account.by_caller, caller, what, count);
         match target.as_deref().map(|target| target.split_once('.').unwrap()) {
@@ -106,6 +111,7 @@ impl Meter {
                 count("SQS requests", requests.into());
                 count(&format!("SQS {operation}"), requests.into());
             }
+            Some(("AWSEvents", _)) => count("EventBridge requests", 1.0),
             Some(other) => panic!("not known what a call of {other:?} costs"),
             None if uri.path().split('/').nth(1) == Some(&self.foreign) => {}
             None if uri.path() == "/" && method == "POST" => count("SNS requests", 1.0),

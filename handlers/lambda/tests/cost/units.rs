@@ -24,19 +24,31 @@ pub struct Units {
     pub largest: usize,
 }
 
-/// The items as they stand.
+/// The items as they stand, by table and key.
 #[derive(Default)]
 pub struct Copy {
-    items: HashMap<String, Item>,
+    items: HashMap<(String, String), Item>,
+    /// The attribute of a table's key, where it is not the library's.
+    pub keys: HashMap<String, String>,
 }
 
-/// Bytes of an item: names and values; text in UTF-8, of a number two digits a byte and one more.
+/// Bytes of an item: names and values; text in UTF-8, of a number two digits a byte and one more; a list or a map has three,
+/// and one for each member.
 fn size(item: &Item) -> usize {
-    let value = |value: &Value| match (value["S"].as_str(), value["N"].as_str()) {
-        (Some(text), _) => text.len(),
-        (_, Some(number)) => number.len().div_ceil(2) + 1,
-        _ => panic!("neither text nor number: {value}"),
-    };
+    fn value(of: &Value) -> usize {
+        let members =
+            |members: &mut dyn Iterator<Item = usize>| 3 + members.map(|bytes| bytes + 1).sum::<usize>();
+        match of.as_object().and_then(|typed| typed.iter().next()).map(|(kind, of)| (kind.as_str(), of)) {
+            Some(("S", text)) => text.as_str().unwrap().len(),
+            Some(("N", number)) => number.as_str().unwrap().len().div_ceil(2) + 1,
+            Some(("BOOL" | "NULL", _)) => 1,
+            Some(("L", list)) => members(&mut list.as_array().unwrap().iter().map(value)),
+            Some(("M", map)) => {
+                members(&mut map.as_object().unwrap().iter().map(|(name, of)| name.len() + value(of)))
+            }
+            _ => panic!("not known how large this is: {of}"),
+        }
+    }
     item.iter().map(|(name, attribute)| name.len() + value(attribute)).sum()
 }
 
@@ -83,7 +95,9 @@ impl Copy {
         match operation {
             "PutItem" => {
                 let item = asked["Item"].as_object().unwrap();
-                self.write(text(item, layout::KEY).to_owned(), item.clone(), status == 200)
+                let table = asked["TableName"].as_str().unwrap();
+                let key = text(item, self.key_of(table)).to_owned();
+                self.write((table.to_owned(), key), item.clone(), status == 200)
             }
             "BatchExecuteStatement" => {
                 let statements = asked["Statements"].as_array().unwrap();
@@ -129,11 +143,15 @@ impl Copy {
         }
     }
 
+    fn key_of(&self, table: &str) -> &str {
+        self.keys.get(table).map_or(layout::KEY, String::as_str)
+    }
+
     /// A write that was applied, or refused for its condition: that costs the same. The larger of the items counts.
-    fn write(&mut self, key: String, item: Item, applied: bool) -> Units {
+    fn write(&mut self, key: (String, String), item: Item, applied: bool) -> Units {
         let old = self.items.get(&key);
         let largest = size(&item).max(old.map_or(0, size));
-        let is_order = key.starts_with("order/");
+        let is_order = key.1.starts_with("order/");
         let index_write = if applied { index_units(old, Some(&item)) } else { 0.0 };
         if applied {
             self.items.insert(key, item);
@@ -153,16 +171,19 @@ impl Copy {
 
     /// The key and the item that a statement makes: `INSERT INTO "t" VALUE {'a': ?, …}` or `UPDATE "t" SET "a"=? …
     /// REMOVE "b" … WHERE "key"=? AND …`.
-    fn stated(&self, statement: &Value) -> (String, Item) {
+    fn stated(&self, statement: &Value) -> ((String, String), Item) {
         let mut parameters = statement["Parameters"].as_array().unwrap().iter().cloned();
         let statement = statement["Statement"].as_str().unwrap();
+        let table = statement.split('"').nth(1).unwrap().to_owned();
+        let named = self.key_of(&table);
         if let Some(rest) = statement.strip_prefix("INSERT INTO ") {
             let names = rest.split('\'').skip(1).step_by(2);
             let item: Item = names.map(|name| (name.to_owned(), parameters.next().unwrap())).collect();
-            return (text(&item, layout::KEY).to_owned(), item);
+            let key = text(&item, named).to_owned();
+            return ((table, key), item);
         }
         let (changes, condition) = statement.split_once(" WHERE ").unwrap();
-        assert!(condition.starts_with(&format!("\"{}\"=?", layout::KEY)), "{statement}");
+        assert!(condition.starts_with(&format!("\"{named}\"=?")), "{statement}");
         let changes: Vec<&str> = changes.split('"').collect();
         // "UPDATE ", table, " SET ", name, "=? SET ", name, …
         let changes: Vec<(&str, &str)> = changes[2..].chunks_exact(2).map(|two| (two[0], two[1])).collect();
@@ -171,7 +192,7 @@ impl Copy {
             .filter(|(verb, _)| verb.ends_with(" SET "))
             .map(|(_, name)| (*name, parameters.next().unwrap()))
             .collect();
-        let key = parameters.next().unwrap()["S"].as_str().unwrap().to_owned();
+        let key = (table, parameters.next().unwrap()["S"].as_str().unwrap().to_owned());
         let mut item = self.items[&key].clone();
         for (name, value) in set {
             item.insert(name.to_owned(), value);
@@ -188,8 +209,9 @@ impl Copy {
     /// Asserts that these are the items of the table.
     pub fn assert_is(&self, stored: &[Value]) {
         assert_eq!(self.items.len(), stored.len());
+        let items: HashMap<&String, &Item> = self.items.iter().map(|((_, key), item)| (key, item)).collect();
         for item in stored.iter().map(|item| item.as_object().unwrap()) {
-            assert_eq!(self.items.get(text(item, layout::KEY)), Some(item));
+            assert_eq!(items.get(&text(item, layout::KEY).to_owned()), Some(&item));
         }
     }
 }

@@ -63,7 +63,7 @@ impl Function {
         Self::start_of(crate::BINARY, name, variables).await
     }
 
-    /// The same, of another binary.
+    /// The same of another system, whose functions are `binary`.
     pub async fn start_of(binary: &str, name: &str, variables: &BTreeMap<String, String>) -> Self {
         let (events, waiting) = mpsc::unbounded_channel::<Waiting>();
         let (say, said) = mpsc::unbounded_channel();

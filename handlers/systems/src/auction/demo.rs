@@ -2,9 +2,9 @@
 
 use super::{KICKOFF, results::RESULTS_BUCKET, run::Run};
 use async_trait::async_trait;
-use percent_encoding::percent_decode_str;
 use quadrille::{
     Failure, Pipeline, Stored,
+    domain::auction::record_of_result,
     system::{Demo, Evidence},
 };
 use serde_json::{Map, Value, json};
@@ -72,9 +72,7 @@ impl Demo for AuctionDemo {
     }
 
     fn filed(&self, bucket: &str, key: &str) -> Option<String> {
-        let name = key.strip_prefix("orders/order_").filter(|_| bucket == RESULTS_BUCKET)?;
-        let (_, id) = name.strip_suffix(".json")?.split_once('_')?;
-        Some(percent_decode_str(id).decode_utf8().ok()?.into_owned())
+        if bucket == RESULTS_BUCKET { record_of_result(key) } else { None }
     }
 
     async fn summary(&self, pipeline: &Pipeline) -> Result<Map<String, Value>, Failure> {

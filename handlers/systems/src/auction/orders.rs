@@ -1,6 +1,6 @@
 //! The HTTP side: orders are taken and told of.
 
-use super::metrics::ORDERS_RECEIVED;
+use super::{OPEN_SHARDS, metrics::ORDERS_RECEIVED};
 use quadrille::{
     Committed, Context, Failure, Stored,
     domain::auction::{BODY_BYTES_MAX, NewOrder, Order, orders},
@@ -53,9 +53,10 @@ pub async fn post_orders(request: Request, cx: Context<()>) -> Result<Response, 
 
 /// Stores orders.
 async fn take(orders: &[NewOrder], cx: &Context<()>) -> Result<Vec<RowOutcome>, Failure> {
-    let now = cx.now();
+    let (now, shards) = (cx.now(), cx.setting(OPEN_SHARDS)?);
     let commits = orders.iter().map(|new| {
-        let order = Stored::new(Order::receive(new.clone(), now)).with_correlation_id(cx.random().id());
+        let order = Order::receive(new.clone(), now).spread_over(shards);
+        let order = Stored::new(order).with_correlation_id(cx.random().id());
         order.commit("received").measure(ORDERS_RECEIVED, 1.0)
     });
     let committed = cx.commit_all(commits.collect()).await?;

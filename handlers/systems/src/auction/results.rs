@@ -1,6 +1,9 @@
 //! Results: Lambda B, `store_result`, files accepted orders and fails the others into the dead-letter queue.
 
-use super::metrics::{ORDERS_STORED, RECEIVED_TO_STORED};
+use super::{
+    RESULT_PREFIXES,
+    metrics::{ORDERS_STORED, RECEIVED_TO_STORED},
+};
 use quadrille::{
     Context, Event, Failure, Handled, Outcome, Stored, Timestamp,
     decimal::Decimal,
@@ -127,7 +130,7 @@ pub async fn store_result(order: Option<Stored<Order>>, event: OrderDecided, cx:
         decided_at: decided.decided_at,
     };
     let body = serde_json::to_vec(&result).map_err(|error| Failure::permanent("unwritable", error))?;
-    let key = result_key(&event.record_id, decided.decided_at);
+    let key = result_key(&event.record_id, decided.decided_at, cx.setting(RESULT_PREFIXES)?);
     // The key is a function of the decision: whoever comes second finds the same object there.
     cx.bucket(RESULTS_BUCKET)?.put_if_absent(&key, body).await?;
     let Some(mut order) = order else {

@@ -16,7 +16,7 @@ pub mod validate;
 use events::{OrderEnded, PaymentDue};
 use gateway::PaymentGateway;
 use quadrille::{
-    Backlog, Backoff, Budget, Choreography, Consumer, Definition, Route, System, Table, Uses,
+    Backlog, Backoff, Budget, Choreography, Consumer, Definition, Route, System, Table, Uses, Workload,
     domain::checkout::{OUT_OF_STOCK, Order, OrderStatus, Product, StockPart},
     infrastructure::Infrastructure,
     system::{Demo, Meaning, Word},
@@ -107,7 +107,8 @@ fn routes(definition: Definition) -> Definition {
         .route(
             Route::post("/orders", "create_order", intake::create_order)
                 .backlog(Backlog::new())
-                .uses(Uses::new().gets_one::<Order>().commits_one::<Order>()),
+                .uses(Uses::new().gets_one::<Order>().commits_one::<Order>())
+                .workload(Workload::new().reads(0).time(Duration::from_millis(20))),
         )
         .route(
             Route::get("/orders/{orderId}", "get_order", intake::get_order)
@@ -133,7 +134,8 @@ fn validating(definition: Definition) -> Definition {
             .concurrency(100)
             .workers(2)
             // Nothing else can tell of an order that is not taken in: it waits for its table, for an hour and more.
-            .attempts(12, lasting()))
+            .attempts(12, lasting())
+            .workload(Workload::new().time(Duration::from_millis(200))))
         .on(Consumer::new("validate_order", validate::validate_order)
             .queue("validate-order")
             .batch(100, SECOND)
@@ -143,7 +145,8 @@ fn validating(definition: Definition) -> Definition {
             .attempts(4, VALIDATION_WAITS)
             .business_ends([validate::VALIDATION_FAILED, OUT_OF_STOCK])
             .on_given_up(fail::not_validated)
-            .uses(Uses::new().gets::<Product>().gets::<StockPart>().commits::<StockPart>()))
+            .uses(Uses::new().gets::<Product>().gets::<StockPart>().commits::<StockPart>())
+            .workload(Workload::new().time(Duration::from_millis(400))))
 }
 
 fn paying(definition: Definition) -> Definition {
@@ -158,7 +161,8 @@ fn paying(definition: Definition) -> Definition {
         .on_given_up(fail::not_paid)
         // A payment that is pending is asked for again.
         .budget(Budget { deadline: HOUR, hops: 1_000 })
-        .uses(Uses::new().service::<dyn PaymentGateway>().emits_later::<PaymentDue>()))
+        .uses(Uses::new().service::<dyn PaymentGateway>().emits_later::<PaymentDue>())
+        .workload(Workload::new().time(Duration::from_millis(800))))
 }
 
 /// The way of an order that was given up: decided first, then undone.

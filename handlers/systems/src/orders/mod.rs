@@ -11,7 +11,7 @@ pub use process::{OrderProcessed, process_order};
 
 use async_trait::async_trait;
 use quadrille::{
-    Backlog, Backoff, Choreography, Consumer, Definition, Route, Setting, System, Table, Uses,
+    Backlog, Backoff, Choreography, Consumer, Definition, Route, Setting, System, Table, Uses, Workload,
     choreography::Topic,
     domain::orders::{Order, OrderStatus},
     infrastructure::Infrastructure,
@@ -88,7 +88,8 @@ fn define() -> Definition {
                 .timeout(Duration::from_secs(30))
                 .memory(MEMORY)
                 .backlog(Backlog::new())
-                .uses(Uses::new().gets_one::<Order>().commits_one::<Order>().setting(TTL_DAYS)),
+                .uses(Uses::new().gets_one::<Order>().commits_one::<Order>().setting(TTL_DAYS))
+                .workload(Workload::new().reads(0).time(Duration::from_millis(20))),
         )
         .route(
             Route::get("/orders/{order_id}", "get_order", get_order)
@@ -107,7 +108,8 @@ fn define() -> Definition {
             .attempts(4, Backoff::default())
             .workers(4)
             .timeout(Duration::from_secs(60))
-            .memory(MEMORY))
+            .memory(MEMORY)
+            .workload(Workload::new().time(Duration::from_millis(100))))
         .publish::<OrderProcessed>(NOTIFICATIONS)
         .notify_by(ALERTS)
 }

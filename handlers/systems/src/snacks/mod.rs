@@ -11,12 +11,13 @@ use async_trait::async_trait;
 use kitchen::Kitchen;
 use processing::{OrderProcessed, process_order};
 use quadrille::{
-    Backlog, Backoff, Choreography, Consumer, Definition, Route, System, Table, Uses,
+    Backlog, Backoff, Choreography, Consumer, Definition, Route, System, Table, Uses, Workload,
     choreography::{Bus, Rule},
     domain::snacks::{Order, OrderStatus},
     infrastructure::Infrastructure,
     system::{Demo, Meaning, Word},
 };
+use std::time::Duration;
 
 /// The event bus that orders are told to, by the name that its users know.
 pub const ORDERS_BUS: &str = "serverless-snacks-orders";
@@ -100,7 +101,8 @@ fn define() -> Definition {
             Route::post("/orders", "order_creator", orders::create_order)
                 .physical_name("order-creator")
                 .backlog(Backlog::new())
-                .uses(Uses::new().gets_one::<Order>().commits_one::<Order>()),
+                .uses(Uses::new().gets_one::<Order>().commits_one::<Order>())
+                .workload(Workload::new().reads(0).time(Duration::from_millis(20))),
         )
         .route(
             Route::get("/orders/{orderId}", "get_order", orders::get_order)
@@ -117,7 +119,8 @@ fn define() -> Definition {
             // While some wait for the disk, others work.
             .workers(8)
             .attempts(ATTEMPTS, Backoff::default())
-            .uses(Uses::new().service::<dyn Kitchen>()))
+            .uses(Uses::new().service::<dyn Kitchen>())
+            .workload(Workload::new().time(Duration::from_millis(200))))
         .publish::<OrderProcessed>(PROCESSED)
         .notify_by(ALERTS)
 }

@@ -1,9 +1,11 @@
 //! The auction in this process: its ports, its platform and its time are the tests'.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic is how a test fails.
 
+mod cost;
 mod duplicates;
 mod left;
 mod load;
+mod parts;
 mod platform;
 #[path = "../../../cli/tests/support/server.rs"]
 mod server;

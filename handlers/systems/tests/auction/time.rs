@@ -2,12 +2,16 @@
 
 use crate::world::{HOUR, World};
 use quadrille::{
-    domain::auction::OrderStatus,
-    engine::Engine,
+    domain::auction::{OrderStatus, record_of_result},
+    engine::{Engine, trigger},
     port::{Clock as _, Damage},
 };
-use std::{sync::atomic::Ordering, time::Duration};
-use systems::auction::{ALERTS, results::RESULTS_BUCKET, run::ORDERS_PER_PAGE};
+use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
+use systems::auction::{
+    ALERTS, KICKOFF, OPEN_SHARDS, RESULT_PREFIXES, RUN_PARTS,
+    results::RESULTS_BUCKET,
+    run::{ORDERS_PER_PAGE, Phase},
+};
 
 #[tokio::test]
 async fn an_order_does_not_expire_while_runs_try_to_have_it_decided() {
@@ -100,23 +104,123 @@ async fn an_order_that_is_decided_in_time_is_kept_for_24_hours_and_no_longer() {
     engine.stop().await;
 }
 
-#[tokio::test]
-async fn a_run_takes_orders_in_the_order_they_came_in_whatever_shard_they_fall_on() {
-    let world = World::new(Duration::ZERO);
-    let engine = Engine::start(world.pipeline.clone());
-    let ids: Vec<String> = (0..2_000).map(|number| format!("order-{number:04}")).collect();
-    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+/// Ids of that many orders, posted some at a time, a millisecond apart.
+async fn post_many(world: &World, count: usize) -> Vec<String> {
+    let ids: Vec<String> = (0..count).map(|number| format!("order-{number:04}")).collect();
     for batch in ids.chunks(7) {
-        world.post(batch).await;
+        world.post(&batch.iter().map(String::as_str).collect::<Vec<_>>()).await;
         world.clock.advance_to(world.clock.now() + Duration::from_millis(1));
     }
+    ids
+}
+
+#[tokio::test]
+async fn a_run_takes_orders_in_the_order_they_came_in_whatever_shard_they_fall_on() {
+    for shards in ["1", "8", "64", "1000"] {
+        let world = World::with(Duration::ZERO, &[(OPEN_SHARDS, shards)]);
+        let engine = Engine::start(world.pipeline.clone());
+        let ids = post_many(&world, 2_000).await;
+        world.kick_off().await;
+        let submitted = world.platform.submitted.lock().unwrap().clone();
+        let pages: Vec<Vec<String>> = submitted.into_values().flatten().collect();
+        assert_eq!(pages.concat(), ids);
+        // The shards are as full as chance makes them, and pages are full all the same.
+        let sizes: Vec<usize> = pages.iter().map(Vec::len).collect();
+        assert_eq!(sizes, [ORDERS_PER_PAGE, ORDERS_PER_PAGE, 2_000 - 2 * ORDERS_PER_PAGE], "{shards} shards");
+        engine.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn orders_are_found_where_they_are_when_the_number_of_shards_has_grown() {
+    let mut world = World::with(Duration::ZERO, &[(OPEN_SHARDS, "8")]);
+    let mut ids = post_many(&world, 100).await;
+    world.set(&[(OPEN_SHARDS, "64")]);
+    world.post(&["later-1", "later-2", "later-3"]).await;
+    ids.extend(["later-1", "later-2", "later-3"].map(str::to_owned));
+    // However few there are said to be, those of an older version are found.
+    world.set(&[(OPEN_SHARDS, "64"), (RUN_PARTS, "3")]);
+    let engine = Engine::start(world.pipeline.clone());
     world.kick_off().await;
+    for id in &ids {
+        assert_eq!(world.order(id).await.unwrap().status, OrderStatus::Accepted, "{id}");
+    }
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_spread_over_eight_partitions_is_found_whatever_the_setting_says() {
+    let mut world = World::with(Duration::ZERO, &[(OPEN_SHARDS, "8")]);
+    let ids = post_many(&world, 100).await;
+    world.set(&[(OPEN_SHARDS, "1")]);
+    let engine = Engine::start(world.pipeline.clone());
+    world.kick_off().await;
+    for id in &ids {
+        assert_eq!(world.order(id).await.unwrap().status, OrderStatus::Accepted, "{id}");
+    }
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_kickoff_that_is_divided_takes_each_order_once_and_every_part_ends() {
+    let world = World::with(Duration::ZERO, &[(OPEN_SHARDS, "64"), (RUN_PARTS, "5")]);
+    let engine = Engine::start(world.pipeline.clone());
+    let mut ids = post_many(&world, 2_000).await;
+    let at = world.clock.now();
+    world.kick_off().await;
+    // A kickoff that comes twice is the same runs.
+    trigger(&world.pipeline, KICKOFF, at).await.unwrap();
+    world.clock.pass(Duration::from_secs(1)).await;
     let submitted = world.platform.submitted.lock().unwrap().clone();
-    let pages: Vec<Vec<String>> = submitted.into_values().flatten().collect();
-    assert_eq!(pages.concat(), ids);
-    assert!(pages.iter().all(|page| page.len() <= ORDERS_PER_PAGE));
-    // The shards are as full as chance makes them: pages that wait for the fullest are still nearly full.
-    assert!(pages.len() <= 4, "{} pages", pages.len());
+    let runs: Vec<String> = (0..5).map(|part| format!("{at}~{part}of5")).collect();
+    assert_eq!(submitted.keys().cloned().collect::<Vec<_>>(), runs);
+    let mut taken: Vec<String> = submitted.into_values().flatten().flatten().collect();
+    taken.sort();
+    ids.sort();
+    assert_eq!(taken, ids);
+    for run in runs.iter().chain([&at.to_string()]) {
+        assert_eq!(world.run(run).await.unwrap().phase, Phase::Ended, "{run}");
+    }
+    for id in &ids {
+        assert!(world.order(id).await.unwrap().result_key.is_some(), "{id}");
+    }
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn parts_that_passed_their_deadline_are_taken_over_also_by_fewer_of_them() {
+    for later in ["5", "2", "1"] {
+        let mut world = World::with(2 * HOUR, &[(OPEN_SHARDS, "64"), (RUN_PARTS, "5")]);
+        let engine = Engine::start(world.pipeline.clone());
+        let ids = post_many(&world, 100).await;
+        world.kick_off().await;
+        world.clock.pass(HOUR + HOUR / 4).await;
+        engine.stop().await;
+        world.set(&[(OPEN_SHARDS, "64"), (RUN_PARTS, later)]);
+        let engine = Engine::start(world.pipeline.clone());
+        world.kick_off().await;
+        world.clock.pass(HOUR).await;
+        for id in &ids {
+            assert_eq!(world.order(id).await.unwrap().status, OrderStatus::Accepted, "{id}, {later} parts");
+        }
+        engine.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn results_are_filed_under_as_many_prefixes_as_are_set_and_each_order_names_its_own() {
+    let world = World::with(Duration::ZERO, &[(RESULT_PREFIXES, "16")]);
+    let engine = Engine::start(world.pipeline.clone());
+    let ids = post_many(&world, 200).await;
+    world.kick_off().await;
+    let mut prefixes = BTreeSet::new();
+    for id in &ids {
+        let key = world.order(id).await.unwrap().result_key.clone().unwrap();
+        assert!(world.ports().bucket(RESULTS_BUCKET).unwrap().get(&key).await.unwrap().is_some(), "{key}");
+        assert_eq!(record_of_result(&key).as_deref(), Some(id.as_str()));
+        prefixes.insert(key.split('/').nth(1).unwrap().to_owned());
+    }
+    assert_eq!(prefixes.len(), 16);
     engine.stop().await;
 }
 

@@ -29,6 +29,10 @@ use tokio::sync::Notify;
 
 pub const HOUR: Duration = Duration::from_secs(3_600);
 
+/// Pages of a run whose decisions it tells at once, and what it calls those behind them.
+const PAGES_TOLD: usize = 10;
+const PAGE: &str = "page ";
+
 /// A platform that accepts everything, but decides nothing before a certain time.
 pub struct Slow {
     pub clock: Arc<VirtualClock>,
@@ -76,7 +80,12 @@ impl AuctionPlatform for Slow {
         if self.clock.now() < self.decides_at {
             return Ok(Answer::NotReady);
         }
-        let pages = self.submitted.lock().unwrap().get(run_id).cloned().unwrap_or_default();
+        let page = after.and_then(|after| after.strip_prefix(PAGE)).map_or(0, |page| page.parse().unwrap());
+        let (pages, more) = {
+            let submitted = self.submitted.lock().unwrap();
+            let rest = submitted.get(run_id).map_or(&[][..], |pages| &pages[page..]);
+            (rest[..rest.len().min(PAGES_TOLD)].to_vec(), rest.len() > PAGES_TOLD)
+        };
         let accepted = |record_id| Decision { record_id, status: Some("accepted".into()), power: None };
         if self.circles.load(Ordering::Relaxed) {
             let first = pages.into_iter().flatten().take(if after.is_none() { 1 } else { 0 });
@@ -99,7 +108,11 @@ impl AuctionPlatform for Slow {
         Ok(Answer::Ready {
             decisions: pages.into_iter().flatten().take(told).map(accepted).collect(),
             faults: Vec::new(),
-            next: is_first.then(|| "the rest".to_owned()),
+            next: if more {
+                Some(format!("{PAGE}{}", page + PAGES_TOLD))
+            } else {
+                is_first.then(|| "the rest".to_owned())
+            },
         })
     }
 }
@@ -194,6 +207,14 @@ impl Table for Meddled {
     }
 }
 
+/// The auction on these ports: a run is started by hand.
+fn pipeline(ports: Ports, said: &[(&str, &str)]) -> Pipeline {
+    let auction = crate::auction();
+    let settings = crate::settings(&auction, &[&[(EVERY, "14d"), (BACKOFF, "10s")], said].concat());
+    let ports = auction.equip(ports, settings).unwrap();
+    Pipeline::new(auction, ports)
+}
+
 pub struct World {
     pub clock: Arc<VirtualClock>,
     pub platform: Arc<Slow>,
@@ -234,12 +255,16 @@ impl World {
             holds: Mutex::default(),
         });
         ports.tables.insert("orders".to_owned(), table.clone());
-        let settings = crate::settings(&auction, &[&[(EVERY, "14d"), (BACKOFF, "10s")], said].concat());
-        let ports = auction.equip(ports, settings).unwrap();
-        Self { clock, platform, memory, table, pipeline: Pipeline::new(auction, ports) }
+        let pipeline = pipeline(ports, said);
+        Self { clock, platform, memory, table, pipeline }
     }
 
-    pub fn ports(&self) -> &Ports {
+    /// It goes on with other settings.
+    pub fn set(&mut self, said: &[(&str, &str)]) {
+        self.pipeline = pipeline((**self.ports()).clone(), said);
+    }
+
+    pub fn ports(&self) -> &Arc<Ports> {
         self.pipeline.ports()
     }
 

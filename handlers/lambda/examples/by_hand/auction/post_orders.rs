@@ -1,6 +1,6 @@
 //! `POST /orders`: checks the whole batch, then stores each order.
 
-use crate::shared::{Answer, Item, Request, Table, config, metric, now, serve};
+use crate::shared::{Answer, Item, Request, Table, config, metric, now, serve, variable};
 use lambda_runtime::Error;
 use quadrille::{
     Failure,
@@ -26,15 +26,16 @@ struct Row<'a> {
 
 pub async fn run() -> Result<(), Error> {
     let table = Table::new(&config().await, "TABLE_NAME", "key")?;
-    serve(async |request| post(&table, request).await).await
+    let shards = variable("OPEN_SHARDS")?.parse()?;
+    serve(async |request| post(&table, shards, request).await).await
 }
 
-async fn post(table: &Table, request: Request) -> Result<Answer, Failure> {
+async fn post(table: &Table, shards: u64, request: Request) -> Result<Answer, Failure> {
     let orders = match request.read("orders", BODY_BYTES_MAX, orders)? {
         Ok(orders) => orders,
         Err(refused) => return Ok(refused),
     };
-    let outcomes = take(table, &orders).await?;
+    let outcomes = take(table, shards, &orders).await?;
     let rows: Vec<Row<'_>> = orders
         .iter()
         .zip(outcomes)
@@ -47,10 +48,12 @@ async fn post(table: &Table, request: Request) -> Result<Answer, Failure> {
     Answer::json(202, &json!({ "results": rows }))
 }
 
-async fn take(table: &Table, new: &[NewOrder]) -> Result<Vec<Outcome>, Failure> {
+async fn take(table: &Table, shards: u64, new: &[NewOrder]) -> Result<Vec<Outcome>, Failure> {
     let now = now();
-    let order =
-        |new: &NewOrder| (Item::new(Order::receive(new.clone(), now)), "received".to_owned(), Vec::new());
+    let order = |new: &NewOrder| {
+        let order = Order::receive(new.clone(), now).spread_over(shards);
+        (Item::new(order), "received".to_owned(), Vec::new())
+    };
     let applied = table.put_all(new.iter().map(order).collect()).await?;
     metric("OrdersReceived", "Count", applied.iter().filter(|applied| **applied).count() as f64);
     let mut outcomes = vec![Outcome::Stored; new.len()];

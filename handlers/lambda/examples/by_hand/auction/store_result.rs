@@ -65,12 +65,15 @@ struct Filing {
     orders: Table,
     results: Client,
     bucket: String,
+    /// Prefixes that the keys of results are spread over.
+    prefixes: u64,
 }
 
 pub async fn run() -> Result<(), Error> {
     let config = config().await;
     let orders = Table::new(&config, "TABLE_NAME", "key")?;
-    let filing = Filing { orders, results: Client::new(&config), bucket: variable("RESULTS_BUCKET")? };
+    let (bucket, prefixes) = (variable("RESULTS_BUCKET")?, variable("RESULT_PREFIXES")?.parse()?);
+    let filing = Filing { orders, results: Client::new(&config), bucket, prefixes };
     Queue::new(&config, 5, |attempt| backoff(attempt, WAIT_MAX))?.work(filing).await
 }
 
@@ -131,7 +134,7 @@ impl Filing {
             decided_at: decided.decided_at,
         };
         let body = serde_json::to_vec(&result).map_err(|error| Failure::permanent("unwritable", error))?;
-        let key = result_key(&event.record_id, decided.decided_at);
+        let key = result_key(&event.record_id, decided.decided_at, self.prefixes);
         let put = self.results.put_object().bucket(&self.bucket).key(&key).body(body.into());
         match put.if_none_match("*").send().await {
             Ok(_) => Ok(key),

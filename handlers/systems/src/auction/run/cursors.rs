@@ -1,16 +1,17 @@
 //! How far a run has read the open orders.
 
-use super::{Emits, ORDERS_PER_PAGE};
-use futures_util::future::try_join_all;
+use super::{Emits, Run, Terms};
 use quadrille::{
-    Context, Failure, Page, Stored, Timestamp,
-    domain::auction::{OPEN_SHARDS, Order, open_partition},
-    port::IndexQuery,
+    Context, Merged,
+    domain::auction::{OPEN_SHARDS_MIN, Order, open_partition},
 };
 use serde::{Deserialize, Serialize};
 
-/// A place in each shard of the open orders: all are read on together, up to the same time, so that a page holds orders of one
-/// time, which lie together.
+/// A place among the open orders: all shards are read up to the same order, so that a page holds orders of one time, which lie
+/// together.
+///
+/// Stored as a list of one. A version before this one wrote a place for each of its 8 shards, and goes on with the first of
+/// them where it reads a list of one: what it leaves is the next run's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursors(Vec<Cursor>);
 
@@ -24,58 +25,35 @@ enum Cursor {
 impl Cursors {
     /// Before the first of them.
     pub(super) fn start() -> Self {
-        Self((0..OPEN_SHARDS).map(|_| Cursor::After(String::new())).collect())
+        Self::behind(String::new())
     }
 
-    /// Whether all open orders were read.
-    pub(super) fn is_done(&self) -> bool {
-        self.0.iter().all(|cursor| *cursor == Cursor::Done)
+    /// Behind this one.
+    pub(super) fn behind(place: String) -> Self {
+        Self(vec![Cursor::After(place)])
     }
 
-    /// The next page of open orders received by `started_at`, moving on behind them, and how many stand there that can't be read:
-    /// these are passed over, and the log names them.
-    pub(super) async fn next_page(
-        &mut self,
-        started_at: Timestamp,
-        cx: &Context<Emits>,
-    ) -> Result<(Vec<Stored<Order>>, u64), Failure> {
-        let before = format!("{:015}", started_at.as_millis() + 1);
-        let limit = ORDERS_PER_PAGE / self.0.len().max(1);
-        let queries = self.0.iter().enumerate().filter_map(|(shard, cursor)| {
-            let Cursor::After(after) = cursor else { return None };
-            let query = IndexQuery {
-                partition: open_partition(shard as u64),
-                after: Some(after.clone()).filter(|after| !after.is_empty()),
-                before: Some(before.clone()),
-                limit,
-            };
-            Some(async move { Ok::<_, Failure>((shard, cx.query::<Order>(&query).await?)) })
+    /// The place that every shard is read up to; `None` before the first.
+    fn place(&self) -> Option<String> {
+        let places = self.0.iter().filter_map(|cursor| match cursor {
+            Cursor::After(after) => Some(after),
+            Cursor::Done => None,
         });
-        let pages = try_join_all(queries).await?;
-        // Every shard was looked through up to here. What lies behind it is left for the next page: shards are not as full as
-        // each other, and a page that took it would lie scattered among its neighbours.
-        let horizon = pages.iter().filter_map(|(_, page)| page.next.as_ref()).min().cloned();
-        let mut orders = Vec::with_capacity(pages.iter().map(|(_, page)| page.entities.len()).sum());
-        let mut passed_over = 0;
-        for (shard, Page { mut entities, mut unreadable, next }) in pages {
-            let found = entities.len() + unreadable.len();
-            if let Some(horizon) = &horizon {
-                entities.truncate(entities.partition_point(|order| order.index_sort() <= *horizon));
-                unreadable.retain(|order| order.sort <= *horizon);
-            }
-            let is_done = next.is_none() && entities.len() + unreadable.len() == found;
-            passed_over += unreadable.len() as u64;
-            self.0[shard] = match (&self.0[shard], &horizon) {
-                // A version before this one may have read a shard further on than the others.
-                (Cursor::After(before), Some(horizon)) if !is_done => {
-                    Cursor::After(horizon.max(before).clone())
-                }
-                _ => Cursor::Done,
-            };
-            orders.extend(entities);
-        }
-        // In the order they came in, as they lie in the table.
-        orders.sort_by(|a, b| (a.received_at, &a.record_id).cmp(&(b.received_at, &b.record_id)));
-        Ok((orders, passed_over))
+        places.min().filter(|place| !place.is_empty()).cloned()
+    }
+}
+
+impl Run {
+    /// The open orders of its part that were received by its start, behind the place of `cursors`.
+    pub(super) fn open_orders<'a>(
+        &self,
+        cursors: &Cursors,
+        terms: &Terms,
+        cx: &'a Context<Emits>,
+    ) -> Merged<'a, Order, Emits> {
+        let (part, shards) = (self.part(), 0..terms.shards.max(OPEN_SHARDS_MIN));
+        let before = format!("{:015}", self.started_at.as_millis() + 1);
+        let partitions = shards.filter(|shard| part.has(*shard)).map(open_partition);
+        cx.merged(partitions, cursors.place(), Some(before))
     }
 }

@@ -11,36 +11,43 @@ use quadrille::{Context, Handled, Outcome, Stored};
 /// Takes pages of open orders for the run, and hands each to the platform.
 pub(super) async fn gather(
     run: Stored<Run>,
-    mut cursors: Cursors,
+    cursors: Cursors,
     terms: &Terms,
     platform: &dyn AuctionPlatform,
     cx: &Context<Emits>,
 ) -> Outcome<Emits> {
     let mut round = Round::begin(cx.now());
-    let (mut orders, mut passed_over) = cursors.next_page(run.started_at, cx).await?;
-    if run.version() == 0 && orders.is_empty() && cursors.is_done() {
+    let mut open = run.open_orders(&cursors, terms, cx);
+    let mut page = open.next_page(ORDERS_PER_PAGE).await?;
+    if run.version() == 0 && page.entities.is_empty() && page.next.is_none() {
         // Nothing to auction: most runs of an idle system end here, and cost no write.
-        return Ok(Handled::already(format!("no order is open{}", unreadable(passed_over))));
+        let passed_over = unreadable(page.unreadable.len() as u64);
+        return Ok(Handled::already(format!("no order is open{passed_over}")));
     }
     let Some(mut run) = written_down(run, cx).await? else {
         return Ok(Handled::already("this round is over"));
     };
     loop {
-        run.unreadable += passed_over;
+        run.unreadable += page.unreadable.len() as u64;
         // Pages are counted, not their orders: few may be left of each.
         round.worked(ORDERS_PER_PAGE);
-        let room = run.room(terms);
+        let (mut orders, room) = (page.entities, run.room(terms));
         orders.truncate(room);
-        let is_last = cursors.is_done() || orders.len() == room;
-        let next = if is_last { Phase::Waiting } else { Phase::Gathering(cursors) };
+        let further = page.next.filter(|_| orders.len() < room).map(Cursors::behind);
+        let next = further.clone().map_or(Phase::Waiting, Phase::Gathering);
         let record_ids = orders.iter().map(|order| order.record_id.clone()).collect();
         let wanted = Wanted { from: None, record_ids, loaded: Some(orders), next };
         take_page(&mut run, wanted, platform, cx).await?;
-        match run.phase.clone() {
-            Phase::Gathering(further) if round.has_room(cx.now()) => cursors = further,
+        match &run.phase {
+            Phase::Gathering(cursors) if round.has_room(cx.now()) => {
+                // An earlier attempt may have written the page, and gone on elsewhere.
+                if Some(cursors) != further.as_ref() {
+                    open = run.open_orders(cursors, terms, cx);
+                }
+            }
             _ => break,
         }
-        (orders, passed_over) = cursors.next_page(run.started_at, cx).await?;
+        page = open.next_page(ORDERS_PER_PAGE).await?;
     }
     if run.phase != Phase::Waiting {
         let what = format!("submitted {} orders", run.submitted);

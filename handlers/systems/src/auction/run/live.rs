@@ -4,7 +4,7 @@ use super::{Emits, LIVE_RUNS, Run};
 use quadrille::{Context, Failure, Page, Timestamp, port::IndexQuery};
 
 /// Live runs looked at by a run that starts.
-pub(super) const LIVE_RUNS_MAX: usize = 200;
+pub(super) const LIVE_RUNS_MAX: usize = 400;
 
 /// Runs that have not ended, the earliest first. More than a page of them would mean that the platform has not decided for
 /// as many kickoffs.
@@ -13,14 +13,14 @@ pub(super) async fn live_runs(cx: &Context<Emits>) -> Result<Page<Run>, Failure>
     cx.query::<Run>(&query).await
 }
 
-/// The first run that is left to the next one, and is none of `but`: to be taken over before anything else. Of one that can't be
-/// read the index tells whether it passed its deadline.
-pub(super) fn first_left(live: &Page<Run>, but: &[&str], now: Timestamp) -> Option<String> {
-    let read = live.entities.iter().filter(|run| run.is_left(now));
-    let read = read.map(|run| (run.deadline, run.run_id.as_str()));
-    let unreadable = live.unreadable.iter().filter_map(|run| placed(&run.sort));
+/// The first run that is left, is for `run` to take over, and is none of `but`: before anything else. Of one that can't be read the
+/// index tells whether it passed its deadline.
+pub(super) fn first_left(run: &Run, live: &Page<Run>, but: &str, now: Timestamp) -> Option<String> {
+    let read = live.entities.iter().filter(|other| other.is_left(now));
+    let read = read.map(|other| (other.deadline, other.run_id.as_str()));
+    let unreadable = live.unreadable.iter().filter_map(|other| placed(&other.sort));
     let overdue = unreadable.filter(|(deadline, _)| *deadline < now);
-    let left = read.chain(overdue).filter(|(_, run_id)| !but.contains(run_id));
+    let left = read.chain(overdue).filter(|(_, id)| *id != but && *id != run.run_id && run.inherits(id));
     left.min().map(|(_, run_id)| run_id.to_owned())
 }
 

@@ -14,6 +14,9 @@
 //! takes so many open orders at most; one that is full kicks off the next, so that it decides while orders go on coming in.
 //! A run that has passed its deadline, or whose round was given up, is left: the next one takes it over. Its undecided orders
 //! become that run's, page by page.
+//!
+//! Where one run is too slow, its kickoff is divided into several (the setting `run_parts`): each has shards of the open orders of
+//! its own, and its own pages, rounds and end.
 
 mod cursors;
 mod decide;
@@ -21,6 +24,7 @@ mod gather;
 mod given_up;
 mod live;
 mod page;
+mod part;
 mod phase;
 mod queued;
 mod reconcile;
@@ -186,6 +190,10 @@ pub struct Terms {
     pub time: Duration,
     /// The most open orders that a run takes; more are the next one's.
     pub orders: u64,
+    /// Partitions of the index that open orders are spread over.
+    pub shards: u64,
+    /// Runs that a kickoff is divided into.
+    pub parts: u64,
 }
 
 impl Run {
@@ -210,8 +218,9 @@ impl Run {
 
     /// The kickoff of the run that goes on where this one is full: a time of its own, though no time may have passed.
     fn next_kickoff(&self, now: Timestamp) -> Result<PollAuction, Failure> {
-        let own = kickoff_time(&self.run_id)?;
-        Ok(PollAuction { run_id: now.max(own + Duration::from_millis(1)).to_string(), round: 0 })
+        let (own, _) = part::read(&self.run_id)?;
+        let time = now.max(own + Duration::from_millis(1));
+        Ok(PollAuction { run_id: format!("{time}{}", self.behind_time()), round: 0 })
     }
 
     /// Whether the platform has told more than there can be to tell.
@@ -221,7 +230,7 @@ impl Run {
 
     /// A run as its kickoff begins it.
     fn kicked_off(run_id: String, time: Duration, cx: &Context<Emits>) -> Result<Self, Failure> {
-        let started_at = kickoff_time(&run_id)?;
+        let (started_at, _) = part::read(&run_id)?;
         Ok(Self {
             run_id,
             started_at,
@@ -240,12 +249,6 @@ impl Run {
             unreadable: 0,
         })
     }
-}
-
-/// The time that a run is named by.
-fn kickoff_time(run_id: &str) -> Result<Timestamp, Failure> {
-    let malformed = |error| Failure::permanent("malformed_run", format_args!("run_id: {error}"));
-    Timestamp::parse(run_id).map_err(malformed)
 }
 
 /// Lambda A: one round of a run.
@@ -275,6 +278,9 @@ pub async fn poll_auction(
     if cx.now() > run.deadline && run.phase != Phase::Ended {
         let detail = format_args!("the deadline was {}", run.deadline);
         return Err(Failure::permanent("deadline_passed", detail));
+    }
+    if run.version() == 0 && terms.parts > 1 && run.behind_time().is_empty() {
+        return part::divide(run, terms.parts);
     }
     match run.phase.clone() {
         Phase::Queued => leave_queue(run, &terms, platform, &cx).await,

@@ -66,6 +66,8 @@ pub(super) enum RoundEvent {
     DecisionsMissing,
     /// A page was looked through, and there are more.
     PageReconciled,
+    /// Others are kicked off in its place, each for a part of the orders.
+    Divided,
     /// Nothing is left to do.
     Finished,
     /// It was left, and another run has taken over the orders.
@@ -109,7 +111,7 @@ impl Phase {
             (Waiting | Deciding { .. }, On::DecisionsLeft { after, offset }) => Deciding { after, offset },
             (Waiting | Deciding { .. }, On::DecisionsMissing) => Reconciling { page: 0 },
             (Reconciling { page }, On::PageReconciled) => Reconciling { page: page.saturating_add(1) },
-            (Waiting | Deciding { .. } | Reconciling { .. }, On::Finished) => Ended,
+            (Queued, On::Divided) | (Waiting | Deciding { .. } | Reconciling { .. }, On::Finished) => Ended,
             (
                 Queued | TakingOver { .. } | Gathering(_) | Waiting | Deciding { .. } | Reconciling { .. },
                 On::Superseded,
@@ -142,6 +144,7 @@ impl std::fmt::Display for RoundEvent {
             Self::DecisionsLeft { .. } => "decisions_left",
             Self::DecisionsMissing => "decisions_missing",
             Self::PageReconciled => "page_reconciled",
+            Self::Divided => "divided",
             Self::Finished => "finished",
             Self::Superseded => "superseded",
         })
@@ -174,6 +177,7 @@ mod tests {
             RoundEvent::DecisionsLeft { after: None, offset: 760 },
             RoundEvent::DecisionsMissing,
             RoundEvent::PageReconciled,
+            RoundEvent::Divided,
             RoundEvent::Finished,
             RoundEvent::Superseded,
         ];
@@ -182,8 +186,9 @@ mod tests {
 
     /// Every legal transition: the phase and the event, by name, and what follows; more than one where what the event
     /// carries decides.
-    const LEGAL: [(&str, &str, &[&str]); 22] = [
+    const LEGAL: [(&str, &str, &[&str]); 23] = [
         ("queued", "turn_came", &["gathering", "taking_over"]),
+        ("queued", "divided", &["ended"]),
         ("queued", "superseded", &["ended"]),
         ("taking_over", "page_taken (next: taking_over)", &["taking_over"]),
         ("taking_over", "page_taken (next: gathering)", &["gathering"]),

@@ -20,8 +20,9 @@ const QUEUED: Backoff = Backoff {
 };
 
 /// Runs that have gathered and not ended, before a further one begins: orders stay open, and count as backlog, where the
-/// platform is slower than they come in. Fewer than are looked at, so that none is overlooked.
-const RUNS_WAITING_MAX: usize = LIVE_RUNS_MAX / 2;
+/// platform is slower than they come in. So few that none of those looked at is overlooked, though each of 64 parts may begin at the
+/// same moment, and have another one queued.
+const RUNS_WAITING_MAX: usize = LIVE_RUNS_MAX / 4;
 
 /// Looks whether the run's turn has come; if so, does its first round.
 pub(super) async fn leave_queue(
@@ -33,7 +34,9 @@ pub(super) async fn leave_queue(
     let (live, now) = (live_runs(cx).await?, cx.now());
     let is_before = |other: &&Stored<Run>| other.gathers_before(&run, now);
     let before: Vec<&Stored<Run>> = live.entities.iter().filter(is_before).collect();
-    if run.version() == 0 && before.iter().any(|other| other.phase == Phase::Queued) {
+    if run.version() == 0
+        && before.iter().any(|other| other.phase == Phase::Queued && other.part() == run.part())
+    {
         return Ok(Handled::already("another run is queued: it takes what is open when it starts"));
     }
     let waiting = live.entities.iter().filter(|other| other.waits(now)).count();
@@ -46,7 +49,7 @@ pub(super) async fn leave_queue(
         let wait = QUEUED.after(run.round + 1, cx.random());
         return Ok(next_round(run, what, Some(wait)).into());
     }
-    let left = first_left(&live, &[&run.run_id], now);
+    let left = first_left(&run, &live, &run.run_id, now);
     run.advance(RoundEvent::TurnCame { left: left.clone() })?;
     run.started_at = now;
     match left {
@@ -66,6 +69,7 @@ impl Run {
     /// Whether `later` has to wait until this run has gathered.
     fn gathers_before(&self, later: &Self, now: Timestamp) -> bool {
         let gathers = matches!(self.phase, Phase::Queued | Phase::TakingOver { .. } | Phase::Gathering(_));
-        gathers && !self.is_left(now) && (self.started_at, &self.run_id) < (later.started_at, &later.run_id)
+        let is_before = (self.started_at, &self.run_id) < (later.started_at, &later.run_id);
+        gathers && is_before && !self.is_left(now) && self.meets(later)
     }
 }

@@ -59,7 +59,7 @@ async fn goes_on(
 ) -> Outcome<Emits> {
     let live = live_runs(cx).await?;
     // An index may still list the run that has just ended.
-    let left = first_left(&live, &[from, &run.run_id], cx.now()).filter(|_| run.room(terms) > 0);
+    let left = first_left(&run, &live, from, cx.now()).filter(|_| run.room(terms) > 0);
     run.advance(RoundEvent::RunTakenOver { left })?;
     Ok(next_round(run, what, None).into())
 }

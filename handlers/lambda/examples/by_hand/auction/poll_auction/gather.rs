@@ -1,10 +1,10 @@
 //! Open orders are taken, page by page, and handed to the platform.
 
-use super::{ORDERS_PER_PAGE, Phase, Poll, RUN_KEPT, Round, Run, poll};
+use super::{ORDERS_PER_PAGE, Phase, Poll, RUN_KEPT, Round, Run, part::Part, poll};
 use crate::shared::{Done, Item};
 use quadrille::{
     Entity, Failure, Timestamp,
-    domain::auction::{OPEN_SHARDS, Order, OrderStatus, open_partition},
+    domain::auction::{Order, OrderStatus, open_partition},
 };
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, time::Duration};
@@ -13,11 +13,17 @@ use systems::auction::platform::{AuctionPlatform as _, SubmittedOrder};
 /// How long after a run's deadline its orders are kept at least, for the next run to take them over.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(2 * 3_600);
 
-/// How far the open orders are read: shard by shard, each by time.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// How far the open orders of a part are read: shard by shard, each by time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cursor {
     shard: u64,
     after: String,
+}
+
+impl Cursor {
+    pub fn start(part: Part) -> Self {
+        Self { shard: part.number, after: String::new() }
+    }
 }
 
 /// Which orders a run was about to take at once, written before it takes the first.
@@ -66,8 +72,8 @@ impl Entity for Page {
 impl Poll {
     pub async fn gather(&self, run: Item<Run>, mut cursor: Cursor) -> Done {
         let mut round = Round::begin();
-        let (mut orders, mut unreadable) = self.next_page(&mut cursor, run.started_at).await?;
-        if run.version == 0 && orders.is_empty() && cursor.shard == OPEN_SHARDS {
+        let (mut orders, mut unreadable) = self.next_page(&mut cursor, run.started_at, run.part()).await?;
+        if run.version == 0 && orders.is_empty() && cursor.shard >= self.shards {
             // Most runs of an idle system end here, and cost no write.
             return Ok("no order is open");
         }
@@ -77,7 +83,7 @@ impl Poll {
             run.unreadable += unreadable;
             let room = self.room(&run);
             orders.truncate(room);
-            let is_done = cursor.shard == OPEN_SHARDS || orders.len() == room;
+            let is_done = cursor.shard >= self.shards || orders.len() == room;
             let next = if is_done { Phase::Waiting } else { Phase::Gathering(cursor) };
             let record_ids = orders.iter().map(|order| order.record_id.clone()).collect();
             self.take_page(&mut run, None, record_ids, Some(orders), next).await?;
@@ -85,7 +91,7 @@ impl Poll {
                 Phase::Gathering(further) if round.has_room() => cursor = further,
                 _ => break,
             }
-            (orders, unreadable) = self.next_page(&mut cursor, run.started_at).await?;
+            (orders, unreadable) = self.next_page(&mut cursor, run.started_at, run.part()).await?;
         }
         if run.phase == Phase::Waiting && run.submitted == 0 {
             return self.end(run, Vec::new()).await;
@@ -104,17 +110,18 @@ impl Poll {
         &self,
         cursor: &mut Cursor,
         started_at: Timestamp,
+        part: Part,
     ) -> Result<(Vec<Item<Order>>, u64), Failure> {
         let before = format!("{:015}", started_at.as_millis() + 1);
         let (mut orders, mut unreadable) = (Vec::new(), 0);
-        while orders.len() < ORDERS_PER_PAGE && cursor.shard < OPEN_SHARDS {
+        while orders.len() < ORDERS_PER_PAGE && cursor.shard < self.shards {
             let limit = i32::try_from(ORDERS_PER_PAGE - orders.len()).unwrap_or(i32::MAX);
             let (partition, between) =
                 (open_partition(cursor.shard), (cursor.after.as_str(), before.as_str()));
             let page = self.table.query::<Order>(&partition, between, limit).await?;
             *cursor = match page.last {
                 Some(after) if !page.is_last => Cursor { shard: cursor.shard, after },
-                _ => Cursor { shard: cursor.shard + 1, after: String::new() },
+                _ => Cursor { shard: cursor.shard + part.of, after: String::new() },
             };
             orders.extend(page.items);
             unreadable += page.unreadable.len() as u64;

@@ -7,13 +7,14 @@
 mod change;
 mod decide;
 mod gather;
+mod part;
 mod queue;
 
 use super::store_result::OrderDecided;
 use crate::shared::{Done, Item, Message, Queue, Step, Table, To, backoff, config, json, now, variable};
 use gather::Cursor;
 use lambda_runtime::Error;
-use quadrille::{Entity, Failure, Timestamp, port::IndexEntry};
+use quadrille::{Entity, Failure, Timestamp, domain::auction::OPEN_SHARDS_MIN, port::IndexEntry};
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, time::Duration};
 use systems::auction::platform::HttpPlatform;
@@ -115,12 +116,12 @@ impl Run {
 
     /// The kickoff of the run that goes on where this one is full: a time of its own, though no time may have passed.
     fn next_kickoff(&self) -> Result<PollAuction, Failure> {
-        let at = now().max(kickoff_time(&self.run_id)? + Duration::from_millis(1));
-        Ok(PollAuction { run_id: at.to_string(), round: 0 })
+        let at = now().max(part::read(&self.run_id)?.0 + Duration::from_millis(1));
+        Ok(PollAuction { run_id: format!("{at}{}", self.behind_time()), round: 0 })
     }
 
     fn kicked_off(run_id: &str, time: Duration) -> Result<Self, Failure> {
-        let started_at = kickoff_time(run_id)?;
+        let (started_at, _) = part::read(run_id)?;
         Ok(Self {
             run_id: run_id.to_owned(),
             started_at,
@@ -139,12 +140,6 @@ impl Run {
             unreadable: 0,
         })
     }
-}
-
-/// The time that a run is named by.
-fn kickoff_time(run_id: &str) -> Result<Timestamp, Failure> {
-    let malformed = |error| Failure::permanent("malformed_run", format_args!("run_id: {error}"));
-    Timestamp::parse(run_id).map_err(malformed)
 }
 
 /// How much more a round may do.
@@ -176,6 +171,10 @@ struct Poll {
     time: Duration,
     /// The most open orders that a run takes; more are the next one's.
     orders_per_run: u64,
+    /// Partitions of the index that open orders are spread over.
+    shards: u64,
+    /// Runs that a kickoff is divided into.
+    parts: u64,
 }
 
 pub async fn run() -> Result<(), Error> {
@@ -184,8 +183,10 @@ pub async fn run() -> Result<(), Error> {
     let platform = HttpPlatform::new(&variable("PLATFORM")?, seconds("PLATFORM_TIMEOUT")?)?;
     let table = Table::new(&config, "TABLE_NAME", "key")?;
     let (backoff_at_first, time) = (seconds("BACKOFF")?, seconds("DEADLINE")?);
-    let orders_per_run = variable("ORDERS_PER_RUN")?.parse()?;
-    let poll = Poll { table, platform, backoff: backoff_at_first, time, orders_per_run };
+    let number = |name| Ok::<u64, Error>(variable(name)?.parse()?);
+    let (orders_per_run, parts) = (number("ORDERS_PER_RUN")?, number("RUN_PARTS")?);
+    let shards = number("OPEN_SHARDS")?.max(OPEN_SHARDS_MIN);
+    let poll = Poll { table, platform, backoff: backoff_at_first, time, orders_per_run, shards, parts };
     Queue::new(&config, 40, |attempt| backoff(attempt, WAIT_MAX))?.work(poll).await
 }
 
@@ -207,6 +208,9 @@ impl Step for Poll {
         if now() > run.deadline && run.phase != Phase::Ended {
             let detail = format_args!("the deadline was {}", run.deadline);
             return Err(Failure::permanent("deadline_passed", detail));
+        }
+        if run.version == 0 && self.parts > 1 && run.behind_time().is_empty() {
+            return self.divide(run).await;
         }
         match run.phase.clone() {
             Phase::Queued => self.leave_queue(run).await,

@@ -9,7 +9,7 @@ use quadrille::{Failure, Timestamp};
 use std::time::Duration;
 
 /// Live runs looked at by a run that starts.
-const LIVE_RUNS_MAX: i32 = 200;
+const LIVE_RUNS_MAX: i32 = 400;
 /// Runs that have gathered and not ended, before a further one begins.
 const RUNS_WAITING_MAX: usize = 100;
 /// The longest a queued run waits before it looks again.
@@ -26,7 +26,8 @@ impl Run {
     /// Whether `later` has to wait until this run has gathered.
     fn gathers_before(&self, later: &Self) -> bool {
         let gathers = matches!(self.phase, Phase::Queued | Phase::TakingOver { .. } | Phase::Gathering(_));
-        gathers && !self.is_left() && (self.started_at, &self.run_id) < (later.started_at, &later.run_id)
+        let is_before = (self.started_at, &self.run_id) < (later.started_at, &later.run_id);
+        gathers && is_before && !self.is_left() && self.meets(later)
     }
 }
 
@@ -38,7 +39,9 @@ impl Poll {
     pub async fn leave_queue(&self, mut run: Item<Run>) -> Done {
         let live = self.live_runs().await?;
         let before: Vec<&Item<Run>> = live.items.iter().filter(|other| other.gathers_before(&run)).collect();
-        if run.version == 0 && before.iter().any(|other| other.phase == Phase::Queued) {
+        if run.version == 0
+            && before.iter().any(|other| other.phase == Phase::Queued && other.part() == run.part())
+        {
             return Ok("another run is queued: it takes what is open when it starts");
         }
         let waiting = live.items.iter().filter(|other| other.waits()).count();
@@ -48,10 +51,13 @@ impl Poll {
             return self.next_round(run, &what, wait, Vec::new()).await;
         }
         run.started_at = now();
-        run.phase = after_queue(&live, &[&run.run_id]);
+        run.phase = after_queue(&run, &live, &run.run_id);
         match run.phase.clone() {
             Phase::TakingOver { from, page } => self.take_over(run, from, page).await,
-            _ => self.gather(run, Cursor::default()).await,
+            _ => {
+                let start = Cursor::start(run.part());
+                self.gather(run, start).await
+            }
         }
     }
 
@@ -87,8 +93,8 @@ impl Poll {
     async fn go_on(&self, mut run: Item<Run>, from: &str, what: String) -> Done {
         // An index may still list the run that has just ended.
         run.phase = match self.room(&run) {
-            0 => Phase::Gathering(Cursor::default()),
-            _ => after_queue(&self.live_runs().await?, &[from, &run.run_id]),
+            0 => Phase::Gathering(Cursor::start(run.part())),
+            _ => after_queue(&run, &self.live_runs().await?, from),
         };
         self.next_round(run, &what, Duration::ZERO, Vec::new()).await
     }
@@ -130,15 +136,16 @@ impl Poll {
     }
 }
 
-/// Taking over the first run that is left and is none of `but`, or gathering. Of a run that can't be read its place in the index
-/// tells whether it passed its deadline.
-fn after_queue(live: &Listed<Run>, but: &[&str]) -> Phase {
-    let read = live.items.iter().filter(|run| run.is_left());
-    let read = read.map(|run| (run.deadline, run.run_id.as_str()));
+/// Taking over the first run that is left, is for `run` to take over, and is none of `but`; or gathering. Of a run that can't be
+/// read its place in the index tells whether it passed its deadline.
+fn after_queue(run: &Run, live: &Listed<Run>, but: &str) -> Phase {
+    let read = live.items.iter().filter(|other| other.is_left());
+    let read = read.map(|other| (other.deadline, other.run_id.as_str()));
     let overdue = live.unreadable.iter().filter_map(|sort| placed(sort)).filter(|(at, _)| *at < now());
-    match read.chain(overdue).filter(|(_, run_id)| !but.contains(run_id)).min() {
+    let others = read.chain(overdue).filter(|(_, id)| *id != but && *id != run.run_id);
+    match others.filter(|(_, id)| run.inherits(id)).min() {
         Some((_, left)) => Phase::TakingOver { from: left.to_owned(), page: 0 },
-        None => Phase::Gathering(Cursor::default()),
+        None => Phase::Gathering(Cursor::start(run.part())),
     }
 }
 
