@@ -85,7 +85,7 @@ enum General {
 }
 
 /// Examples, by the words they are for, without the name of the command.
-const EXAMPLES: [(&str, &[&str]); 24] = [
+const EXAMPLES: [(&str, &[&str]); 25] = [
     ("demo", &["demo", "demo --orders 100000 --json"]),
     ("sim", &["sim", "sim --seeds 20000 --faults crash,lost --json"]),
     ("up", &["up", "up --port 8080"]),
