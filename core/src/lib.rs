@@ -190,6 +190,8 @@ mod panics;
 mod path_parameters;
 pub mod percent;
 mod pipeline;
+#[doc(hidden)]
+pub mod planted;
 pub mod port;
 mod relay;
 pub mod scale;
@@ -206,6 +208,7 @@ mod timestamp;
 mod trace;
 mod trail;
 mod vitals;
+mod wire;
 
 pub use alarm::{ALERT_SUBJECTS_MAX, Alert, AlertState};
 pub use backoff::{Backoff, Waits};
@@ -224,6 +227,8 @@ pub use handler::{Handler, Load, RouteHandler};
 #[cfg(any(feature = "local", feature = "lambda"))]
 pub use logging::{LogFormat, Logs, init_logging};
 pub use pipeline::{Delivered, Invocation, Observation, Pipeline, StepCounts, Verdict};
+#[doc(hidden)]
+pub use planted::planted;
 pub use service::{Service, Surroundings};
 pub use services::{Services, service_name};
 pub use setting::{Setting, Settings};
@@ -233,3 +238,4 @@ pub use timestamp::{Timestamp, TimestampError};
 #[cfg(any(feature = "local", feature = "lambda"))]
 pub use tracing::level_filters::LevelFilter as LogLevel;
 pub use trail::{Trail, TrailDetails, TrailEntry, TrailEntryKind};
+pub use wire::Wire;

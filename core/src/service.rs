@@ -23,6 +23,7 @@ use crate::{
     port::{Bucket, Clock, Ports, Random},
     services::{Services, service_name},
     setting::{FromSetting, SettingError, Settings},
+    wire::{Outside, Wire},
 };
 use std::{
     any::{Any, TypeId},
@@ -37,6 +38,8 @@ pub struct Surroundings<'a> {
     uses: &'a Uses,
     settings: &'a Settings,
     ports: &'a Ports,
+    /// What is outside, in a simulation.
+    outside: Option<Arc<dyn Outside>>,
 }
 
 impl fmt::Debug for Surroundings<'_> {
@@ -76,6 +79,11 @@ impl Surroundings<'_> {
             return Err(undeclared());
         }
         self.ports.bucket(name).map(Arc::clone).map_err(|_| undeclared())
+    }
+
+    /// The way to what the service stands for, where that is outside: whoever simulates it asks over this.
+    pub fn wire(&self) -> Wire {
+        Wire::to(self.name, self.outside.clone())
     }
 
     /// The time.
@@ -175,7 +183,8 @@ pub(crate) fn complete(
         if services.has(maker.of_trait()) {
             continue;
         }
-        let around = Surroundings { name: &service.name, uses: &service.uses, settings, ports };
+        let outside = services.get::<dyn Outside>();
+        let around = Surroundings { name: &service.name, uses: &service.uses, settings, ports, outside };
         services.put(maker.of_trait(), maker.make(&around)?);
     }
     Ok(())

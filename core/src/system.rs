@@ -75,6 +75,13 @@ pub trait System: Send + Sync {
     fn properties(&self) -> Vec<crate::sim::Property> {
         Vec::new()
     }
+
+    /// The definition of the build before this one, with its handlers: while a deployment goes on, both run side by side. A
+    /// [simulation](crate::sim) tries that where there is one.
+    #[cfg(feature = "sim")]
+    fn earlier(&self) -> Option<Definition> {
+        None
+    }
 }
 
 /// The proved choreography of a system.

@@ -96,8 +96,6 @@ mod topic;
 
 pub use clock::{VirtualClock, all_wait};
 
-#[cfg(feature = "sim")]
-use crate::port::{NewMessage, PortError};
 use crate::{
     model::{Model, QueueModel, Rule},
     port::{Bucket, Bus, ChangeStream, Clock, Ports, Queue, Random, Table, Topic},
@@ -202,17 +200,21 @@ impl Memory {
         Self { ports, model: Arc::new(model.clone()), tables, queues, sent: Arc::default() }
     }
 
-    /// Sends a message that arrives late.
+    /// From now on each message that any queue is sent arrives so much later.
     #[cfg(feature = "sim")]
-    pub(crate) fn send_late(&self, queue: &str, message: NewMessage, by: Duration) -> Result<(), PortError> {
-        let unknown = || PortError::permanent(queue, "no such queue");
-        self.queues.get(queue).ok_or_else(unknown)?.send_late(message, by)
+    pub(crate) fn deliver_late(&self, by: Duration) {
+        self.queues.values().for_each(|queue| queue.deliver_late(by));
     }
 
     /// From now on an item of any table is deleted so long after its expiry.
     #[cfg(feature = "sim")]
     pub(crate) fn expire_after(&self, lag: Duration) {
         self.tables.values().for_each(|table| table.expire_after(lag));
+    }
+
+    #[cfg(feature = "sim")]
+    pub(crate) fn ports_ref(&self) -> &Ports {
+        &self.ports
     }
 
     /// The ports to all of it.

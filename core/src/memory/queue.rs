@@ -15,7 +15,7 @@ use std::{
     ops::Bound,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -31,6 +31,8 @@ pub(super) struct MemoryQueue {
     queues: OnceLock<BTreeMap<String, Weak<MemoryQueue>>>,
     /// Whether each message that is sent arrives twice.
     twice: AtomicBool,
+    /// How much later than sent each message arrives, in milliseconds.
+    late: AtomicU64,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     state: Mutex<State>,
@@ -169,6 +171,7 @@ impl MemoryQueue {
             redrive: OnceLock::new(),
             queues: OnceLock::new(),
             twice: AtomicBool::new(false),
+            late: AtomicU64::new(0),
             clock,
             random,
             state: Mutex::default(),
@@ -202,32 +205,10 @@ impl MemoryQueue {
         self.twice.store(true, Ordering::Relaxed);
     }
 
-    /// Takes a message that arrives only after `by`, which may be longer than any delay that one can be sent with.
+    /// From now on each message that is sent arrives so much later, which may be longer than any delay that one can be sent with.
     #[cfg(feature = "sim")]
-    pub(super) fn send_late(&self, message: NewMessage, by: Duration) -> Result<(), PortError> {
-        let now = self.clock.now();
-        let NewMessage { body, attributes, delay, in_place_of, key } =
-            message.admitted(&self.name, MESSAGE_BYTES_MAX, QUEUE_DELAY_MAX)?;
-        if let Some(received) = in_place_of
-            && !self.settle(&received)?
-        {
-            return Ok(());
-        }
-        let id = format!("{:016x}", self.random.next_u64());
-        let due = now + delay + by;
-        let (receives, unreadable) = (0, None);
-        self.insert([Held {
-            id,
-            key,
-            body,
-            unreadable,
-            attributes,
-            sent_at: now,
-            receives,
-            due,
-            delayed: true,
-        }]);
-        Ok(())
+    pub(super) fn deliver_late(&self, by: Duration) {
+        self.late.store(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Damages the message that has this body; false where there is none.
@@ -308,6 +289,7 @@ impl MemoryQueue {
 impl Queue for MemoryQueue {
     async fn send(&self, messages: Vec<NewMessage>) -> Vec<Result<(), PortError>> {
         let now = self.clock.now();
+        let late = Duration::from_millis(self.late.load(Ordering::Relaxed));
         let mut arriving = Vec::with_capacity(messages.len());
         let answers = messages
             .into_iter()
@@ -327,8 +309,8 @@ impl Queue for MemoryQueue {
                     attributes,
                     sent_at: now,
                     receives: 0,
-                    due: now + delay,
-                    delayed: !delay.is_zero(),
+                    due: now + delay + late,
+                    delayed: !(delay + late).is_zero(),
                 });
                 Ok(())
             })

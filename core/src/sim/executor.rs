@@ -30,7 +30,7 @@ struct Task {
 }
 
 /// The tasks that can go on, by number: in which order they were woken is nothing that a run depends on.
-struct Ready {
+pub(super) struct Ready {
     tasks: Mutex<BTreeSet<u64>>,
     thread: ThreadId,
     /// Somebody on another thread woke a task: it waits for what no tape knows.
@@ -38,6 +38,11 @@ struct Ready {
 }
 
 impl Ready {
+    /// Whether somebody else can go on.
+    pub(super) fn has_some(&self) -> bool {
+        !self.tasks().is_empty()
+    }
+
     fn tasks(&self) -> MutexGuard<'_, BTreeSet<u64>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -69,6 +74,11 @@ impl Executor {
             is_foreign: AtomicBool::new(false),
         };
         Self { tape: tape.clone(), ready: Arc::new(ready), tasks: BTreeMap::new(), so_far: 0 }
+    }
+
+    /// The tasks that can go on.
+    pub(super) fn ready(&self) -> Arc<Ready> {
+        Arc::clone(&self.ready)
     }
 
     pub(super) fn spawn(&mut self, process: usize, future: TaskFuture) {

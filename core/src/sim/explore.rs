@@ -11,6 +11,7 @@ use super::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
+    sync::Arc,
     time::Duration,
 };
 
@@ -32,10 +33,10 @@ pub struct Explored {
     pub failed: Vec<Failed>,
     /// The hash of all traces, in the order of the seeds.
     pub trace_hash: u64,
-    /// How often each fault struck at each step.
-    pub faults: BTreeMap<(Fault, String), u64>,
+    /// How often each fault struck at each step where it could have.
+    pub faults: BTreeMap<(Fault, Arc<str>), u64>,
     /// How often each property was tried.
-    pub tried: BTreeMap<String, u64>,
+    pub tried: BTreeMap<&'static str, u64>,
     /// The properties that were so, of those that have to be so sometimes.
     pub seen: BTreeSet<&'static str>,
     /// How much time passed in all of them.
@@ -66,18 +67,21 @@ impl Default for Explored {
 }
 
 impl Explored {
-    fn with(&mut self, seed: u64, run: Run) {
-        self.seeds += 1;
-        self.trace_hash = added(self.trace_hash, &run.trace_hash.to_le_bytes());
-        self.failed.extend(run.violation.map(|violation| Failed { seed, violation }));
-        run.faults.into_iter().for_each(|(key, count)| *self.faults.entry(key).or_default() += count);
-        run.tried.into_iter().for_each(|(key, count)| *self.tried.entry(key).or_default() += count);
-        self.seen.extend(run.seen);
-        self.time += run.time;
-        self.turns += run.turns;
+    /// What was found by one run.
+    fn of(seed: u64, run: Run) -> Self {
         let taken = run.posted.iter().filter(|posted| posted.is_taken()).count() as u64;
-        self.taken += taken;
-        self.refused += run.posted.len() as u64 - taken;
+        Self {
+            seeds: 1,
+            failed: run.violation.into_iter().map(|violation| Failed { seed, violation }).collect(),
+            trace_hash: run.trace_hash,
+            faults: run.faults,
+            tried: run.tried,
+            seen: run.seen,
+            time: run.time,
+            turns: run.turns,
+            taken,
+            refused: run.posted.len() as u64 - taken,
+        }
     }
 
     /// What was found by these runs and by `others`, which came behind them.
@@ -94,6 +98,12 @@ impl Explored {
         self.refused += others.refused;
     }
 
+    /// The steps that a fault could have struck and never did.
+    pub fn spared(&self) -> Vec<(Fault, &str)> {
+        let spared = self.faults.iter().filter(|(_, count)| **count == 0);
+        spared.map(|((fault, step), _)| (*fault, &**step)).collect()
+    }
+
     /// The properties that have to be so sometimes and never were.
     pub fn never(&self, simulator: &Simulator<'_>) -> Vec<&'static str> {
         let sometimes = simulator.properties().iter().filter(|property| property.holds == Holds::Sometimes);
@@ -105,13 +115,13 @@ impl Explored {
 pub fn explore(simulator: &Simulator<'_>, seeds: Range<u64>, options: &Options) -> Explored {
     let mut explored = Explored::default();
     for seed in seeds {
-        explored.with(seed, simulator.run(&Tape::of_seed(seed), options));
+        explored.add(Explored::of(seed, simulator.run(&Tape::of_seed(seed), options)));
     }
     explored
 }
 
-/// The smallest run of a seed that still breaks the same property: with fewer orders, fewer kinds of faults, fewer strikes and
-/// less time. `goes_on` says whether there is time for another try.
+/// The smallest run of a seed that still breaks the same property: with fewer orders, less time, the simplest
+/// order of tasks, fewer kinds of faults and fewer strikes. `goes_on` says whether there is time for another try.
 pub fn shrink(
     simulator: &Simulator<'_>,
     failed: &Failed,
@@ -122,7 +132,10 @@ pub fn shrink(
     let mut is_smaller = |smallest: &mut Options, smaller: Options| {
         let fails = goes_on() && smaller != *smallest && {
             let run = simulator.run(&Tape::of_seed(failed.seed), &smaller);
-            run.violation.is_some_and(|violation| violation.property == failed.violation.property)
+            run.violation.is_some_and(|violation| {
+                (violation.property, violation.step)
+                    == (failed.violation.property.clone(), failed.violation.step.clone())
+            })
         };
         if fails {
             *smallest = smaller;
@@ -135,6 +148,12 @@ pub fn shrink(
             let smaller = Options { orders: orders.clamp(1, smallest.orders), ..smallest.clone() };
             is_smaller(&mut smallest, smaller);
         }
+        for minutes in [1, smallest.minutes / 4, smallest.minutes / 2] {
+            let smaller = Options { minutes: minutes.clamp(1, smallest.minutes), ..smallest.clone() };
+            is_smaller(&mut smallest, smaller);
+        }
+        let in_order = Options { is_in_order: true, ..smallest.clone() };
+        is_smaller(&mut smallest, in_order);
         for fault in smallest.faults.clone() {
             let mut smaller = smallest.clone();
             smaller.faults.remove(&fault);

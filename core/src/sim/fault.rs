@@ -6,13 +6,13 @@ use std::{
     fmt,
     str::FromStr,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 macro_rules! faults {
-    ($($(#[doc = $doc:literal])* $fault:ident $name:literal from $source:literal, $rate:literal;)*) => {
+    ($($(#[doc = $doc:literal])* $fault:ident $name:literal from $source:literal, $rate:literal $($beyond:ident)?;)*) => {
         /// A fault: something that AWS, a network or a process may do, and that no handler may be hurt by.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Fault {
@@ -33,12 +33,19 @@ macro_rules! faults {
                 match self { $(Self::$fault => $source,)* }
             }
 
+            /// Whether every system withstands it: no promise depends on its absence. Others strike only where they are named.
+            pub fn is_withstood(self) -> bool {
+                match self { $(Self::$fault => faults!(@withstood $($beyond)?),)* }
+            }
+
             /// How often it strikes at most, of 1,000 chances.
             fn rate_max(self) -> u64 {
                 match self { $(Self::$fault => $rate,)* }
             }
         }
     };
+    (@withstood) => { true };
+    (@withstood beyond) => { false };
 }
 
 faults! {
@@ -74,6 +81,26 @@ faults! {
     Crash "crash" from "Lambda ends a sandbox; a machine loses power", 3;
     /// The clock of a process is seconds ahead or behind.
     Clock "clock" from "two machines have two clocks", 300;
+    /// The clock of a process is set back by minutes while it runs.
+    SetBack "set-back" from "somebody sets it, or a virtual machine is moved", 200;
+    /// A schedule sends up to a minute early or late.
+    Minute "minute" from "EventBridge Scheduler: within 60 seconds of the time", 300;
+    /// A port takes nothing for some minutes: a target without room, a service that is out.
+    Outage "outage" from "any service of AWS; a quota that is used up; EventBridge retries for 24 hours", 5;
+    /// Something outside can't be reached.
+    Unreachable "unreachable" from "any service of others", 100;
+    /// Something outside is asked, and its answer is lost: it may have given up waiting, or its caller has.
+    Unanswered "unanswered" from "any service of others", 100;
+    /// Something outside answers a question otherwise when it is asked again.
+    Fickle "fickle" from "any service of others", 100;
+    /// Dead letters are sent back while others come in.
+    Redriven "redriven" from "an operator, or StartMessageMoveTask", 700;
+    /// A process has the build before, beside others with this one.
+    Build "build" from "Lambda Developer Guide: during a deployment both versions are invoked", 300;
+    /// Records of a change stream are lost.
+    RecordsLost "records-lost" from "DynamoDB Developer Guide, Streams: records are there for 24 hours", 20 beyond;
+    /// A dead letter is gone before anybody has looked.
+    LetterExpired "letter-expired" from "SQS Developer Guide: a message is kept for 14 days at most", 100 beyond;
 }
 
 impl fmt::Display for Fault {
@@ -98,38 +125,51 @@ impl FromStr for Fault {
     }
 }
 
+/// A place where faults strike: a process.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) name: Arc<str>,
+    /// Whether each fault could have struck here, and how often it did.
+    could: [AtomicBool; Fault::ALL.len()],
+    did: [AtomicU64; Fault::ALL.len()],
+}
+
 /// The faults of one run. Some runs have few of them and many strikes of each, some have all.
 #[derive(Debug)]
 pub(super) struct Faults {
     tape: Tape,
+    /// Those that may strike at all.
+    allowed: [bool; Fault::ALL.len()],
     /// Of 1,000 chances, so many strike.
-    rates: BTreeMap<Fault, u64>,
+    rates: [u64; Fault::ALL.len()],
     /// No strike behind this one.
     strikes_max: u64,
     strikes: AtomicU64,
     are_on: AtomicBool,
-    counts: Mutex<BTreeMap<(Fault, String), u64>>,
+    places: Mutex<BTreeMap<Arc<str>, Arc<Place>>>,
 }
 
 impl Faults {
     pub(super) fn draw(tape: &Tape, allowed: &BTreeSet<Fault>, strikes_max: u64) -> Self {
         let is_all = tape.choose(Kind::Rate, 4) == 0;
-        let mut rates = BTreeMap::new();
-        for fault in Fault::ALL {
+        let (mut rates, mut may) = ([0; Fault::ALL.len()], [false; Fault::ALL.len()]);
+        for (place, fault) in Fault::ALL.iter().enumerate() {
             // Drawn for each, allowed or not: what is left out changes nothing of the others.
             let (is_in, rate) =
                 (tape.choose(Kind::Rate, 3) == 0, tape.choose(Kind::Rate, fault.rate_max()) + 1);
-            if allowed.contains(fault) && (is_all || is_in) {
-                rates.insert(*fault, rate);
+            may[place] = allowed.contains(fault);
+            if may[place] && (is_all || is_in) {
+                rates[place] = rate;
             }
         }
         Self {
             tape: tape.clone(),
+            allowed: may,
             rates,
             strikes_max,
             strikes: AtomicU64::new(0),
             are_on: AtomicBool::new(true),
-            counts: Mutex::default(),
+            places: Mutex::default(),
         }
     }
 
@@ -142,17 +182,42 @@ impl Faults {
         self.are_on.load(Ordering::Relaxed)
     }
 
-    /// Whether a fault strikes at this step now.
-    pub(super) fn strikes(&self, fault: Fault, step: &str) -> bool {
-        let Some(rate) = self.rates.get(&fault).filter(|_| self.are_on()) else { return false };
-        if self.tape.choose(Kind::Fault(fault), 1_000) >= *rate
+    /// The place of this name.
+    pub(super) fn place(&self, name: &str) -> Arc<Place> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = places.get(name) {
+            return Arc::clone(place);
+        }
+        let place = Arc::new(Place {
+            name: name.into(),
+            could: std::array::from_fn(|_| AtomicBool::new(false)),
+            did: std::array::from_fn(|_| AtomicU64::new(0)),
+        });
+        places.insert(Arc::clone(&place.name), Arc::clone(&place));
+        place
+    }
+
+    /// Whether a fault may strike in this run, now or later.
+    pub(super) fn may_strike(&self, fault: Fault) -> bool {
+        self.are_on() && self.rates[fault as usize] > 0
+    }
+
+    /// Whether a fault strikes here now.
+    pub(super) fn strikes(&self, fault: Fault, place: &Place) -> bool {
+        let number = fault as usize;
+        if !self.allowed[number] || !self.are_on() {
+            return false;
+        }
+        place.could[number].store(true, Ordering::Relaxed);
+        let rate = self.rates[number];
+        if rate == 0
+            || self.tape.choose(Kind::Fault(fault), 1_000) >= rate
             || self.strikes.load(Ordering::Relaxed) >= self.strikes_max
         {
             return false;
         }
         self.strikes.fetch_add(1, Ordering::Relaxed);
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts.entry((fault, step.to_owned())).or_default() += 1;
+        place.did[number].fetch_add(1, Ordering::Relaxed);
         true
     }
 
@@ -161,8 +226,19 @@ impl Faults {
         self.tape.choose(Kind::Fault(fault), most) + 1
     }
 
-    pub(super) fn counts(&self) -> BTreeMap<(Fault, String), u64> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// How often each fault struck where it could have.
+    pub(super) fn counts(&self) -> BTreeMap<(Fault, Arc<str>), u64> {
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = BTreeMap::new();
+        for place in places.values() {
+            for (number, fault) in Fault::ALL.iter().enumerate() {
+                if place.could[number].load(Ordering::Relaxed) {
+                    let did = place.did[number].load(Ordering::Relaxed);
+                    counts.insert((*fault, Arc::clone(&place.name)), did);
+                }
+            }
+        }
+        counts
     }
 }
 
@@ -186,13 +262,17 @@ mod tests {
         let mut struck = BTreeSet::new();
         for seed in 0..50 {
             let faults = Faults::draw(&Tape::of_seed(seed), &allowed, 3);
-            let strikes = (0..1_000).flat_map(|_| Fault::ALL).filter(|fault| faults.strikes(**fault, "a"));
+            let place = faults.place("a");
+            let strikes = (0..1_000).flat_map(|_| Fault::ALL).filter(|fault| faults.strikes(**fault, &place));
             let strikes: Vec<Fault> = strikes.copied().collect();
             assert!(strikes.len() <= 3);
             assert_eq!(faults.counts().values().sum::<u64>(), strikes.len() as u64);
             struck.extend(strikes);
             faults.stop();
-            assert!(!faults.strikes(Fault::Late, "a"));
+            assert!(!faults.strikes(Fault::Late, &place));
+            // Where it could have, though it did not: named, with none.
+            let named = faults.counts().into_keys().map(|(fault, _)| fault);
+            assert_eq!(named.collect::<BTreeSet<_>>(), allowed);
         }
         assert_eq!(struck, allowed);
     }

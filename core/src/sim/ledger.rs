@@ -1,10 +1,23 @@
 //! The ledger: what was applied, by which the properties that hold for every system are checked as it happens.
 
-use crate::{event::Envelope, port::Write};
+use super::{
+    known::{Entities, Known},
+    property::{Check, Property},
+    world::Asked,
+};
+use crate::{
+    commit::Carried,
+    event::Envelope,
+    history::History,
+    model::Model,
+    port::{Item, Write},
+    timestamp::Timestamp,
+};
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// A property that does not hold, and what shows it.
@@ -12,85 +25,161 @@ use std::{
 pub struct Violation {
     /// The property's name.
     pub property: String,
+    /// The process that was at work, where one broke it; empty where it is seen in the end.
+    pub step: String,
     /// What shows it, in one line.
     pub detail: String,
 }
 
+impl Violation {
+    /// Of something that is seen in the end.
+    pub(super) fn in_the_end(property: &str, detail: impl Into<String>) -> Self {
+        Self { property: property.to_owned(), step: String::new(), detail: detail.into() }
+    }
+}
+
 /// The properties of every system that are checked by the ledger.
 pub(super) const VERSIONS: &str = "each commit of an entity raises its version by one";
+pub(super) const ONE_END: &str = "each that was posted comes to one end";
 pub(super) const SENT: &str = "each event that was committed is sent";
 pub(super) const COMMITTED: &str = "each event that the relay sends was committed";
 pub(super) const ONE_CONTENT: &str = "an event says the same however often it is sent";
+pub(super) const BUDGET: &str = "an event on a cycle carries the cycle's budget on";
+pub(super) const TRAIL: &str = "a trail tells of each commit of its entity";
+pub(super) const LETTERS: &str = "each dead letter is of something that was sent, and says why and by whom";
 
-#[derive(Debug, Default)]
-pub(super) struct Ledger(Mutex<Book>);
+#[derive(Debug)]
+pub(super) struct Ledger {
+    model: Arc<Model>,
+    /// Those properties of the system that are about commits.
+    of_commits: Vec<Property>,
+    book: Mutex<Book>,
+}
 
+/// What is written down.
 #[derive(Debug, Default)]
-struct Book {
+pub(super) struct Book {
     /// How much was changed so far.
     changes: u64,
-    versions: BTreeMap<(String, String), u64>,
+    /// How much of it was more than a schedule's message that came and went.
+    progress: u64,
+    pub(super) entities: Entities,
     /// The ids of events that are committed and not sent.
     unsent: BTreeSet<String>,
     /// The ids of events that are committed.
     committed: BTreeSet<String>,
     /// What events say, by their ids.
     contents: BTreeMap<String, String>,
+    /// What each service was asked.
+    pub(super) asked: BTreeMap<String, Vec<Asked>>,
+    tried: BTreeMap<&'static str, u64>,
     violation: Option<Violation>,
 }
 
 impl Ledger {
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn new(model: &Arc<Model>, properties: &[Property]) -> Self {
+        let of_commits = properties.iter().filter(|property| matches!(property.check, Check::Commit(..)));
+        Self { model: Arc::clone(model), of_commits: of_commits.cloned().collect(), book: Mutex::default() }
     }
 
-    /// A commit of `table` is applied.
-    pub(super) fn committed(&self, table: &str, key: &str, version: u64, outbox: &[Box<RawValue>]) {
+    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A commit is applied.
+    pub(super) fn committed(&self, item: Item, outbox: &[Box<RawValue>]) {
         let mut book = self.book();
         book.changes += 1;
-        let last = book.versions.insert((table.to_owned(), key.to_owned()), version);
-        // An entity that has expired begins anew.
-        if version != 1 && last.is_none_or(|last| version != last + 1) {
-            book.violated(VERSIONS, format!("{key} of {table} went from {last:?} to {version}"));
-        }
+        book.progress += 1;
         for event in outbox {
             if let Ok(envelope) = Envelope::parse(event.get()) {
                 book.unsent.insert(envelope.id.clone());
                 book.committed.insert(envelope.id);
             }
         }
+        let (key, version) = (item.key.clone(), item.version);
+        let before = book.entities.0.remove(&key);
+        let last = before.as_ref().map(|before| before.item.version);
+        // An entity that has expired begins anew.
+        if version != 1 && last.is_none_or(|last| version != last + 1) {
+            book.violated(VERSIONS, format!("{key} went from {last:?} to {version}"));
+        }
+        let after = Known::new(item);
+        for property in &self.of_commits {
+            let Check::Commit(kind, check) = &property.check else { continue };
+            if key.split_once('/').is_some_and(|(of, _)| of == *kind) {
+                *book.tried.entry(property.name).or_default() += 1;
+                // An entity of the same id that has expired was another one.
+                let before = before.as_ref().filter(|_| version != 1);
+                if let Err(detail) = check(before, &after) {
+                    book.violated(property.name, detail);
+                }
+            }
+        }
+        book.entities.0.insert(key, after);
     }
 
     /// What a commit has to be told of once it is applied.
-    pub(super) fn of(write: &Write) -> (String, u64, Vec<Box<RawValue>>) {
-        (write.item.key.clone(), write.item.version, write.outbox.clone())
+    pub(super) fn of(write: &Write) -> (Item, Vec<Box<RawValue>>) {
+        (write.item.clone(), write.outbox.clone())
     }
 
     /// A message or an entry was taken by a queue, a topic or a bus.
-    pub(super) fn sent(&self, by_relay: bool, body: &str) {
+    pub(super) fn sent(&self, process: &str, body: &str) {
         let mut book = self.book();
         book.changes += 1;
+        book.progress += u64::from(!process.starts_with("schedule"));
         let Ok(envelope) = Envelope::parse(body) else { return };
         book.unsent.remove(&envelope.id);
-        if by_relay && !book.committed.contains(&envelope.id) {
-            book.violated(COMMITTED, envelope.id.clone());
+        if process.starts_with("relay") {
+            if !book.committed.contains(&envelope.id) {
+                book.violated(COMMITTED, envelope.id.clone());
+            }
+            if let Some(lacks) = self.lacks_budget(&envelope) {
+                book.violated(BUDGET, format!("{}: {lacks}", envelope.id));
+            }
         }
-        let data = envelope.data.get().to_owned();
+        let data = envelope.data.get();
         match book.contents.get(&envelope.id) {
-            Some(said) if *said != data => {
+            Some(said) if said != data => {
                 let detail = format!("{} said {said}, and then {data}", envelope.id);
                 book.violated(ONE_CONTENT, detail);
             }
             Some(_) => {}
             None => {
+                let data = data.to_owned();
                 book.contents.insert(envelope.id, data);
             }
         }
     }
 
+    /// What an event lacks of the budget of the cycle that it stays on.
+    fn lacks_budget(&self, envelope: &Envelope<Box<RawValue>>) -> Option<String> {
+        let step = self.model.step(envelope.source.rsplit('/').next()?)?;
+        let (none, Some(time)) = (Carried::default(), envelope.time) else { return None };
+        let due = self.model.carried(&step.name, none, &envelope.event_type, time);
+        if due.hops.is_some_and(|hops| hops > 0) && (envelope.hops < due.hops || envelope.deadline.is_none())
+        {
+            return Some(format!("it has {:?} hops and the deadline {:?}", envelope.hops, envelope.deadline));
+        }
+        let budget = self.model.budget_of(step)?;
+        let hops = envelope.hops.filter(|hops| *hops > budget.hops.saturating_add(1))?;
+        Some(format!("it has {hops} hops of {}", budget.hops))
+    }
+
     /// Something was changed that no property of the ledger's is about.
-    pub(super) fn changed(&self) {
-        self.book().changes += 1;
+    pub(super) fn changed(&self, is_progress: bool) {
+        let mut book = self.book();
+        book.changes += 1;
+        book.progress += u64::from(is_progress);
+    }
+
+    /// A service was asked.
+    pub(super) fn asked(&self, service: &str, at: Timestamp, what: String) {
+        let mut book = self.book();
+        book.changes += 1;
+        book.progress += 1;
+        book.asked.entry(service.to_owned()).or_default().push(Asked { at, what });
     }
 
     /// How much was changed so far.
@@ -98,19 +187,48 @@ impl Ledger {
         self.book().changes
     }
 
+    /// How much was changed so far beside schedules' messages that came and went.
+    pub(super) fn progress(&self) -> u64 {
+        self.book().progress
+    }
+
     /// The first property that does not hold.
     pub(super) fn violation(&self) -> Option<Violation> {
         self.book().violation.clone()
+    }
+
+    /// How often each property of commits was tried.
+    pub(super) fn tried(&self) -> BTreeMap<&'static str, u64> {
+        self.book().tried.clone()
     }
 
     /// Once nothing is under way any longer: an event that was not sent.
     pub(super) fn unsent(&self) -> Option<String> {
         self.book().unsent.first().cloned()
     }
+
+    /// Whether something of this body was ever sent.
+    pub(super) fn was_sent(&self, body: &str) -> bool {
+        Envelope::parse(body).is_ok_and(|envelope| self.book().contents.contains_key(&envelope.id))
+    }
+
+    /// A trail that does not tell of each commit.
+    pub(super) fn untold(&self) -> Option<String> {
+        self.book().entities.0.values().find_map(|known| untold(&known.item))
+    }
+}
+
+/// What the trail of an entity lacks.
+pub(super) fn untold(item: &Item) -> Option<String> {
+    let (_, history) = History::read::<IgnoredAny>(item).ok()?;
+    let trail = history.trail.read();
+    let told = trail.entries.len() as u64 + u64::from(trail.dropped);
+    let lacks = || format!("{} has {} commits, and its trail tells of {told}", item.key, item.version);
+    (told != item.version).then(lacks)
 }
 
 impl Book {
     fn violated(&mut self, property: &str, detail: String) {
-        self.violation.get_or_insert(Violation { property: property.to_owned(), detail });
+        self.violation.get_or_insert(Violation::in_the_end(property, detail));
     }
 }

@@ -31,13 +31,16 @@
 //! # assert_eq!(properties().len(), 1);
 //! ```
 
+mod client;
 mod executor;
 mod explore;
 mod fault;
+mod known;
 mod ledger;
 mod ports;
 mod property;
 mod run;
+mod snapshot;
 mod tape;
 mod trace;
 mod world;
@@ -45,7 +48,8 @@ mod world;
 pub use explore::{Explored, Failed, explore, shrink};
 pub use fault::{Fault, FaultError};
 pub use ledger::Violation;
-pub use property::{Holds, Property, always, eventually, sometimes};
-pub use run::{Options, Run, Simulator};
+pub use property::{Holds, Property, always, each_commit, eventually, sometimes};
+pub use run::{Options, Run, Simulator, SimulatorError};
+pub use snapshot::{Checked, Snapshot};
 pub use tape::{Choice, ChoiceError, Kind, Tape};
-pub use world::{Posted, World};
+pub use world::{Asked, Posted, World};

@@ -1,44 +1,36 @@
 //! One run: a system's processes, its clients and its faults, from a tape to what became of it.
 
 use super::{
-    executor::{Executor, Pause, TaskFuture},
-    fault::{Fault, Faults},
-    ledger::{Ledger, SENT, Violation},
+    client::{Clients, Nobody, operator},
+    executor::Executor,
+    fault::Fault,
+    ledger::{LETTERS, ONE_END, SENT, TRAIL, Violation},
     ports::{Nature, ports_of},
     property::{Holds, Property},
-    tape::{Choice, Kind, Tape},
-    trace::Trace,
+    snapshot::{not_one_end, unexplained},
+    tape::{Choice, Tape},
     world::{Posted, World},
 };
 use crate::{
-    alarm::Alert,
-    choreography::Choreography,
+    choreography::{Choreography, EntityView},
     engine::{Part, Tasks},
-    failure::Failure,
-    http::Request,
     memory::{Memory, VirtualClock},
+    model::DefinitionErrors,
     notify::Notifier,
     panics::PANICKED,
     pipeline::Pipeline,
-    port::{Clock as _, Ports},
-    services::Services,
-    setting::Settings,
+    port::Ports,
+    setting::{SettingError, Settings},
     system::{Demo, System},
     timestamp::Timestamp,
 };
-use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    future::{Future, poll_fn},
-    pin::pin,
-    sync::{Arc, Mutex, PoisonError},
-    task::Poll,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-/// The property that each of those that were posted comes to one end.
-const ONE_END: &str = "each that was posted comes to one end";
 /// The property that nothing is left in a queue or a change stream.
 const DRAINED: &str = "every queue drains once the faults have stopped";
 /// The property that no handler panics.
@@ -60,10 +52,7 @@ const TURNS_MAX: u64 = 200_000;
 /// The longest that a process that died stays so, in seconds.
 const DEAD_MAX: u64 = 120;
 
-/// The longest that a client waits before it asks again, in milliseconds.
-const CLIENT_WAITS_MAX: u64 = 30_000;
-
-/// The process of the clients, which never dies.
+/// The process of clients and operators, which never dies.
 const CLIENTS: usize = 0;
 
 /// How a run is made.
@@ -77,6 +66,8 @@ pub struct Options {
     pub faults: BTreeSet<Fault>,
     /// How many strikes there are at most.
     pub strikes_max: u64,
+    /// Whether of the tasks that are ready the first goes on each time.
+    pub is_in_order: bool,
     /// Whether the choices and the trace are kept.
     pub is_kept: bool,
 }
@@ -86,8 +77,9 @@ impl Default for Options {
         Self {
             orders: 20,
             minutes: 60,
-            faults: Fault::ALL.iter().copied().collect(),
+            faults: Fault::ALL.iter().copied().filter(|fault| fault.is_withstood()).collect(),
             strikes_max: u64::MAX,
+            is_in_order: false,
             is_kept: false,
         }
     }
@@ -100,10 +92,10 @@ pub struct Run {
     pub trace_hash: u64,
     /// What does not hold.
     pub violation: Option<Violation>,
-    /// How often each fault struck at each step.
-    pub faults: BTreeMap<(Fault, String), u64>,
+    /// How often each fault struck at each step where it could have.
+    pub faults: BTreeMap<(Fault, Arc<str>), u64>,
     /// How often each property was tried.
-    pub tried: BTreeMap<String, u64>,
+    pub tried: BTreeMap<&'static str, u64>,
     /// The properties that were so at its end, of those that have to be so sometimes.
     pub seen: BTreeSet<&'static str>,
     /// How much time passed in it.
@@ -114,26 +106,31 @@ pub struct Run {
     pub posted: Vec<Posted>,
     /// The choices, where they are kept.
     pub choices: Vec<Choice>,
-    /// All that happened, a line each, where it is kept.
+    /// All that happened, a line each, where it is kept. Two spaces part the words of a line: time, process, and what.
     pub trace: Option<String>,
-}
-
-/// Takes alerts: in a simulation nobody is there to be told.
-struct Nobody;
-
-#[async_trait]
-impl Notifier for Nobody {
-    async fn notify(&self, _: &Alert) -> Result<(), Failure> {
-        Ok(())
-    }
+    /// The entity that a violation names, and those its story is told with, where the trace is kept.
+    pub concerned: Option<(EntityView, Vec<EntityView>)>,
 }
 
 /// A system that is simulated.
 pub struct Simulator<'a> {
     system: &'a dyn System,
     choreography: Choreography,
+    /// The build before it.
+    earlier: Option<Choreography>,
     settings: Settings,
     properties: Vec<Property>,
+}
+
+/// Why a system can't be simulated.
+#[derive(Debug, thiserror::Error)]
+pub enum SimulatorError {
+    /// The definition of the build before is wrong.
+    #[error("the build before: {0}")]
+    Earlier(#[from] DefinitionErrors),
+    /// A service can't be made of these settings.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
 }
 
 impl std::fmt::Debug for Simulator<'_> {
@@ -144,9 +141,22 @@ impl std::fmt::Debug for Simulator<'_> {
 
 impl<'a> Simulator<'a> {
     /// A simulator of `system`, whose definition is proved, with these values of its settings.
-    pub fn new(system: &'a dyn System, choreography: Choreography, settings: Settings) -> Self {
-        let properties = system.properties();
-        Self { system, choreography, settings, properties }
+    ///
+    /// # Errors
+    /// A [`SimulatorError`]: a service that can't be made of the settings, or a build before that is wrong.
+    pub fn new(
+        system: &'a dyn System,
+        choreography: Choreography,
+        settings: Settings,
+    ) -> Result<Self, SimulatorError> {
+        let earlier = system.earlier().map(|definition| definition.build()).transpose()?;
+        // What a service is made of is there in every run: what can't be made now never can.
+        let clock = Arc::new(VirtualClock::new(BEGIN));
+        let memory = Memory::new(choreography.model(), clock, Arc::new(Tape::of_seed(0)));
+        for build in [Some(&choreography), earlier.as_ref()].into_iter().flatten() {
+            build.equip(memory.ports(), settings.clone())?;
+        }
+        Ok(Self { system, choreography, earlier, settings, properties: system.properties() })
     }
 
     /// The properties that the system states.
@@ -157,16 +167,19 @@ impl<'a> Simulator<'a> {
     /// Runs it, by the choices of a tape.
     pub fn run(&self, tape: &Tape, options: &Options) -> Run {
         let tape = if options.is_kept { tape.clone().kept() } else { tape.clone() };
+        let tape = if options.is_in_order { tape.in_order() } else { tape };
         Running::new(self, &tape, options).run()
     }
 }
 
 /// A process: a function on AWS, a relay, a schedule.
 struct Process {
-    name: Arc<str>,
+    name: String,
     part: Part,
     /// When it is started again, where it is dead.
     restarts_at: Option<Timestamp>,
+    /// It has the build before.
+    is_earlier: bool,
 }
 
 struct Running<'a> {
@@ -178,9 +191,7 @@ struct Running<'a> {
     /// By number, from 1 on.
     processes: Vec<Process>,
     demo: Option<Arc<dyn Demo>>,
-    posted: Arc<Mutex<Vec<Posted>>>,
-    /// Clients that have had no answer yet.
-    waiting: Arc<Mutex<u64>>,
+    clients: Clients,
     tasks: Tasks,
     changes: u64,
     run: Run,
@@ -188,32 +199,23 @@ struct Running<'a> {
 
 impl<'a> Running<'a> {
     fn new(simulator: &'a Simulator<'a>, tape: &Tape, options: &'a Options) -> Self {
-        let clock = Arc::new(VirtualClock::new(BEGIN));
         let model = simulator.choreography.model();
-        let memory = Memory::new(model, clock.clone(), Arc::new(tape.clone()));
-        let nature = Nature {
-            memory,
-            clock,
-            faults: Faults::draw(tape, &options.faults, options.strikes_max),
-            ledger: Ledger::default(),
-            trace: Trace::new(options.is_kept),
-        };
-        if nature.faults.strikes(Fault::Expiry, "tables") {
+        let executor = Executor::new(tape);
+        let (properties, ready) = (&simulator.properties, executor.ready());
+        let nature = Nature::new(model, properties, tape, ready, options, BEGIN);
+        if nature.strikes(Fault::Expiry, &nature.faults.place("tables")) {
             nature.memory.expire_after(Duration::from_secs(nature.faults.amount(Fault::Expiry, 5) * 86_400));
         }
-        let parts = Part::of(model);
-        let processes =
-            parts.into_iter().map(|part| Process { name: part.name().into(), part, restarts_at: None });
+        let process = |part: Part| Process { name: part.name(), part, restarts_at: None, is_earlier: false };
         Self {
             simulator,
             options,
             tape: tape.clone(),
             nature: Arc::new(nature),
-            executor: Executor::new(tape),
-            processes: processes.collect(),
+            executor,
+            processes: Part::of(model).into_iter().map(process).collect(),
             demo: simulator.system.demo().map(Arc::from),
-            posted: Arc::default(),
-            waiting: Arc::default(),
+            clients: Clients::default(),
             tasks: Tasks::default(),
             changes: 0,
             run: Run::default(),
@@ -224,18 +226,13 @@ impl<'a> Running<'a> {
         for process in 0..self.processes.len() {
             self.start(process);
         }
-        self.clients();
+        self.people();
         let end_of_faults = BEGIN + Duration::from_secs(self.options.minutes * 60);
         let end = end_of_faults + QUIET;
         while self.run.violation.is_none() {
             self.turns();
             if self.nature.faults.are_on() && self.next().is_none_or(|next| next > end_of_faults) {
-                self.nature.clock.advance_to(end_of_faults);
-                self.nature.trace.tell(end_of_faults, &["the faults have stopped"]);
-                self.nature.faults.stop();
-                for process in &mut self.processes {
-                    process.restarts_at = process.restarts_at.map(|_| end_of_faults);
-                }
+                self.calm(end_of_faults);
             }
             let is_over = !self.nature.faults.are_on() && self.is_over();
             let next = self.next().filter(|next| *next <= end && !is_over);
@@ -244,6 +241,20 @@ impl<'a> Running<'a> {
             self.restart(next);
         }
         self.finish()
+    }
+
+    /// The faults stop: who is dead is started again, and the deployment is over.
+    fn calm(&mut self, now: Timestamp) {
+        self.nature.clock.advance_to(now);
+        self.nature.trace.tell(now, &["the faults have stopped"]);
+        self.nature.faults.stop();
+        for (number, process) in self.processes.iter_mut().enumerate() {
+            if std::mem::take(&mut process.is_earlier) && process.restarts_at.is_none() {
+                self.executor.kill(number + 1);
+                process.restarts_at = Some(now);
+            }
+            process.restarts_at = process.restarts_at.map(|_| now);
+        }
     }
 
     /// When the next sleeper wakes, or the next process is started again.
@@ -257,30 +268,36 @@ impl<'a> Running<'a> {
         let mut turns = 0;
         while let Some((task, process)) = self.executor.pick() {
             turns += 1;
-            if process != CLIENTS {
-                let name = &self.processes[process - 1].name;
-                if self.nature.faults.strikes(Fault::Crash, name) {
-                    self.nature.trace.tell(self.nature.clock.now(), &[name, "dies"]);
-                    self.executor.kill(process);
-                    let time = Duration::from_secs(self.nature.faults.amount(Fault::Crash, DEAD_MAX));
-                    self.processes[process - 1].restarts_at = Some(self.nature.clock.now() + time);
-                    continue;
-                }
-            }
             self.executor.go_on(task);
+            if self.nature.is_doomed.swap(false, Ordering::Relaxed) {
+                self.die(process);
+            }
             self.check();
             if self.executor.is_foreign() {
                 let detail = "a thread woke a task: use the ports of `Context` and of `Service`, which a simulation knows";
                 self.violated(BY_PORTS, detail.to_owned());
             }
             if turns > TURNS_MAX {
-                self.violated(GOES_ON, format!("{TURNS_MAX} turns at {}", self.nature.clock.now()));
+                self.violated(GOES_ON, format!("{TURNS_MAX} turns at {}", self.nature.now()));
             }
-            if self.run.violation.is_some() {
+            if let Some(violation) = &mut self.run.violation {
+                let at_work = self.processes.get(process.wrapping_sub(1));
+                violation.step = at_work.map_or("clients", |process| &process.name).to_owned();
                 break;
             }
         }
         self.run.turns += turns;
+    }
+
+    /// A process dies, with all that it holds.
+    fn die(&mut self, process: usize) {
+        let (now, Some(dying)) = (self.nature.now(), self.processes.get_mut(process.wrapping_sub(1))) else {
+            return;
+        };
+        self.nature.trace.tell(now, &[&dying.name, "dies"]);
+        self.executor.kill(process);
+        let time = Duration::from_secs(self.nature.faults.amount(Fault::Crash, DEAD_MAX));
+        dying.restarts_at = Some(now + time);
     }
 
     /// What holds after every change.
@@ -297,10 +314,15 @@ impl<'a> Running<'a> {
     }
 
     fn check_all(&mut self, holds: Holds) {
-        let properties = &self.simulator.properties;
-        for property in properties.iter().filter(|property| property.holds == holds) {
-            *self.run.tried.entry(property.name.to_owned()).or_default() += 1;
-            let shown = (property.check)(&self.world(&self.posted()));
+        let properties: Vec<&'a Property> =
+            self.simulator.properties.iter().filter(|property| property.holds == holds).collect();
+        if properties.is_empty() {
+            return;
+        }
+        let shown: Vec<Result<(), String>> =
+            self.with_world(|world| properties.iter().map(|property| property.check(world)).collect());
+        for (property, shown) in properties.into_iter().zip(shown) {
+            *self.run.tried.entry(property.name).or_default() += 1;
             match (holds, shown) {
                 (Holds::Sometimes, Ok(())) => {
                     self.run.seen.insert(property.name);
@@ -312,107 +334,141 @@ impl<'a> Running<'a> {
     }
 
     fn violated(&mut self, property: &str, detail: String) {
-        self.run.violation.get_or_insert(Violation { property: property.to_owned(), detail });
+        self.run.violation.get_or_insert(Violation::in_the_end(property, detail));
     }
 
-    fn posted(&self) -> Vec<Posted> {
-        self.posted.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn world<'b>(&'b self, posted: &'b [Posted]) -> World<'b> {
-        World {
-            memory: &self.nature.memory,
-            choreography: &self.simulator.choreography,
-            posted,
-            now: self.nature.clock.now(),
-        }
+    fn with_world<T>(&self, see: impl FnOnce(&World<'_>) -> T) -> T {
+        let (posted, book) = (self.clients.posted(), self.nature.ledger.book());
+        let choreography = &self.simulator.choreography;
+        see(&World::of(&self.nature.memory, &book, choreography, &posted, self.nature.now()))
     }
 
     /// Whether nothing is under way any longer, and all that has to hold in the end does.
     fn is_over(&self) -> bool {
-        let is_answered = *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) == 0;
-        is_answered && self.undrained().is_none() && self.amiss().is_none()
+        self.clients.are_answered() && self.undrained().is_none() && self.amiss().is_none()
     }
 
     /// A queue or a stream that something waits in.
     fn undrained(&self) -> Option<String> {
-        let ports = self.nature.memory.ports();
+        let ports = self.nature.memory.ports_ref();
         let steps = self.simulator.choreography.model().steps.iter();
-        for queue in steps.filter_map(|step| ports.queues.get_key_value(&step.queue)) {
-            let depth = queue.1.depth().now_or_never().and_then(Result::ok).unwrap_or_default();
+        for (name, queue) in steps.filter_map(|step| ports.queues.get_key_value(&step.queue)) {
+            let depth = queue.depth().now_or_never().and_then(Result::ok).unwrap_or_default();
             if depth.total() > 0 {
-                return Some(format!("{} messages wait in {}", depth.total(), queue.0));
+                return Some(format!("{} messages wait in {name}", depth.total()));
             }
         }
-        let read = |stream: &(&String, &Arc<dyn crate::port::ChangeStream>)| {
-            let read = stream.1.read(1, Duration::ZERO).now_or_never().and_then(Result::ok);
+        let waits = |stream: &Arc<dyn crate::port::ChangeStream>| {
+            let read = stream.read(1, Duration::ZERO).now_or_never().and_then(Result::ok);
             read.is_some_and(|records| !records.is_empty())
         };
-        ports.streams.iter().find(read).map(|(name, _)| format!("a record waits in the stream of {name}"))
+        let waiting = ports.streams.iter().find(|(_, stream)| waits(stream));
+        waiting.map(|(name, _)| format!("a record waits in the stream of {name}"))
     }
 
     /// What does not hold of all that has to in the end.
     fn amiss(&self) -> Option<Violation> {
-        let posted = self.posted();
-        let world = self.world(&posted);
-        let violation = |property: &str, detail| Some(Violation { property: property.to_owned(), detail });
+        let violation = |property: &str, detail| Violation::in_the_end(property, detail);
         if let Some(id) = self.nature.ledger.unsent() {
-            return violation(SENT, id);
+            return Some(violation(SENT, id));
         }
-        if let Some(demo) = &self.demo
-            && let Some((id, ends)) = world.ends(&**demo).into_iter().find(|(_, ends)| ends.len() != 1)
-        {
-            return violation(
-                ONE_END,
-                format!("{} {id} came to {} ends: {}", demo.kind(), ends.len(), ends.join(", ")),
-            );
-        }
-        let properties = self.simulator.properties.iter();
-        properties.filter(|property| property.holds == Holds::Eventually).find_map(|property| {
-            (property.check)(&world).err().and_then(|detail| violation(property.name, detail))
+        self.with_world(|world| {
+            if let Some(not_one) = self.demo.as_deref().and_then(|demo| not_one_end(world, demo)) {
+                return Some(not_one);
+            }
+            let properties = self.simulator.properties.iter();
+            properties.filter(|property| property.holds == Holds::Eventually).find_map(|property| {
+                property.check(world).err().map(|detail| violation(property.name, detail))
+            })
         })
     }
 
-    /// A dead letter that a panic made.
-    fn panicked(&self) -> Option<Violation> {
-        let world = self.world(&[]);
+    /// What dead letters and trails show, once it is over.
+    fn told_wrongly(&self) -> Option<Violation> {
+        let violation = |property: &str, detail| Violation::in_the_end(property, detail);
+        let panicked = self.with_world(|world| {
+            let queues = self.simulator.choreography.model().dead_letter_queues();
+            let mut letters = queues.into_iter().flat_map(|queue| world.dead_letters(queue));
+            let letter = letters.find(|letter| letter.reason == PANICKED)?;
+            let cure = "tokio's timers, tasks and network are none of a simulation: use the ports of `Context` and of `Service`";
+            let detail = letter.detail;
+            Some(match detail.contains("Tokio") {
+                true => violation(BY_PORTS, format!("{cure} ({detail})")),
+                false => violation(NO_PANIC, detail),
+            })
+        });
+        panicked
+            .or_else(|| self.with_world(unexplained).map(|detail| violation(LETTERS, detail)))
+            .or_else(|| self.unsent_letter().map(|detail| violation(LETTERS, detail)))
+            .or_else(|| self.nature.ledger.untold().map(|detail| violation(TRAIL, detail)))
+    }
+
+    /// A dead letter of something that nobody sent.
+    fn unsent_letter(&self) -> Option<String> {
         let queues = self.simulator.choreography.model().dead_letter_queues();
-        let mut letters = queues.into_iter().flat_map(|queue| world.dead_letters(queue));
-        let letter = letters.find(|letter| letter.reason == PANICKED)?;
-        let detail = letter.detail;
-        let property = if detail.contains("Tokio") { BY_PORTS } else { NO_PANIC };
-        let cure = "tokio's timers, tasks and network are none of a simulation: use the ports of `Context` and of `Service`";
-        let detail = if property == BY_PORTS { format!("{cure} ({detail})") } else { detail };
-        Some(Violation { property: property.to_owned(), detail })
+        let letters = self.with_world(|world| {
+            let all = queues.into_iter().flat_map(|queue| world.messages(queue).into_owned());
+            all.map(|letter| letter.body).collect::<Vec<_>>()
+        });
+        let body = letters.into_iter().find(|body| !self.nature.ledger.was_sent(body))?;
+        Some(format!("nobody sent what a letter is of: {body}"))
     }
 
     fn finish(mut self) -> Run {
         if self.run.violation.is_none() {
             let undrained = self.undrained();
-            let drained = |detail| Violation { property: DRAINED.to_owned(), detail };
-            self.run.violation = self.panicked().or_else(|| self.amiss()).or_else(|| undrained.map(drained));
+            let drained = |detail: String| Violation::in_the_end(DRAINED, detail);
+            let found = self.told_wrongly().or_else(|| self.amiss());
+            self.run.violation = found.or_else(|| undrained.map(drained));
             self.check_all(Holds::Sometimes);
-            for property in [ONE_END, DRAINED, NO_PANIC, SENT] {
-                *self.run.tried.entry(property.to_owned()).or_default() += 1;
+            let eventually = self.simulator.properties.iter();
+            let eventually = eventually.filter(|property| property.holds == Holds::Eventually);
+            let names = eventually.map(|property| property.name);
+            for property in names.chain([ONE_END, DRAINED, NO_PANIC, SENT, TRAIL, LETTERS]) {
+                *self.run.tried.entry(property).or_default() += 1;
             }
         }
-        let posted = self.posted();
+        self.run.tried.extend(self.nature.ledger.tried());
+        self.run.concerned = self.concerned();
         Run {
             trace_hash: self.nature.trace.hash(),
             faults: self.nature.faults.counts(),
-            time: self.nature.clock.now().since(BEGIN),
-            posted,
+            time: self.nature.now().since(BEGIN),
+            posted: self.clients.posted(),
             choices: self.tape.choices(),
             trace: self.nature.trace.text(),
             ..self.run
         }
     }
 
+    /// The entity that the violation names by the longest id, and its relatives.
+    fn concerned(&self) -> Option<(EntityView, Vec<EntityView>)> {
+        let violation = self.run.violation.as_ref().filter(|_| self.options.is_kept)?;
+        let (book, choreography) = (self.nature.ledger.book(), &self.simulator.choreography);
+        let id = |key: &str| key.split_once('/').map_or_else(String::new, |(_, id)| id.to_owned());
+        let named = book
+            .entities
+            .0
+            .iter()
+            .filter(|(key, _)| !id(key).is_empty() && violation.detail.contains(&id(key)));
+        let (_, known) = named.max_by_key(|(key, _)| id(key).len())?;
+        let entity = choreography.view(&known.item).ok()?;
+        let related = entity.related.iter().filter_map(|(kind, id)| {
+            let known = book.entities.0.get(&format!("{kind}/{id}"))?;
+            choreography.view(&known.item).ok()
+        });
+        let related = related.collect();
+        Some((entity, related))
+    }
+
     /// Starts a process: its tasks over ports of its own.
     fn start(&mut self, process: usize) {
-        let Process { name, part, .. } = &self.processes[process];
-        let pipeline = self.pipeline(name);
-        for task in self.tasks.of(&pipeline, part) {
+        let name = &self.processes[process].name;
+        let is_earlier = self.simulator.earlier.is_some()
+            && self.nature.strikes(Fault::Build, &self.nature.faults.place(name));
+        let pipeline = self.pipeline(name, is_earlier);
+        self.processes[process].is_earlier = is_earlier;
+        for task in self.tasks.of(&pipeline, &self.processes[process].part) {
             self.executor.spawn(process + 1, task);
         }
     }
@@ -427,111 +483,25 @@ impl<'a> Running<'a> {
         }
     }
 
-    fn pipeline(&self, process: &Arc<str>) -> Pipeline {
-        let nobody: Arc<dyn Notifier> = Arc::new(Nobody);
-        let mut ports: Ports = ports_of(&self.nature, process, &self.tape);
-        ports.services = Services::new().with::<dyn Notifier>(nobody);
-        let choreography = self.simulator.choreography.clone();
-        let settings = self.simulator.settings.clone();
-        // Where a service can't be made, its handlers say so.
-        let ports = choreography.equip(ports.clone(), settings).unwrap_or(ports);
+    fn pipeline(&self, process: &str, is_earlier: bool) -> Pipeline {
+        let mut ports: Ports = ports_of(&self.nature, process);
+        ports.services = ports.services.with::<dyn Notifier>(Arc::new(Nobody));
+        let earlier = self.simulator.earlier.as_ref().filter(|_| is_earlier);
+        let choreography = earlier.unwrap_or(&self.simulator.choreography).clone();
+        // It was seen that each service can be made.
+        let ports = choreography.equip(ports.clone(), self.simulator.settings.clone()).unwrap_or(ports);
         Pipeline::new(choreography, ports)
     }
 
-    /// The clients: each posts something at a time of its own, until it is taken.
-    fn clients(&mut self) {
-        let Some(demo) = self.demo.clone() else { return };
-        let pipeline = self.pipeline(&"api".into());
-        let id = |number: u64| format!("{}-{number}", demo.kind());
-        let first = demo.before(&id(1), self.options.orders);
-        let half = self.options.minutes * 60_000 / 2;
-        let (mut number, mut requests) = (1, Vec::new());
-        while number <= self.options.orders {
-            let most = u64::try_from(demo.batch()).unwrap_or(1).clamp(1, 4);
-            let count = (self.tape.choose(Kind::Client, most) + 1).min(self.options.orders + 1 - number);
-            let ids: Vec<String> = (number..number + count).map(id).collect();
-            number += count;
-            requests.push((BEGIN + Duration::from_millis(self.tape.choose(Kind::Client, half.max(1))), ids));
+    /// Clients, each of whom posts something at a time of its own until it is taken, and an operator.
+    fn people(&mut self) {
+        let at_work = self.pipeline("operator", false);
+        let time = Duration::from_secs(self.options.minutes * 60);
+        self.executor.spawn(CLIENTS, operator(&self.nature, at_work, BEGIN, time));
+        if let Some(demo) = self.demo.clone() {
+            let pipeline = self.pipeline("api", false);
+            let clients = self.clients.start(&self.nature, demo, pipeline, self.options, BEGIN);
+            self.executor.spawn(CLIENTS, clients);
         }
-        let client = Client {
-            demo,
-            pipeline,
-            nature: Arc::clone(&self.nature),
-            tape: self.tape.clone(),
-            posted: Arc::clone(&self.posted),
-            waiting: Arc::clone(&self.waiting),
-        };
-        *client.waiting.lock().unwrap_or_else(PoisonError::into_inner) = requests.len() as u64;
-        self.executor.spawn(CLIENTS, client.clone().all(first, requests));
-    }
-}
-
-/// Who posts.
-#[derive(Clone)]
-struct Client {
-    demo: Arc<dyn Demo>,
-    pipeline: Pipeline,
-    nature: Arc<Nature>,
-    tape: Tape,
-    posted: Arc<Mutex<Vec<Posted>>>,
-    waiting: Arc<Mutex<u64>>,
-}
-
-impl Client {
-    /// First what has to be there, and then each request at its time.
-    fn all(
-        self,
-        first: Vec<(&'static str, serde_json::Value)>,
-        requests: Vec<(Timestamp, Vec<String>)>,
-    ) -> TaskFuture {
-        Box::pin(async move {
-            for (step, body) in first {
-                self.ask(step, &body).await;
-            }
-            let requests = requests.into_iter().map(|(at, ids)| self.post(at, ids));
-            futures_util::future::join_all(requests).await;
-        })
-    }
-
-    async fn post(&self, at: Timestamp, ids: Vec<String>) {
-        self.nature.clock.sleep_until(at).await;
-        let status = self.ask(self.demo.step(), &self.demo.body(&ids)).await;
-        let entity = |id: &String| self.demo.entity(id).unwrap_or_else(|| id.clone());
-        let posted = ids.iter().map(|id| Posted { id: id.clone(), entity: entity(id), status });
-        self.posted.lock().unwrap_or_else(PoisonError::into_inner).extend(posted);
-        for (step, body) in self.demo.then(&ids) {
-            self.ask(step, &body).await;
-        }
-        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-    }
-
-    /// Asks until there is an answer that says yes or no.
-    async fn ask(&self, step: &str, body: &serde_json::Value) -> u16 {
-        loop {
-            let headers = [("content-type".to_owned(), "application/json".to_owned())].into();
-            let request = Request { body: body.to_string().into(), headers, ..Request::default() };
-            let asked = self.mortal(self.pipeline.invoke(step, request)).await;
-            let status = asked.and_then(Result::ok).map_or(503, |response| response.status);
-            self.nature.trace.tell(self.nature.clock.now(), &["client", step, &status.to_string()]);
-            if status < 500 && status != 429 {
-                return status;
-            }
-            let wait = Duration::from_millis(self.tape.choose(Kind::Client, CLIENT_WAITS_MAX) + 1);
-            self.nature.clock.sleep_until(self.nature.clock.now() + wait).await;
-        }
-    }
-
-    /// The answer of a process that may die before it gives one.
-    async fn mortal<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
-        let mut answer = pin!(answer);
-        let answered = poll_fn(|context| {
-            if self.nature.faults.strikes(Fault::Crash, "api") {
-                return Poll::Ready(None);
-            }
-            answer.as_mut().poll(context).map(Some)
-        })
-        .await;
-        Pause::default().await;
-        answered
     }
 }

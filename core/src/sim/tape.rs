@@ -3,7 +3,7 @@
 use super::fault::Fault;
 use crate::port::{Random, stable_hash};
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     fmt,
     str::FromStr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -29,6 +29,20 @@ impl Kind {
     fn all() -> impl Iterator<Item = Self> {
         let faults = Fault::ALL.iter().map(|fault| Self::Fault(*fault));
         [Self::Task, Self::Rate, Self::Client, Self::Random].into_iter().chain(faults)
+    }
+
+    /// How many there are.
+    const COUNT: usize = 4 + Fault::ALL.len();
+
+    /// Its place among all of them.
+    fn place(self) -> usize {
+        match self {
+            Self::Task => 0,
+            Self::Rate => 1,
+            Self::Client => 2,
+            Self::Random => 3,
+            Self::Fault(fault) => 4 + fault as usize,
+        }
     }
 
     /// Its name on a tape; a fault's is its own.
@@ -88,42 +102,54 @@ pub struct Tape(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     source: Source,
+    /// Of tasks the first one goes on, always.
+    is_in_order: bool,
     /// The choices so far, where they are kept.
     kept: Option<Vec<Choice>>,
 }
 
 #[derive(Debug)]
 enum Source {
-    /// The state of each kind's numbers.
-    Seed(BTreeMap<Kind, u64>),
+    /// The state of each kind's numbers, by its place.
+    Seed(Box<[u64; Kind::COUNT]>),
     /// What each kind is still to give. Behind it, each choice is 0: the first task, no fault, no delay.
-    Choices(BTreeMap<Kind, VecDeque<u64>>),
+    Choices(Box<[VecDeque<u64>; Kind::COUNT]>),
 }
 
 impl Tape {
     /// A tape that a seed makes: always the same one, in every version of this library.
     pub fn of_seed(seed: u64) -> Self {
-        let of = |kind: Kind| (kind, mixed(seed ^ stable_hash(kind.as_str().as_bytes())));
-        Self::new(Source::Seed(Kind::all().map(of).collect()))
+        let mut numbers = Box::new([0; Kind::COUNT]);
+        for kind in Kind::all() {
+            numbers[kind.place()] = mixed(seed ^ stable_hash(kind.as_str().as_bytes()));
+        }
+        Self::new(Source::Seed(numbers))
     }
 
     /// A tape that was recorded.
     pub fn of_choices(choices: impl IntoIterator<Item = Choice>) -> Self {
-        let mut by_kind: BTreeMap<Kind, VecDeque<u64>> = BTreeMap::new();
+        let mut by_kind = std::array::from_fn(|_| VecDeque::new());
         for choice in choices {
-            by_kind.entry(choice.kind).or_default().push_back(choice.value);
+            by_kind[choice.kind.place()].push_back(choice.value);
         }
-        Self::new(Source::Choices(by_kind))
+        Self::new(Source::Choices(Box::new(by_kind)))
     }
 
     fn new(source: Source) -> Self {
-        Self(Arc::new(Mutex::new(State { source, kept: None })))
+        Self(Arc::new(Mutex::new(State { source, is_in_order: false, kept: None })))
     }
 
     /// From now on the choices are kept, to be written down.
     #[must_use]
     pub fn kept(self) -> Self {
         self.state().kept.get_or_insert_default();
+        self
+    }
+
+    /// From now on the first of the tasks that are ready goes on, each time.
+    #[must_use]
+    pub(super) fn in_order(self) -> Self {
+        self.state().is_in_order = true;
         self
     }
 
@@ -137,13 +163,17 @@ impl Tape {
         let mut state = self.state();
         let number = match &mut state.source {
             Source::Seed(numbers) => {
-                let number = numbers.entry(kind).or_default();
+                let number = &mut numbers[kind.place()];
                 *number = number.wrapping_add(STEP);
                 mixed(*number)
             }
-            Source::Choices(left) => left.get_mut(&kind).and_then(VecDeque::pop_front).unwrap_or_default(),
+            Source::Choices(left) => left[kind.place()].pop_front().unwrap_or_default(),
         };
-        let value = if bound == 0 { number } else { number % bound };
+        let value = match (kind, bound) {
+            (Kind::Task, _) if state.is_in_order => 0,
+            (_, 0) => number,
+            _ => number % bound,
+        };
         if let Some(kept) = &mut state.kept {
             kept.push(Choice { kind, bound, value });
         }

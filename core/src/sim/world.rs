@@ -1,19 +1,24 @@
-//! The world of a simulation, as properties see it.
+//! The world of a simulation, or of a folder, as properties see it.
 
+use super::{
+    known::{Entities, Known},
+    ledger::Book,
+    snapshot::Snapshot,
+};
 use crate::{
     choreography::{Choreography, EntityView},
     dead_letter::DeadLetter,
     entity::{Entity, key_of},
     event::Envelope,
     memory::Memory,
-    port::{Item, Message, Queue},
+    port::{Message, Queue},
     stored::Stored,
     system::{Demo, Evidence},
     timestamp::Timestamp,
 };
 use futures_util::FutureExt as _;
 use serde_json::value::RawValue;
-use std::{collections::BTreeMap, future::Future};
+use std::{borrow::Cow, collections::BTreeMap, fmt, future::Future, sync::Arc};
 
 /// Items, messages and keys looked at by one call.
 const PAGE: usize = 1_000;
@@ -36,13 +41,39 @@ impl Posted {
     }
 }
 
-/// Everything that is there: entities, dead letters, objects, and what was published.
-#[derive(Debug)]
+/// Something that a service was asked, over its [`Wire`](crate::Wire).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// When.
+    pub at: Timestamp,
+    /// What, as the service wrote it down.
+    pub what: String,
+}
+
+/// Where what is no entity is found.
+#[derive(Clone, Copy)]
+pub(super) enum Source<'a> {
+    Memory(&'a Memory),
+    Snapshot(&'a Snapshot),
+}
+
+/// Everything that is there: entities, dead letters, objects, what was published, what services were asked.
 pub struct World<'a> {
-    pub(super) memory: &'a Memory,
+    pub(super) source: Source<'a>,
     pub(super) choreography: &'a Choreography,
+    pub(super) entities: &'a Entities,
+    pub(super) asked: &'a BTreeMap<String, Vec<Asked>>,
     pub(super) posted: &'a [Posted],
     pub(super) now: Timestamp,
+}
+
+impl fmt::Debug for World<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World")
+            .field("system", &self.choreography.model().name)
+            .field("now", &self.now)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a call in memory answers, which never waits.
@@ -50,41 +81,63 @@ fn at_once<T, E>(call: impl Future<Output = Result<T, E>>) -> Option<T> {
     call.now_or_never().and_then(Result::ok)
 }
 
-impl World<'_> {
+impl<'a> World<'a> {
+    /// That of a simulation, of which this is written down.
+    pub(super) fn of(
+        memory: &'a Memory,
+        book: &'a Book,
+        choreography: &'a Choreography,
+        posted: &'a [Posted],
+        now: Timestamp,
+    ) -> Self {
+        let source = Source::Memory(memory);
+        Self { source, choreography, entities: &book.entities, asked: &book.asked, posted, now }
+    }
+
     /// The time.
     pub fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// What clients sent and had an answer to, in the order of the answers.
+    /// What clients sent and had an answer to, in the order of the answers. Of a folder: the entities that a demonstration is
+    /// about, each under its own id.
     pub fn posted(&self) -> &[Posted] {
         self.posted
     }
 
     /// The entity of this id; `None` where there is none, or it has expired.
-    pub fn entity<E: Entity>(&self, id: &str) -> Option<Stored<E>> {
-        let table = self.memory.ports().tables.get(self.choreography.model().table_of(E::KIND)?)?.clone();
-        let item = at_once(table.get(&[key_of::<E>(id)]))?.pop().flatten()?;
-        Stored::read(&item).ok()
+    pub fn entity<E: Entity>(&self, id: &str) -> Option<Arc<Stored<E>>> {
+        self.entities.of_key(&key_of::<E>(id), self.now)?.read()
     }
 
     /// All entities of a type.
-    pub fn entities<E: Entity>(&self) -> Vec<Stored<E>> {
-        let prefix = format!("{}/", E::KIND);
-        let items = self.items(E::KIND).into_iter().filter(|item| item.key.starts_with(&prefix));
-        items.filter_map(|item| Stored::read(&item).ok()).collect()
+    pub fn entities<E: Entity>(&self) -> Vec<Arc<Stored<E>>> {
+        self.entities.of_kind(E::KIND, self.now).filter_map(Known::read).collect()
     }
 
     /// The dead letters of a dead-letter queue.
     pub fn dead_letters(&self, queue: &str) -> Vec<DeadLetter> {
-        let letters = self.memory.ports().queues.get(queue).map(|queue| messages(&**queue));
-        letters.unwrap_or_default().iter().map(DeadLetter::read).collect()
+        self.messages(queue).iter().map(DeadLetter::read).collect()
+    }
+
+    /// The messages that a queue holds, in flight or not.
+    pub fn messages(&self, queue: &str) -> Cow<'a, [Message]> {
+        match self.source {
+            Source::Memory(memory) => {
+                let queue = memory.ports_ref().queues.get(queue);
+                Cow::Owned(queue.map(|queue| messages(&**queue)).unwrap_or_default())
+            }
+            Source::Snapshot(snapshot) => found(&snapshot.queues, queue),
+        }
     }
 
     /// The objects of a bucket: key and body.
-    pub fn objects(&self, bucket: &str) -> Vec<(String, Vec<u8>)> {
-        let ports = self.memory.ports();
-        let Some(bucket) = ports.buckets.get(bucket) else { return Vec::new() };
+    pub fn objects(&self, bucket: &str) -> Cow<'a, [(String, Vec<u8>)]> {
+        let memory = match self.source {
+            Source::Memory(memory) => memory,
+            Source::Snapshot(snapshot) => return found(&snapshot.objects, bucket),
+        };
+        let Some(bucket) = memory.ports_ref().buckets.get(bucket) else { return Cow::default() };
         let (mut objects, mut after) = (Vec::new(), None::<String>);
         while let Some(page) = at_once(bucket.list("", after.as_deref(), PAGE)) {
             let body = |key: String| Some((key.clone(), at_once(bucket.get(&key))??));
@@ -94,28 +147,24 @@ impl World<'_> {
                 break;
             }
         }
-        objects
+        Cow::Owned(objects)
     }
 
     /// What was published to others by a topic or a bus.
     pub fn published(&self, outlet: &str) -> Vec<Envelope<Box<RawValue>>> {
-        let kept = self.memory.ports().published.get(outlet).map(|kept| messages(&**kept));
-        kept.unwrap_or_default().iter().filter_map(|message| Envelope::parse(&message.body).ok()).collect()
+        let kept = match self.source {
+            Source::Memory(memory) => {
+                let kept = memory.ports_ref().published.get(outlet);
+                Cow::Owned(kept.map(|kept| messages(&**kept)).unwrap_or_default())
+            }
+            Source::Snapshot(snapshot) => found(&snapshot.published, outlet),
+        };
+        kept.iter().filter_map(|message| Envelope::parse(&message.body).ok()).collect()
     }
 
-    fn items(&self, kind: &str) -> Vec<Item> {
-        let ports = self.memory.ports();
-        let table = self.choreography.model().table_of(kind).and_then(|table| ports.tables.get(table));
-        let Some(table) = table else { return Vec::new() };
-        let (mut items, mut after) = (Vec::new(), None::<String>);
-        while let Some(page) = at_once(table.scan(after.as_deref(), PAGE)) {
-            items.extend(page.items);
-            after = page.next;
-            if after.is_none() {
-                break;
-            }
-        }
-        items
+    /// What a service was asked, in order, by the name of its trait. Of a folder nothing is known of it.
+    pub fn asked(&self, service: &str) -> &'a [Asked] {
+        self.asked.get(service).map_or(&[], Vec::as_slice)
     }
 
     /// The names of the ends that each of those that were taken has come to, as a demonstration counts them.
@@ -123,29 +172,30 @@ impl World<'_> {
         let taken = self.posted.iter().filter(|posted| posted.is_taken());
         let mut found: BTreeMap<String, Found> =
             taken.map(|posted| (posted.entity.clone(), Found::default())).collect();
-        for queue in self.choreography.model().dead_letter_queues() {
+        let model = self.choreography.model();
+        for queue in model.dead_letter_queues() {
             for letter in self.dead_letters(queue) {
                 if let Some(found) = letter.subject.and_then(|subject| found.get_mut(&subject)) {
                     found.dead_letters.push((queue.to_owned(), letter.reason));
                 }
             }
         }
-        for bucket in self.memory.ports().buckets.keys() {
-            for (key, _) in self.objects(bucket) {
-                if let Some(found) = demo.filed(bucket, &key).and_then(|id| found.get_mut(&id)) {
-                    found.objects.push((bucket.clone(), key));
+        for bucket in &model.buckets {
+            for (key, _) in &*self.objects(&bucket.name) {
+                if let Some(found) = demo.filed(&bucket.name, key).and_then(|id| found.get_mut(&id)) {
+                    found.objects.push((bucket.name.clone(), key.clone()));
                 }
             }
         }
-        for outlet in self.memory.ports().published.keys() {
-            for event in self.published(outlet) {
+        for outlet in self.outlets() {
+            for event in self.published(&outlet) {
                 if let Some(found) = found.get_mut(&event.subject) {
                     found.publications.push((outlet.clone(), event.event_type.into_owned()));
                 }
             }
         }
-        for item in self.items(demo.kind()) {
-            let view = self.choreography.view(&item).ok().filter(|view| view.kind == demo.kind());
+        for known in self.entities.of_kind(demo.kind(), self.now) {
+            let view = self.choreography.view(&known.item).ok().filter(|view| view.kind == demo.kind());
             if let Some((found, view)) = view.and_then(|view| Some((found.get_mut(&view.id)?, view))) {
                 found.entity = Some(view);
             }
@@ -164,6 +214,17 @@ impl World<'_> {
         };
         found.into_iter().map(ends).collect()
     }
+
+    fn outlets(&self) -> Vec<String> {
+        match self.source {
+            Source::Memory(memory) => memory.ports_ref().published.keys().cloned().collect(),
+            Source::Snapshot(snapshot) => snapshot.published.keys().cloned().collect(),
+        }
+    }
+}
+
+fn found<'a, T: Clone>(all: &'a BTreeMap<String, Vec<T>>, name: &str) -> Cow<'a, [T]> {
+    all.get(name).map_or_else(Cow::default, |found| Cow::Borrowed(found.as_slice()))
 }
 
 /// What is found of one that was posted.

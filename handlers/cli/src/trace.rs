@@ -79,6 +79,11 @@ fn plain_kind<'a>(app: &'a App<'_>, kind: Option<&'a str>) -> Result<&'a str, Co
 }
 
 impl Story {
+    /// The story of an entity, with those it is related to.
+    pub fn new(entity: EntityView, related: Vec<EntityView>) -> Self {
+        Self { entity, related, untold: Vec::new() }
+    }
+
     /// The story of the entity of this kind and id.
     pub async fn of(client: &Client, kind: &str, id: &str) -> Result<Self, CommandError> {
         let path = |kind: &str, id: &str| format!("/_quadrille/entities/{}/{}", encoded(kind), encoded(id));

@@ -1,0 +1,176 @@
+//! A folder, or any ports, at one time: the same properties are seen of it as of a simulation.
+
+use super::{
+    known::{Entities, Known},
+    ledger::{LETTERS, ONE_END, TRAIL, Violation, untold},
+    property::{Holds, Property},
+    world::{Posted, Source, World},
+};
+use crate::{
+    choreography::Choreography,
+    failure::Failure,
+    port::{Bucket, Message, Ports, Queue},
+    system::{Demo, System},
+    timestamp::Timestamp,
+};
+use std::collections::BTreeMap;
+
+/// Items, messages and keys read by one call.
+const PAGE: usize = 1_000;
+
+/// Everything that ports hold at one time, read once.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    pub(super) entities: Entities,
+    pub(super) queues: BTreeMap<String, Vec<Message>>,
+    pub(super) published: BTreeMap<String, Vec<Message>>,
+    pub(super) objects: BTreeMap<String, Vec<(String, Vec<u8>)>>,
+    /// Entities that can't be read, by their keys.
+    unreadable: Vec<String>,
+    now: Timestamp,
+}
+
+/// What a property came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// The property's name.
+    pub property: String,
+    /// What shows that it does not hold; `None` where it does.
+    pub broken: Option<String>,
+}
+
+impl Snapshot {
+    /// Reads all of it: as much memory is used as there is. Queues that don't show their messages without a receive are left out.
+    ///
+    /// # Errors
+    /// A [`Failure`] of a port.
+    pub async fn of(choreography: &Choreography, ports: &Ports) -> Result<Self, Failure> {
+        let mut snapshot = Self { now: ports.clock.now(), ..Self::default() };
+        let model = choreography.model();
+        for table in &model.tables {
+            let port = ports.table(&table.name)?;
+            let mut after: Option<String> = None;
+            loop {
+                let page = port.scan(after.as_deref(), PAGE).await?;
+                for item in page.items {
+                    if item.document.text().is_err() {
+                        snapshot.unreadable.push(item.key.clone());
+                    }
+                    snapshot.entities.0.insert(item.key.clone(), Known::new(item));
+                }
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        for (name, queue) in &ports.queues {
+            snapshot.queues.insert(name.clone(), messages(&**queue).await?);
+        }
+        for (name, queue) in &ports.published {
+            snapshot.published.insert(name.clone(), messages(&**queue).await?);
+        }
+        for (name, bucket) in &ports.buckets {
+            snapshot.objects.insert(name.clone(), objects(&**bucket).await?);
+        }
+        Ok(snapshot)
+    }
+
+    /// How many entities there are.
+    pub fn entities(&self) -> usize {
+        self.entities.0.len()
+    }
+
+    /// Whether nothing is under way: what holds only in the end is seen only then.
+    pub fn is_quiet(&self, choreography: &Choreography) -> bool {
+        let mut steps = choreography.model().steps.iter();
+        steps.all(|step| self.queues.get(&step.queue).is_none_or(Vec::is_empty))
+    }
+
+    /// Which properties hold: those that the system states, and those of every system that can be seen of what is there. What is
+    /// about a commit, or about what services were asked, can't.
+    pub fn check(&self, system: &dyn System, choreography: &Choreography) -> Vec<Checked> {
+        let demo = system.demo();
+        let posted = demo.as_deref().map(|demo| self.posted(demo)).unwrap_or_default();
+        let asked = BTreeMap::new();
+        let world = World {
+            source: Source::Snapshot(self),
+            choreography,
+            entities: &self.entities,
+            asked: &asked,
+            posted: &posted,
+            now: self.now,
+        };
+        let is_quiet = self.is_quiet(choreography);
+        let mut checked = Vec::new();
+        let mut told = |property: &str, broken: Option<String>| {
+            checked.push(Checked { property: property.to_owned(), broken });
+        };
+        told("each entity can be read", self.unreadable.first().map(|key| format!("{key} can't be read")));
+        told(TRAIL, self.entities.0.values().find_map(|known| untold(&known.item)));
+        told(LETTERS, unexplained(&world));
+        if let Some(demo) = demo.as_deref().filter(|_| is_quiet) {
+            told(ONE_END, not_one_end(&world, demo).map(|violation| violation.detail));
+        }
+        let is_seen = |property: &&Property| match property.holds {
+            Holds::Always => true,
+            Holds::Eventually => is_quiet,
+            Holds::OfEachCommit | Holds::Sometimes => false,
+        };
+        for property in system.properties().iter().filter(is_seen) {
+            told(property.name, property.check(&world).err());
+        }
+        checked
+    }
+
+    /// The entities that a demonstration is about, as though a client had posted them.
+    fn posted(&self, demo: &dyn Demo) -> Vec<Posted> {
+        let prefix = format!("{}/", demo.kind());
+        let ids = self.entities.of_kind(demo.kind(), self.now);
+        let ids = ids.filter_map(|known| known.item.key.strip_prefix(&prefix).map(str::to_owned));
+        ids.map(|id| Posted { id: id.clone(), entity: id, status: 200 }).collect()
+    }
+}
+
+/// One that has not come to one end.
+pub(super) fn not_one_end(world: &World<'_>, demo: &dyn Demo) -> Option<Violation> {
+    let (id, ends) = world.ends(demo).into_iter().find(|(_, ends)| ends.len() != 1)?;
+    let detail = format!("{} {id} came to {} ends: {}", demo.kind(), ends.len(), ends.join(", "));
+    Some(Violation::in_the_end(ONE_END, detail))
+}
+
+/// A dead letter that does not say why it is there, or by whom.
+pub(super) fn unexplained(world: &World<'_>) -> Option<String> {
+    let model = world.choreography.model();
+    let mut letters = model.dead_letter_queues().into_iter().flat_map(|queue| world.dead_letters(queue));
+    let is_known = |handler: &str| handler == "relay" || handler.is_empty() || model.step(handler).is_some();
+    let letter = letters.find(|letter| letter.reason.is_empty() || !is_known(&letter.handler))?;
+    Some(format!("a letter says {:?}, by {:?}", letter.reason, letter.handler))
+}
+
+async fn messages(queue: &dyn Queue) -> Result<Vec<Message>, Failure> {
+    let (mut all, mut after) = (Vec::new(), 0);
+    while queue.shows_arrivals() {
+        let page = queue.arrived(after, PAGE).await?;
+        let Some((last, _)) = page.last() else { break };
+        after = *last;
+        all.extend(page.into_iter().map(|(_, message)| message));
+    }
+    Ok(all)
+}
+
+async fn objects(bucket: &dyn Bucket) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+    let (mut objects, mut after) = (Vec::new(), None::<String>);
+    loop {
+        let page = bucket.list("", after.as_deref(), PAGE).await?;
+        for key in page.keys {
+            if let Some(body) = bucket.get(&key).await? {
+                objects.push((key, body));
+            }
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(objects);
+        }
+    }
+}
