@@ -2,7 +2,7 @@
 //! exception and its reason stand in `deny.toml`). Its clock and its random numbers are not used: growth comes
 //! from it, jitter from the [`Random`] port, so that a simulated run is a function of its seed.
 
-use crate::port::Random;
+use crate::{planted::planted, port::Random};
 use ::backoff::{ExponentialBackoff, backoff::Backoff as _};
 use std::time::Duration;
 
@@ -51,8 +51,20 @@ impl Waits {
         (1..=attempts.min(10_000)).map(|attempt| self.longest(attempt)).max().unwrap_or_default()
     }
 
+    /// The wait after attempt `attempt` (counted from 1), the shortest it can be.
+    #[cfg(feature = "sim")]
+    pub(crate) fn shortest(&self, attempt: u32) -> Duration {
+        match self {
+            Self::Exponential(backoff) => {
+                backoff.longest(attempt).mul_f64(1.0 - backoff.jitter.clamp(0.0, 1.0))
+            }
+            Self::Listed(_) => self.longest(attempt),
+        }
+    }
+
     /// The wait after attempt `attempt` (counted from 1). Listed ones have no jitter.
     pub fn after(&self, attempt: u32, random: &dyn Random) -> Duration {
+        let attempt = if planted("backoff-that-never-grows") { 1 } else { attempt };
         match self {
             Self::Exponential(backoff) => backoff.after(attempt, random),
             Self::Listed(_) => self.longest(attempt),

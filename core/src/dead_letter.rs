@@ -4,6 +4,7 @@ use crate::{
     failure::{Failure, excerpt},
     ids::uuid,
     limits::MESSAGE_BYTES_MAX,
+    planted::planted,
     port::{Attributes, Message, NewMessage, shown_sendable},
     timestamp::Timestamp,
 };
@@ -98,6 +99,9 @@ impl DeadLetter {
             if let Some(value) = value {
                 attributes.insert(name.to_owned(), excerpt(value, 300));
             }
+        }
+        if planted("reason-dropped") {
+            attributes.remove(REASON);
         }
         let damaged = message.unreadable.as_ref().map(|_| shown(&message.body));
         let body = damaged.unwrap_or_else(|| message.body.clone());

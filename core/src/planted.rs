@@ -11,7 +11,22 @@ use std::sync::{PoisonError, RwLock};
 static PLANTED: RwLock<Option<&'static str>> = RwLock::new(None);
 
 /// The mistakes of the library that can be planted: each by its name, with what is wrong then.
-pub const MISTAKES: &[(&str, &str)] = &[];
+pub const MISTAKES: &[(&str, &str)] = &[
+    ("acknowledge-before-commit", "A consumer acknowledges its messages before they are worked."),
+    ("unconditional-write", "A commit is applied whatever version the entity has."),
+    ("event-id-of-each-sending", "The relay gives an event an id of its own each time it sends it."),
+    ("relay-skips-on-error", "The relay goes on behind events that it could not send."),
+    (
+        "unconfirmed-entry-counted-as-sent",
+        "Where one entry of a batch is taken, the relay takes all of them for sent.",
+    ),
+    ("checkpoint-before-send", "The relay checkpoints records before it sends them on."),
+    ("reason-dropped", "A dead letter does not say why it was given up."),
+    ("redrive-deletes-first", "A redrive deletes dead letters before it sends them back."),
+    ("budget-not-carried", "An event that stays on a cycle begins its budget anew."),
+    ("trail-begun-anew", "A commit forgets what the trail told before."),
+    ("backoff-that-never-grows", "The wait before each further attempt is as short as the first."),
+];
 
 /// Whether the mistake of this name is planted.
 #[cfg(not(feature = "planted"))]

@@ -9,6 +9,7 @@ use crate::{
     failure::Failure,
     model::StepModel,
     pipeline::{Observation, Pipeline, Settled, Unsettled},
+    planted::planted,
     port::{Message, PortError, Receipt},
     timestamp::Timestamp,
     vitals::Vital,
@@ -127,6 +128,10 @@ impl Consumer {
     async fn work(&mut self, messages: &[Message]) -> Result<(), Failure> {
         let busy = self.activity.begin();
         let until = self.pipeline.ports().clock.now() + self.visibility;
+        if planted("acknowledge-before-commit") {
+            let receipts: Vec<Receipt> = messages.iter().map(|message| message.receipt.clone()).collect();
+            self.pipeline.acknowledge(&self.step, &receipts).await?;
+        }
         let settled = self.pipeline.settled(&self.step, messages, true).await?;
         let Settled { delivered, unsettled, observations } = settled;
         self.is_late |= unsettled.is_some();

@@ -10,6 +10,7 @@ use crate::{
     metrics::Meter,
     model::Model,
     pipeline::Pipeline,
+    planted::planted,
     port::{ChangeStream, PortError, Ports, StreamRecord},
     relay,
     vitals::Vital,
@@ -95,6 +96,9 @@ impl Relay {
         // Nobody else reads this stream here.
         let hands_on = |table: &str| table == self.table;
         let meter = Meter::default();
+        if let Some(last) = records.last().filter(|_| planted("checkpoint-before-send")) {
+            self.stream.checkpoint(last.sequence).await?;
+        }
         let forwarded = relay::forward(&self.model, &self.ports, records, &meter, hands_on).await;
         let sent = forwarded.as_ref().map_or_else(|(sent, _)| *sent, |()| records.len());
         let last = sent.checked_sub(1).and_then(|last| records.get(last)).map(|last| last.sequence);

@@ -22,7 +22,8 @@ pub use when::{Cron, When, WhenError};
 pub use workload::{Spread, Throughput, Workload};
 
 use crate::{
-    backoff::Waits, commit::Carried, http::Method, limits, setting::SettingModel, timestamp::Timestamp,
+    backoff::Waits, commit::Carried, http::Method, limits, planted::planted, setting::SettingModel,
+    timestamp::Timestamp,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -691,7 +692,8 @@ impl Model {
         else {
             return Carried::default();
         };
-        let stays = self.step(from).is_some_and(|from| from.cycle == to.cycle);
+        let stays =
+            self.step(from).is_some_and(|from| from.cycle == to.cycle) && !planted("budget-not-carried");
         if stays {
             return Carried {
                 deadline: carried.deadline,

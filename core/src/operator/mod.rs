@@ -13,6 +13,7 @@ use crate::{
     failure::{Failure, excerpt},
     model::{Destination, Model},
     pipeline::Pipeline,
+    planted::planted,
     port::{Depth, Message, NewMessage, Queue, Receipt, Received},
     relay,
     timestamp::Timestamp,
@@ -374,6 +375,10 @@ pub async fn walk(
                 NewMessage { in_place_of: Some(received), ..DeadLetter::redriven(message) }
             });
             let letters = letters.collect();
+            if planted("redrive-deletes-first") {
+                let receipts: Vec<Receipt> = chosen.iter().map(|message| message.receipt.clone()).collect();
+                dead.delete(&receipts).await?;
+            }
             let sent = relay::send(model, pipeline.ports(), source, letters).await;
             for (message, sent) in chosen.into_iter().zip(sent) {
                 match sent {

@@ -52,17 +52,14 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    pub(super) fn posted(&self) -> Vec<Posted> {
-        self.all().clone()
+    /// What was posted so far.
+    pub(super) fn posted(&self) -> MutexGuard<'_, Vec<Posted>> {
+        self.posted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether each has had its answer.
     pub(super) fn are_answered(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) == 0
-    }
-
-    fn all(&self) -> MutexGuard<'_, Vec<Posted>> {
-        self.posted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Clients who post, within the first half of the time, what a demonstration does.
@@ -112,7 +109,7 @@ impl Client {
         let status = self.ask(self.demo.step(), &self.demo.body(&ids)).await;
         let entity = |id: &String| self.demo.entity(id).unwrap_or_else(|| id.clone());
         let posted = ids.iter().map(|id| Posted { id: id.clone(), entity: entity(id), status });
-        self.clients.all().extend(posted);
+        self.clients.posted().extend(posted);
         for (step, body) in self.demo.then(&ids) {
             self.ask(step, &body).await;
         }

@@ -48,6 +48,8 @@ pub(super) const BUDGET: &str = "an event on a cycle carries the cycle's budget 
 pub(super) const TRAIL: &str = "a trail tells of each commit of its entity";
 pub(super) const LETTERS: &str = "each dead letter is of something that was sent, and says why and by whom";
 
+pub(super) const WAITS: &str = "a message that failed waits as long as its step says";
+
 #[derive(Debug)]
 pub(super) struct Ledger {
     model: Arc<Model>,
@@ -165,6 +167,11 @@ impl Ledger {
         let budget = self.model.budget_of(step)?;
         let hops = envelope.hops.filter(|hops| *hops > budget.hops.saturating_add(1))?;
         Some(format!("it has {hops} hops of {}", budget.hops))
+    }
+
+    /// A property does not hold.
+    pub(super) fn violated(&self, property: &str, detail: String) {
+        self.book().violated(property, detail);
     }
 
     /// Something was changed that no property of the ledger's is about.

@@ -3,13 +3,14 @@
 use super::{
     executor::{Pause, Ready},
     fault::{Fault, Faults, Place},
-    ledger::Ledger,
+    ledger::{Ledger, WAITS},
     property::Property,
     run::Options,
     tape::{Kind, Tape},
     trace::Trace,
 };
 use crate::{
+    backoff::Waits,
     event::Envelope,
     failure::Failure,
     memory::{Memory, VirtualClock},
@@ -28,7 +29,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     future::{Future, pending},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -64,6 +65,9 @@ const MINUTE: u64 = 60_000;
 /// How soon a message may be visible again though its handler works, in seconds.
 const VISIBLE_AFTER: Duration = Duration::from_secs(1);
 
+/// How much less a message may wait than its step says: two processes have two clocks.
+const TOLERATED: Duration = Duration::from_secs(5);
+
 /// Of so many places where others may go on first, they do at one.
 const PAUSES: u64 = 3;
 
@@ -84,6 +88,8 @@ pub(super) struct Nature {
     /// Whether a message is sent beside the one that it stands for, as on SQS, and not in its place.
     pub(super) is_plain: bool,
     dead_letter_queues: BTreeSet<String>,
+    /// How long the steps of queues wait between attempts.
+    waits: BTreeMap<String, Waits>,
     /// Until when ports take nothing.
     outages: Mutex<BTreeMap<String, Timestamp>>,
     /// The schedules that have nothing to do, once the faults have stopped.
@@ -121,6 +127,7 @@ impl Nature {
             ready,
             is_doomed: AtomicBool::new(false),
             dead_letter_queues: model.dead_letter_queues().into_iter().map(str::to_owned).collect(),
+            waits: model.steps.iter().map(|step| (step.queue.clone(), step.waits.clone())).collect(),
             outages: Mutex::default(),
             idle: Mutex::default(),
         }
@@ -408,6 +415,44 @@ impl ChangeStream for Ported<dyn ChangeStream> {
     }
 }
 
+/// A queue, with what was received of it: how often before, and when.
+struct SimQueue {
+    port: Ported<dyn Queue>,
+    /// The waits of its step.
+    waits: Option<Waits>,
+    received: Mutex<BTreeMap<String, (u32, Timestamp)>>,
+}
+
+impl std::ops::Deref for SimQueue {
+    type Target = Ported<dyn Queue>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.port
+    }
+}
+
+impl SimQueue {
+    fn received(&self) -> MutexGuard<'_, BTreeMap<String, (u32, Timestamp)>> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether each of these messages is hidden for as long as its step waits at least before another attempt. One that comes back
+    /// at once failed for a port's sake, which takes it again by now.
+    fn look_at_waits(&self, hidden: &[(Receipt, Duration)]) {
+        let (Some(waits), now, received) = (&self.waits, self.nature.now(), self.received()) else { return };
+        for (receipt, hidden) in hidden.iter().filter(|(_, hidden)| !hidden.is_zero()) {
+            let Some((attempt, at)) = received.get(&receipt.0) else { continue };
+            // Clocks of two processes are not the same.
+            let least = waits.shortest(*attempt).saturating_sub(TOLERATED);
+            if now + *hidden < *at + least {
+                let detail =
+                    format!("after attempt {attempt} of a message in {} it is {hidden:?}", self.name);
+                self.nature.ledger.violated(WAITS, detail);
+            }
+        }
+    }
+}
+
 impl Ported<dyn Queue> {
     /// Sends messages as the queue of SQS may take them: twice, late, or behind others.
     async fn arrive(&self, messages: Vec<NewMessage>) -> Vec<Result<(), PortError>> {
@@ -441,7 +486,7 @@ impl Ported<dyn Queue> {
 }
 
 #[async_trait]
-impl Queue for Ported<dyn Queue> {
+impl Queue for SimQueue {
     async fn send(&self, messages: Vec<NewMessage>) -> Vec<Result<(), PortError>> {
         let is_scheduled = self.place.name.starts_with("schedule");
         if is_scheduled && (self.nature.is_left_out(&self.place.name) || self.strikes(Fault::Skipped)) {
@@ -467,6 +512,10 @@ impl Queue for Ported<dyn Queue> {
                 message.receive_count = if is_more { count + 1 } else { count.saturating_sub(1).max(1) };
             }
         }
+        let now = self.nature.now();
+        let receives =
+            messages.iter().map(|message| (message.receipt.0.clone(), (message.receive_count, now)));
+        self.received().extend(receives);
         self.explain("received", || messages.iter().map(|message| named(&message.body)).collect());
         self.end("receive").await?;
         Ok(messages)
@@ -474,6 +523,7 @@ impl Queue for Ported<dyn Queue> {
 
     async fn extend(&self, receipts: &[(Receipt, Duration)]) -> Result<(), PortError> {
         self.begin("extend").await?;
+        self.look_at_waits(receipts);
         self.inner.extend(receipts).await?;
         self.end("extend").await
     }
@@ -481,6 +531,7 @@ impl Queue for Ported<dyn Queue> {
     async fn delete(&self, receipts: &[Receipt]) -> Result<(), PortError> {
         self.begin("delete").await?;
         self.inner.delete(receipts).await?;
+        receipts.iter().for_each(|receipt| _ = self.received().remove(&receipt.0));
         self.nature.ledger.changed(false);
         self.end("delete").await
     }
@@ -686,7 +737,10 @@ pub(super) fn ports_of(nature: &Arc<Nature>, process: &str) -> Ports {
             Arc::new(SimTable { port, pages: Mutex::default() }) as _
         }),
         streams: each(nature, &place, &ports.streams, |port| Arc::new(port) as _),
-        queues: each(nature, &place, &ports.queues, |port| Arc::new(port) as _),
+        queues: each(nature, &place, &ports.queues, |port| {
+            let waits = nature.waits.get(&port.name).cloned();
+            Arc::new(SimQueue { port, waits, received: Mutex::default() }) as _
+        }),
         buckets: each(nature, &place, &ports.buckets, |port| Arc::new(port) as _),
         topics: each(nature, &place, &ports.topics, |port| Arc::new(port) as _),
         buses: each(nature, &place, &ports.buses, |port| Arc::new(port) as _),

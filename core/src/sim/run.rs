@@ -194,6 +194,8 @@ struct Running<'a> {
     clients: Clients,
     tasks: Tasks,
     changes: u64,
+    /// How much had been done when something was found amiss last.
+    amiss_at: Option<u64>,
     run: Run,
 }
 
@@ -218,6 +220,7 @@ impl<'a> Running<'a> {
             clients: Clients::default(),
             tasks: Tasks::default(),
             changes: 0,
+            amiss_at: None,
             run: Run::default(),
         }
     }
@@ -344,8 +347,15 @@ impl<'a> Running<'a> {
     }
 
     /// Whether nothing is under way any longer, and all that has to hold in the end does.
-    fn is_over(&self) -> bool {
-        self.clients.are_answered() && self.undrained().is_none() && self.amiss().is_none()
+    fn is_over(&mut self) -> bool {
+        let progress = self.nature.ledger.progress();
+        // Where nothing was done since, what was amiss is so still.
+        if self.amiss_at == Some(progress) || !self.clients.are_answered() || self.undrained().is_some() {
+            return false;
+        }
+        let is_over = self.amiss().is_none();
+        self.amiss_at = Some(progress).filter(|_| !is_over);
+        is_over
     }
 
     /// A queue or a stream that something waits in.
@@ -407,11 +417,10 @@ impl<'a> Running<'a> {
     fn unsent_letter(&self) -> Option<String> {
         let queues = self.simulator.choreography.model().dead_letter_queues();
         let letters = self.with_world(|world| {
-            let all = queues.into_iter().flat_map(|queue| world.messages(queue).into_owned());
-            all.map(|letter| letter.body).collect::<Vec<_>>()
+            queues.into_iter().flat_map(|queue| world.messages(queue).into_owned()).collect::<Vec<_>>()
         });
-        let body = letters.into_iter().find(|body| !self.nature.ledger.was_sent(body))?;
-        Some(format!("nobody sent what a letter is of: {body}"))
+        let letter = letters.into_iter().find(|letter| !self.nature.ledger.was_sent(&letter.body))?;
+        Some(format!("nobody sent what a letter is of: {}", letter.body))
     }
 
     fn finish(mut self) -> Run {
@@ -434,7 +443,7 @@ impl<'a> Running<'a> {
             trace_hash: self.nature.trace.hash(),
             faults: self.nature.faults.counts(),
             time: self.nature.now().since(BEGIN),
-            posted: self.clients.posted(),
+            posted: self.clients.posted().clone(),
             choices: self.tape.choices(),
             trace: self.nature.trace.text(),
             ..self.run

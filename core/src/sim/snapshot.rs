@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     choreography::Choreography,
+    dead_letter::DeadLetter,
     failure::Failure,
     port::{Bucket, Message, Ports, Queue},
     system::{Demo, System},
@@ -142,10 +143,18 @@ pub(super) fn not_one_end(world: &World<'_>, demo: &dyn Demo) -> Option<Violatio
 /// A dead letter that does not say why it is there, or by whom.
 pub(super) fn unexplained(world: &World<'_>) -> Option<String> {
     let model = world.choreography.model();
-    let mut letters = model.dead_letter_queues().into_iter().flat_map(|queue| world.dead_letters(queue));
-    let is_known = |handler: &str| handler == "relay" || handler.is_empty() || model.step(handler).is_some();
-    let letter = letters.find(|letter| letter.reason.is_empty() || !is_known(&letter.handler))?;
-    Some(format!("a letter says {:?}, by {:?}", letter.reason, letter.handler))
+    let mut letters =
+        model.dead_letter_queues().into_iter().flat_map(|queue| world.messages(queue).into_owned());
+    letters.find_map(|message| {
+        let letter = DeadLetter::read(&message);
+        // Its reason is read as that of a letter which the queue itself moved, where it has none.
+        let is_explained = message.attributes.contains_key("reason") || letter.handler.is_empty();
+        let is_known =
+            matches!(letter.handler.as_str(), "relay" | "") || model.step(&letter.handler).is_some();
+        let lacks =
+            || format!("a letter says {:?}, by {:?}: {}", letter.reason, letter.handler, message.body);
+        (!is_explained || letter.reason.is_empty() || !is_known).then(lacks)
+    })
 }
 
 async fn messages(queue: &dyn Queue) -> Result<Vec<Message>, Failure> {

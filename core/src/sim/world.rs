@@ -137,17 +137,30 @@ impl<'a> World<'a> {
             Source::Memory(memory) => memory,
             Source::Snapshot(snapshot) => return found(&snapshot.objects, bucket),
         };
-        let Some(bucket) = memory.ports_ref().buckets.get(bucket) else { return Cow::default() };
-        let (mut objects, mut after) = (Vec::new(), None::<String>);
+        let Some(port) = memory.ports_ref().buckets.get(bucket) else { return Cow::default() };
+        let body = |key: String| Some((key.clone(), at_once(port.get(&key))??));
+        Cow::Owned(self.keys(bucket).into_iter().filter_map(body).collect())
+    }
+
+    /// The keys of a bucket.
+    pub fn keys(&self, bucket: &str) -> Vec<String> {
+        let memory = match self.source {
+            Source::Memory(memory) => memory,
+            Source::Snapshot(snapshot) => {
+                let objects = snapshot.objects.get(bucket).map(Vec::as_slice).unwrap_or_default();
+                return objects.iter().map(|(key, _)| key.clone()).collect();
+            }
+        };
+        let Some(bucket) = memory.ports_ref().buckets.get(bucket) else { return Vec::new() };
+        let (mut keys, mut after) = (Vec::new(), None::<String>);
         while let Some(page) = at_once(bucket.list("", after.as_deref(), PAGE)) {
-            let body = |key: String| Some((key.clone(), at_once(bucket.get(&key))??));
-            objects.extend(page.keys.into_iter().filter_map(body));
+            keys.extend(page.keys);
             after = page.next;
             if after.is_none() {
                 break;
             }
         }
-        Cow::Owned(objects)
+        keys
     }
 
     /// What was published to others by a topic or a bus.
@@ -181,9 +194,9 @@ impl<'a> World<'a> {
             }
         }
         for bucket in &model.buckets {
-            for (key, _) in &*self.objects(&bucket.name) {
-                if let Some(found) = demo.filed(&bucket.name, key).and_then(|id| found.get_mut(&id)) {
-                    found.objects.push((bucket.name.clone(), key.clone()));
+            for key in self.keys(&bucket.name) {
+                if let Some(found) = demo.filed(&bucket.name, &key).and_then(|id| found.get_mut(&id)) {
+                    found.objects.push((bucket.name.clone(), key));
                 }
             }
         }
