@@ -51,6 +51,8 @@ pub(crate) struct Pending {
     expires_at: Option<Timestamp>,
     what: Cow<'static, str>,
     kind: TrailEntryKind,
+    /// The event that ends with it.
+    event: Option<u32>,
     events: Vec<PendingEvent>,
     measured: Vec<(Metric, f64)>,
 }
@@ -74,6 +76,7 @@ impl<Em> Commit<Em> {
             history,
             what,
             kind: TrailEntryKind::Committed,
+            event: None,
             events: Vec::new(),
             measured: Vec::new(),
         };
@@ -197,6 +200,16 @@ impl Pending {
         self.events.iter().filter(|event| event.after.is_some()).map(|event| event.event_type)
     }
 
+    /// With it, the event of this number is done or given up.
+    pub(crate) fn ending(self, event: Option<u32>) -> Self {
+        Self { event, ..self }
+    }
+
+    /// The key of its entity.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
     pub(crate) fn what(&self) -> &str {
         &self.what
     }
@@ -235,6 +248,7 @@ impl Pending {
             history,
             what,
             kind,
+            event: None,
             events: Vec::new(),
             measured: Vec::new(),
         })
@@ -246,7 +260,7 @@ impl Pending {
         stamp: &Stamp<'_>,
         carried: impl Fn(&'static str) -> Carried,
     ) -> Result<Write, Failure> {
-        let Self { key, document, history, index, expires_at, what, kind, events, measured: _ } = self;
+        let Self { key, document, history, index, expires_at, what, kind, event, events, measured: _ } = self;
         let unwritable = |error: String| Failure::permanent("unwritable", format_args!("{key}: {error}"));
         let mut document = document.map_err(unwritable)?;
         let version = history.version.saturating_add(1);
@@ -289,6 +303,7 @@ impl Pending {
             attempt: stamp.attempt,
             until,
             kind,
+            event,
             details,
         };
         let written = ended(&mut document, &history, &entry, correlation_id, traceparent, created);

@@ -127,12 +127,18 @@ impl DeadLetter {
 
     /// The message that a redrive sends back: the body, and when it was first seen.
     pub(crate) fn redriven(message: &Message) -> NewMessage {
-        let kept = message.attributes.get(FIRST_SEEN).map(|seen| (FIRST_SEEN.to_owned(), seen.clone()));
+        let seen = message.attributes.get(FIRST_SEEN);
+        let seen = seen.cloned().unwrap_or_else(|| message.sent_at.to_string());
         NewMessage {
             body: message.body.clone(),
-            attributes: kept.into_iter().collect(),
+            attributes: Attributes::from([(FIRST_SEEN.to_owned(), seen)]),
             ..NewMessage::default()
         }
+    }
+
+    /// Whether a message was a dead letter once, and is sent again: by a redrive, or by a service that moved it back.
+    pub(crate) fn is_redriven(message: &Message) -> bool {
+        message.attributes.contains_key(FIRST_SEEN)
     }
 
     /// What tells of a message that can't be read, where nobody gave it up: a queue moved it.

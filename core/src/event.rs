@@ -1,6 +1,8 @@
 //! Events: their types, and the CloudEvents 1.0 envelope they travel in.
 
-use crate::{entity::Entity, failure::Failure, timestamp::Timestamp, trace::continue_trace};
+use crate::{
+    entity::Entity, failure::Failure, port::stable_hash, timestamp::Timestamp, trace::continue_trace,
+};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::value::{RawValue, Value, to_raw_value};
 use std::{borrow::Cow, collections::BTreeSet};
@@ -109,9 +111,11 @@ impl<E: Event> Envelope<E> {
         now: Timestamp,
         event: E,
         is_same_entity: bool,
-    ) -> Self {
-        let id = [&given_up.id, "/given-up"].concat();
-        Self {
+    ) -> Result<Self, Failure> {
+        let data = to_raw_value(&event).map_err(|error| Failure::permanent("unwritable", error))?;
+        // A message may be given up twice, for two reasons. An id stands for what its event says.
+        let id = format!("{}/given-up/{:016x}", given_up.id, stable_hash(data.get().as_bytes()));
+        Ok(Self {
             specversion: SPEC_VERSION.into(),
             source: ["/", step, "/given-up"].concat(),
             event_type: E::TYPE.into(),
@@ -125,7 +129,7 @@ impl<E: Event> Envelope<E> {
             entitycreated: given_up.entitycreated.filter(|_| is_same_entity),
             data: event,
             id,
-        }
+        })
     }
 
     /// As it is sent.

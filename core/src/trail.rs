@@ -25,6 +25,9 @@ pub struct TrailEntry {
     pub until: Option<Timestamp>,
     /// What kind of thing it is.
     pub kind: TrailEntryKind,
+    /// The event that was done or given up with it, as a number that the event's id makes; `of` in JSON. None where no event's
+    /// end is in it: a request's entry, or one of a handler that went on.
+    pub event: Option<u32>,
     /// More about it, where the entity's table [keeps details](crate::Table::keeps_details).
     pub details: Option<TrailDetails>,
 }
@@ -102,6 +105,9 @@ impl Serialize for TrailEntry {
             }
             TrailEntryKind::Committed => {}
         }
+        if let Some(event) = &self.event {
+            entry.serialize_entry("of", event)?;
+        }
         if let Some(TrailDetails { took_millis, input, output }) = &self.details {
             entry.serialize_entry("took", took_millis)?;
             entry.serialize_entry("input", input)?;
@@ -126,6 +132,8 @@ struct Written {
     dead: Option<Option<String>>,
     #[serde(default)]
     ended: Option<String>,
+    #[serde(default)]
+    of: Option<u32>,
     #[serde(default)]
     took: Option<u64>,
     #[serde(default)]
@@ -154,6 +162,7 @@ impl From<Written> for TrailEntry {
             attempt: written.attempt,
             until: written.until,
             kind,
+            event: written.of,
             details: written.took.map(|took_millis| TrailDetails { took_millis, input, output }),
         }
     }
@@ -306,6 +315,7 @@ mod tests {
             attempt: 1,
             until: None,
             kind: TrailEntryKind::Committed,
+            event: None,
             details: None,
         }
     }

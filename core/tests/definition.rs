@@ -863,6 +863,7 @@ fn the_flowchart_of_a_small_definition() {
         attempt: 1,
         until: None,
         kind,
+        event: None,
         details: None,
     };
     let failed = TrailEntryKind::DeadLettered { reason: "lost".into() };

@@ -292,8 +292,9 @@ impl Consumer {
     /// attempts used up, a timeout, a process that died. Its handler makes good what was begun.
     ///
     /// `follow` makes it of the event that was given up and of the failure. It is sent before the message is deleted, under
-    /// an id derived from that of the message: it may come twice, and never not at all. A message that can't be read has no
-    /// event, and is followed by none.
+    /// an id derived from that of the message and from what it says: it may come twice, and never not at all. A message that is
+    /// given up again for another reason may be followed by another event. A message that can't be read has no event, and is
+    /// followed by none.
     #[must_use]
     pub fn on_given_up<E: Event, F: Event>(
         mut self,
@@ -305,7 +306,7 @@ impl Consumer {
             let event: E = given_up.data_as()?;
             let next = follow(&event, failure);
             let is_same_entity = E::Entity::KIND == F::Entity::KIND && next.subject() == given_up.subject;
-            Envelope::following(given_up, &step, now, next, is_same_entity).to_text()
+            Envelope::following(given_up, &step, now, next, is_same_entity)?.to_text()
         }));
         self
     }

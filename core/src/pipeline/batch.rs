@@ -6,7 +6,7 @@ use crate::{
 };
 use serde_json::value::RawValue;
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -33,6 +33,10 @@ pub(super) struct Batch<'a> {
     pub(super) failed: Vec<(usize, Failure)>,
     /// Those of the failed, by their place, of which the trail tells already.
     pub(super) told: HashSet<usize>,
+    /// Those of the failed whose commit may be applied, and is of another entity than the event's: its key.
+    pub(super) elsewhere: HashMap<usize, String>,
+    /// Those of the failed of which nobody could find out whether they are done.
+    pub(super) open: HashSet<usize>,
     pub(super) notes: Vec<Option<String>>,
     /// When the step's timeout, which is for the whole batch, is over.
     pub(super) end: Timestamp,
@@ -46,6 +50,8 @@ impl Batch<'_> {
             verdicts: vec![Verdict::Done; count],
             failed: Vec::new(),
             told: HashSet::new(),
+            elsewhere: HashMap::new(),
+            open: HashSet::new(),
             notes: vec![None; count],
             end,
         }
@@ -54,6 +60,18 @@ impl Batch<'_> {
     /// All these fail for one cause.
     pub(super) fn fail(&mut self, tasks: impl IntoIterator<Item = Task>, failure: &Failure) {
         self.failed.extend(tasks.into_iter().map(|task| (task.at, failure.clone())));
+    }
+
+    /// One is done, though it seemed to have failed.
+    pub(super) fn is_done(&mut self, at: usize) {
+        self.failed.retain(|(failed, _)| *failed != at);
+    }
+
+    /// One was given up before for this failure, and its trail tells of it.
+    pub(super) fn was_given_up(&mut self, at: usize, failure: Failure) {
+        self.is_done(at);
+        self.failed.push((at, failure));
+        self.told.insert(at);
     }
 
     pub(super) fn envelope(&self, at: usize) -> Option<&Envelope<Box<RawValue>>> {

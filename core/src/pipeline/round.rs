@@ -4,7 +4,7 @@ use super::{
     Pipeline,
     admit::decode,
     batch::{Batch, Task},
-    trail::{noted, same_entity},
+    trail::{Ended, ended, noted, number, same_entity},
     verdict::is_given_up,
 };
 use crate::{
@@ -24,8 +24,8 @@ use std::{collections::BTreeMap, future::Future, sync::Arc};
 /// What a round commits.
 #[derive(Default)]
 struct Commits {
-    /// The tasks that `pending` belongs to, in its order.
-    tasks: Vec<Task>,
+    /// The tasks that `pending` belongs to, in its order, each with the key of its commit where that is not the event's entity.
+    tasks: Vec<(Task, Option<String>)>,
     pending: Vec<(Pending, Arc<About>)>,
     /// The messages that are given up, by their place, and what their entities' trails are told of it.
     given_up: Vec<usize>,
@@ -38,7 +38,7 @@ impl Pipeline {
         &self,
         step: &StepModel,
         handler: &dyn ErasedHandler,
-        mut round: Vec<Task>,
+        round: Vec<Task>,
         batch: &mut Batch<'_>,
     ) -> Vec<Task> {
         let keys = round.iter().filter_map(|task| task.decoded.key.clone()).collect();
@@ -49,6 +49,7 @@ impl Pipeline {
                 return Vec::new();
             }
         };
+        let (mut round, items) = self.not_given_up(step, round, items, batch);
         let outcomes = self.call_all(step, handler, &mut round, &items, batch.end).await;
         let commits = self.told_apart(step, round, &items, outcomes, batch);
         self.apply(step, handler, commits, batch).await
@@ -62,6 +63,24 @@ impl Pipeline {
             item.filter(|item| same_entity(item, batch.envelope(task.at), now))
         });
         items.collect()
+    }
+
+    /// Those tasks that no earlier receive has given up, as their entities' trails tell. A message whose dead letter is not there
+    /// yet comes again: that it is given up stays so, or it could be done as well.
+    fn not_given_up(
+        &self,
+        step: &StepModel,
+        round: Vec<Task>,
+        items: Vec<Option<Item>>,
+        batch: &mut Batch<'_>,
+    ) -> (Vec<Task>, Vec<Option<Item>>) {
+        let still = round.into_iter().zip(items).filter(|(task, item)| {
+            let ended = item.as_ref().and_then(|item| ended(step, item, &batch.works[task.at]));
+            let Some(Ended::GivenUp(failure)) = ended else { return true };
+            batch.was_given_up(task.at, failure);
+            false
+        });
+        still.unzip()
     }
 
     /// What the handler makes of each task; `None` where it did not end by `end`. A panic is a failure of its message.
@@ -133,15 +152,24 @@ impl Pipeline {
             match outcome {
                 Ok(ErasedHandled::Commit(pending)) => {
                     self.note(&mut batch.notes, task.at, || pending.what().to_owned());
-                    commits.pending.push((*pending, Arc::clone(&task.about)));
-                    commits.tasks.push(task);
+                    let elsewhere = Some(pending.key()) != task.decoded.key.as_deref();
+                    let elsewhere = elsewhere.then(|| pending.key().to_owned());
+                    let pending = pending.ending(number(batch.envelope(task.at)));
+                    commits.pending.push((pending, Arc::clone(&task.about)));
+                    commits.tasks.push((task, elsewhere));
                 }
                 Ok(ErasedHandled::Already(why)) => self.note(&mut batch.notes, task.at, || why.into_owned()),
                 Ok(ErasedHandled::Done) => self.note(&mut batch.notes, task.at, || "done".to_owned()),
                 Err(failure) => {
                     let item = item.as_ref();
-                    if let Some(item) = item.filter(|_| is_given_up(step, task.about.attempt, &failure))
-                        && let Some(note) = noted(step, item, &failure, &task.about)
+                    let item = item.filter(|_| is_given_up(step, task.about.attempt, &failure));
+                    let work = &batch.works[task.at];
+                    // Done by an earlier receive, whose answer was lost.
+                    if item.is_some_and(|item| matches!(ended(step, item, work), Some(Ended::Done))) {
+                        continue;
+                    }
+                    if let Some(item) = item
+                        && let Some(note) = noted(step, item, &failure, &task.about, work)
                     {
                         commits.given_up.push(task.at);
                         commits.notes.push(note);
@@ -169,10 +197,13 @@ impl Pipeline {
         let noted = given_up.into_iter().zip(noted).filter(|(_, outcome)| outcome.is_ok());
         batch.told.extend(noted.map(|(at, _)| at));
         let mut again = Vec::new();
-        for (task, outcome) in tasks.into_iter().zip(outcomes) {
+        for ((task, elsewhere), outcome) in tasks.into_iter().zip(outcomes) {
             let (at, lost) = match outcome {
                 Ok(()) => continue,
-                Err(NotCommitted::Failed(failure)) => (task.at, Err(failure)),
+                Err(NotCommitted::Failed(failure)) => {
+                    batch.elsewhere.extend(elsewhere.map(|key| (task.at, key)));
+                    (task.at, Err(failure))
+                }
                 Err(NotCommitted::Conflict) => (task.at, next_race(task, handler, batch)),
             };
             match lost {

@@ -1,4 +1,7 @@
-//! What an entity's trail tells of a message that is given up.
+//! What an entity's trail tells of a message's end: it is done, or given up. Never both.
+//!
+//! The commit with which a message is done names its event in the trail, and so does the one that tells why it is given up. Both
+//! are conditional, so that one of the two wins, also where an answer is lost or a process dies behind its commit.
 
 use super::{
     Pipeline,
@@ -10,76 +13,125 @@ use super::{
 use crate::{
     commit::Pending,
     context::{About, NotCommitted},
+    dead_letter::DeadLetter,
     event::Envelope,
     failure::Failure,
+    history::History,
     limits::COMMIT_RACES_MAX,
     model::StepModel,
-    port::Item,
+    port::{Item, stable_hash},
     timestamp::Timestamp,
+    trail::TrailEntryKind,
 };
 use serde_json::value::RawValue;
 use std::{collections::HashSet, sync::Arc};
 
+/// A message that is about to be given up.
+struct Note {
+    /// Its place in the batch.
+    at: usize,
+    /// The entity that its event is told to.
+    key: String,
+    /// The entity that it may have committed, where that is another one.
+    elsewhere: Option<String>,
+    failure: Failure,
+}
+
 impl Pipeline {
-    /// Writes into the trail of each entity that does not tell of it yet why its message is given up, so that one read of
-    /// it tells. Best effort: the dead letter itself is what counts.
-    pub(super) async fn note_failures(&self, step: &StepModel, batch: &Batch<'_>) {
-        let Some(kind) = step.entity_kind.as_deref() else {
-            return;
-        };
-        let mut left: Vec<(String, &Failure, &Work<'_>)> = batch
-            .failed
-            .iter()
-            .filter(|(at, _)| !batch.told.contains(at))
-            .map(|(at, failure)| (failure, &batch.works[*at]))
-            .filter(|(failure, work)| is_given_up(step, work.message.receive_count, failure))
-            .filter_map(|(failure, work)| {
-                let envelope = work.envelope.as_ref()?;
-                Some((format!("{kind}/{}", envelope.subject), failure, work))
-            })
-            .collect();
-        let now = self.ports.clock.now();
+    /// Makes sure of each message that is about to be given up that it is not done, and writes into its entity's trail why it is
+    /// given up, where that does not tell of it yet. Where nobody can find out, the message stays.
+    pub(super) async fn note_failures(&self, step: &StepModel, batch: &mut Batch<'_>) {
+        let mut left = notes(step, batch);
         for _ in 0..COMMIT_RACES_MAX {
             if left.is_empty() {
                 return;
             }
-            let Ok(items) = self.load(left.iter().map(|(key, ..)| key.clone()).collect()).await else {
-                return;
+            let elsewhere = left.iter().filter_map(|note| note.elsewhere.as_ref());
+            let items = match self
+                .load(left.iter().map(|note| &note.key).chain(elsewhere).cloned().collect())
+                .await
+            {
+                Ok(items) => items,
+                // There is no table to tell.
+                Err(failure) if failure.is_permanent() => return,
+                Err(_) => continue,
             };
-            let mut seen = HashSet::new();
-            let mut commits = Vec::new();
-            let mut committing = Vec::new();
-            let mut later = Vec::new();
-            for ((key, failure, work), item) in left.into_iter().zip(&items) {
-                // A later entity of the same id has nothing to do with it.
-                let told = item.as_ref().filter(|item| same_entity(item, work.envelope.as_ref(), now));
-                let Some(item) = told else { continue };
-                if !seen.insert(key.clone()) {
-                    later.push((key, failure, work));
-                    continue;
-                }
-                let data = work.envelope.as_ref().map_or("", |envelope| envelope.data.get());
-                let input = kept(self.choreography.model(), data.as_bytes());
-                let about = About { attempt: work.message.receive_count, input, ..About::default() };
-                if let Some(note) = noted(step, item, failure, &about) {
-                    commits.push(note);
-                    committing.push((key, failure, work));
-                }
-            }
-            let outcomes = self.commit(step, commits).await;
-            left = later;
-            for (note, outcome) in committing.into_iter().zip(outcomes) {
-                match outcome {
-                    Ok(()) => {}
-                    Err(NotCommitted::Conflict) => left.push(note),
-                    Err(NotCommitted::Failed(failure)) => {
-                        let (correlation_id, trace) = known_by(note.2.envelope.as_ref());
-                        tracing::warn!(key = %note.0, correlation_id, trace_id = trace, %failure, "the trail could not be told of a dead letter");
+            left = self.note_all(step, left, &items, batch).await;
+        }
+        for Note { at, key, .. } in left {
+            let (correlation_id, trace) = known_by(batch.envelope(at));
+            tracing::warn!(
+                key,
+                correlation_id,
+                trace_id = trace,
+                "it can't be told whether a message is done; it is not given up now"
+            );
+            batch.open.insert(at);
+        }
+    }
+
+    /// One look at the entities, and one commit of each. Returns what has to be looked at again.
+    async fn note_all(
+        &self,
+        step: &StepModel,
+        left: Vec<Note>,
+        items: &[Option<Item>],
+        batch: &mut Batch<'_>,
+    ) -> Vec<Note> {
+        let (now, mut seen) = (self.ports.clock.now(), HashSet::new());
+        let (items, elsewhere) = items.split_at(left.len().min(items.len()));
+        let mut elsewhere = elsewhere.iter();
+        let (mut commits, mut committing, mut later) = (Vec::new(), Vec::new(), Vec::new());
+        for (note, item) in left.into_iter().zip(items) {
+            let work = &batch.works[note.at];
+            let other = note.elsewhere.as_ref().and_then(|_| elsewhere.next()?.as_ref());
+            // A later entity of the same id has nothing to do with it.
+            let item = item.as_ref().filter(|item| same_entity(item, work.envelope.as_ref(), now));
+            match [other, item].into_iter().flatten().find_map(|item| ended(step, item, work)) {
+                Some(Ended::Done) => batch.is_done(note.at),
+                Some(Ended::GivenUp(failure)) => batch.was_given_up(note.at, failure),
+                None => {
+                    let Some(item) = item else { continue };
+                    if !seen.insert(note.key.clone()) {
+                        later.push(note);
+                        continue;
+                    }
+                    let data = work.envelope.as_ref().map_or("", |envelope| envelope.data.get());
+                    let input = kept(self.choreography.model(), data.as_bytes());
+                    let about = About { attempt: work.message.receive_count, input, ..About::default() };
+                    if let Some(commit) = noted(step, item, &note.failure, &about, work) {
+                        commits.push(commit);
+                        committing.push(note);
                     }
                 }
             }
         }
+        let outcomes = self.commit(step, commits).await;
+        for (note, outcome) in committing.into_iter().zip(outcomes) {
+            match outcome {
+                Ok(()) => {}
+                Err(NotCommitted::Failed(failure)) if failure.is_permanent() => {
+                    let (correlation_id, trace) = known_by(batch.envelope(note.at));
+                    tracing::warn!(key = %note.key, correlation_id, trace_id = trace, %failure, "the trail could not be told of a dead letter");
+                }
+                Err(_) => later.push(note),
+            }
+        }
+        later
     }
+}
+
+/// The messages of a batch that are about to be given up, and whose trails do not tell of it.
+fn notes(step: &StepModel, batch: &Batch<'_>) -> Vec<Note> {
+    let Some(kind) = step.entity_kind.as_deref() else { return Vec::new() };
+    let untold = batch.failed.iter().filter(|(at, failure)| {
+        !batch.told.contains(at) && is_given_up(step, batch.works[*at].message.receive_count, failure)
+    });
+    let note = |(at, failure): &(usize, Failure)| {
+        let key = format!("{kind}/{}", batch.envelope(*at)?.subject);
+        Some(Note { at: *at, key, elsewhere: batch.elsewhere.get(at).cloned(), failure: failure.clone() })
+    };
+    untold.filter_map(note).collect()
 }
 
 /// The commit that writes into an entity's trail why its message is given up; `None` where the entity can't be read.
@@ -88,13 +140,49 @@ pub(super) fn noted(
     item: &Item,
     failure: &Failure,
     about: &About,
+    work: &Work<'_>,
 ) -> Option<(Pending, Arc<About>)> {
     let is_end = is_business_end(step, failure);
     let pending = if is_end { Pending::ended(item, failure) } else { Pending::dead_lettered(item, failure) };
+    let pending = pending.ok()?.ending(number(work.envelope.as_ref()));
     // Whose flow it is, the entity knows itself.
     let About { attempt, input, called_at, .. } = about;
     let (input, called_at) = (input.clone(), called_at.clone());
-    Some((pending.ok()?, Arc::new(About { attempt: *attempt, input, called_at, ..About::default() })))
+    Some((pending, Arc::new(About { attempt: *attempt, input, called_at, ..About::default() })))
+}
+
+/// How an event ended at a step.
+pub(super) enum Ended {
+    /// The commit of its handler is applied.
+    Done,
+    /// It was given up for this failure, since its message was last redriven.
+    GivenUp(Failure),
+}
+
+/// How a trail says that an event ended at a step; `None` where it does not tell of it, or no longer.
+pub(super) fn ended(step: &StepModel, item: &Item, work: &Work<'_>) -> Option<Ended> {
+    let event = number(work.envelope.as_ref())?;
+    // Most tell of no end, and are not read for that.
+    item.document.text().ok().filter(|text| text.contains(&format!("\"of\":{event}")))?;
+    let (_, history) = History::read::<&RawValue>(item).ok()?;
+    let entries = history.trail.read().entries.iter().rev();
+    let mut of_event = entries.filter(|entry| entry.event == Some(event) && entry.handler == step.name);
+    of_event.find_map(|entry| match &entry.kind {
+        TrailEntryKind::Committed => Some(Ended::Done),
+        TrailEntryKind::DeadLettered { reason } | TrailEntryKind::Ended { reason } => {
+            // What came before a redrive does not count.
+            let is_past = DeadLetter::is_redriven(work.message) && entry.at <= work.message.sent_at;
+            let detail = format_args!("given up at attempt {}, and received again", entry.attempt);
+            (!is_past).then(|| Ended::GivenUp(Failure::permanent(reason.clone(), detail)))
+        }
+    })
+}
+
+/// The number that an event's id makes.
+pub(super) fn number(envelope: Option<&Envelope<Box<RawValue>>>) -> Option<u32> {
+    let id = envelope?.id.as_bytes();
+    #[allow(clippy::cast_possible_truncation)] // It only has to tell some events of one entity apart.
+    Some(stable_hash(id) as u32)
 }
 
 /// Whether an item is the entity an event is told to: not expired, and not a later one of the same id.

@@ -31,8 +31,19 @@ impl Pipeline {
             let detail = format!("attempt {receive_count} of {} failed: {}", step.attempts, failure.detail());
             return Verdict::DeadLetter(Failure::permanent(failure.reason().to_owned(), detail));
         }
+        self.again(step, receive_count, failure)
+    }
+
+    /// Again after the step's wait, or as late as the failure asks for.
+    pub(super) fn again(&self, step: &StepModel, receive_count: u32, failure: Failure) -> Verdict {
         let wait = step.waits.after(receive_count, &*self.ports.random);
         Verdict::Retry(wait.max(failure.wait_at_least()), failure)
+    }
+
+    /// The last receive of a message: behind it, the queue gives it up by itself, without a reason and with nothing that follows.
+    pub(super) fn receives_max(&self, step: &StepModel) -> u32 {
+        let queue = self.choreography.model().queue(&step.queue);
+        queue.and_then(|queue| queue.redrive.as_ref()).map_or(u32::MAX, |redrive| redrive.receives_max)
     }
 }
 

@@ -41,7 +41,7 @@ impl Pipeline {
             // Before the others, so that messages told to one entity stay in their order.
             again.into_iter().rev().for_each(|task| tasks.push_front(task));
         }
-        self.note_failures(step, &batch).await;
+        self.note_failures(step, &mut batch).await;
         Ok(self.judged(step, batch))
     }
 
@@ -83,9 +83,13 @@ impl Pipeline {
 
     /// The messages of a batch that is done, each with its verdict, which the log is told.
     fn judged<'a>(&self, step: &StepModel, batch: Batch<'a>) -> Vec<Worked<'a>> {
-        let Batch { works, mut verdicts, failed, notes, .. } = batch;
+        let Batch { works, mut verdicts, failed, open, notes, .. } = batch;
         for (at, failure) in failed {
-            verdicts[at] = self.verdict(step, works[at].message.receive_count, failure);
+            let receive_count = works[at].message.receive_count;
+            verdicts[at] = match open.contains(&at) && receive_count < self.receives_max(step) {
+                true => self.again(step, receive_count, failure),
+                false => self.verdict(step, receive_count, failure),
+            };
         }
         let worked = works.into_iter().zip(verdicts).zip(notes);
         let worked: Vec<Worked<'a>> =

@@ -115,7 +115,8 @@ async fn a_message_given_up_twice_is_followed_by_one_event_under_one_id() {
         .iter()
         .map(|message| serde_json::from_str::<serde_json::Value>(&message.body).unwrap()["id"].clone())
         .collect();
-    assert_eq!(ids, ["test/1/given-up", "test/1/given-up"]);
+    let given_up = [&envelope(Scanned::new("1", BURNT)).id, "/given-up/"].concat();
+    assert!(ids[0].as_str().unwrap().starts_with(&given_up) && ids[0] == ids[1], "{ids:?}");
     world.deliver("recover").await;
     assert_eq!(world.stops("1").await, ["back, burnt"], "the second changes nothing");
 }

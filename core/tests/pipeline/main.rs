@@ -4,6 +4,7 @@
 
 mod backlog;
 mod budget;
+mod ended;
 mod given_up;
 mod gone;
 mod http;

@@ -12,7 +12,7 @@ use quadrille::{
     Pipeline, Route, SPEC_VERSION, Stored, Timestamp, TrailDetails, Uses, Verdict,
     http::{Method, Request, Response},
     memory::{Memory, VirtualClock},
-    port::{Clock, Message, NewMessage, Ports, SeededRandom},
+    port::{Clock, Message, NewMessage, Ports, SeededRandom, stable_hash},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -301,11 +301,12 @@ impl World {
 
 pub use quadrille::memory::all_wait;
 
-/// An event as nobody in particular sends it, without any of the optional attributes.
+/// An event as nobody in particular sends it, without any of the optional attributes. What says the same is the same event.
 pub fn envelope<E: Event>(event: E) -> Envelope<E> {
+    let said = serde_json::to_vec(&event).unwrap();
     Envelope {
         specversion: SPEC_VERSION.into(),
-        id: "test/1".into(),
+        id: format!("test/{:016x}", stable_hash(&said)),
         source: "/test".into(),
         event_type: E::TYPE.into(),
         subject: event.subject().into_owned(),

@@ -6,6 +6,7 @@
 pub mod auction;
 pub mod checkout;
 pub mod orders;
+pub mod planted;
 pub mod snacks;
 
 use quadrille::System;

@@ -7,6 +7,8 @@ mod infrastructure;
 pub mod metrics;
 pub mod orders;
 pub mod platform;
+#[cfg(feature = "sim")]
+mod properties;
 pub mod results;
 pub mod run;
 
@@ -93,6 +95,11 @@ impl System for Auction {
 
     fn demo(&self) -> Option<Box<dyn Demo>> {
         Some(Box::new(demo::AuctionDemo))
+    }
+
+    #[cfg(feature = "sim")]
+    fn properties(&self) -> Vec<quadrille::sim::Property> {
+        properties::properties()
     }
 }
 

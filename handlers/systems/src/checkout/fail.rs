@@ -7,9 +7,10 @@ use super::{
     validate::VALIDATION_FAILED,
 };
 use quadrille::{
-    Context, Failure, Handled, Outcome, Stored,
+    Context, Failure, Handled, Outcome, RECEIVES_EXHAUSTED, Stored,
     domain::checkout::{ErrorReason, OUT_OF_STOCK, Order, OrderStatus, PaymentStatus},
     metrics::millis,
+    planted,
 };
 
 type Emits = (OrderEnded, StockReturn, PaymentVoid);
@@ -47,7 +48,8 @@ pub async fn fail_order(mut order: Stored<Order>, event: OrderFailing, cx: Conte
         return Ok(Handled::already("past that"));
     }
     let (now, order_id) = (cx.now(), event.order_id);
-    let may_be_charged = event.error_reason == ErrorReason::PaymentUnavailable;
+    let may_be_charged =
+        event.error_reason == ErrorReason::PaymentUnavailable && !planted("refund_forgotten");
     order.order_status = OrderStatus::Failed;
     order.error_reason = Some(event.error_reason);
     order.error_cause = Some(event.cause);
@@ -56,7 +58,9 @@ pub async fn fail_order(mut order: Stored<Order>, event: OrderFailing, cx: Conte
         order.payment_result = Some(pending(PaymentStatus::Voiding, now));
     }
     let (ended, took) = (OrderEnded::of(&order), millis(order.created_at, now));
-    let may_hold = !order.items.is_empty();
+    let is_forgotten = planted("compensation_forgotten_on_crash")
+        && order.error_cause.as_deref() == Some(RECEIVES_EXHAUSTED);
+    let may_hold = !order.items.is_empty() && !is_forgotten;
     let mut commit = order.commit("failed").emit(ended);
     if may_hold {
         commit = commit.emit(StockReturn { order_id: order_id.clone() });

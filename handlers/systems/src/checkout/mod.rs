@@ -10,6 +10,8 @@ pub mod intake;
 pub mod metrics;
 pub mod pay;
 pub mod products;
+#[cfg(feature = "sim")]
+mod properties;
 pub mod stock;
 pub mod validate;
 
@@ -93,6 +95,11 @@ impl System for Checkout {
 
     fn demo(&self) -> Option<Box<dyn Demo>> {
         Some(Box::new(demo::CheckoutDemo))
+    }
+
+    #[cfg(feature = "sim")]
+    fn properties(&self) -> Vec<quadrille::sim::Property> {
+        properties::properties()
     }
 }
 

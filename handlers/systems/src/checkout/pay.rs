@@ -9,6 +9,7 @@ use quadrille::{
     Committed, Context, Failure, Handled, Outcome, Stored, Timestamp,
     domain::checkout::{Order, OrderStatus, PaymentResult, PaymentStatus},
     metrics::millis,
+    planted,
 };
 
 type Emits = (PaymentDue, OrderEnded);
@@ -35,7 +36,11 @@ pub async fn process_payment(
     if status(&order) == Some(PaymentStatus::Declined) {
         return Err(declined());
     }
-    let answer = cx.service::<dyn PaymentGateway>()?.charge(&charge(&order)?, order.payment_asks).await?;
+    let mut charge = charge(&order)?;
+    if planted("payment_without_key") {
+        charge.key = format!("{}@{}", order.order_id, cx.now().as_millis());
+    }
+    let answer = cx.service::<dyn PaymentGateway>()?.charge(&charge, order.payment_asks).await?;
     let now = cx.now();
     order.updated_at = now;
     match answer {

@@ -5,6 +5,8 @@ mod demo;
 mod infrastructure;
 pub mod metrics;
 mod process;
+#[cfg(feature = "sim")]
+mod properties;
 
 pub use create::{OrderCreated, create_order, get_order};
 pub use process::{OrderProcessed, process_order};
@@ -66,6 +68,11 @@ impl System for Orders {
 
     fn demo(&self) -> Option<Box<dyn Demo>> {
         Some(Box::new(demo::OrdersDemo::default()))
+    }
+
+    #[cfg(feature = "sim")]
+    fn properties(&self) -> Vec<quadrille::sim::Property> {
+        properties::properties()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use quadrille::{
-    Failure, Service, Setting, Surroundings, Uses, domain::snacks::SnackItem, port::stable_hash,
+    Failure, Service, Setting, Surroundings, Uses, Wire, domain::snacks::SnackItem, port::stable_hash,
     setting::SettingError,
 };
 use std::sync::Arc;
@@ -63,17 +63,32 @@ pub enum Fate {
 
 /// The kitchen where there is none. It makes nothing, and fails by seed and order: an order has one fate in every run, process
 /// and machine.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SimulatedKitchen {
     seed: u64,
     failing: u64,
     busy: u64,
+    wire: Wire,
 }
 
 impl SimulatedKitchen {
     /// A kitchen in which of 100 orders `failing` fail and `busy` are made at the second attempt, as `seed` decides.
     pub fn new(seed: u64, failing: u64, busy: u64) -> Self {
-        Self { seed, failing, busy }
+        Self { seed, failing, busy, wire: Wire::direct() }
+    }
+
+    /// The same, asked over this wire.
+    #[must_use]
+    pub fn over(self, wire: Wire) -> Self {
+        Self { wire, ..self }
+    }
+
+    /// Whether it has a hand free for an order now.
+    fn has_hand(&self, ticket: Ticket<'_>) -> Result<(), Failure> {
+        match (self.fate(ticket.order_id), ticket.attempt) {
+            (Fate::Made, _) | (Fate::MadeLater, 2..) if !self.wire.is_fickle() => Ok(()),
+            _ => Err(Failure::transient(KITCHEN_BUSY, "the kitchen has no hand free for it")),
+        }
     }
 
     /// What becomes of an order.
@@ -93,20 +108,16 @@ impl SimulatedKitchen {
 #[async_trait]
 impl Kitchen for SimulatedKitchen {
     async fn prepare(&self, ticket: Ticket<'_>) -> Result<(), Failure> {
-        match (self.fate(ticket.order_id), ticket.attempt) {
-            (Fate::Made, _) | (Fate::MadeLater, 2..) => Ok(()),
-            (Fate::MadeLater | Fate::Failing, _) => {
-                Err(Failure::transient(KITCHEN_BUSY, "the kitchen has no hand free for it"))
-            }
-        }
+        let what = format!("prepare {}", ticket.order_id);
+        self.wire.call(what, async { self.has_hand(ticket) }).await
     }
 
-    async fn pack(&self, _: Ticket<'_>) -> Result<(), Failure> {
-        Ok(())
+    async fn pack(&self, ticket: Ticket<'_>) -> Result<(), Failure> {
+        self.wire.call(format!("pack {}", ticket.order_id), async { Ok(()) }).await
     }
 
-    async fn call_off(&self, _: &str) -> Result<(), Failure> {
-        Ok(())
+    async fn call_off(&self, order_id: &str) -> Result<(), Failure> {
+        self.wire.call(format!("call off {order_id}"), async { Ok(()) }).await
     }
 }
 
@@ -134,7 +145,8 @@ pub fn service() -> Service<dyn Kitchen> {
 
 fn made(around: &Surroundings<'_>) -> Result<Arc<dyn Kitchen>, SettingError> {
     let number = |name| around.setting::<u64>(name);
-    Ok(Arc::new(SimulatedKitchen::new(number(SEED)?, number(FAILING)?, number(BUSY)?)))
+    let kitchen = SimulatedKitchen::new(number(SEED)?, number(FAILING)?, number(BUSY)?);
+    Ok(Arc::new(kitchen.over(around.wire())))
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ pub mod kitchen;
 pub mod metrics;
 pub mod orders;
 pub mod processing;
+#[cfg(feature = "sim")]
+mod properties;
 
 use async_trait::async_trait;
 use kitchen::Kitchen;
@@ -78,6 +80,11 @@ impl System for Snacks {
 
     fn demo(&self) -> Option<Box<dyn Demo>> {
         Some(Box::new(demo::SnacksDemo))
+    }
+
+    #[cfg(feature = "sim")]
+    fn properties(&self) -> Vec<quadrille::sim::Property> {
+        properties::properties()
     }
 }
 

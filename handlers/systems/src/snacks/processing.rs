@@ -9,6 +9,7 @@ use quadrille::{
     Context, Handled, Outcome, Stored, Timestamp,
     domain::snacks::{Order, OrderStatus},
     metrics::millis,
+    planted,
 };
 use serde::{Deserialize, Serialize};
 
@@ -36,11 +37,11 @@ pub async fn process_order(
     let kitchen = cx.service::<dyn Kitchen>()?;
     match order.status {
         OrderStatus::Processed => return Ok(Handled::already("processed")),
-        OrderStatus::Cancelled => {
+        OrderStatus::Cancelled if !planted("cancelled_order_processed") => {
             kitchen.call_off(&order.order_id).await?;
             return Ok(Handled::already("cancelled"));
         }
-        OrderStatus::New => {}
+        OrderStatus::Cancelled | OrderStatus::New => {}
     }
     let ticket = Ticket { order_id: &order.order_id, items: &order.snack_items, attempt: cx.attempt() };
     kitchen.prepare(ticket).await?;

@@ -134,7 +134,7 @@ fn simulated(delay: Duration, outages: u64) -> (SimulatedGateway, Memory) {
     let clock = Arc::new(VirtualClock::new(crate::world::at_first()));
     let memory = Memory::new(checkout.model(), clock.clone(), Arc::new(SeededRandom::new(1)));
     let bucket = Arc::clone(memory.ports().bucket(PAYMENTS_BUCKET).unwrap());
-    (SimulatedGateway { bucket, clock, seed: 1, delay, outages }, memory)
+    (SimulatedGateway { bucket, clock, seed: 1, delay, outages, wire: quadrille::Wire::direct() }, memory)
 }
 
 #[tokio::test]

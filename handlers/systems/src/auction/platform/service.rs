@@ -57,7 +57,8 @@ fn made(around: &Surroundings<'_>) -> Result<Arc<dyn AuctionPlatform>, SettingEr
         // Within its bounds, by the declaration.
         let not_ready = u32::try_from(around.setting::<u64>(NOT_READY)?).unwrap_or(u32::MAX);
         let bucket = around.bucket(PLATFORM_BUCKET)?;
-        return Ok(Arc::new(SimulatedPlatform::new(bucket, around.setting(SEED)?, not_ready)));
+        let platform = SimulatedPlatform::new(bucket, around.setting(SEED)?, not_ready);
+        return Ok(Arc::new(platform.over(around.wire())));
     }
     let made = HttpPlatform::new(&platform, around.setting(PLATFORM_TIMEOUT)?);
     let cure = format!("write the platform's base URL, or `{SIMULATED}`");

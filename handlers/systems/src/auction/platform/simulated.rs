@@ -3,7 +3,7 @@
 use super::{Answer, AuctionPlatform, Decision, PLATFORM_GARBAGE, SubmittedOrder, run_segment};
 use async_trait::async_trait;
 use quadrille::{
-    Failure,
+    Failure, Wire,
     decimal::Decimal,
     port::{Bucket, stable_hash},
 };
@@ -19,6 +19,7 @@ pub struct SimulatedPlatform {
     bucket: Arc<dyn Bucket>,
     seed: u64,
     not_ready: u32,
+    wire: Wire,
 }
 
 impl fmt::Debug for SimulatedPlatform {
@@ -34,7 +35,13 @@ impl SimulatedPlatform {
     /// A platform that keeps its memory in `bucket`, decides by `seed` (see [`decide`]), and answers the first
     /// `not_ready` asks of every run with "not ready".
     pub fn new(bucket: Arc<dyn Bucket>, seed: u64, not_ready: u32) -> Self {
-        Self { bucket, seed, not_ready }
+        Self { bucket, seed, not_ready, wire: Wire::direct() }
+    }
+
+    /// The same, asked over this wire.
+    #[must_use]
+    pub fn over(self, wire: Wire) -> Self {
+        Self { wire, ..self }
     }
 }
 
@@ -47,11 +54,21 @@ impl AuctionPlatform for SimulatedPlatform {
             .map_err(|error| Failure::permanent("unwritable", format_args!("page {page}: {error}")))?;
         // The content's hash is in the key, so a repeated page is the same object, and a changed one another.
         let key = format!("{prefix}{page:08}-{:016x}.json", stable_hash(&body));
-        self.bucket.put_if_absent(&key, body).await?;
+        let what = format!("submit {run_id} {page} {}", String::from_utf8_lossy(&body));
+        let put = async { Ok(self.bucket.put_if_absent(&key, body).await?) };
+        self.wire.call(what, put).await?;
         Ok(())
     }
 
     async fn results(&self, run_id: &str, polls: u32, after: Option<&str>) -> Result<Answer, Failure> {
+        let what = format!("results {run_id} {}", after.unwrap_or_default());
+        self.wire.call(what, self.told(run_id, polls, after)).await
+    }
+}
+
+impl SimulatedPlatform {
+    /// What it answers to who asks for results.
+    async fn told(&self, run_id: &str, polls: u32, after: Option<&str>) -> Result<Answer, Failure> {
         let prefix = prefix(run_id)?;
         match after {
             Some(token) if !is_page(&prefix, token) => {
@@ -73,7 +90,9 @@ impl AuctionPlatform for SimulatedPlatform {
         let body =
             self.bucket.get(&key).await?.ok_or_else(|| garbage("it is listed, and it is not there"))?;
         let ids: Vec<String> = serde_json::from_slice(&body).map_err(|_| garbage("it is no page of ids"))?;
-        let decisions = ids.iter().map(|record_id| decide(self.seed, record_id)).collect();
+        // One that changes its mind tells other decisions.
+        let seed = if self.wire.is_fickle() { self.seed.wrapping_add(1) } else { self.seed };
+        let decisions = ids.iter().map(|record_id| decide(seed, record_id)).collect();
         let next = listed.next.is_some().then(|| key.clone());
         Ok(Answer::Ready { decisions, faults: Vec::new(), next })
     }

@@ -12,6 +12,7 @@ use quadrille::{
     Backoff, Change, Commit, Context, Failure, Outcome, Stored, Timestamp,
     domain::auction::{Order, OrderStatus},
     metrics::millis,
+    planted,
 };
 use std::{borrow::Cow, collections::HashMap, time::Duration};
 
@@ -259,7 +260,7 @@ fn applied(
         Some(_) => (order.status, Some("unknown_status"), ORDERS_UNDECIDABLE),
         None => (order.status, Some("decision_missing"), ORDERS_UNDECIDABLE),
     };
-    if !order.is_undecided() {
+    if !order.is_undecided() && !planted("decision_overwritten") {
         let is_same = order.status == status && order.undecidable.as_deref() == undecidable;
         return Change::Keep(if is_same { Applied::Before } else { Applied::Fault("conflicting_decision") });
     }

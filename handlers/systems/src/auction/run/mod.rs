@@ -40,7 +40,8 @@ use decide::{go_on_deciding, poll};
 use gather::gather;
 use phase::RoundEvent;
 use quadrille::{
-    Backoff, Commit, Context, Entity, Event, Failure, Handled, Outcome, Stored, Timestamp, port::IndexEntry,
+    Backoff, Commit, Context, Entity, Event, Failure, Handled, Outcome, Stored, Timestamp, planted,
+    port::IndexEntry,
 };
 use queued::leave_queue;
 use reconcile::reconcile;
@@ -64,6 +65,15 @@ const HEARD_BESIDE_MAX: u64 = 1_000;
 
 /// How long a run is kept after its deadline.
 const RUN_KEPT: Duration = Duration::from_secs(2 * 86_400);
+
+/// When a run was kicked off.
+///
+/// # Errors
+/// A permanent `malformed_run`.
+#[cfg(feature = "sim")]
+pub(super) fn kickoff_of(run: &Run) -> Result<Timestamp, Failure> {
+    part::read(&run.run_id).map(|(kickoff, _)| kickoff)
+}
 
 /// What `poll_auction` may emit.
 pub type Emits = (PollAuction, OrderDecided);
@@ -264,7 +274,10 @@ pub async fn poll_auction(
     cx: Context<Emits>,
 ) -> Outcome<Emits> {
     let run = match run {
-        None if event.round == 0 => Stored::new(Run::kicked_off(event.run_id, terms.time, &cx)?),
+        None if event.round == 0 => {
+            let run_id = if planted("run_id_from_clock") { cx.now().to_string() } else { event.run_id };
+            Stored::new(Run::kicked_off(run_id, terms.time, &cx)?)
+        }
         None => {
             return Err(Failure::permanent("entity_gone", "the run of this round has expired"));
         }

@@ -8,6 +8,7 @@ use crate::auction::platform::{AuctionPlatform, SubmittedOrder};
 use quadrille::{
     Change, Committed, Context, Entity, Failure, Stored, Timestamp,
     domain::auction::{Order, OrderStatus},
+    planted,
 };
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, time::Duration};
@@ -41,7 +42,7 @@ impl RunPage {
     /// Whether it is to take this order: an open one, or one of the run that it takes over. On a page of that run an order may be
     /// open still, where a crash or a race came between the page and its orders.
     fn may_take(&self, order: &Order) -> bool {
-        order.run_id.is_none() || order.run_id == self.from
+        order.run_id.is_none() || order.run_id == self.from || planted("stale_page_believed")
     }
 
     /// The id of a run's page.
@@ -92,6 +93,9 @@ pub(super) async fn take_page(
         expires_at: run.deadline + RUN_KEPT,
     };
     let mut loaded = wanted.loaded;
+    if planted("orders_before_page") {
+        claim(run, &page, loaded.take(), cx).await?;
+    }
     // An empty page is not written; still an earlier attempt may have written one, and taken its orders from the index.
     let written = if page.record_ids.is_empty() {
         cx.get_one::<RunPage>(&id).await?
@@ -131,7 +135,8 @@ async fn claim(
         Some(mut order) if order.is_undecided() && page.may_take(&order) => {
             order.run_id = Some(run.run_id.clone());
             order.status = OrderStatus::Submitted;
-            order.expires_at = order.expires_at.max(run.deadline + TAKEN_OVER_WITHIN);
+            let kept = if planted("wrong_ttl") { run.deadline } else { run.deadline + TAKEN_OVER_WITHIN };
+            order.expires_at = order.expires_at.max(kept);
             let taken = submitted(&order);
             Change::Commit(order.commit(format!("submitted to run {}", run.run_id)), Some(taken))
         }

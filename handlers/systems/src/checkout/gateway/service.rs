@@ -62,6 +62,7 @@ fn made(around: &Surroundings<'_>) -> Result<Arc<dyn PaymentGateway>, SettingErr
             seed: around.setting(SEED)?,
             delay: around.setting(GATEWAY_DELAY)?,
             outages: around.setting(GATEWAY_OUTAGES)?,
+            wire: around.wire(),
         }));
     }
     let token: Option<String> = around.setting(GATEWAY_TOKEN)?;

@@ -4,7 +4,7 @@ use super::{Answer, Charge, PaymentGateway, Receipt, Voided};
 use async_trait::async_trait;
 use percent_encoding::utf8_percent_encode;
 use quadrille::{
-    Failure, Timestamp,
+    Failure, Timestamp, Wire,
     decimal::Decimal,
     percent::ALL_BUT_UNRESERVED,
     port::{Bucket, Clock, stable_hash},
@@ -38,6 +38,8 @@ pub struct SimulatedGateway {
     pub delay: Duration,
     /// Of 100 charges, how many it never answers.
     pub outages: u64,
+    /// How it is asked.
+    pub wire: Wire,
 }
 
 impl fmt::Debug for SimulatedGateway {
@@ -111,6 +113,17 @@ impl SimulatedGateway {
 #[async_trait]
 impl PaymentGateway for SimulatedGateway {
     async fn charge(&self, charge: &Charge, asks: u32) -> Result<Answer, Failure> {
+        let what = format!("charge {} {}", charge.key, charge.amount);
+        self.wire.call(what, self.charged(charge, asks)).await
+    }
+
+    async fn void(&self, key: &str) -> Result<Voided, Failure> {
+        self.wire.call(format!("void {key}"), self.voided(key)).await
+    }
+}
+
+impl SimulatedGateway {
+    async fn charged(&self, charge: &Charge, asks: u32) -> Result<Answer, Failure> {
         let order_id = &charge.order_id;
         if drawn(self.seed, "outage", order_id) % 100 < self.outages {
             return Err(Failure::transient(
@@ -118,7 +131,8 @@ impl PaymentGateway for SimulatedGateway {
                 "the simulated gateway is out for this order",
             ));
         }
-        if asks == 0 && !self.delay.is_zero() {
+        // It may take its time again.
+        if (asks == 0 || self.wire.is_fickle()) && !self.delay.is_zero() {
             return Ok(Answer::Pending(self.delay));
         }
         let record = self.remembered(&charge.key, fate(self.seed, order_id), Some(&charge.amount)).await?;
@@ -129,7 +143,7 @@ impl PaymentGateway for SimulatedGateway {
         })
     }
 
-    async fn void(&self, key: &str) -> Result<Voided, Failure> {
+    async fn voided(&self, key: &str) -> Result<Voided, Failure> {
         let record = self.remembered(key, Fate::Voided, None).await?;
         if record.fate != Fate::Succeeded {
             return Ok(Voided::Nothing(record.receipt("nothing was charged")));

@@ -1,0 +1,33 @@
+//! Mistakes that can be planted in the systems, where a programmer would make them: a simulation has to find each.
+
+/// All of them: the system, the name under which it is planted, and what is wrong then.
+pub const PLANTED: &[(&str, &str, &str)] = &[
+    (
+        "auction",
+        "object_key_from_clock",
+        "the key of a result has the time of its filing, and not of its decision",
+    ),
+    (
+        "auction",
+        "run_id_from_clock",
+        "a run is named after the time of its first round, and not of its kickoff",
+    ),
+    ("auction", "orders_before_page", "a run takes its orders before it writes down which"),
+    (
+        "auction",
+        "stale_page_believed",
+        "an order that the index lists as open is taken, though another run has it",
+    ),
+    ("auction", "wrong_ttl", "an order expires with the run that has it, before another can take it over"),
+    ("auction", "decision_overwritten", "a decision is written over an earlier one"),
+    ("snacks", "cancelled_order_processed", "an order is made though it is cancelled"),
+    ("orders", "processed_again", "an order that is told of twice is processed twice"),
+    ("checkout", "payment_without_key", "each attempt at a payment has a key of its own"),
+    (
+        "checkout",
+        "hold_without_check",
+        "after a lost race, stock is held without another look at what is left",
+    ),
+    ("checkout", "compensation_forgotten_on_crash", "stock is not given back where a process died"),
+    ("checkout", "refund_forgotten", "a payment of which nobody knows is not undone"),
+];
