@@ -64,7 +64,7 @@ impl Waits {
 
     /// The wait after attempt `attempt` (counted from 1). Listed ones have no jitter.
     pub fn after(&self, attempt: u32, random: &dyn Random) -> Duration {
-        let attempt = if planted("backoff-that-never-grows") { 1 } else { attempt };
+        let attempt = if planted("backoff_that_never_grows") { 1 } else { attempt };
         match self {
             Self::Exponential(backoff) => backoff.after(attempt, random),
             Self::Listed(_) => self.longest(attempt),

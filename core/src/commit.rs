@@ -144,7 +144,7 @@ fn ended(
     traceparent: Option<&str>,
     created: Timestamp,
 ) -> serde_json::Result<()> {
-    if planted("trail-begun-anew") {
+    if planted("trail_begun_anew") {
         TrailText::default().write_with(entry, document)?;
     } else {
         history.trail.write_with(entry, document)?;

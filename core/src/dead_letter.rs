@@ -100,7 +100,7 @@ impl DeadLetter {
                 attributes.insert(name.to_owned(), excerpt(value, 300));
             }
         }
-        if planted("reason-dropped") {
+        if planted("reason_dropped") {
             attributes.remove(REASON);
         }
         let damaged = message.unreadable.as_ref().map(|_| shown(&message.body));

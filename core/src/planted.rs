@@ -12,20 +12,20 @@ static PLANTED: RwLock<Option<&'static str>> = RwLock::new(None);
 
 /// The mistakes of the library that can be planted: each by its name, with what is wrong then.
 pub const MISTAKES: &[(&str, &str)] = &[
-    ("acknowledge-before-commit", "A consumer acknowledges its messages before they are worked."),
-    ("unconditional-write", "A commit is applied whatever version the entity has."),
-    ("event-id-of-each-sending", "The relay gives an event an id of its own each time it sends it."),
-    ("relay-skips-on-error", "The relay goes on behind events that it could not send."),
+    ("acknowledge_before_commit", "A consumer acknowledges its messages before they are worked."),
+    ("unconditional_write", "A commit is applied whatever version the entity has."),
+    ("event_id_of_each_sending", "The relay gives an event an id of its own each time it sends it."),
+    ("relay_skips_on_error", "The relay goes on behind events that it could not send."),
     (
         "unconfirmed-entry-counted-as-sent",
         "Where one entry of a batch is taken, the relay takes all of them for sent.",
     ),
-    ("checkpoint-before-send", "The relay checkpoints records before it sends them on."),
-    ("reason-dropped", "A dead letter does not say why it was given up."),
-    ("redrive-deletes-first", "A redrive deletes dead letters before it sends them back."),
-    ("budget-not-carried", "An event that stays on a cycle begins its budget anew."),
-    ("trail-begun-anew", "A commit forgets what the trail told before."),
-    ("backoff-that-never-grows", "The wait before each further attempt is as short as the first."),
+    ("checkpoint_before_send", "The relay checkpoints records before it sends them on."),
+    ("reason_dropped", "A dead letter does not say why it was given up."),
+    ("redrive_deletes_first", "A redrive deletes dead letters before it sends them back."),
+    ("budget_not_carried", "An event that stays on a cycle begins its budget anew."),
+    ("trail_begun_anew", "A commit forgets what the trail told before."),
+    ("backoff_that_never_grows", "The wait before each further attempt is as short as the first."),
 ];
 
 /// Whether the mistake of this name is planted.

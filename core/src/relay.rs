@@ -102,7 +102,7 @@ pub(crate) async fn forward(
                     Destination::Topic(_) | Destination::Bus(_) => Duration::ZERO,
                 };
                 let mut event = sendable(event);
-                if planted("event-id-of-each-sending") {
+                if planted("event_id_of_each_sending") {
                     let renewed = format!("\"id\":\"{}-", now.as_millis());
                     event = event.replacen("\"id\":\"", &renewed, 1).into();
                 }
@@ -118,10 +118,10 @@ pub(crate) async fn forward(
         .iter()
         .map(|(to, sending)| send(model, ports, *to, sending.iter().map(Sending::message).collect()));
     let mut sent = join_all(sends).await;
-    if planted("relay-skips-on-error") {
+    if planted("relay_skips_on_error") {
         sent.iter_mut().for_each(|answers| answers.fill(Ok(())));
     }
-    if planted("unconfirmed-entry-counted-as-sent") {
+    if planted("unconfirmed_entry_counted_as_sent") {
         let some = sent.iter_mut().filter(|answers| answers.iter().any(Result::is_ok));
         some.for_each(|answers| answers.fill(Ok(())));
     }

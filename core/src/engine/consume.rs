@@ -128,7 +128,7 @@ impl Consumer {
     async fn work(&mut self, messages: &[Message]) -> Result<(), Failure> {
         let busy = self.activity.begin();
         let until = self.pipeline.ports().clock.now() + self.visibility;
-        if planted("acknowledge-before-commit") {
+        if planted("acknowledge_before_commit") {
             let receipts: Vec<Receipt> = messages.iter().map(|message| message.receipt.clone()).collect();
             self.pipeline.acknowledge(&self.step, &receipts).await?;
         }

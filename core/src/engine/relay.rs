@@ -96,7 +96,7 @@ impl Relay {
         // Nobody else reads this stream here.
         let hands_on = |table: &str| table == self.table;
         let meter = Meter::default();
-        if let Some(last) = records.last().filter(|_| planted("checkpoint-before-send")) {
+        if let Some(last) = records.last().filter(|_| planted("checkpoint_before_send")) {
             self.stream.checkpoint(last.sequence).await?;
         }
         let forwarded = relay::forward(&self.model, &self.ports, records, &meter, hands_on).await;

@@ -177,7 +177,7 @@ impl State {
     fn apply(&mut self, table: &str, write: Write) -> Result<bool, CommitError> {
         let stored = self.items.get(&write.item.key);
         let holds = match stored {
-            _ if planted("unconditional-write") => true,
+            _ if planted("unconditional_write") => true,
             None => write.expected == 0,
             Some(stored) if write.expected == 0 => stored.expires_at.is_some_and(|at| at <= write.now),
             Some(stored) => stored.version == write.expected,

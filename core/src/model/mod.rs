@@ -693,7 +693,7 @@ impl Model {
             return Carried::default();
         };
         let stays =
-            self.step(from).is_some_and(|from| from.cycle == to.cycle) && !planted("budget-not-carried");
+            self.step(from).is_some_and(|from| from.cycle == to.cycle) && !planted("budget_not_carried");
         if stays {
             return Carried {
                 deadline: carried.deadline,

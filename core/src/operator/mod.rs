@@ -375,7 +375,7 @@ pub async fn walk(
                 NewMessage { in_place_of: Some(received), ..DeadLetter::redriven(message) }
             });
             let letters = letters.collect();
-            if planted("redrive-deletes-first") {
+            if planted("redrive_deletes_first") {
                 let receipts: Vec<Receipt> = chosen.iter().map(|message| message.receipt.clone()).collect();
                 dead.delete(&receipts).await?;
             }

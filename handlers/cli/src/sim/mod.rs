@@ -6,10 +6,7 @@ mod tape;
 
 use crate::{App, args, error::CommandError, print::Progress, settings};
 use clap::ArgMatches;
-use quadrille::{
-    Settings,
-    sim::{Explored, Fault, FaultError, Options, Simulator, Tape, explore, shrink},
-};
+use quadrille::sim::{Explored, Fault, FaultError, Options, Simulator, Tape, defaults, explore, shrink};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
@@ -27,7 +24,10 @@ const SHRINKS_FOR: Duration = Duration::from_secs(20);
 
 /// Runs it, and says what it found.
 pub fn sim(app: &App<'_>, args: &args::Sim, matches: &ArgMatches) -> Result<(), CommandError> {
-    let settings = simulated(app, matches)?;
+    let model = app.choreography.model();
+    let defaults = defaults(app.system, model);
+    let others = defaults.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+    let settings = settings::values(model, matches, &others)?;
     let simulator = Simulator::new(app.system, app.choreography.clone(), settings);
     let simulator = simulator.map_err(|error| CommandError::Usage(error.to_string()))?;
     if let Some(path) = &args.tape {
@@ -70,19 +70,6 @@ pub fn sim(app: &App<'_>, args: &args::Sim, matches: &ArgMatches) -> Result<(), 
         ))),
         (failed, _) => Err(CommandError::Incomplete(format!("{failed} of {} runs failed", explored.seeds))),
     }
-}
-
-/// The settings of a stack, where they have a default there: it is AWS that is simulated. What only one machine has a default of,
-/// such as what stands for a service, is as there.
-fn simulated(app: &App<'_>, matches: &ArgMatches) -> Result<Settings, CommandError> {
-    let model = app.choreography.model();
-    let of_stack = model.settings.iter().filter_map(|setting| {
-        let default = setting.default.clone().filter(|_| setting.words.is_empty())?;
-        Some((setting.name.as_str(), default))
-    });
-    let mut others: BTreeMap<&str, String> = of_stack.collect();
-    others.extend(app.system.demo().map(|demo| demo.settings()).unwrap_or_default());
-    settings::values(model, matches, &others)
 }
 
 /// The faults that a list names.
