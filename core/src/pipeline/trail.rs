@@ -144,7 +144,7 @@ pub(super) fn noted(
 ) -> Option<(Pending, Arc<About>)> {
     let is_end = is_business_end(step, failure);
     let pending = if is_end { Pending::ended(item, failure) } else { Pending::dead_lettered(item, failure) };
-    let pending = pending.ok()?.ending(number(work.envelope.as_ref()));
+    let pending = pending.ok()?.ending(life(work));
     // Whose flow it is, the entity knows itself.
     let About { attempt, input, called_at, .. } = about;
     let (input, called_at) = (input.clone(), called_at.clone());
@@ -161,28 +161,41 @@ pub(super) enum Ended {
 
 /// How a trail says that an event ended at a step; `None` where it does not tell of it, or no longer.
 pub(super) fn ended(step: &StepModel, item: &Item, work: &Work<'_>) -> Option<Ended> {
-    let event = number(work.envelope.as_ref())?;
+    let (done, given_up) = (number(work.envelope.as_ref())?, life(work)?);
     // Most tell of no end, and are not read for that.
-    item.document.text().ok().filter(|text| text.contains(&format!("\"of\":{event}")))?;
+    let tells = |text: &&str| [done, given_up].iter().any(|event| text.contains(&format!("\"of\":{event}")));
+    item.document.text().ok().filter(tells)?;
     let (_, history) = History::read::<&RawValue>(item).ok()?;
-    let entries = history.trail.read().entries.iter().rev();
-    let mut of_event = entries.filter(|entry| entry.event == Some(event) && entry.handler == step.name);
-    of_event.find_map(|entry| match &entry.kind {
-        TrailEntryKind::Committed => Some(Ended::Done),
+    let mut entries = history.trail.read().entries.iter().rev().filter(|entry| entry.handler == step.name);
+    entries.find_map(|entry| match &entry.kind {
+        TrailEntryKind::Committed => (entry.event == Some(done)).then_some(Ended::Done),
         TrailEntryKind::DeadLettered { reason } | TrailEntryKind::Ended { reason } => {
-            // What came before a redrive does not count.
-            let is_past = DeadLetter::is_redriven(work.message) && entry.at <= work.message.sent_at;
             let detail = format_args!("given up at attempt {}, and received again", entry.attempt);
-            (!is_past).then(|| Ended::GivenUp(Failure::permanent(reason.clone(), detail)))
+            let failure = || Failure::permanent(reason.clone(), detail);
+            (entry.event == Some(given_up)).then(|| Ended::GivenUp(failure()))
         }
     })
 }
 
-/// The number that an event's id makes.
+/// The number that an event's id makes, by which a trail names what is done.
 pub(super) fn number(envelope: Option<&Envelope<Box<RawValue>>>) -> Option<u32> {
-    let id = envelope?.id.as_bytes();
-    #[allow(clippy::cast_possible_truncation)] // It only has to tell some events of one entity apart.
-    Some(stable_hash(id) as u32)
+    envelope.map(|envelope| number_of(envelope.id.as_bytes()))
+}
+
+/// The number by which a trail names what is given up: a message that is redriven lives anew, and what it was given up for before
+/// does not count.
+fn life(work: &Work<'_>) -> Option<u32> {
+    let id = &work.envelope.as_ref()?.id;
+    let message = work.message;
+    Some(match DeadLetter::is_redriven(message) {
+        true => number_of(format!("{id} {}", message.sent_at).as_bytes()),
+        false => number_of(id.as_bytes()),
+    })
+}
+
+#[allow(clippy::cast_possible_truncation)] // It only has to tell some events of one entity apart.
+fn number_of(bytes: &[u8]) -> u32 {
+    stable_hash(bytes) as u32
 }
 
 /// Whether an item is the entity an event is told to: not expired, and not a later one of the same id.

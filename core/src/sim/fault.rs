@@ -85,8 +85,8 @@ faults! {
     SetBack "set-back" from "somebody sets it, or a virtual machine is moved", 200;
     /// A schedule sends up to a minute early or late.
     Minute "minute" from "EventBridge Scheduler: within 60 seconds of the time", 300;
-    /// A port takes nothing for some minutes: a target without room, a service that is out.
-    Outage "outage" from "any service of AWS; a quota that is used up; EventBridge retries for 24 hours", 5;
+    /// A port takes nothing for up to two minutes: a target without room, a service that is out.
+    Outage "outage" from "any service of AWS; a quota that is used up; EventBridge retries for 24 hours", 2;
     /// Something outside can't be reached.
     Unreachable "unreachable" from "any service of others", 100;
     /// Something outside is asked, and its answer is lost: it may have given up waiting, or its caller has.

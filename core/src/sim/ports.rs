@@ -48,7 +48,7 @@ const SLOW_MAX: u64 = 90;
 const HELD_MAX: u64 = 600;
 
 /// The longest that a port takes nothing, in seconds.
-const OUTAGE_MAX: u64 = 600;
+const OUTAGE_MAX: u64 = 120;
 
 /// The furthest that a clock is off, in milliseconds.
 const CLOCK_OFF_MAX: u64 = 5_000;

@@ -18,7 +18,11 @@ pub const PLANTED: &[(&str, &str, &str)] = &[
         "stale_page_believed",
         "An order that the index lists as open is taken, though another run has it.",
     ),
-    ("auction", "wrong_ttl", "An order expires with the run that has it, before another can take it over."),
+    (
+        "auction",
+        "wrong_ttl",
+        "An order expires at the deadline of the run that has it, before another can take it over.",
+    ),
     ("auction", "decision_overwritten", "A decision is written over an earlier one."),
     ("snacks", "cancelled_order_processed", "An order is made though it is cancelled."),
     ("orders", "processed_again", "An order that is told of twice is processed twice."),

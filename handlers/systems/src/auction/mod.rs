@@ -50,8 +50,8 @@ pub const RESULT_PREFIXES: &str = "result_prefixes";
 /// The wait before a platform is asked again doubles up to so many times the first one.
 const BACKOFF_GROWTH: u32 = 60;
 
-/// Attempts at a round, the first included. With the waits between them, 1 s doubling to 5 min, they outlast the hour that a
-/// run has by default: an outage of the platform ends a run by its deadline only.
+/// Attempts at a round, and at what follows it, the first included. With the waits between them, 1 s doubling to 5 min, they outlast
+/// the hour that a run has by default: an outage of the platform ends a run by its deadline only.
 const POLL_ATTEMPTS: u32 = 40;
 
 /// The most partitions that open orders are spread over.
@@ -142,6 +142,8 @@ fn define() -> Definition {
             .creates_none())
         .on(Consumer::new("store_result", store_result)
             .queue("auction-results")
+            // An order that is filed, and can't be said to be, would have a dead letter beside its file.
+            .attempts(POLL_ATTEMPTS, Backoff::default())
             .batch(100, Duration::from_secs(1))
             .concurrency(100)
             // While some wait for the disk, others work: what they commit meanwhile shares the next flush.

@@ -17,6 +17,16 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) fn properties() -> Vec<Property> {
     vec![
         each_commit::<Order>("a decision never changes", decision_stays),
+        each_commit::<Order>(
+            "an order is never kept for less long than before",
+            |before, after| match before {
+                Some(before) if after.expires_at < before.expires_at => Err(format!(
+                    "{} was to expire at {}, and is at {}",
+                    after.record_id, before.expires_at, after.expires_at
+                )),
+                _ => Ok(()),
+            },
+        ),
         each_commit::<Run>(
             "a run is named after its kickoff, which is at a full second",
             named_after_kickoff,

@@ -47,6 +47,9 @@ const SHOWN_OF_AN_ORDER: [&str; 9] = [
     "updatedAt",
 ];
 
+/// Attempts of a step that has to get through. With the waits between them they outlast an outage of an hour and a half.
+const LASTING: u32 = 24;
+
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -140,8 +143,8 @@ fn validating(definition: Definition) -> Definition {
             .batch(100, SECOND)
             .concurrency(100)
             .workers(2)
-            // Nothing else can tell of an order that is not taken in: it waits for its table, for an hour and more.
-            .attempts(12, lasting())
+            // Nothing else can tell of an order that is not taken in: it waits for its table.
+            .attempts(LASTING, lasting())
             .workload(Workload::new().time(Duration::from_millis(200))))
         .on(Consumer::new("validate_order", validate::validate_order)
             .queue("validate-order")
@@ -179,22 +182,22 @@ fn failing(definition: Definition) -> Definition {
             .queue("fail-order")
             .batch(100, SECOND)
             .concurrency(100)
-            .attempts(12, lasting()))
+            .attempts(LASTING, lasting()))
         .on(Consumer::new("return_stock", stock::return_stock)
             .queue("return-stock")
             .batch(100, SECOND)
             .concurrency(16)
-            .attempts(12, lasting())
+            .attempts(LASTING, lasting())
             .uses(Uses::new().gets::<StockPart>().changes::<StockPart>()))
         .on(Consumer::new("void_payment", pay::void_payment)
             .queue("void-payment")
             .batch(100, SECOND)
             .concurrency(100)
-            .attempts(12, lasting())
+            .attempts(LASTING, lasting())
             .uses(Uses::new().service::<dyn PaymentGateway>()))
 }
 
-/// The waits of a step that has to get through: up to a quarter of an hour, two hours and more in all.
+/// The waits of a step that has to get through: up to a quarter of an hour.
 fn lasting() -> Backoff {
     Backoff { max: Duration::from_secs(900), ..Backoff::default() }
 }

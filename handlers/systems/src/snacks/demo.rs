@@ -4,7 +4,7 @@
 use super::kitchen::{BUSY, FAILING, Fate, SimulatedKitchen};
 use quadrille::{
     domain::snacks::order_id,
-    system::{DEAD_LETTERED, Demo},
+    system::{DEAD_LETTERED, Demo, Evidence},
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -16,6 +16,8 @@ const FATES: (u64, u64) = (12, 20);
 
 /// The snacks, and what one of each costs, in cents.
 const SNACKS: [(&str, u64); 4] = [("Chips", 210), ("Nuts", 335), ("Pretzels", 180), ("Olives", 425)];
+
+const CANCELLED: &str = "cancelled";
 
 pub(super) struct SnacksDemo;
 
@@ -85,7 +87,19 @@ impl Demo for SnacksDemo {
     }
 
     fn ends(&self) -> &'static [&'static str] {
-        &["processed", "cancelled", DEAD_LETTERED]
+        &["processed", CANCELLED, DEAD_LETTERED]
+    }
+
+    /// An order may be cancelled whatever became of its message: a dead letter of it is no end of its own then.
+    fn counted(&self, evidence: &Evidence<'_>) -> Vec<&'static str> {
+        let status = evidence.entity.and_then(|order| order.status.as_deref());
+        match (status, evidence.dead_letters) {
+            (Some("CANCELLED"), _) => vec![CANCELLED],
+            (Some("PROCESSED"), []) => vec!["processed"],
+            (Some("PROCESSED"), _) => vec!["processed", DEAD_LETTERED],
+            (_, []) => Vec::new(),
+            _ => vec![DEAD_LETTERED],
+        }
     }
 }
 

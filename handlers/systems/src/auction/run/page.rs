@@ -135,8 +135,10 @@ async fn claim(
         Some(mut order) if order.is_undecided() && page.may_take(&order) => {
             order.run_id = Some(run.run_id.clone());
             order.status = OrderStatus::Submitted;
-            let kept = if planted("wrong_ttl") { run.deadline } else { run.deadline + TAKEN_OVER_WITHIN };
-            order.expires_at = order.expires_at.max(kept);
+            order.expires_at = order.expires_at.max(run.deadline + TAKEN_OVER_WITHIN);
+            if planted("wrong_ttl") {
+                order.expires_at = run.deadline;
+            }
             let taken = submitted(&order);
             Change::Commit(order.commit(format!("submitted to run {}", run.run_id)), Some(taken))
         }
