@@ -22,4 +22,4 @@ fn fuzzed(target: &str, check: impl Fn(&[u8]) -> bool) {
 }
 
 /// Documents that a target has to read of those that it is given.
-const READ_MIN: u32 = 20;
+const READ_MIN: u32 = 10;

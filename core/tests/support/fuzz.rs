@@ -98,7 +98,7 @@ pub fn fuzz(folder: &Path, check: impl Fn(&[u8])) {
         assert!(held.is_ok(), "{name} of the corpus {}", folder.display());
     }
     let mut runner = TestRunner::new(config());
-    let drawn = (any::<u16>(), proptest::collection::vec(any::<Change>(), 1..6));
+    let drawn = (any::<u16>(), proptest::collection::vec(any::<Change>(), 1..4));
     let made = |(seed, changes): &(u16, Vec<Change>)| {
         let (_, seed) = &seeds[usize::from(*seed) % seeds.len()];
         changes.iter().fold(seed.clone(), |document, change| changed(&document, *change, &seeds))
