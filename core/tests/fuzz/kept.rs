@@ -1,4 +1,4 @@
-//! What is kept and told beside a message: items, dead letters, the tape of a simulation.
+//! Texts that are kept: items, dead letters, the tape of a simulation.
 
 use crate::{fuzz::is_shown, fuzzed};
 use quadrille::{

@@ -1,4 +1,4 @@
-//! What the library reads of what others wrote, fuzzed: see `support/fuzz.rs`. Each target says what must hold of whatever is read,
+//! Texts of others that the library reads, fuzzed: see `support/fuzz.rs`. Each target says what must hold of whatever is read,
 //! beside that nothing panics. The events of Lambda are in `core/src/lambda/tests.rs`, the systems' own in
 //! `handlers/systems/tests/fuzz`.
 #![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.

@@ -1,8 +1,8 @@
-//! Fuzzing on the stable toolchain: what is read from outside is given each file of a corpus, and then what is made of them by
-//! changes drawn at random, of which proptest keeps the fewest that do harm.
+//! Fuzzing on the stable toolchain. A reader of text from outside is given each file of a corpus, and then changes of these files,
+//! drawn at random; proptest keeps the fewest that do harm.
 //!
 //! A fuzzer that is guided by coverage (bolero, cargo-fuzz) was looked at. Its engine needs a command of its own and a C++ compiler,
-//! and the best of it a nightly one. What is read here is JSON of known shapes, most of it in strings of other JSON: a change to a
+//! and the best of it a nightly one. Here the texts are JSON of known shapes, much of it in strings of other JSON: a change to a
 //! value at its place, however deep it is wrapped, reaches more than bytes that coverage has to guess.
 #![allow(dead_code)] // Each test uses what it needs.
 

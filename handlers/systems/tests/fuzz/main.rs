@@ -1,4 +1,4 @@
-//! What the systems read of others, fuzzed: the answers of the platform and of the gateway, and orders that others write to a queue.
+//! Texts of others that the systems read, fuzzed: the answers of the platform and of the gateway, and orders that others write to a queue.
 //! See `core/tests/support/fuzz.rs`.
 #![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
 
