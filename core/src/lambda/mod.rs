@@ -48,6 +48,8 @@ mod metric;
 mod queue;
 pub mod secret;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod topic;
 mod trace;
 

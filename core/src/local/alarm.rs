@@ -216,7 +216,7 @@ impl Watch {
         self.store
             .run(move |connection| {
                 for file in &files {
-                    file.inserter(connection)?.insert(now, Duration::ZERO, None, &body)?;
+                    file.inserter(connection)?.insert(now, Duration::ZERO, None, (&body, 0))?;
                 }
                 connection
                     .prepare_cached(

@@ -247,7 +247,7 @@ impl QueueFile {
             count_due: format!("SELECT COUNT(*) FROM {message} WHERE due > ?1"),
             arrived: format!("SELECT {columns} FROM {message} WHERE id > ?1 ORDER BY id LIMIT ?2"),
             expire: format!(
-                "SELECT id FROM {message} WHERE sent_at < ?1 AND id IN (SELECT id FROM {message} ORDER BY id LIMIT ?2)"
+                "SELECT id FROM {message} WHERE sent_at <= ?1 AND id IN (SELECT id FROM {message} ORDER BY id LIMIT ?2)"
             ),
             count: format!("SELECT COUNT(*) FROM {message}"),
         };
@@ -320,18 +320,19 @@ pub(super) struct Inserter<'a> {
 }
 
 impl Inserter<'_> {
-    /// Adds one that is held back for `delay` from `sent_at` on, unless there is one of its key.
+    /// Adds one that is held back for `delay` from `sent_at` on, unless there is one of its key. Beside the body stands how often
+    /// it was received elsewhere.
     pub(super) fn insert(
         &mut self,
         sent_at: Timestamp,
         delay: Duration,
         attributes: Option<&str>,
-        body: &str,
+        (body, count): (&str, u32),
     ) -> rusqlite::Result<()> {
         let id = self.file.sequence.next(self.connection)?;
         let due = (!delay.is_zero()).then(|| (sent_at + delay).as_millis());
         let checksum = checksum::of([attributes.unwrap_or_default(), body]);
-        if self.send.execute((id, due, 0, sent_at.as_millis(), attributes, body, checksum))? > 0 {
+        if self.send.execute((id, due, count, sent_at.as_millis(), attributes, body, checksum))? > 0 {
             let state = &mut *self.file.changing();
             state.set_total(state.total + 1);
         }
@@ -554,8 +555,8 @@ fn take(
             // What is left of a damaged one must not be taken for the whole.
             let told =
                 row.unreadable.as_ref().and_then(|why| stored(&DeadLetter::unreadable(why)).ok().flatten());
-            let attributes = told.as_deref().or(row.attributes.as_deref());
-            inserter.insert(row.sent_at, Duration::ZERO, attributes, &row.body)?;
+            let attributes = told.or_else(|| without_key(row.attributes.take()));
+            inserter.insert(row.sent_at, Duration::ZERO, attributes.as_deref(), (&row.body, row.count))?;
             connection.prepare_cached(&file.statements.delete)?.execute((row.id,))?;
             state.set_total(state.total.saturating_sub(1));
             state.cleared(connection, file, row.id)?;
@@ -823,11 +824,14 @@ impl Queue for LocalQueue {
         if visibility > limits::QUEUE_VISIBILITY_MAX {
             return Err(PortError::permanent("queue", "a visibility timeout is at most 12 hours"));
         }
+        if max == 0 {
+            return Ok(Vec::new());
+        }
         let give_up = self.clock.now() + wait;
         loop {
             let mut visible = std::pin::pin!(self.file.visible.notified());
             visible.as_mut().enable();
-            let (messages, moved) = self.take(max.clamp(1, limits::CONSUMER_BATCH_MAX), visibility).await?;
+            let (messages, moved) = self.take(max.min(limits::CONSUMER_BATCH_MAX), visibility).await?;
             if messages.is_empty() && moved {
                 continue;
             }
@@ -946,6 +950,15 @@ fn stored(attributes: &Attributes) -> Result<Option<String>, PortError> {
     serde_json::to_string(attributes).map(Some).map_err(|error| PortError::permanent("queue", error))
 }
 
+/// The attributes of a message that is moved as it is: the queue it comes to may hold another one of its key, and none of the two
+/// is to be dropped.
+fn without_key(stored_as: Option<String>) -> Option<String> {
+    let text = stored_as?;
+    // What can't be read is moved as it is, and told when it is received.
+    let Ok(mut attributes) = serde_json::from_str::<Attributes>(&text) else { return Some(text) };
+    if attributes.remove(KEY).is_some() { stored(&attributes).ok().flatten() } else { Some(text) }
+}
+
 /// A message to be sent, as it is stored.
 struct NewRow {
     attributes: Option<String>,
@@ -984,7 +997,7 @@ fn insert(
             }
             origin.changed();
         }
-        inserter.insert(now, *delay, attributes.as_deref(), body)?;
+        inserter.insert(now, *delay, attributes.as_deref(), (body, 0))?;
     }
     Ok(())
 }

@@ -39,6 +39,9 @@ use tokio::sync::Notify;
 /// Stream records share a row until it has this size.
 const ROW_BYTES_MAX: usize = 256 * 1_024;
 
+/// Most items a page of the index or of a scan holds.
+const PAGE_ITEMS_MAX: usize = 1_000;
+
 /// A table with its change stream: what was committed with events, in the order of the commits.
 pub(super) struct LocalTable {
     store: Arc<Store>,
@@ -393,6 +396,14 @@ fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
+fn check_limit(limit: usize) -> Result<(), PortError> {
+    if (1..=PAGE_ITEMS_MAX).contains(&limit) {
+        return Ok(());
+    }
+    let detail = format_args!("a page of {limit} items; 1 to {PAGE_ITEMS_MAX} are allowed");
+    Err(PortError::permanent("table", detail))
+}
+
 /// Why a write can't be taken by any table, if so.
 fn refused(write: &Write) -> Option<CommitError> {
     let Item { key, document, index, .. } = &write.item;
@@ -410,6 +421,10 @@ fn refused(write: &Write) -> Option<CommitError> {
             && within(&index.sort, limits::INDEX_SORT_BYTES_MAX))
     {
         let detail = "the index entry has an empty key, a partition over 2,048 or a sort over 1,024 bytes";
+        return Some(PortError::permanent("table", detail).into());
+    }
+    if write.item.version != write.expected.saturating_add(1) {
+        let detail = "the version written is not one more than the expected one";
         return Some(PortError::permanent("table", detail).into());
     }
     let indexed = index.as_ref().map_or(0, |index| index.partition.len() + index.sort.len());
@@ -546,10 +561,11 @@ impl Table for LocalTable {
     }
 
     async fn query(&self, query: &IndexQuery) -> Result<IndexPage, PortError> {
+        check_limit(query.limit)?;
         let (statements, query) = (Arc::clone(&self.statements), query.clone());
         self.store
             .read(move |connection| {
-                let limit = query.limit.clamp(1, 1_000);
+                let limit = query.limit;
                 let after = query.after.as_deref().unwrap_or("");
                 // No text sorts behind this one: UTF-8 has no byte 0xFF, and SQLite compares bytes.
                 let before = query.before.as_deref().unwrap_or("\u{10FFFF}\u{10FFFF}");
@@ -584,12 +600,12 @@ impl Table for LocalTable {
     }
 
     async fn scan(&self, after: Option<&str>, limit: usize) -> Result<ScanPage, PortError> {
+        check_limit(limit)?;
         let place = after.map_or(Ok(0), str::parse::<i64>);
         let place = place.map_err(|_| PortError::misplaced("table"))?;
         let statements = Arc::clone(&self.statements);
         self.store
             .read(move |connection| {
-                let limit = limit.clamp(1, 1_000);
                 let sql = (statements.scan.as_str(), statements.scan_ids.as_str());
                 let rows = page(connection, &statements, sql, (place, number(limit as u64)), damaged)?;
                 let next = rows.last().filter(|_| rows.len() == limit).map(|(_, id)| id.to_string());

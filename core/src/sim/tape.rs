@@ -1,7 +1,10 @@
 //! The tape: every choice of a run. The run is a function of it.
 
 use super::fault::Fault;
-use crate::port::{Random, stable_hash};
+use crate::{
+    failure::excerpt,
+    port::{Random, stable_hash},
+};
 use std::{
     collections::VecDeque,
     fmt,
@@ -74,7 +77,10 @@ impl fmt::Display for Choice {
     }
 }
 
-/// A line that is no choice.
+/// Bytes of a line that an error repeats. Ours: a choice has fewer.
+const LINE_BYTES_MAX: usize = 100;
+
+/// A line that is no choice, as far as it is repeated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no choice: a line is a kind, a bound and a value below it")]
 pub struct ChoiceError(String);
@@ -91,7 +97,7 @@ impl FromStr for Choice {
             let is_below = bound == 0 || value < bound;
             (words.next().is_none() && is_below).then_some(Self { kind, bound, value })
         };
-        read().ok_or_else(|| ChoiceError(line.to_owned()))
+        read().ok_or_else(|| ChoiceError(excerpt(line, LINE_BYTES_MAX)))
     }
 }
 
