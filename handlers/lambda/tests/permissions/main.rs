@@ -13,6 +13,8 @@ mod events;
 mod forward;
 #[path = "../functions/function.rs"]
 mod function;
+#[path = "../shared/handed.rs"]
+mod handed;
 #[path = "../../../../core/tests/aws/peer.rs"]
 mod peer;
 #[path = "../functions/server.rs"]
