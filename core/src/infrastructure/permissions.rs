@@ -12,9 +12,9 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Statements of one policy.
+/// Statements of one policy, each with what it is for.
 #[derive(Debug, Default)]
-pub(super) struct Statements(Vec<Yaml>);
+pub(super) struct Statements(Vec<(Vec<String>, Map)>);
 
 impl Statements {
     /// `actions` on `resources`; `about` says what for.
@@ -36,13 +36,16 @@ impl Statements {
             _ => resources.into(),
         };
         let effect: Yaml = only_where.map_or_else(|| "Allow".into(), |(key, word)| where_it_is(key, word));
-        let mut statement = Map::new().comment(about).with("Effect", effect);
-        statement.put("Action", actions.to_vec());
+        let mut statement = Map::new().with("Effect", effect).with("Action", actions.to_vec());
         statement.put("Resource", resource);
         if let Some(condition) = condition {
             statement.put("Condition", condition);
         }
-        self.0.push(statement.into());
+        // What two need stands there once: a right that is there twice can't be taken away, or seen to be needed.
+        match self.0.iter_mut().find(|(_, there)| *there == statement) {
+            Some((about_it, _)) => about_it.push(about.to_owned()),
+            None => self.0.push((vec![about.to_owned()], statement)),
+        }
     }
 
     /// The stack's key, by way of `service` alone.
@@ -54,7 +57,11 @@ impl Statements {
 
     /// The policy they make.
     pub(super) fn policy(self) -> Map {
-        Map::new().with("Version", "2012-10-17").with("Statement", self.0)
+        let told = |(about, statement): (Vec<String>, Map)| {
+            Map::new().comment(about.join("; ")).and(statement).into()
+        };
+        let statements: Vec<Yaml> = self.0.into_iter().map(told).collect();
+        Map::new().with("Version", "2012-10-17").with("Statement", statements)
     }
 }
 

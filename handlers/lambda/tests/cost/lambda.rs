@@ -2,15 +2,13 @@
 
 use crate::{
     definition::told,
-    forward::forward,
     function::Function,
+    handed::{Stream, dynamodb, record},
     meter::{Counts, Meter},
     peer,
     permissions::Done,
     server::Server,
 };
-use bytes::Bytes;
-use hyper::Request;
 use quadrille::{
     Choreography, Timestamp,
     aws::Names,
@@ -39,8 +37,7 @@ pub struct Stack {
     charged: Ports,
     /// The same past the meter, to look.
     looking: Ports,
-    /// Where the stream was read up to.
-    iterator: String,
+    stream: Stream,
     _endpoints: Vec<Server>,
 }
 
@@ -79,19 +76,18 @@ impl Stack {
         let endpoint = meter.endpoint("Lambda's poller").await;
         let charged = peer::configuration(&format!("http://{}", endpoint.address)).await;
         endpoints.push(endpoint);
-        let mut stack = Self {
-            peer: url.strip_prefix("http://").unwrap().to_owned(),
+        let peer = url.strip_prefix("http://").unwrap().to_owned();
+        Self {
+            stream: Stream::of(&peer, &names.tables["orders"]).await,
+            peer,
             charged: quadrille::aws::ports(model, &names, &charged),
             looking: quadrille::aws::ports(model, &names, &config),
             names,
             meter,
             functions,
-            iterator: String::new(),
             _endpoints: endpoints,
             choreography,
-        };
-        stack.iterator = stack.beginning().await;
-        stack
+        }
     }
 
     /// What was used, by caller, and the size of the largest order.
@@ -175,23 +171,7 @@ impl Stack {
 
     /// Hands the relay what its filter lets through of what the stream has. Whether a round of the run was called.
     pub async fn relay(&mut self) -> bool {
-        let mut records = Vec::new();
-        loop {
-            let read = self
-                .dynamodb(
-                    "DynamoDBStreams_20120810.GetRecords",
-                    &json!({ "ShardIterator": self.iterator, "Limit": 1_000 }),
-                )
-                .await;
-            read["NextShardIterator"].as_str().unwrap().clone_into(&mut self.iterator);
-            let new = read["Records"].as_array().unwrap();
-            if new.is_empty() {
-                break;
-            }
-            let relayed =
-                new.iter().filter(|record| record["dynamodb"]["NewImage"][layout::RELAY]["S"] == "1");
-            records.extend(relayed.cloned());
-        }
+        let records = self.stream.relayed().await;
         for batch in records.chunks(RELAY_BATCH) {
             let answer = self.invoke("relay", &json!({ "Records": batch })).await;
             assert_eq!(answer, json!({ "batchItemFailures": [] }));
@@ -199,32 +179,6 @@ impl Stack {
         // What a run tells is its next round.
         let key = |record: &Value| record["dynamodb"]["Keys"][layout::KEY]["S"].as_str().unwrap().to_owned();
         records.iter().any(|record| key(record).starts_with("run/"))
-    }
-
-    /// The first place of the table's stream.
-    async fn beginning(&self) -> String {
-        let streams = self
-            .dynamodb(
-                "DynamoDBStreams_20120810.ListStreams",
-                &json!({ "TableName": self.names.tables["orders"] }),
-            )
-            .await;
-        let arn = &streams["Streams"][0]["StreamArn"];
-        let described =
-            self.dynamodb("DynamoDBStreams_20120810.DescribeStream", &json!({ "StreamArn": arn })).await;
-        let shards = described["StreamDescription"]["Shards"].as_array().unwrap();
-        assert_eq!(shards.len(), 1);
-        let asked = json!({
-            "StreamArn": arn, "ShardId": shards[0]["ShardId"], "ShardIteratorType": "TRIM_HORIZON",
-        });
-        self.dynamodb("DynamoDBStreams_20120810.GetShardIterator", &asked).await["ShardIterator"]
-            .as_str()
-            .unwrap()
-            .to_owned()
-    }
-
-    async fn dynamodb(&self, target: &str, body: &Value) -> Value {
-        dynamodb(&self.peer, target, body).await
     }
 
     /// Asserts that every order is at its end and told of it, and that the units were counted of what the table holds.
@@ -246,7 +200,7 @@ impl Stack {
         let mut items = Vec::new();
         let mut asked = json!({ "TableName": self.names.tables["orders"] });
         loop {
-            let page = self.dynamodb("DynamoDB_20120810.Scan", &asked).await;
+            let page = dynamodb(&self.peer, "DynamoDB_20120810.Scan", &asked).await;
             items.extend(page["Items"].as_array().unwrap().iter().cloned());
             match page.get("LastEvaluatedKey").filter(|key| !key.is_null()) {
                 Some(key) => asked["ExclusiveStartKey"] = key.clone(),
@@ -255,46 +209,4 @@ impl Stack {
         }
         self.meter.assert_counted(&items);
     }
-}
-
-/// Asks the peer past the meter.
-pub async fn dynamodb(peer: &str, target: &str, body: &Value) -> Value {
-    let scope = "test/20261120/us-east-1/dynamodb/aws4_request";
-    let request = Request::post("/")
-        .header("host", peer)
-        .header("content-type", "application/x-amz-json-1.0")
-        .header("x-amz-target", target)
-        // The peer tells a service by it, and does not check it.
-        .header(
-            "authorization",
-            format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"),
-        )
-        .body(Bytes::from(body.to_string()))
-        .unwrap();
-    let answer = forward(peer, request).await;
-    let text = String::from_utf8_lossy(answer.body());
-    assert_eq!(answer.status(), 200, "{target}: {text}");
-    serde_json::from_str(&text).unwrap()
-}
-
-/// A message as Lambda hands it over.
-pub fn record(message: &Message) -> Value {
-    let attributes: serde_json::Map<String, Value> = message
-        .attributes
-        .iter()
-        .map(|(name, value)| {
-            let value = json!({
-                "stringValue": value, "dataType": "String", "stringListValues": [], "binaryListValues": [],
-            });
-            (name.clone(), value)
-        })
-        .collect();
-    json!({
-        "messageId": message.id, "receiptHandle": message.receipt.0, "body": message.body,
-        "attributes": {
-            "ApproximateReceiveCount": message.receive_count.to_string(),
-            "SentTimestamp": message.sent_at.as_millis().to_string(),
-        },
-        "messageAttributes": attributes, "eventSource": "aws:sqs", "awsRegion": "us-east-1",
-    })
 }

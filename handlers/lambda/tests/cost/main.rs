@@ -15,6 +15,8 @@ mod document;
 mod forward;
 #[path = "../functions/function.rs"]
 mod function;
+#[path = "../shared/handed.rs"]
+mod handed;
 mod lambda;
 mod meter;
 #[path = "../../../../core/tests/aws/peer.rs"]

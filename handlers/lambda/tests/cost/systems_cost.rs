@@ -4,7 +4,7 @@ use crate::{
     definition::told,
     document,
     function::Function,
-    lambda::{dynamodb, record},
+    handed::{Stream, record},
     meter::{Counts, Meter},
     peer,
     server::{Server, response},
@@ -14,7 +14,6 @@ use quadrille::{
     aws::Names,
     choreography::StepModel,
     infrastructure::{ConfigValue, Infrastructure, RELAY},
-    layout,
     port::{Clock as _, NewMessage, Ports, Receipt, SystemClock},
     setting::SettingModel,
 };
@@ -57,15 +56,13 @@ const SYSTEMS: [(&dyn System, &str); 4] = [
 struct Deployed<'a> {
     choreography: &'a Choreography,
     binary: &'static str,
-    peer: String,
     names: Names,
     meter: Meter,
     variables: BTreeMap<String, String>,
     functions: BTreeMap<String, (Function, Server)>,
     charged: Ports,
     looking: Ports,
-    /// Where each table's stream was read up to.
-    iterators: BTreeMap<String, String>,
+    streams: BTreeMap<String, Stream>,
     _endpoint: Server,
 }
 
@@ -95,21 +92,20 @@ impl<'a> Deployed<'a> {
         let endpoint = meter.endpoint("Lambda's poller").await;
         let charged = peer::configuration(&format!("http://{}", endpoint.address)).await;
         let peer = url.strip_prefix("http://").unwrap().to_owned();
-        let mut iterators = BTreeMap::new();
+        let mut streams = BTreeMap::new();
         for table in &model.tables {
-            iterators.insert(table.name.clone(), beginning(&peer, &names.tables[&table.name]).await);
+            streams.insert(table.name.clone(), Stream::of(&peer, &names.tables[&table.name]).await);
         }
         Self {
             charged: quadrille::aws::ports(model, &names, &charged),
             looking: quadrille::aws::ports(model, &names, &config),
             choreography,
             binary,
-            peer,
             names,
             meter,
             variables,
             functions: BTreeMap::new(),
-            iterators,
+            streams,
             _endpoint: endpoint,
         }
     }
@@ -131,19 +127,7 @@ impl<'a> Deployed<'a> {
     async fn relay(&mut self) -> bool {
         let mut found = false;
         for table in &self.choreography.model().tables {
-            let mut records = Vec::new();
-            loop {
-                let asked = json!({ "ShardIterator": self.iterators[&table.name], "Limit": 1_000 });
-                let read = dynamodb(&self.peer, "DynamoDBStreams_20120810.GetRecords", &asked).await;
-                let next = read["NextShardIterator"].as_str().unwrap().to_owned();
-                self.iterators.insert(table.name.clone(), next);
-                let new = read["Records"].as_array().unwrap();
-                if new.is_empty() {
-                    break;
-                }
-                let is_told = |record: &&Value| record["dynamodb"]["NewImage"][layout::RELAY]["S"] == "1";
-                records.extend(new.iter().filter(is_told).cloned());
-            }
+            let records = self.streams.get_mut(&table.name).unwrap().relayed().await;
             // Each reader gets all that the filter lets through, and sends or works what is its own.
             let model = self.choreography.model();
             let steps = model.steps.iter().filter(|step| step.stream() == Some(&table.name));
@@ -188,19 +172,6 @@ impl<'a> Deployed<'a> {
             assert!(sent.iter().all(Result::is_ok), "{sent:?}");
         }
     }
-}
-
-/// The first place of a table's stream.
-async fn beginning(peer: &str, table: &str) -> String {
-    let streams =
-        dynamodb(peer, "DynamoDBStreams_20120810.ListStreams", &json!({ "TableName": table })).await;
-    let arn = &streams["Streams"][0]["StreamArn"];
-    let described =
-        dynamodb(peer, "DynamoDBStreams_20120810.DescribeStream", &json!({ "StreamArn": arn })).await;
-    let shard = &described["StreamDescription"]["Shards"][0]["ShardId"];
-    let asked = json!({ "StreamArn": arn, "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON" });
-    let iterator = dynamodb(peer, "DynamoDBStreams_20120810.GetShardIterator", &asked).await;
-    iterator["ShardIterator"].as_str().unwrap().to_owned()
 }
 
 /// What a stack for trials sets, as the functions are told it.

@@ -13,6 +13,8 @@ mod events;
 mod forward;
 #[path = "../functions/function.rs"]
 mod function;
+#[path = "../shared/handed.rs"]
+mod handed;
 #[path = "../../../../core/tests/aws/peer.rs"]
 mod peer;
 #[path = "../functions/server.rs"]
@@ -64,7 +66,8 @@ const FAULTS: [(&str, &str, &str); 6] = [
     ("s3:GetObject", "*", LOST),
 ];
 
-/// What Lambda itself calls in the name of a function's role, for its queue.
+/// What Lambda itself calls in the name of a function's role, for its queue. For a stream it reads that, and where it gives a record
+/// up it sends to the queue that is told of it. A rehearsal alone sees these (docs/delivery.md).
 const OF_LAMBDA: [&str; 3] = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"];
 
 /// What a function's policy allows on tables, queues, buckets, topics, buses and secrets, without Lambda's own part. Of keys,

@@ -2,20 +2,17 @@
 
 use crate::{
     definition::told,
-    forward::forward,
     function::Function,
+    handed::{Stream, record},
     peer,
     server::{Server, response},
     watch::{Fault, Watch},
 };
-use bytes::Bytes;
-use hyper::Request;
 use quadrille::{
     Choreography,
     aws::Names,
     infrastructure::Infrastructure,
-    layout,
-    port::{Message, NewMessage, Ports, Receipt},
+    port::{NewMessage, Ports, Receipt},
     system::{System, choreography},
 };
 use serde_json::{Value, json};
@@ -36,10 +33,7 @@ pub struct Stack {
     pub watch: Watch,
     pub ports: Ports,
     functions: BTreeMap<String, Function>,
-    peer: String,
-    names: Names,
-    /// Where each table's stream was read up to.
-    streams: BTreeMap<String, String>,
+    streams: BTreeMap<String, Stream>,
     /// The first message that each step was handed, and the records that the relay was.
     pub handed: BTreeMap<String, String>,
     pub records: Vec<Value>,
@@ -86,25 +80,22 @@ impl Stack {
             functions.insert(name.clone(), Function::start_of(binary, &name, &variables).await);
             servers.push(endpoint);
         }
-        let peer = url.strip_prefix("http://").unwrap().to_owned();
-        let mut stack = Self {
+        let peer = url.strip_prefix("http://").unwrap();
+        let mut streams = BTreeMap::new();
+        for (table, physical) in &names.tables {
+            streams.insert(table.clone(), Stream::of(peer, physical).await);
+        }
+        Self {
             watch,
             ports,
             functions,
-            peer,
-            streams: BTreeMap::new(),
+            streams,
             handed: BTreeMap::new(),
             records: Vec::new(),
             webhook_is_away,
             _servers: servers,
             choreography,
-            names,
-        };
-        for (table, physical) in stack.names.tables.clone() {
-            let begins = stack.beginning(&physical).await;
-            stack.streams.insert(table, begins);
         }
-        stack
     }
 
     pub fn webhook_is_away(&self, away: bool) {
@@ -196,7 +187,7 @@ impl Stack {
     async fn work_streams(&mut self) -> bool {
         let mut worked = false;
         for table in self.streams.keys().cloned().collect::<Vec<_>>() {
-            let records = self.read(&table).await;
+            let records = self.streams.get_mut(&table).unwrap().relayed().await;
             if records.is_empty() {
                 continue;
             }
@@ -211,66 +202,4 @@ impl Stack {
         }
         worked
     }
-
-    /// What has something to relay of what is new in a table's stream.
-    async fn read(&mut self, table: &str) -> Vec<Value> {
-        let mut records = Vec::new();
-        loop {
-            let asked = json!({ "ShardIterator": self.streams[table], "Limit": 1_000 });
-            let read = self.dynamodb("DynamoDBStreams_20120810.GetRecords", &asked).await;
-            let next = read["NextShardIterator"].as_str().unwrap().to_owned();
-            self.streams.insert(table.to_owned(), next);
-            let new = read["Records"].as_array().unwrap();
-            if new.is_empty() {
-                return records;
-            }
-            let told = new.iter().filter(|record| record["dynamodb"]["NewImage"][layout::RELAY]["S"] == "1");
-            records.extend(told.cloned());
-        }
-    }
-
-    async fn beginning(&self, table: &str) -> String {
-        let streams =
-            self.dynamodb("DynamoDBStreams_20120810.ListStreams", &json!({ "TableName": table })).await;
-        let arn = &streams["Streams"][0]["StreamArn"];
-        let described =
-            self.dynamodb("DynamoDBStreams_20120810.DescribeStream", &json!({ "StreamArn": arn })).await;
-        let shard = &described["StreamDescription"]["Shards"][0]["ShardId"];
-        let asked = json!({ "StreamArn": arn, "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON" });
-        let iterator = self.dynamodb("DynamoDBStreams_20120810.GetShardIterator", &asked).await;
-        iterator["ShardIterator"].as_str().unwrap().to_owned()
-    }
-
-    async fn dynamodb(&self, target: &str, body: &Value) -> Value {
-        let scope = "test/20261120/us-east-1/dynamodb/aws4_request";
-        let request = Request::post("/")
-            .header("host", &self.peer)
-            .header("content-type", "application/x-amz-json-1.0")
-            .header("x-amz-target", target)
-            .header(
-                "authorization",
-                format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"),
-            )
-            .body(Bytes::from(body.to_string()))
-            .unwrap();
-        let answer = forward(&self.peer, request).await;
-        let text = String::from_utf8_lossy(answer.body());
-        assert_eq!(answer.status(), 200, "{target}: {text}");
-        serde_json::from_str(&text).unwrap()
-    }
-}
-
-/// A message as Lambda hands it over.
-fn record(message: &Message) -> Value {
-    let attribute = |value: &String| json!({"stringValue": value, "dataType": "String", "stringListValues": [], "binaryListValues": []});
-    let attributes: serde_json::Map<String, Value> =
-        message.attributes.iter().map(|(name, value)| (name.clone(), attribute(value))).collect();
-    json!({
-        "messageId": message.id, "receiptHandle": message.receipt.0, "body": message.body,
-        "attributes": {
-            "ApproximateReceiveCount": message.receive_count.to_string(),
-            "SentTimestamp": message.sent_at.as_millis().to_string(),
-        },
-        "messageAttributes": attributes, "eventSource": "aws:sqs", "awsRegion": "us-east-1",
-    })
 }

@@ -170,6 +170,12 @@ fn a_broken_program_is_caught() {
     broken("a key twice", "runtime: yaml\n", "runtime: yaml\nruntime: yaml\n", "duplicate");
     broken("an action that is not named", "s3:PutObject", "s3:*", "not named");
     broken(
+        "a right twice",
+        "[xray:PutTelemetryRecords, xray:PutTraceSegments]",
+        "[xray:PutTraceSegments, xray:PutTraceSegments]",
+        "xray:PutTraceSegments on * \"Allow\" null null is there twice",
+    );
+    broken(
         "a setting nobody has",
         "quadrille-auction:logRetentionDays:",
         "quadrille-auction:logDays:",

@@ -272,8 +272,14 @@ impl Program {
             let properties = &resource["properties"];
             for property in ["policy", "assumeRolePolicy"] {
                 let policy = &properties[property]["fn::toJSON"];
+                let mut rights = BTreeSet::new();
                 for statement in policy["Statement"].as_array().into_iter().flatten() {
                     statement_faults(name, property, statement, faults);
+                    for right in rights_of(statement) {
+                        if let Some(right) = rights.replace(right) {
+                            faults.push(format!("{name}: {right} is there twice"));
+                        }
+                    }
                 }
                 if !properties[property].is_null() && policy["Version"] != "2012-10-17" {
                     faults.push(format!("{name}: a policy without its version"));
@@ -324,6 +330,17 @@ fn json(yaml: &Yaml) -> Result<Value, String> {
 
 /// What AWS has no resource to name for; everything else that is allowed is named.
 const WITHOUT_RESOURCE: &[&str] = &["xray:PutTelemetryRecords", "xray:PutTraceSegments"];
+
+/// Each action with each resource, and how it is allowed or refused.
+fn rights_of(statement: &Value) -> Vec<String> {
+    let how = ["Effect", "Principal", "Condition"].map(|part| statement[part].to_string()).join(" ");
+    let right = |action: &str| {
+        let on = |resource: &str| format!("{action} on {resource} {how}");
+        let resources = texts(&statement["Resource"]);
+        if resources.is_empty() { vec![on("")] } else { resources.into_iter().map(on).collect() }
+    };
+    texts(&statement["Action"]).into_iter().flat_map(right).collect()
+}
 
 fn statement_faults(name: &str, property: &str, statement: &Value, faults: &mut Faults) {
     const KNOWN: &[&str] = &["Effect", "Action", "Resource", "Principal", "Condition"];

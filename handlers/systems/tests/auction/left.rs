@@ -11,7 +11,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use systems::auction::{
     DEADLINE,
     results::RESULTS_BUCKET,
-    run::{LeaveRun, Phase},
+    run::{LeaveRun, Phase, PollAuction, Run},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -138,6 +138,31 @@ async fn a_straggler_of_a_run_that_was_left_takes_no_order_along() {
         world.is_decided_by(&second, &["one", "two"], &format!("{at:?}")).await;
         engine.stop().await;
     }
+}
+
+/// So many runs are live where the platform has been slow for long. Those that end first are looked at.
+#[tokio::test]
+async fn a_kickoff_looks_at_no_more_than_400_live_runs() {
+    let world = World::new(Duration::ZERO);
+    let engine = Engine::start(world.pipeline.clone());
+    let left = world.refused().await;
+    let like = world.run(&left).await.unwrap();
+    for number in 0..450 {
+        world.clock.pass(Duration::from_millis(1)).await;
+        // None has a shard of the next one.
+        let run_id = format!("{}~{}of1000", world.clock.now(), 2 * number + 1);
+        let (started_at, deadline) = (world.clock.now(), world.clock.now() + HOUR);
+        let run =
+            Run { run_id, started_at, deadline, phase: Phase::Queued, is_given_up: false, ..(*like).clone() };
+        world.memory.put(run).await.unwrap();
+    }
+    world.table.longest.lock().unwrap().clear();
+    let second = format!("{}~0of2", world.clock.now());
+    world.memory.send(PollAuction { run_id: second.clone(), round: 0 }).await.unwrap();
+    world.clock.pass(60 * SECOND).await;
+    world.is_decided_by(&second, &["one"], "").await;
+    assert_eq!(world.table.longest.lock().unwrap()["live-runs"], 400);
+    engine.stop().await;
 }
 
 /// A run is given up, and the next one takes its orders over with a new one.

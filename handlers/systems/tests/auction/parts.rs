@@ -2,13 +2,17 @@
 
 use crate::world::{HOUR, World};
 use quadrille::{
+    Entity as _,
     choreography::BACKLOG_MAX,
     domain::auction::OrderStatus,
     engine::Engine,
     port::{Clock as _, Damage},
 };
-use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
-use systems::auction::{OPEN_SHARDS, ORDERS_PER_RUN, RUN_PARTS, run::Phase};
+use std::{borrow::Cow, collections::BTreeSet, sync::atomic::Ordering, time::Duration};
+use systems::auction::{
+    OPEN_SHARDS, ORDERS_PER_RUN, RUN_PARTS,
+    run::{Phase, PollAuction},
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const POLL_DEAD: &str = "auction-poll-dlq";
@@ -57,6 +61,42 @@ async fn a_part_that_is_full_kicks_off_the_next_run_of_its_own_part() {
     let items = world.ports().table("orders").unwrap().scan(None, 1_000).await.unwrap().items;
     let whole = items.iter().filter(|item| item.key.starts_with("run/") && !item.key.contains('~'));
     assert_eq!(whole.count(), 1, "no further kickoff was divided");
+    engine.stop().await;
+}
+
+/// Kickoffs of unlike parts come together where the setting is changed while runs are under way.
+#[tokio::test]
+async fn a_kickoff_is_dropped_only_for_one_of_the_same_part() {
+    let world = World::with(Duration::ZERO, &[(OPEN_SHARDS, "64")]);
+    let engine = Engine::start(world.pipeline.clone());
+    let ids = world.post_many(200).await;
+    *world.platform.takes.lock().unwrap() = 60 * SECOND;
+    let mut runs = Vec::new();
+    for part in ["0of4", "0of4", "0of2", "0of4", "0of2", "1of4"] {
+        runs.push(format!("{}~{part}", world.clock.now()));
+        let kickoff = PollAuction { run_id: runs.last().unwrap().clone(), round: 0 };
+        world.memory.send(kickoff).await.unwrap();
+        world.clock.pass(SECOND).await;
+    }
+    let mut phases = Vec::new();
+    for run in &runs {
+        phases.push(world.run(run).await.and_then(|run| run.status().map(Cow::into_owned)));
+    }
+    // The others of the part find one that is queued and takes theirs along. A part that meets no other begins at once.
+    let phases: Vec<Option<&str>> = phases.iter().map(Option::as_deref).collect();
+    let (gathers, queued) = (Some("gathering"), Some("queued"));
+    assert_eq!(phases, [gathers, queued, queued, None, None, gathers]);
+    *world.platform.takes.lock().unwrap() = Duration::ZERO;
+    world.clock.pass(180 * SECOND).await;
+    let taken = |run: &str| {
+        let submitted = world.platform.submitted.lock().unwrap();
+        submitted.get(run).map_or(0, |pages| pages.iter().map(Vec::len).sum::<usize>())
+    };
+    assert!(taken(&runs[0]) > 0 && taken(&runs[2]) > 0 && taken(&runs[5]) > 0, "{runs:?}");
+    let last = world.kick_off().await;
+    world.clock.pass(60 * SECOND).await;
+    world.all_are_decided(&ids, "").await;
+    assert_eq!(runs.iter().chain([&last]).map(|run| taken(run)).sum::<usize>(), 200);
     engine.stop().await;
 }
 

@@ -140,6 +140,8 @@ pub struct Meddled {
     /// Which call fails, from 1, and whether it is still made.
     pub fails: Mutex<Option<(usize, bool)>>,
     holds: Mutex<Vec<Hold>>,
+    /// The longest page that was read of each partition of the index.
+    pub longest: Mutex<BTreeMap<String, usize>>,
 }
 
 impl Meddled {
@@ -195,7 +197,14 @@ impl Table for Meddled {
     }
 
     async fn query(&self, query: &IndexQuery) -> Result<IndexPage, PortError> {
-        if self.called().is_some() { Err(out()) } else { self.table.query(query).await }
+        if self.called().is_some() {
+            return Err(out());
+        }
+        let page = self.table.query(query).await?;
+        let mut longest = self.longest.lock().unwrap();
+        let longest = longest.entry(query.partition.clone()).or_default();
+        *longest = page.items.len().max(*longest);
+        Ok(page)
     }
 
     async fn count(&self, partition: &str, at_most: u64) -> Result<Option<u64>, PortError> {
@@ -253,6 +262,7 @@ impl World {
             calls: AtomicUsize::new(0),
             fails: Mutex::default(),
             holds: Mutex::default(),
+            longest: Mutex::default(),
         });
         ports.tables.insert("orders".to_owned(), table.clone());
         let pipeline = pipeline(ports, said);
