@@ -116,8 +116,10 @@ impl Nature {
         begin: Timestamp,
     ) -> Self {
         let clock = Arc::new(VirtualClock::new(begin));
+        let dead_letter_queues = model.dead_letter_queues().into_iter().map(str::to_owned).collect();
+        let kept = keeping(model, &dead_letter_queues);
         Self {
-            memory: Memory::new(model, Arc::clone(&clock) as _, Arc::new(tape.clone())),
+            memory: Memory::new(&kept, Arc::clone(&clock) as _, Arc::new(tape.clone())),
             clock,
             faults: Faults::draw(tape, &options.faults, options.strikes_max),
             ledger: Ledger::new(model, properties),
@@ -126,7 +128,7 @@ impl Nature {
             tape: tape.clone(),
             ready,
             is_doomed: AtomicBool::new(false),
-            dead_letter_queues: model.dead_letter_queues().into_iter().map(str::to_owned).collect(),
+            dead_letter_queues,
             waits: model.steps.iter().map(|step| (step.queue.clone(), step.waits.clone())).collect(),
             outages: Mutex::default(),
             idle: Mutex::default(),
@@ -188,6 +190,15 @@ impl Nature {
         }
         outages.get(port).is_some_and(|until| now < *until)
     }
+}
+
+/// A model whose dead letters stay for as long as a run lasts: that they expire is a fault of its own.
+fn keeping(model: &Model, dead_letter_queues: &BTreeSet<String>) -> Model {
+    let mut model = model.clone();
+    for queue in model.queues.iter_mut().filter(|queue| dead_letter_queues.contains(&queue.name)) {
+        queue.retention = UNTIL_SOMETHING_COMES;
+    }
+    model
 }
 
 /// A port of one process.

@@ -38,6 +38,8 @@ enum General {
     Demo(Demo),
     /// Simulates the system in virtual time, under the faults that AWS allows, and checks what has to hold.
     Sim(Sim),
+    /// Checks whether what has to hold of the system holds of what is in a data folder: no engine may run on it.
+    Check(Check),
     /// Runs the service: HTTP API, schedules, handlers, on a durable data folder.
     Up(Up),
     /// Asks the engine that runs on a data folder to stop, and waits until it has.
@@ -85,8 +87,9 @@ enum General {
 }
 
 /// Examples, by the words they are for, without the name of the command.
-const EXAMPLES: [(&str, &[&str]); 25] = [
+const EXAMPLES: [(&str, &[&str]); 26] = [
     ("demo", &["demo", "demo --orders 100000 --json"]),
+    ("check", &["check --data .quadrille"]),
     ("sim", &["sim", "sim --seeds 20000 --faults crash,lost --json"]),
     ("up", &["up", "up --port 8080"]),
     ("stop", &["stop", "stop --data DIR"]),
@@ -330,7 +333,20 @@ pub struct Sim {
     /// Plays this tape again, which a run that failed has left.
     #[arg(long, conflicts_with_all = ["seeds", "from", "faults", "orders", "minutes"])]
     pub tape: Option<PathBuf>,
+    /// Prints everything that happened in the tape's run, and not only what is about the one concerned.
+    #[arg(long, requires = "tape")]
+    pub trace: bool,
     /// The last line of standard output is one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The data folder.
+    #[arg(long, default_value = ".quadrille", env = "QUADRILLE_DATA")]
+    pub data: PathBuf,
+    /// Prints one JSON object.
     #[arg(long)]
     pub json: bool,
 }

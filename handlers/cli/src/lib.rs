@@ -23,6 +23,7 @@ mod access;
 mod args;
 #[cfg(feature = "aws")]
 mod aws;
+mod check;
 mod clean;
 mod client;
 mod demo;
@@ -167,6 +168,7 @@ async fn dispatch(app: &App<'_>, word: &str, matches: &clap::ArgMatches) -> Resu
     match word {
         "systems" => systems::systems(app, &args::read(matches)?),
         "new" => new::new(app, &args::read(matches)?),
+        "check" => check::check(app, args::read(matches)?).await,
         "demo" => demo::demo(app, args::read(matches)?, matches).await,
         "up" => up::up(app, args::read(matches)?, matches).await,
         "stop" => stop::stop(app, args::read(matches)?).await,

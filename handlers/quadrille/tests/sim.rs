@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
 
 use serde_json::Value;
-use std::process::{Command, Output};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
 
 fn sim(folder: &std::path::Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quadrille"));
@@ -43,6 +46,41 @@ fn without_faults_every_system_holds() {
         assert_eq!((output.status.code(), &summary["failed"]), (Some(0), &0.into()), "{summary}");
         assert_eq!(summary["faults"], Value::Object(serde_json::Map::new()));
     }
+}
+
+/// The objects of a bucket in a data folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found
+}
+
+#[test]
+fn what_has_to_hold_is_seen_of_a_real_folder_and_what_is_broken_there_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quadrille"));
+        command.args(arguments).current_dir(folder.path()).env_remove("QUADRILLE_LOG").output().unwrap()
+    };
+    for system in ["auction", "snacks", "orders", "checkout"] {
+        let demo = command(&["demo", system, "--orders", "20", "--data", system, "--json"]);
+        assert!(demo.status.success(), "{}", String::from_utf8_lossy(&demo.stderr));
+        let check = command(&["check", system, "--data", system, "--json"]);
+        let told = summary(&check);
+        assert_eq!((check.status.code(), &told["quiet"]), (Some(0), &true.into()), "{told}");
+        assert!(told["properties"].as_array().unwrap().len() > 4, "{told}");
+    }
+    // An order that is accepted, and filed nowhere.
+    let filed = files(&folder.path().join("auction/bucket/order-results/orders"));
+    std::fs::remove_file(filed.first().unwrap()).unwrap();
+    let check = command(&["check", "auction", "--data", "auction", "--json"]);
+    assert_eq!((check.status.code(), &summary(&check)["quiet"]), (Some(6), &true.into()));
+    let text = String::from_utf8_lossy(&check.stderr).into_owned();
+    assert!(text.contains("properties don't hold"), "{text}");
+    assert_eq!(command(&["check", "auction", "--data", "nowhere"]).status.code(), Some(3));
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub fn write(
 }
 
 /// Plays a tape again.
-pub fn replay(simulator: &Simulator<'_>, path: &Path) -> Result<(), CommandError> {
+pub fn replay(simulator: &Simulator<'_>, path: &Path, is_whole: bool) -> Result<(), CommandError> {
     let file = fs::File::open(path).map_err(CommandError::io(path.display().to_string()))?;
     let wrong = |what: &str| CommandError::Usage(format!("{} is no tape: {what}", path.display()));
     let mut lines = BufReader::new(file.take(TAPE_MAX)).lines();
@@ -74,6 +74,9 @@ pub fn replay(simulator: &Simulator<'_>, path: &Path) -> Result<(), CommandError
         line(format_args!("The tape was made by another build, which may have gone another way: {made}"));
     }
     let run = simulator.run(&Tape::of_choices(choices), &options);
+    if is_whole {
+        run.trace.iter().flat_map(|trace| trace.lines()).for_each(|text| line(excerpt(text, 2_000)));
+    }
     show(&run);
     match run.violation {
         None => {

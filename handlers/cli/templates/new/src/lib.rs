@@ -3,11 +3,13 @@
 use async_trait::async_trait;
 use quadrille::{
     Choreography, Committed, Consumer, Context, Definition, Failure, Handled, Outcome, Route,
-    Service, Setting, Stored, System, Table, Uses,
+    Service, Setting, Stored, System, Table, Uses, Wire,
     http::{Problem, Request, Response},
     input::{Input, field, read_request, text},
     system::{DEAD_LETTERED, Demo},
 };
+#[cfg(feature = "command")]
+use quadrille::sim::{Property, eventually, sometimes};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -57,16 +59,21 @@ pub trait Kitchen: Send + Sync {
 /// The kitchen where there is none: it has every tea but one.
 struct SimulatedKitchen {
     sold_out: String,
+    wire: Wire,
 }
 
 #[async_trait]
 impl Kitchen for SimulatedKitchen {
-    async fn brew(&self, _: &str, tea: &str) -> Result<(), Failure> {
-        if tea == self.sold_out {
-            // Permanent: no retry mends it. The message becomes a dead letter with this reason.
-            return Err(Failure::permanent("sold_out", "the kitchen is out of it"));
-        }
-        Ok(())
+    async fn brew(&self, order: &str, tea: &str) -> Result<(), Failure> {
+        let answer = async {
+            if tea == self.sold_out {
+                // Permanent: no retry mends it. The message becomes a dead letter with this reason.
+                return Err(Failure::permanent("sold_out", "the kitchen is out of it"));
+            }
+            Ok(())
+        };
+        // In a simulation the kitchen may be out of reach, slow, or heard too late.
+        self.wire.call(order, answer).await
     }
 }
 
@@ -130,7 +137,8 @@ impl System for Shop {
         let sold_out = Setting::text("sold_out").help("The tea that the kitchen is out of.");
         let kitchen = Service::<dyn Kitchen>::new(|around| {
             let sold_out = around.setting("sold_out")?;
-            Ok(Arc::new(SimulatedKitchen { sold_out }))
+            let wire = around.wire();
+            Ok(Arc::new(SimulatedKitchen { sold_out, wire }))
         });
         Choreography::define(self.name())
             .table(Table::new("orders").holds::<Order>())
@@ -148,6 +156,25 @@ impl System for Shop {
 
     fn demo(&self) -> Option<Box<dyn Demo>> {
         Some(Box::new(ShopDemo))
+    }
+
+    // What `sim` checks, beside all that it checks of every system.
+    #[cfg(feature = "command")]
+    fn properties(&self) -> Vec<Property> {
+        vec![
+            eventually("the kitchen brews what is served", |world| {
+                let is_asked = |id: &str| world.asked("Kitchen").iter().any(|asked| asked.what == id);
+                match world.entities::<Order>().iter().find(|order| {
+                    order.state != State::Taken && !is_asked(&order.id)
+                }) {
+                    Some(order) => Err(format!("nobody brewed {}", order.id)),
+                    None => Ok(()),
+                }
+            }),
+            sometimes("an order is served", |world| {
+                world.entities::<Order>().iter().any(|order| order.state != State::Taken)
+            }),
+        ]
     }
 }
 
