@@ -1,7 +1,7 @@
 //! What is to become of a message.
 
 use super::Pipeline;
-use crate::{failure::Failure, model::StepModel};
+use crate::{failure::Failure, model::StepModel, port::Message};
 use std::time::Duration;
 
 /// What is to become of a message.
@@ -9,7 +9,7 @@ use std::time::Duration;
 pub enum Verdict {
     /// Handled, or nothing to do: delete it.
     Done,
-    /// Not before its time: sent on with what is left of the delay, then deleted.
+    /// Not now: sent on with a delay, then deleted.
     Later(Duration),
     /// A transient failure: again after this long.
     Retry(Duration, Failure),
@@ -40,10 +40,15 @@ impl Pipeline {
         Verdict::Retry(wait.max(failure.wait_at_least()), failure)
     }
 
-    /// The last receive of a message: behind it, the queue gives it up by itself, without a reason and with nothing that follows.
-    pub(super) fn receives_max(&self, step: &StepModel) -> u32 {
-        let queue = self.choreography.model().queue(&step.queue);
-        queue.and_then(|queue| queue.redrive.as_ref()).map_or(u32::MAX, |redrive| redrive.receives_max)
+    /// What becomes of a message of which nobody can find out whether it is done: it comes again. One that has used up its attempts
+    /// is sent on, and has them anew: behind its last receive the queue would give it up by itself, with nothing that follows.
+    pub(super) fn kept(&self, step: &StepModel, message: &Message, failure: Failure) -> Verdict {
+        // What comes by no queue has no receipt, and whoever hands it in does so again.
+        let is_last = message.receive_count >= step.attempts && !message.receipt.0.is_empty();
+        match self.again(step, message.receive_count, failure) {
+            Verdict::Retry(wait, _) if is_last => Verdict::Later(wait),
+            verdict => verdict,
+        }
     }
 }
 

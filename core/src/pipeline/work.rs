@@ -85,10 +85,10 @@ impl Pipeline {
     fn judged<'a>(&self, step: &StepModel, batch: Batch<'a>) -> Vec<Worked<'a>> {
         let Batch { works, mut verdicts, failed, open, notes, .. } = batch;
         for (at, failure) in failed {
-            let receive_count = works[at].message.receive_count;
-            verdicts[at] = match open.contains(&at) && receive_count < self.receives_max(step) {
-                true => self.again(step, receive_count, failure),
-                false => self.verdict(step, receive_count, failure),
+            let message = works[at].message;
+            verdicts[at] = match open.contains(&at) {
+                true => self.kept(step, message, failure),
+                false => self.verdict(step, message.receive_count, failure),
             };
         }
         let worked = works.into_iter().zip(verdicts).zip(notes);
