@@ -108,8 +108,7 @@ fn is_read(text: &str) {
     };
     let written = serde_json::to_string(&envelope).unwrap();
     let again = Envelope::parse(&written).unwrap();
-    assert_eq!(serde_json::to_string(&again).unwrap(), written);
-    assert_eq!(again.data.get(), envelope.data.get());
+    assert_eq!(format!("{again:?}"), format!("{envelope:?}"));
     match (envelope.data_as::<Scanned>(), again.data_as::<Scanned>()) {
         (Ok(event), Ok(again)) => assert_eq!(event, again),
         (Err(failure), Err(again)) => {

@@ -70,7 +70,7 @@ fn is_so(condition: &Value, value: &Value) -> bool {
         terms.chunks(2).all(|pair| {
             let bound = pair[1].as_f64().unwrap_or(f64::NAN);
             match pair[0].as_str().unwrap() {
-                "=" => number >= bound && number <= bound,
+                "=" => number == bound,
                 ">" => number > bound,
                 ">=" => number >= bound,
                 "<" => number < bound,
