@@ -67,7 +67,9 @@ impl Demo for AuctionDemo {
             _ => None,
         };
         let filed = (!evidence.objects.is_empty()).then_some("stored");
-        let dead = (!evidence.dead_letters.is_empty()).then_some("dead_lettered");
+        // A decision that contradicts the first one is a dead letter, and no end of its order.
+        let is_end = |(_, reason): &(String, String)| reason != "conflicting_decision";
+        let dead = evidence.dead_letters.iter().any(is_end).then_some("dead_lettered");
         decided.into_iter().chain(filed).chain(dead).collect()
     }
 
