@@ -17,7 +17,7 @@ pub const MISTAKES: &[(&str, &str)] = &[
     ("event_id_of_each_sending", "The relay gives an event an id of its own each time it sends it."),
     ("relay_skips_on_error", "The relay goes on behind events that it could not send."),
     (
-        "unconfirmed-entry-counted-as-sent",
+        "unconfirmed_entry_counted_as_sent",
         "Where one entry of a batch is taken, the relay takes all of them for sent.",
     ),
     ("checkpoint_before_send", "The relay checkpoints records before it sends them on."),

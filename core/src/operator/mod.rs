@@ -376,8 +376,8 @@ pub async fn walk(
             });
             let letters = letters.collect();
             if planted("redrive_deletes_first") {
-                let receipts: Vec<Receipt> = chosen.iter().map(|message| message.receipt.clone()).collect();
-                dead.delete(&receipts).await?;
+                dead.delete(&chosen.iter().map(|message| message.receipt.clone()).collect::<Vec<_>>())
+                    .await?;
             }
             let sent = relay::send(model, pipeline.ports(), source, letters).await;
             for (message, sent) in chosen.into_iter().zip(sent) {

@@ -6,7 +6,6 @@ use super::{
     world::Asked,
 };
 use crate::{
-    commit::Carried,
     event::Envelope,
     history::History,
     model::Model,
@@ -157,16 +156,16 @@ impl Ledger {
 
     /// What an event lacks of the budget of the cycle that it stays on.
     fn lacks_budget(&self, envelope: &Envelope<Box<RawValue>>) -> Option<String> {
-        let step = self.model.step(envelope.source.rsplit('/').next()?)?;
-        let (none, Some(time)) = (Carried::default(), envelope.time) else { return None };
-        let due = self.model.carried(&step.name, none, &envelope.event_type, time);
-        if due.hops.is_some_and(|hops| hops > 0) && (envelope.hops < due.hops || envelope.deadline.is_none())
-        {
-            return Some(format!("it has {:?} hops and the deadline {:?}", envelope.hops, envelope.deadline));
+        let from = self.model.step(envelope.source.rsplit('/').next()?)?;
+        let budget = self.model.budget_of(from)?;
+        let mut on_cycle = self.model.steps.iter().filter(|to| to.cycle.is_some() && to.cycle == from.cycle);
+        on_cycle.find(|to| to.event_type == envelope.event_type)?;
+        match (envelope.hops, envelope.deadline) {
+            (Some(hops), Some(_)) if (1..=budget.hops.saturating_add(1)).contains(&hops) => None,
+            (hops, deadline) => {
+                Some(format!("it has {hops:?} hops of {}, and the deadline {deadline:?}", budget.hops))
+            }
         }
-        let budget = self.model.budget_of(step)?;
-        let hops = envelope.hops.filter(|hops| *hops > budget.hops.saturating_add(1))?;
-        Some(format!("it has {hops} hops of {}", budget.hops))
     }
 
     /// A property does not hold.

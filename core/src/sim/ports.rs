@@ -116,7 +116,7 @@ impl Nature {
         begin: Timestamp,
     ) -> Self {
         let clock = Arc::new(VirtualClock::new(begin));
-        let dead_letter_queues = model.dead_letter_queues().into_iter().map(str::to_owned).collect();
+        let dead_letter_queues = model.dead_letter_queues().map(str::to_owned).collect();
         let kept = keeping(model, &dead_letter_queues);
         Self {
             memory: Memory::new(&kept, Arc::clone(&clock) as _, Arc::new(tape.clone())),

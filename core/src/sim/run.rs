@@ -398,7 +398,7 @@ impl<'a> Running<'a> {
         let violation = |property: &str, detail| Violation::in_the_end(property, detail);
         let panicked = self.with_world(|world| {
             let queues = self.simulator.choreography.model().dead_letter_queues();
-            let mut letters = queues.into_iter().flat_map(|queue| world.dead_letters(queue));
+            let mut letters = queues.flat_map(|queue| world.dead_letters(queue));
             let letter = letters.find(|letter| letter.reason == PANICKED)?;
             let cure = "tokio's timers, tasks and network are none of a simulation: use the ports of `Context` and of `Service`";
             let detail = letter.detail;
@@ -417,7 +417,7 @@ impl<'a> Running<'a> {
     fn unsent_letter(&self) -> Option<String> {
         let queues = self.simulator.choreography.model().dead_letter_queues();
         let letters = self.with_world(|world| {
-            queues.into_iter().flat_map(|queue| world.messages(queue).into_owned()).collect::<Vec<_>>()
+            queues.flat_map(|queue| world.messages(queue).into_owned()).collect::<Vec<_>>()
         });
         let letter = letters.into_iter().find(|letter| !self.nature.ledger.was_sent(&letter.body))?;
         Some(format!("nobody sent what a letter is of: {}", letter.body))

@@ -148,8 +148,7 @@ pub(super) fn not_one_end(world: &World<'_>, demo: &dyn Demo) -> Option<Violatio
 /// A dead letter that does not say why it is there, or by whom.
 pub(super) fn unexplained(world: &World<'_>) -> Option<String> {
     let model = world.choreography.model();
-    let mut letters =
-        model.dead_letter_queues().into_iter().flat_map(|queue| world.messages(queue).into_owned());
+    let mut letters = model.dead_letter_queues().flat_map(|queue| world.messages(queue).into_owned());
     letters.find_map(|message| {
         let letter = DeadLetter::read(&message);
         // Its reason is read as that of a letter which the queue itself moved, where it has none.
