@@ -19,11 +19,15 @@ use support::*;
 
 const EVENT: &str = include_str!("fixtures/event.v1.json");
 const DOCUMENT: &str = include_str!("fixtures/document.v1.json");
+/// With the event that each entry is of, by a number.
+const DOCUMENT_2: &str = include_str!("fixtures/document.v2.json");
 const DEAD_LETTER: &str = include_str!("fixtures/dead_letter.v1.json");
 /// What was given up, as it was first told: by the text of its entry alone.
 const GIVEN_UP_1: &str = include_str!("fixtures/given_up.v1.json");
 /// With the reason as a field.
 const GIVEN_UP_2: &str = include_str!("fixtures/given_up.v2.json");
+/// With the event that it was given up of.
+const GIVEN_UP_3: &str = include_str!("fixtures/given_up.v3.json");
 const ALERT: &str = include_str!("fixtures/alert.v1.json");
 
 /// Posted, then scanned again and again, a minute after each other.
@@ -112,14 +116,14 @@ async fn what_is_written_today_is_in_the_fixtures() {
     assert_eq!(world.emitted().await.pop().unwrap(), value(EVENT), "an event: {changed}");
     let items = world.ports.tables[PARCELS].get(&["parcel/7".to_owned()]).await.unwrap();
     let document = items[0].as_ref().unwrap().document.text().unwrap();
-    assert_eq!(value(document), value(DOCUMENT), "an item's document: {changed}");
+    assert_eq!(value(document), value(DOCUMENT_2), "an item's document: {changed}");
     let mut burnt = envelope(Scanned::new("7", BURNT));
     burnt.correlationid = Some("flow-7".into());
     world.send("scan", text(&burnt)).await;
     world.deliver("scan").await;
     let letter = &world.lying_in("scan-dlq").await[0];
     assert_eq!(json!(letter.attributes), value(DEAD_LETTER), "a dead letter's attributes: {changed}");
-    assert_eq!(value(&given_up().await), value(GIVEN_UP_2), "what was given up: {changed}");
+    assert_eq!(value(&given_up().await), value(GIVEN_UP_3), "what was given up: {changed}");
     assert_eq!(json!(alert()), value(ALERT), "a notification: {changed}");
 }
 
@@ -168,8 +172,12 @@ fn an_event_of_version_1_is_read() {
 }
 
 #[test]
-fn an_item_of_version_1_is_read() {
-    let parcel = Stored::<Parcel>::read(&item(&value(DOCUMENT))).unwrap();
+fn an_item_is_read_whatever_version_wrote_it() {
+    [DOCUMENT, DOCUMENT_2].into_iter().for_each(item_is_read);
+}
+
+fn item_is_read(document: &str) {
+    let parcel = Stored::<Parcel>::read(&item(&value(document))).unwrap();
     assert_eq!(parcel.stops, (1..=18).map(|n| format!("stop {n}")).collect::<Vec<_>>());
     assert_eq!((parcel.version(), parcel.created_at()), (1, Some(START)));
     assert_eq!(parcel.correlation_id(), Some("flow-7"));
@@ -185,7 +193,7 @@ fn an_item_of_version_1_is_read() {
 #[test]
 fn what_was_given_up_is_known_by_whatever_version_wrote_it() {
     let burnt = TrailEntryKind::DeadLettered { reason: "burnt".into() };
-    for document in [GIVEN_UP_1, GIVEN_UP_2] {
+    for document in [GIVEN_UP_1, GIVEN_UP_2, GIVEN_UP_3] {
         let parcel = Stored::<Parcel>::read(&item(&value(document))).unwrap();
         let trail = parcel.trail();
         assert_eq!((&trail.entries[0].kind, trail.entries.len()), (&TrailEntryKind::Committed, 2));

@@ -370,11 +370,7 @@ pub async fn walk(
     match act {
         Act::Purge => gone.extend(chosen.into_iter().map(|message| message.receipt)),
         Act::Redrive => {
-            let letters = chosen.iter().map(|message| {
-                let received = Received { queue: queue.to_owned(), receipt: message.receipt.clone() };
-                NewMessage { in_place_of: Some(received), ..DeadLetter::redriven(message) }
-            });
-            let letters = letters.collect();
+            let letters = chosen.iter().map(|message| sent_back(queue, message)).collect();
             if planted("redrive_deletes_first") {
                 dead.delete(&chosen.iter().map(|message| message.receipt.clone()).collect::<Vec<_>>())
                     .await?;
@@ -396,6 +392,12 @@ pub async fn walk(
     dead.delete(&gone).await?;
     let moved = gone.len() as u64;
     Ok(Moved { examined, moved, ends_left, unreadable, failed, is_denied, done: false, at, passed_over })
+}
+
+/// The message that a dead letter of `queue` becomes again.
+fn sent_back(queue: &str, message: &Message) -> NewMessage {
+    let received = Received { queue: queue.to_owned(), receipt: message.receipt.clone() };
+    NewMessage { in_place_of: Some(received), ..DeadLetter::redriven(message) }
 }
 
 /// Shows dead letters of `queue` again that a walk passed over, by their receipts.

@@ -18,7 +18,7 @@ use crate::{
 };
 use futures_util::FutureExt as _;
 use serde_json::value::RawValue;
-use std::{borrow::Cow, collections::BTreeMap, fmt, future::Future, sync::Arc};
+use std::{borrow::Cow, cell::Cell, collections::BTreeMap, fmt, future::Future, sync::Arc};
 
 /// Items, messages and keys looked at by one call.
 const PAGE: usize = 1_000;
@@ -65,6 +65,8 @@ pub struct World<'a> {
     pub(super) asked: &'a BTreeMap<String, Vec<Asked>>,
     pub(super) posted: &'a [Posted],
     pub(super) now: Timestamp,
+    /// Whether somebody wanted to know what services were asked.
+    pub(super) is_asked_for: Cell<bool>,
 }
 
 impl fmt::Debug for World<'_> {
@@ -91,7 +93,8 @@ impl<'a> World<'a> {
         now: Timestamp,
     ) -> Self {
         let source = Source::Memory(memory);
-        Self { source, choreography, entities: &book.entities, asked: &book.asked, posted, now }
+        let (entities, asked, is_asked_for) = (&book.entities, &book.asked, Cell::new(false));
+        Self { source, choreography, entities, asked, posted, now, is_asked_for }
     }
 
     /// The time.
@@ -175,8 +178,10 @@ impl<'a> World<'a> {
         kept.iter().filter_map(|message| Envelope::parse(&message.body).ok()).collect()
     }
 
-    /// What a service was asked, in order, by the name of its trait. Of a folder nothing is known of it.
+    /// What a service was asked, in order, by the name of its trait. Of a folder nothing is known of it, and a property that wants to
+    /// know it is not seen there.
     pub fn asked(&self, service: &str) -> &'a [Asked] {
+        self.is_asked_for.set(true);
         self.asked.get(service).map_or(&[], Vec::as_slice)
     }
 

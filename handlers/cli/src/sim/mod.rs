@@ -4,7 +4,12 @@ mod build;
 mod report;
 mod tape;
 
-use crate::{App, args, error::CommandError, print::Progress, settings};
+use crate::{
+    App, args,
+    error::CommandError,
+    print::{Progress, line},
+    settings,
+};
 use clap::ArgMatches;
 use quadrille::sim::{Explored, Fault, FaultError, Options, Simulator, Tape, defaults, explore, shrink};
 use std::{
@@ -18,6 +23,9 @@ use std::{
 
 /// Seeds that a thread takes at once. The hash of all traces depends on it, and on nothing else of how the work was shared.
 const CHUNK: u64 = 32;
+
+/// In so many runs under all faults, all that has to be so sometimes has to be seen.
+const SEEDS_ENOUGH: u64 = 200;
 
 /// How long a smaller run is looked for that fails in the same way.
 const SHRINKS_FOR: Duration = Duration::from_secs(20);
@@ -43,6 +51,7 @@ pub fn sim(app: &App<'_>, args: &args::Sim, matches: &ArgMatches) -> Result<(), 
     let explored = explored(&simulator, args, &options);
     let seconds = began.elapsed().as_secs_f64();
     let never = explored.never(&simulator);
+    let are_enough = args.seeds >= SEEDS_ENOUGH && options.faults == Options::default().faults;
     if !args.json {
         report::report(&explored, seconds);
         report::tell_failures(&explored.failed);
@@ -60,10 +69,16 @@ pub fn sim(app: &App<'_>, args: &args::Sim, matches: &ArgMatches) -> Result<(), 
         tape = Some(path);
     }
     if args.json {
-        crate::print::line(report::summary(app, &explored, seconds, &never, tape.as_deref()));
+        line(report::summary(app, &explored, seconds, &never, tape.as_deref()));
     }
     match (explored.failed.len(), &never[..]) {
         (0, []) => Ok(()),
+        (0, never) if !are_enough => {
+            if !args.json {
+                line(format_args!("Not seen in so few runs, or without all faults: {}", never.join("; ")));
+            }
+            Ok(())
+        }
         (0, never) => Err(CommandError::Incomplete(format!(
             "never seen in any run: {}. More seeds or more orders may show it; else the simulation is too tame",
             never.join("; ")

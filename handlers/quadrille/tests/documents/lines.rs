@@ -114,8 +114,17 @@ const STEPS: [Step; 21] = [
 ];
 
 /// Files of a system that are no step: its definition, and what both ways use or neither has.
-const BESIDE_STEPS: [&str; 8] =
-    ["mod.rs", "infrastructure.rs", "metrics.rs", "demo.rs", "bench", "platform", "kitchen.rs", "gateway"];
+const BESIDE_STEPS: [&str; 9] = [
+    "mod.rs",
+    "infrastructure.rs",
+    "metrics.rs",
+    "demo.rs",
+    "properties.rs",
+    "bench",
+    "platform",
+    "kitchen.rs",
+    "gateway",
+];
 
 /// What the definition of a system is: by hand, the programs for Pulumi and the dashboard stand in its place.
 const DEFINITION: [&str; 3] = ["mod.rs", "infrastructure.rs", "metrics.rs"];

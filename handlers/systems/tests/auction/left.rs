@@ -49,7 +49,9 @@ impl World {
     async fn redrive(&self) {
         let dead = self.ports().queue(POLL_DEAD).unwrap();
         for letter in dead.receive(10, Duration::ZERO, None).await.unwrap() {
-            let again = NewMessage { body: letter.body, ..NewMessage::default() };
+            // As a redrive sends it back: with what stands beside it.
+            let again =
+                NewMessage { body: letter.body, attributes: letter.attributes, ..NewMessage::default() };
             let sent = self.ports().queue("auction-poll").unwrap().send(vec![again]).await;
             assert!(sent.iter().all(Result::is_ok), "{sent:?}");
             dead.delete(&[letter.receipt]).await.unwrap();
