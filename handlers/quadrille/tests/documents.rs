@@ -258,3 +258,14 @@ fn every_file_that_a_document_links_to_exists() {
         }
     }
 }
+
+#[test]
+fn the_page_of_the_simulator_names_every_fault_and_every_mistake_that_is_planted() {
+    let page = fs::read_to_string(root().join("docs/simulation.md")).unwrap();
+    let general = quadrille::planted::MISTAKES.iter().map(|(name, _)| *name);
+    let own = systems::planted::PLANTED.iter().map(|(_, name, _)| *name);
+    let faults = quadrille::sim::Fault::ALL.iter().map(|fault| fault.as_str());
+    for name in general.chain(own).chain(faults) {
+        assert!(page.contains(&format!("`{name}`")), "docs/simulation.md does not name {name}");
+    }
+}
