@@ -172,7 +172,9 @@ pub(super) fn ended(step: &StepModel, item: &Item, work: &Work<'_>) -> Option<En
         TrailEntryKind::DeadLettered { reason } | TrailEntryKind::Ended { reason } => {
             let detail = format_args!("given up at attempt {}, and received again", entry.attempt);
             let failure = || Failure::permanent(reason.clone(), detail);
-            (entry.event == Some(given_up)).then(|| Ended::GivenUp(failure()))
+            // One that was sent later, and received no more often, is another message: somebody has sent the event again.
+            let is_another = work.message.receive_count <= entry.attempt && work.message.sent_at > entry.at;
+            (entry.event == Some(given_up) && !is_another).then(|| Ended::GivenUp(failure()))
         }
     })
 }

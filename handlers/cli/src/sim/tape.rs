@@ -77,12 +77,14 @@ pub fn replay(simulator: &Simulator<'_>, path: &Path, is_whole: bool) -> Result<
     if is_whole {
         run.trace.iter().flat_map(|trace| trace.lines()).for_each(|text| line(excerpt(text, 2_000)));
     }
-    show(&run);
     match run.violation {
         None => {
             line("All properties hold.");
             Ok(())
         }
-        Some(_) => Err(CommandError::Incomplete("the tape still fails".into())),
+        Some(_) => {
+            show(&run);
+            Err(CommandError::Incomplete("the tape still fails".into()))
+        }
     }
 }

@@ -128,10 +128,11 @@ async fn the_last_attempt_is_a_dead_letter() {
     let mut function = Function::start("store_result", &aws.variables()).await;
     aws.fail("PutObject", &[Fault::Internal; 20]);
     let mut event = batch(&[("m-1", decided("a", "accepted"))]);
-    event["Records"][0]["attributes"]["ApproximateReceiveCount"] = json!("5");
-    assert_eq!(function.invoke(&event).await.unwrap(), failures(&[]));
+    event["Records"][0]["attributes"]["ApproximateReceiveCount"] = json!("40");
+    let answer = function.invoke(&event).await.unwrap();
+    assert_eq!(answer, failures(&[]), "{:#?}", function.lines());
     let dead = aws.sent_to("auction-results-dlq");
-    assert_eq!((attribute(&dead[0], "reason"), attribute(&dead[0], "attempts")), ("port_unavailable", "5"));
+    assert_eq!((attribute(&dead[0], "reason"), attribute(&dead[0], "attempts")), ("port_unavailable", "40"));
 }
 
 #[tokio::test]

@@ -23,7 +23,8 @@ pub enum Fault {
     None,
     /// The first answer of each S3 put is lost.
     Lost,
-    /// Tables, buckets and secrets are not there for anybody.
+    /// Buckets and secrets are not there for anybody, nor is a table for the first call: a message is given up only where it can be
+    /// told from its entity that it is not done.
     Away,
     /// Queues, topics and buses refuse for good what is sent to them; a dead-letter queue takes it.
     Refused,
@@ -37,6 +38,8 @@ struct Seen {
     /// By function and permission, in which situations it was called for.
     calls: BTreeMap<(String, Permission), BTreeSet<&'static str>>,
     lost: BTreeSet<String>,
+    /// The tables' first calls in this situation, by function.
+    denied: BTreeSet<String>,
 }
 
 /// What all functions of a stack call.
@@ -60,6 +63,7 @@ impl Watch {
     /// From now on this is the situation.
     pub fn situation(&self, name: &'static str, fault: Fault) {
         *self.state.lock().unwrap() = (name, fault);
+        self.seen.lock().unwrap().denied.clear();
     }
 
     /// Each permission that a function called for, with the situations.
@@ -95,7 +99,11 @@ impl Watch {
         let (action, on) = called.first().cloned().unwrap_or_default();
         let is_sent = ["sqs:SendMessage", "sns:Publish", "events:PutEvents"].contains(&action.as_str());
         match fault {
-            Fault::Away if !action.starts_with("sqs:") => {
+            Fault::Away
+                if !action.starts_with("sqs:")
+                    && (!action.starts_with("dynamodb:")
+                        || self.seen.lock().unwrap().denied.insert(function.to_owned())) =>
+            {
                 return Some(response(
                     400,
                     json!({"__type": "AccessDeniedException", "message": "away"}).to_string(),

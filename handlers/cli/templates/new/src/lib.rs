@@ -1,6 +1,8 @@
 //! The tea shop: an order is taken, the kitchen brews it, and it is served.
 
 use async_trait::async_trait;
+#[cfg(feature = "command")]
+use quadrille::sim::{Property, eventually, sometimes};
 use quadrille::{
     Choreography, Committed, Consumer, Context, Definition, Failure, Handled, Outcome, Route,
     Service, Setting, Stored, System, Table, Uses, Wire,
@@ -8,8 +10,6 @@ use quadrille::{
     input::{Input, field, read_request, text},
     system::{DEAD_LETTERED, Demo},
 };
-#[cfg(feature = "command")]
-use quadrille::sim::{Property, eventually, sometimes};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -163,16 +163,22 @@ impl System for Shop {
     fn properties(&self) -> Vec<Property> {
         vec![
             eventually("the kitchen brews what is served", |world| {
-                let is_asked = |id: &str| world.asked("Kitchen").iter().any(|asked| asked.what == id);
-                match world.entities::<Order>().iter().find(|order| {
-                    order.state != State::Taken && !is_asked(&order.id)
-                }) {
+                let is_asked =
+                    |id: &str| world.asked("Kitchen").iter().any(|asked| asked.what == id);
+                match world
+                    .entities::<Order>()
+                    .iter()
+                    .find(|order| order.state != State::Taken && !is_asked(&order.id))
+                {
                     Some(order) => Err(format!("nobody brewed {}", order.id)),
                     None => Ok(()),
                 }
             }),
             sometimes("an order is served", |world| {
-                world.entities::<Order>().iter().any(|order| order.state != State::Taken)
+                world
+                    .entities::<Order>()
+                    .iter()
+                    .any(|order| order.state != State::Taken)
             }),
         ]
     }
