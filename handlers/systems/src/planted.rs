@@ -33,5 +33,5 @@ pub const PLANTED: &[(&str, &str, &str)] = &[
         "After a lost race, stock is held without another look at what is left.",
     ),
     ("checkout", "compensation_forgotten_on_crash", "Stock is not given back where a process died."),
-    ("checkout", "refund_forgotten", "A payment of which nobody knows is not undone."),
+    ("checkout", "refund_forgotten", "A payment that nobody knows of is not undone."),
 ];
