@@ -45,6 +45,8 @@ enum Mistake {
     Thread,
     /// It panics.
     Panic,
+    /// The build before works a message twice that comes twice.
+    Earlier,
 }
 
 struct TeaShop(Mistake);
@@ -52,7 +54,7 @@ struct TeaShop(Mistake);
 impl TeaShop {
     /// Whether its handler comes to an end by itself.
     fn is_sound(&self) -> bool {
-        [Mistake::None, Mistake::Twice].contains(&self.0)
+        [Mistake::None, Mistake::Twice, Mistake::Earlier].contains(&self.0)
     }
 }
 
@@ -79,7 +81,7 @@ async fn pour(mut cup: Stored<Cup>, mistake: Mistake) -> Outcome<()> {
             woken.await.unwrap();
         }
         Mistake::Panic => panic!("the pot is broken"),
-        Mistake::None | Mistake::Twice => {}
+        Mistake::None | Mistake::Twice | Mistake::Earlier => {}
     }
     if cup.poured > 0 && mistake != Mistake::Twice {
         return Ok(Handled::already("poured"));
@@ -105,6 +107,10 @@ impl System for TeaShop {
             // Each copy of a message is worked until it is.
             .on(Consumer::new("pour", move |cup: Stored<Cup>, _: Ordered, _: Context<()>| pour(cup, mistake))
                 .attempts(if self.is_sound() { 997 } else { 1 }, quadrille::Backoff::default()))
+    }
+
+    fn earlier(&self) -> Option<Definition> {
+        (self.0 == Mistake::Earlier).then(|| TeaShop(Mistake::Twice).define())
     }
 
     fn demo(&self) -> Option<Box<dyn Demo>> {
@@ -234,6 +240,17 @@ fn a_message_that_is_worked_twice_is_found_and_told_by_the_smallest_run() {
     assert_eq!(run.violation.unwrap().property, "no cup runs over");
     // Where no message comes twice, nobody sees it.
     assert_eq!(explored_without_repeats(&simulator), 0);
+}
+
+#[test]
+fn a_mistake_of_the_build_before_is_found_while_both_run() {
+    let shop = TeaShop(Mistake::Earlier);
+    let simulator = simulator(&shop);
+    let found = explore(&simulator, 0..40, &options());
+    assert_eq!(found.failed.first().unwrap().violation.property, "no cup runs over");
+    let mut alone = options();
+    alone.faults.remove(&Fault::Build);
+    assert_eq!(explore(&simulator, 0..10, &alone).failed, []);
 }
 
 fn explored_without_repeats(simulator: &Simulator<'_>) -> usize {

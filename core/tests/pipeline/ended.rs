@@ -215,6 +215,20 @@ async fn a_dead_letter_that_is_redriven_is_worked_anew() {
     assert_eq!(world.trail("1").await, ["posted", "dead-lettered: burnt", "stopped at oslo"]);
 }
 
+/// By a tool that knows of no attributes, as the body alone.
+#[tokio::test]
+async fn an_event_that_somebody_sends_again_is_worked_anew() {
+    let world = failing_once();
+    world.post(&["1"]).await;
+    world.tell("scan", Scanned::new("1", "rome")).await;
+    assert_eq!(reason(&world.deliver("scan").await[0]), Some("burnt"));
+    world.clock.advance(secs(1));
+    let body = world.lying_in("scan-dlq").await.remove(0).body;
+    world.send("scan", body).await;
+    assert_eq!(world.deliver("scan").await, [Verdict::Done]);
+    assert_eq!(world.trail("1").await, ["posted", "dead-lettered: burnt", "stopped at oslo"]);
+}
+
 #[tokio::test]
 async fn an_end_that_is_business_is_told_once_though_the_answer_is_lost() {
     let scan = Consumer::new("scan", scan).attempts(2, BACKOFF).business_ends(["burnt"]);
