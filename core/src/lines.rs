@@ -5,7 +5,6 @@ use std::{
     collections::VecDeque,
     io::{self, Write},
     sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 use tokio::sync::oneshot;
 
@@ -14,7 +13,7 @@ const WAITING_BYTES_MAX: usize = 1024 * 1024;
 
 /// How long the end of a process waits until its lines are written.
 #[cfg(any(feature = "local", feature = "lambda"))]
-const FLUSH: Duration = Duration::from_secs(1);
+const FLUSH: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Lines on their way to a writer. Clones share them.
 #[derive(Clone)]
