@@ -94,4 +94,15 @@ fn a_fault_that_there_is_not_and_a_tape_that_is_none_are_usage_errors() {
         assert_eq!(output.status.code(), Some(2));
         assert!(String::from_utf8_lossy(&output.stderr).contains(said));
     }
+    // A fault beyond every promise makes a tape, which plays with its own system alone.
+    let arguments = ["checkout", "--from", "4", "--seeds", "1", "--faults", "records-lost"];
+    let failed = sim(folder.path(), &arguments);
+    assert_eq!(failed.status.code(), Some(6));
+    let text = String::from_utf8_lossy(&failed.stdout).into_owned();
+    let again = text.lines().find_map(|line| line.strip_prefix("Again: `quadrille sim ")).unwrap();
+    let again: Vec<&str> = again.trim_end_matches('`').split(' ').collect();
+    assert_eq!(sim(folder.path(), &again).status.code(), Some(6), "{again:?}");
+    let other = sim(folder.path(), &["orders", "--tape", again.last().unwrap()]);
+    assert_eq!(other.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&other.stderr).contains("checkout"));
 }

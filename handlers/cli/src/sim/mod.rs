@@ -39,7 +39,7 @@ pub fn sim(app: &App<'_>, args: &args::Sim, matches: &ArgMatches) -> Result<(), 
     let simulator = Simulator::new(app.system, app.choreography.clone(), settings);
     let simulator = simulator.map_err(|error| CommandError::Usage(error.to_string()))?;
     if let Some(path) = &args.tape {
-        return tape::replay(&simulator, path, args.trace);
+        return tape::replay(app.system.name(), &simulator, path, args.trace);
     }
     let options = Options {
         orders: args.orders,

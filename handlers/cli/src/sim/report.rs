@@ -92,7 +92,8 @@ pub fn tell_smallest(app: &App<'_>, run: &Run, failed: &Failed, smallest: &Optio
     show(run);
     line("");
     line(format_args!("Build: {}", identity()));
-    line(format_args!("Again: {}", app.typed(&format!("sim --tape {}", tape.display()))));
+    let named = if app.systems.len() > 1 { format!("{} ", app.system.name()) } else { String::new() };
+    line(format_args!("Again: {}", app.typed(&format!("sim {named}--tape {}", tape.display()))));
 }
 
 /// The story of the entity concerned, what happened around it with the faults where they struck, and what does not hold.

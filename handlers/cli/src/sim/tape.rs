@@ -43,7 +43,12 @@ pub fn write(
 }
 
 /// Plays a tape again.
-pub fn replay(simulator: &Simulator<'_>, path: &Path, is_whole: bool) -> Result<(), CommandError> {
+pub fn replay(
+    system: &str,
+    simulator: &Simulator<'_>,
+    path: &Path,
+    is_whole: bool,
+) -> Result<(), CommandError> {
     let file = fs::File::open(path).map_err(CommandError::io(path.display().to_string()))?;
     let wrong = |what: &str| CommandError::Usage(format!("{} is no tape: {what}", path.display()));
     let mut lines = BufReader::new(file.take(TAPE_MAX)).lines();
@@ -53,6 +58,14 @@ pub fn replay(simulator: &Simulator<'_>, path: &Path, is_whole: bool) -> Result<
     }
     let header: Value =
         serde_json::from_str(&next()?.unwrap_or_default()).map_err(|error| wrong(&error.to_string()))?;
+    if header["system"] != system {
+        let of = excerpt(header["system"].as_str().unwrap_or_default(), 100);
+        let text = format!(
+            "{} is a tape of the system {of:?}, and not of {system}: name it behind `sim`",
+            path.display()
+        );
+        return Err(CommandError::Usage(text));
+    }
     let number = |name: &str| header[name].as_u64().ok_or_else(|| wrong(&format!("it does not tell {name}")));
     let names = header["faults"].as_array().ok_or_else(|| wrong("it does not tell faults"))?;
     let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
