@@ -21,10 +21,13 @@ pub const MISTAKES: &[(&str, &str)] = &[
         "Where one entry of a batch is taken, the relay takes all of them for sent.",
     ),
     ("checkpoint_before_send", "The relay checkpoints records before it sends them on."),
+    ("events_before_commit", "The events of a commit are sent before it is applied."),
     ("reason_dropped", "A dead letter does not say why it was given up."),
     ("redrive_deletes_first", "A redrive deletes dead letters before it sends them back."),
     ("budget_not_carried", "An event that stays on a cycle begins its budget anew."),
     ("trail_begun_anew", "A commit forgets what the trail told before."),
+    ("letters_told_again", "An alarm tells of dead letters that it has told of."),
+    ("later_letters_untold", "An alarm that is red does not tell of the dead letters that come later."),
     ("backoff_that_never_grows", "The wait before each further attempt is as short as the first."),
 ];
 

@@ -10,7 +10,7 @@ use crate::{
     planted::planted,
     port::{
         Attributes, Bus, BusEntry, Message, NewMessage, PortError, Ports, Receipt, StreamRecord, Unreadable,
-        is_sendable,
+        Write, is_sendable,
     },
     timestamp::Timestamp,
     trace::trace_id,
@@ -129,6 +129,19 @@ pub(crate) async fn forward(
         }
     }
     give_up_all(model, ports, refused, now, first_failed).await
+}
+
+/// Sends the events of writes that are not applied yet, as a mistake of a pipeline would have it.
+pub(crate) async fn send_before_commit(model: &Model, ports: &Ports, writes: &[Result<Write, Failure>]) {
+    let events = writes.iter().flatten().flat_map(|write| &write.outbox);
+    for event in events.map(|event| event.get()) {
+        let mut routes = Routes::new(model);
+        let Ok((destinations, _)) = routes.of(event) else { continue };
+        for destination in destinations {
+            let message = NewMessage { body: event.to_owned(), ..NewMessage::default() };
+            send(model, ports, *destination, vec![message]).await;
+        }
+    }
 }
 
 /// An event with its id, as a mistake of a relay would have it.

@@ -12,8 +12,9 @@ use crate::{
     failure::{Failure, excerpt},
     metrics::{Meter, Metric, UNREADABLE},
     model::{BucketUse, Model, TableUse, Uses},
+    planted::planted,
     port::{Bucket, CommitError, IndexQuery, Item, ObjectPage, PortError, Ports, Random, Table, Write},
-    service,
+    relay, service,
     services::service_name,
     setting::FromSetting,
     stored::Stored,
@@ -504,7 +505,10 @@ pub(crate) async fn commit(
             stamp.called = stamp.called.filter(|_| model.keeps_details(pending.entity_kind()));
             pending.into_write(&stamp, |event_type| model.carried(step, about.carried, event_type, now))
         })
-        .collect();
+        .collect::<Vec<_>>();
+    if planted("events_before_commit") {
+        relay::send_before_commit(model, ports, &writes).await;
+    }
     let outcomes = commit_writes(ports, model, step, writes, together).await;
     for (measured, _) in measured.into_iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok()) {
         measured.into_iter().for_each(|(metric, value)| meter.add(metric, value));

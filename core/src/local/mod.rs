@@ -38,7 +38,7 @@ mod store_error;
 mod table;
 mod topic;
 
-pub use alarm::AlarmPolicy;
+pub use crate::alarm::AlarmPolicy;
 pub use folder::remove;
 pub use lock::{FolderLock, LockError, address, is_held};
 pub use loss::{Loss, accept_loss};
@@ -376,9 +376,12 @@ impl Local {
     pub fn start(&self, pipeline: &Pipeline, alarms: AlarmPolicy) -> Engine {
         let model = pipeline.choreography().model();
         let mut engine = Engine::start(pipeline.clone());
-        for watch in model.alarms.iter().filter_map(|alarm| alarm::Watch::new(self, model, alarm, alarms)) {
-            let (name, watch) = (format!("alarm {}", watch.name()), Arc::new(watch));
-            engine.spawn(name, move |stopping| Arc::clone(&watch).run(stopping));
+        for watch in model.alarms.iter().filter_map(|alarm| alarm::watch(self, model, alarm, alarms)) {
+            let (name, watch) = (format!("alarm {}", watch.name), Arc::new(watch));
+            engine.spawn(name, move |mut stopping| {
+                let watch = Arc::clone(&watch);
+                async move { watch.run(stopping.wait()).await }
+            });
         }
         let (tables, queues) = (self.tables.clone(), self.queues.clone());
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));

@@ -212,6 +212,12 @@ impl Memory {
         self.tables.values().for_each(|table| table.expire_after(lag));
     }
 
+    /// Counts what arrives in a queue and what is deleted; `None` where there is no such queue.
+    #[cfg(feature = "sim")]
+    pub(crate) fn watched(&self, queue: &str) -> Option<tokio::sync::watch::Receiver<u64>> {
+        self.queues.get(queue).map(|queue| queue.watched())
+    }
+
     #[cfg(feature = "sim")]
     pub(crate) fn ports_ref(&self) -> &Ports {
         &self.ports

@@ -38,6 +38,9 @@ pub(super) struct MemoryQueue {
     state: Mutex<State>,
     /// Tells waiting receivers that something may be visible, or will be sooner than they think.
     changed: Notify,
+    /// Counts what arrives and what is deleted, for who watches the queue.
+    #[cfg(feature = "sim")]
+    watched: tokio::sync::watch::Sender<u64>,
 }
 
 struct Redrive {
@@ -176,6 +179,8 @@ impl MemoryQueue {
             random,
             state: Mutex::default(),
             changed: Notify::new(),
+            #[cfg(feature = "sim")]
+            watched: tokio::sync::watch::Sender::new(0),
         }
     }
 
@@ -241,6 +246,18 @@ impl MemoryQueue {
         held.into_iter().for_each(|held| state.insert(held));
         drop(state);
         self.changed.notify_waiters();
+        self.tell_watcher();
+    }
+
+    /// Counts what arrives and what is deleted, for who watches the queue.
+    #[cfg(feature = "sim")]
+    pub(super) fn watched(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.watched.subscribe()
+    }
+
+    fn tell_watcher(&self) {
+        #[cfg(feature = "sim")]
+        self.watched.send_modify(|count| *count += 1);
     }
 
     fn take(&self, max: usize, visibility: Duration) -> Taken {
@@ -368,6 +385,8 @@ impl Queue for MemoryQueue {
                 state.remove(place);
             }
         }
+        drop(state);
+        self.tell_watcher();
         Ok(())
     }
 

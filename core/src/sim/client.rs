@@ -2,17 +2,13 @@
 
 use super::{executor::TaskFuture, fault::Fault, ports::Nature, run::Options, tape::Kind, world::Posted};
 use crate::{
-    alarm::Alert,
-    failure::Failure,
     http::Request,
-    notify::Notifier,
     operator::{Act, Filter, walk},
     pipeline::Pipeline,
     port::Clock as _,
     system::Demo,
     timestamp::Timestamp,
 };
-use async_trait::async_trait;
 use std::{
     future::{Future, poll_fn},
     pin::pin,
@@ -32,16 +28,6 @@ const REDRIVES_MAX: u64 = 3;
 
 /// Dead letters sent back by one call.
 const REDRIVEN_AT_ONCE: usize = 100;
-
-/// Takes alerts: in a simulation nobody is there to be told.
-pub(super) struct Nobody;
-
-#[async_trait]
-impl Notifier for Nobody {
-    async fn notify(&self, _: &Alert) -> Result<(), Failure> {
-        Ok(())
-    }
-}
 
 /// The clients of a run, and what became of what they posted.
 #[derive(Clone, Default)]

@@ -6,6 +6,7 @@ use super::{
     world::Asked,
 };
 use crate::{
+    alarm::Alert,
     event::Envelope,
     history::History,
     model::Model,
@@ -41,11 +42,14 @@ impl Violation {
 pub(super) const VERSIONS: &str = "each commit of an entity raises its version by one";
 pub(super) const ONE_END: &str = "each that was posted comes to one end";
 pub(super) const SENT: &str = "each event that was committed is sent";
-pub(super) const COMMITTED: &str = "each event that the relay sends was committed";
+pub(super) const COMMITTED: &str = "each event that is sent was committed";
 pub(super) const ONE_CONTENT: &str = "an event says the same however often it is sent";
 pub(super) const BUDGET: &str = "an event on a cycle carries the cycle's budget on";
 pub(super) const TRAIL: &str = "a trail tells of each commit of its entity";
 pub(super) const LETTERS: &str = "each dead letter is of something that was sent, and says why and by whom";
+
+pub(super) const TOLD: &str = "each dead letter that stays is told of in one notification";
+pub(super) const ONE_OBJECT: &str = "an object that is written again is the same";
 
 pub(super) const WAITS: &str = "a message that failed waits as long as its step says";
 
@@ -73,6 +77,10 @@ pub(super) struct Book {
     contents: BTreeMap<String, String>,
     /// What each service was asked.
     pub(super) asked: BTreeMap<String, Vec<Asked>>,
+    /// The place of the last dead letter that each alarm told of.
+    told: BTreeMap<String, u64>,
+    /// The notifications that have not reached anybody.
+    unnotified: BTreeSet<String>,
     tried: BTreeMap<&'static str, u64>,
     violation: Option<Violation>,
 }
@@ -133,12 +141,14 @@ impl Ledger {
         let Ok(envelope) = Envelope::parse(body) else { return };
         book.unsent.remove(&envelope.id);
         if process.starts_with("relay") {
-            if !book.committed.contains(&envelope.id) {
-                book.violated(COMMITTED, envelope.id.clone());
-            }
             if let Some(lacks) = self.lacks_budget(&envelope) {
                 book.violated(BUDGET, format!("{}: {lacks}", envelope.id));
             }
+        }
+        if !book.committed.contains(&envelope.id)
+            && !self.may_begin(process, &envelope.event_type, &book, &envelope.id)
+        {
+            book.violated(COMMITTED, envelope.id.clone());
         }
         let data = envelope.data.get();
         match book.contents.get(&envelope.id) {
@@ -154,6 +164,15 @@ impl Ledger {
         }
     }
 
+    /// Whether a process may send an event that nobody committed: one that it got itself, or the first of a schedule or an alarm, or
+    /// what follows as a message is given up. A relay may not.
+    fn may_begin(&self, process: &str, event_type: &str, book: &Book, id: &str) -> bool {
+        let begins = ["schedule", "alarm"].iter().any(|prefix| process.starts_with(prefix));
+        let follows = self.model.steps.iter().any(|step| step.given_up.as_deref() == Some(event_type));
+        let is_known = !process.starts_with("relay") && book.contents.contains_key(id);
+        begins || is_known || (follows && !process.starts_with("relay"))
+    }
+
     /// What an event lacks of the budget of the cycle that it stays on.
     fn lacks_budget(&self, envelope: &Envelope<Box<RawValue>>) -> Option<String> {
         let from = self.model.step(envelope.source.rsplit('/').next()?)?;
@@ -166,6 +185,45 @@ impl Ledger {
                 Some(format!("it has {hops:?} hops of {}, and the deadline {deadline:?}", budget.hops))
             }
         }
+    }
+
+    pub(super) fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// An alarm has told of the dead letters up to this place; `is_notified` says whether that ends at the one who is told.
+    pub(super) fn alerted(&self, queue: &str, place: u64, body: &str, is_notified: bool) {
+        let Ok(alert) =
+            Envelope::parse(body).map(|envelope| serde_json::from_str::<Alert>(envelope.data.get()))
+        else {
+            return;
+        };
+        let Ok(alert) = alert else { return };
+        let mut book = self.book();
+        *book.tried.entry(TOLD).or_default() += 1;
+        let before = book.told.insert(queue.to_owned(), place).unwrap_or_default();
+        if alert.arrived > place.saturating_sub(before) {
+            let lately = format!(
+                "{queue}: {} letters are told of behind place {before}, up to {place}",
+                alert.arrived
+            );
+            book.violated(TOLD, lately);
+        }
+        if is_notified {
+            book.unnotified.insert(named(&alert));
+        }
+    }
+
+    /// Somebody was told of an alert.
+    pub(super) fn notified(&self, alert: &Alert) {
+        let mut book = self.book();
+        book.progress += 1;
+        book.unnotified.remove(&named(alert));
+    }
+
+    /// A notification that nobody got, and that was not given up either.
+    pub(super) fn unnotified(&self, is_given_up: impl Fn(&str) -> bool) -> Option<String> {
+        self.book().unnotified.iter().find(|alert| !is_given_up(alert)).cloned()
     }
 
     /// A property does not hold.
@@ -222,6 +280,11 @@ impl Ledger {
     pub(super) fn untold(&self) -> Option<String> {
         self.book().entities.0.values().find_map(|known| untold(&known.item))
     }
+}
+
+/// What one alert is told from others by.
+pub(super) fn named(alert: &Alert) -> String {
+    format!("{:?} of {} at {}", alert.state, alert.queue, alert.at)
 }
 
 /// What the trail of an entity lacks.

@@ -31,6 +31,7 @@
 //! # assert_eq!(properties().len(), 1);
 //! ```
 
+mod alarm;
 mod client;
 mod executor;
 mod explore;

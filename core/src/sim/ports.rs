@@ -1,9 +1,10 @@
 //! The ports of a process in a simulation: those in memory, with pauses at which others go on, and with faults.
 
 use super::{
+    alarm::Alarms,
     executor::{Pause, Ready},
     fault::{Fault, Faults, Place},
-    ledger::{Ledger, WAITS},
+    ledger::{Ledger, ONE_OBJECT, WAITS},
     property::Property,
     run::Options,
     tape::{Kind, Tape},
@@ -88,12 +89,16 @@ pub(super) struct Nature {
     /// Whether a message is sent beside the one that it stands for, as on SQS, and not in its place.
     pub(super) is_plain: bool,
     dead_letter_queues: BTreeSet<String>,
+    /// The buckets in which services keep something: they may be what stands for something outside, and answer by what is kept.
+    of_services: BTreeSet<String>,
     /// How long the steps of queues wait between attempts.
     waits: BTreeMap<String, Waits>,
     /// Until when ports take nothing.
     outages: Mutex<BTreeMap<String, Timestamp>>,
     /// The schedules that have nothing to do, once the faults have stopped.
     idle: Mutex<BTreeMap<Arc<str>, Idle>>,
+    /// How far the alarms have told.
+    alarms: Mutex<Alarms>,
 }
 
 /// A schedule whose last message changed nothing.
@@ -129,14 +134,25 @@ impl Nature {
             ready,
             is_doomed: AtomicBool::new(false),
             dead_letter_queues,
+            of_services: model
+                .services
+                .iter()
+                .flat_map(|service| service.uses.buckets().keys().cloned())
+                .collect(),
             waits: model.steps.iter().map(|step| (step.queue.clone(), step.waits.clone())).collect(),
             outages: Mutex::default(),
             idle: Mutex::default(),
+            alarms: Mutex::default(),
         }
     }
 
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// How far the alarms have told.
+    pub(super) fn alarms(&self) -> MutexGuard<'_, Alarms> {
+        self.alarms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a fault strikes here now, which the trace tells.
@@ -564,8 +580,15 @@ impl Queue for SimQueue {
 impl Bucket for Ported<dyn Bucket> {
     async fn put_if_absent(&self, key: &str, body: Vec<u8>) -> Result<bool, PortError> {
         self.begin("put").await?;
-        let is_new = self.inner.put_if_absent(key, body).await?;
+        let is_new = self.inner.put_if_absent(key, body.clone()).await?;
         self.nature.ledger.changed(is_new);
+        if !is_new
+            && !self.nature.of_services.contains(&self.name)
+            && self.inner.get(key).await?.is_some_and(|kept| kept != body)
+        {
+            let detail = format!("{key} in {} was to be written again, and otherwise", self.name);
+            self.nature.ledger.violated(ONE_OBJECT, detail);
+        }
         self.explain(if is_new { "written" } else { "was there" }, || vec![key.to_owned()]);
         self.end("put").await?;
         Ok(is_new)

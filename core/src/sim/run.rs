@@ -1,10 +1,11 @@
 //! One run: a system's processes, its clients and its faults, from a tape to what became of it.
 
 use super::{
-    client::{Clients, Nobody, operator},
+    alarm::{SimNotifier, untold_letter, watching},
+    client::{Clients, operator},
     executor::Executor,
     fault::Fault,
-    ledger::{LETTERS, ONE_END, SENT, TRAIL, Violation},
+    ledger::{LETTERS, ONE_END, ONE_OBJECT, SENT, TOLD, TRAIL, Violation, named},
     ports::{Nature, ports_of},
     property::{Holds, Property},
     snapshot::{not_one_end, unexplained},
@@ -12,14 +13,16 @@ use super::{
     world::{Posted, World},
 };
 use crate::{
+    alarm::Alert,
     choreography::{Choreography, EntityView},
     engine::{Part, Tasks},
+    event::Envelope,
     memory::{Memory, VirtualClock},
-    model::DefinitionErrors,
+    model::{AlarmModel, DefinitionErrors, ScheduleModel},
     notify::Notifier,
     panics::PANICKED,
     pipeline::Pipeline,
-    port::Ports,
+    port::{Message, Ports},
     setting::{SettingError, Settings},
     system::{Demo, System},
     timestamp::Timestamp,
@@ -42,6 +45,10 @@ const GOES_ON: &str = "no task keeps all others from going on";
 
 /// When a run begins.
 const BEGIN: Timestamp = Timestamp::from_millis(1_796_000_000_000);
+
+/// How long it may take until all holds that has to, once nothing is under way: whatever goes on later goes on with a schedule, and
+/// has two of its times at least. Not longer, as what is amiss may expire.
+const SETTLED: Duration = Duration::from_secs(6 * 3_600);
 
 /// How long after the faults everything has to be over.
 const QUIET: Duration = Duration::from_secs(30 * 86_400);
@@ -175,11 +182,27 @@ impl<'a> Simulator<'a> {
 /// A process: a function on AWS, a relay, a schedule.
 struct Process {
     name: String,
-    part: Part,
+    part: Does,
     /// When it is started again, where it is dead.
     restarts_at: Option<Timestamp>,
     /// It has the build before.
     is_earlier: bool,
+}
+
+/// What a process does.
+enum Does {
+    Part(Part),
+    Alarm(AlarmModel),
+}
+
+/// How long it may take until all holds that has to, once nothing is under way.
+fn patience(simulator: &Simulator<'_>) -> Duration {
+    let gap = |schedule: &ScheduleModel| {
+        let every = schedule.setting.as_ref().and_then(|name| simulator.settings.get::<Duration>(name).ok());
+        every.or_else(|| schedule.when.longest_gap())
+    };
+    let gaps = simulator.choreography.model().schedules.iter().filter_map(gap);
+    gaps.max().map_or(SETTLED, |longest| SETTLED.max(longest * 2))
 }
 
 struct Running<'a> {
@@ -196,6 +219,10 @@ struct Running<'a> {
     changes: u64,
     /// How much had been done when something was found amiss last.
     amiss_at: Option<u64>,
+    /// Since when nothing is under way.
+    settled_at: Option<Timestamp>,
+    /// How long it may take from then on until all holds that has to.
+    patience: Duration,
     run: Run,
 }
 
@@ -208,19 +235,25 @@ impl<'a> Running<'a> {
         if nature.strikes(Fault::Expiry, &nature.faults.place("tables")) {
             nature.memory.expire_after(Duration::from_secs(nature.faults.amount(Fault::Expiry, 5) * 86_400));
         }
-        let process = |part: Part| Process { name: part.name(), part, restarts_at: None, is_earlier: false };
+        let process = |name, part| Process { name, part, restarts_at: None, is_earlier: false };
+        let parts = Part::of(model).into_iter().map(|part| process(part.name(), Does::Part(part)));
+        let alarms = model.alarms.iter();
+        let alarms = alarms
+            .map(|alarm| process(format!("alarm {}", alarm.dead_letter_queue), Does::Alarm(alarm.clone())));
         Self {
             simulator,
             options,
             tape: tape.clone(),
             nature: Arc::new(nature),
             executor,
-            processes: Part::of(model).into_iter().map(process).collect(),
+            processes: parts.chain(alarms).collect(),
             demo: simulator.system.demo().map(Arc::from),
             clients: Clients::default(),
             tasks: Tasks::default(),
             changes: 0,
             amiss_at: None,
+            settled_at: None,
+            patience: patience(simulator),
             run: Run::default(),
         }
     }
@@ -350,12 +383,18 @@ impl<'a> Running<'a> {
     fn is_over(&mut self) -> bool {
         let progress = self.nature.ledger.progress();
         // Where nothing was done since, what was amiss is so still.
-        if self.amiss_at == Some(progress) || !self.clients.are_answered() || self.undrained().is_some() {
-            return false;
+        if self.amiss_at != Some(progress) {
+            if !self.clients.are_answered() || self.undrained().is_some() {
+                self.settled_at = None;
+                return false;
+            }
+            if self.amiss().is_none() {
+                return true;
+            }
+            self.amiss_at = Some(progress);
         }
-        let is_over = self.amiss().is_none();
-        self.amiss_at = Some(progress).filter(|_| !is_over);
-        is_over
+        let settled_at = *self.settled_at.get_or_insert(self.nature.now());
+        settled_at + self.patience <= self.nature.now()
     }
 
     /// A queue or a stream that something waits in.
@@ -382,6 +421,9 @@ impl<'a> Running<'a> {
         if let Some(id) = self.nature.ledger.unsent() {
             return Some(violation(SENT, id));
         }
+        if let Some(untold) = untold_letter(&self.nature).or_else(|| self.unnotified()) {
+            return Some(violation(TOLD, untold));
+        }
         self.with_world(|world| {
             if let Some(not_one) = self.demo.as_deref().and_then(|demo| not_one_end(world, demo)) {
                 return Some(not_one);
@@ -391,6 +433,23 @@ impl<'a> Running<'a> {
                 property.check(world).err().map(|detail| violation(property.name, detail))
             })
         })
+    }
+
+    /// A notification that nobody got, and that is no dead letter either.
+    fn unnotified(&self) -> Option<String> {
+        // Mostly there is none at all.
+        self.nature.ledger.unnotified(|_| false)?;
+        let given_up = self.with_world(|world| {
+            let queues = self.simulator.choreography.model().dead_letter_queues();
+            let letters = queues.flat_map(|queue| world.messages(queue).into_owned());
+            let alert = |letter: Message| {
+                let envelope = Envelope::parse(&letter.body).ok()?;
+                Some(named(&serde_json::from_str::<Alert>(envelope.data.get()).ok()?))
+            };
+            letters.filter_map(alert).collect::<BTreeSet<_>>()
+        });
+        let unnotified = self.nature.ledger.unnotified(|alert| given_up.contains(alert))?;
+        Some(format!("nobody got the notification {unnotified}"))
     }
 
     /// What dead letters and trails show, once it is over.
@@ -433,7 +492,7 @@ impl<'a> Running<'a> {
             let eventually = self.simulator.properties.iter();
             let eventually = eventually.filter(|property| property.holds == Holds::Eventually);
             let names = eventually.map(|property| property.name);
-            for property in names.chain([ONE_END, DRAINED, NO_PANIC, SENT, TRAIL, LETTERS]) {
+            for property in names.chain([ONE_END, DRAINED, NO_PANIC, SENT, TRAIL, LETTERS, ONE_OBJECT]) {
                 *self.run.tried.entry(property).or_default() += 1;
             }
         }
@@ -477,7 +536,15 @@ impl<'a> Running<'a> {
             && self.nature.strikes(Fault::Build, &self.nature.faults.place(name));
         let pipeline = self.pipeline(name, is_earlier);
         self.processes[process].is_earlier = is_earlier;
-        for task in self.tasks.of(&pipeline, &self.processes[process].part) {
+        let tasks = match &self.processes[process].part {
+            Does::Part(part) => self.tasks.of(&pipeline, part),
+            Does::Alarm(alarm) => {
+                watching(&self.nature, &self.processes[process].name, alarm, pipeline.ports())
+                    .into_iter()
+                    .collect()
+            }
+        };
+        for task in tasks {
             self.executor.spawn(process + 1, task);
         }
     }
@@ -494,7 +561,9 @@ impl<'a> Running<'a> {
 
     fn pipeline(&self, process: &str, is_earlier: bool) -> Pipeline {
         let mut ports: Ports = ports_of(&self.nature, process);
-        ports.services = ports.services.with::<dyn Notifier>(Arc::new(Nobody));
+        let notifier =
+            SimNotifier { nature: Arc::clone(&self.nature), place: self.nature.faults.place(process) };
+        ports.services = ports.services.with::<dyn Notifier>(Arc::new(notifier));
         let earlier = self.simulator.earlier.as_ref().filter(|_| is_earlier);
         let choreography = earlier.unwrap_or(&self.simulator.choreography).clone();
         // It was seen that each service can be made.

@@ -79,7 +79,7 @@ impl fmt::Debug for World<'_> {
 }
 
 /// What a call in memory answers, which never waits.
-fn at_once<T, E>(call: impl Future<Output = Result<T, E>>) -> Option<T> {
+pub(super) fn at_once<T, E>(call: impl Future<Output = Result<T, E>>) -> Option<T> {
     call.now_or_never().and_then(Result::ok)
 }
 

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! It prints the table of `docs/simulation.md`, and fails where a mistake is not found. `--write FILE` puts the table between the
-//! marks of that file; words name mistakes, where not all of them are to be looked for. `--none SEEDS` plants nothing, runs so many
-//! seeds of each system instead, and fails where one does.
+//! marks of that file; words name mistakes, where not all of them are to be looked for. `--none SEEDS ORDERS` plants nothing, runs so
+//! many seeds of each system with so many orders instead, and fails where one does.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // It is a command.
 
 use quadrille::{
@@ -34,6 +34,10 @@ use systems::{auction::Auction, checkout::Checkout, orders::Orders, planted::PLA
 
 /// Seeds in which each mistake has to be found.
 const SEEDS: u64 = 1_000;
+
+/// What shows only where there is more of it than fits a page is looked for with so many orders, in so many seeds.
+const MANY_ORDERS: u64 = 6_000;
+const SEEDS_OF_MANY: u64 = 32;
 
 /// Seeds tried before it is seen whether one of them failed.
 const AT_ONCE: u64 = 32;
@@ -64,15 +68,19 @@ fn run() -> Result<bool, Box<dyn Error>> {
     let (mut wanted, mut file) = (BTreeSet::new(), None);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "--none" => return are_sound(arguments.next().ok_or("--none wants a number")?.parse()?),
+            "--none" => {
+                let mut number = || arguments.next().ok_or("--none wants the number of seeds, and of orders");
+                return are_sound(number()?.parse()?, number()?.parse()?);
+            }
             "--write" => file = Some(arguments.next().ok_or("--write wants a file")?),
             name => _ = wanted.insert(name.to_owned()),
         }
     }
     let general = MISTAKES.iter().map(|(name, about)| (None, *name, *about));
     let own = PLANTED.iter().map(|(system, name, about)| (Some(*system), *name, *about));
-    let mut table =
-        String::from("| mistake | found in | seeds | by the property |\n| --- | --- | --- | --- |\n");
+    let mut table = String::from(
+        "| mistake | found in | orders | seeds | by the property |\n| --- | --- | --- | --- | --- |\n",
+    );
     let mut are_found = true;
     for (system, name, about) in general.chain(own) {
         if !wanted.is_empty() && !wanted.contains(name) {
@@ -82,11 +90,13 @@ fn run() -> Result<bool, Box<dyn Error>> {
         let found = found(system)?;
         plant(None);
         are_found &= found.is_some();
-        let (at, seeds, property) = found.map_or_else(
-            || ("nowhere".to_owned(), format!("over {SEEDS}"), "none".to_owned()),
-            |(at, failed)| (at.to_owned(), failed.seed.to_string(), failed.violation.property),
+        let (at, orders, seeds, property) = found.map_or_else(
+            || ("nowhere".to_owned(), MANY_ORDERS, format!("over {SEEDS}"), "none".to_owned()),
+            |(at, orders, failed)| {
+                (at.to_owned(), orders, failed.seed.to_string(), failed.violation.property)
+            },
         );
-        let row = format!("| {about} `{name}` | {at} | {seeds} | {property} |");
+        let row = format!("| {about} `{name}` | {at} | {orders} | {seeds} | {property} |");
         println!("{row}");
         table.push_str(&row);
         table.push('\n');
@@ -102,15 +112,17 @@ fn run() -> Result<bool, Box<dyn Error>> {
 }
 
 /// Whether no run fails where nothing is planted, and whether all is seen that has to be seen sometimes.
-fn are_sound(seeds: u64) -> Result<bool, Box<dyn Error>> {
+fn are_sound(seeds: u64, orders: u64) -> Result<bool, Box<dyn Error>> {
     let mut are_sound = true;
+    let options = Options { orders, ..Options::default() };
     for (name, simulator) in simulators(None)? {
         let began = Instant::now();
-        let explored = explored(&simulator, 1..=seeds);
+        let explored = explored(&simulator, 1..=seeds, &options);
         let never = explored.never(&simulator);
         println!(
-            "{name}: {} runs in {:.1} s, {} failed, trace hash {:016x}",
+            "{name}: {} runs of {} orders in {:.1} s, {} failed, trace hash {:016x}",
             explored.seeds,
+            orders,
             began.elapsed().as_secs_f64(),
             explored.failed.len(),
             explored.trace_hash
@@ -125,13 +137,16 @@ fn are_sound(seeds: u64) -> Result<bool, Box<dyn Error>> {
 }
 
 /// The system in which what is planted is found with the fewest seeds, of all where none is named.
-fn found(named: Option<&str>) -> Result<Option<(&'static str, Failed)>, Box<dyn Error>> {
+fn found(named: Option<&str>) -> Result<Option<(&'static str, u64, Failed)>, Box<dyn Error>> {
     let simulators = simulators(named)?;
-    for from in (1..=SEEDS).step_by(AT_ONCE as usize) {
-        for (name, simulator) in &simulators {
-            let explored = explored(simulator, from..=(from + AT_ONCE - 1).min(SEEDS));
-            if let Some(failed) = explored.failed.into_iter().min_by_key(|failed| failed.seed) {
-                return Ok(Some((name, failed)));
+    let many = Options { orders: MANY_ORDERS, ..Options::default() };
+    for (options, seeds) in [(Options::default(), SEEDS), (many, SEEDS_OF_MANY)] {
+        for from in (1..=seeds).step_by(AT_ONCE as usize) {
+            for (name, simulator) in &simulators {
+                let explored = explored(simulator, from..=(from + AT_ONCE - 1).min(seeds), &options);
+                if let Some(failed) = explored.failed.into_iter().min_by_key(|failed| failed.seed) {
+                    return Ok(Some((name, options.orders, failed)));
+                }
             }
         }
     }
@@ -155,7 +170,7 @@ fn simulators(named: Option<&str>) -> Result<Vec<Named>, Box<dyn Error>> {
 }
 
 /// What runs find, on as many threads as there are processors.
-fn explored(simulator: &Simulator<'_>, seeds: RangeInclusive<u64>) -> Explored {
+fn explored(simulator: &Simulator<'_>, seeds: RangeInclusive<u64>, options: &Options) -> Explored {
     let (next, all) = (AtomicU64::new(*seeds.start()), Mutex::new(BTreeMap::new()));
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     thread::scope(|scope| {
@@ -167,7 +182,7 @@ fn explored(simulator: &Simulator<'_>, seeds: RangeInclusive<u64>) -> Explored {
                         return;
                     }
                     let to = (from + CHUNK).min(seeds.end() + 1);
-                    let found = explore(simulator, from..to, &Options::default());
+                    let found = explore(simulator, from..to, options);
                     all.lock().unwrap_or_else(PoisonError::into_inner).insert(from, found);
                 }
             });

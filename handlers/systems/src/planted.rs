@@ -23,6 +23,7 @@ pub const PLANTED: &[(&str, &str, &str)] = &[
         "wrong_ttl",
         "An order expires at the deadline of the run that has it, before another can take it over.",
     ),
+    ("auction", "page_cursor_lost", "Of a platform's answer only the first page is read."),
     ("auction", "decision_overwritten", "A decision is written over an earlier one."),
     ("snacks", "cancelled_order_processed", "An order is made though it is cancelled."),
     ("orders", "processed_again", "An order that is told of twice is processed twice."),

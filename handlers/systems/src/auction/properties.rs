@@ -6,7 +6,7 @@ use super::{
     run::{Run, kickoff_of},
 };
 use quadrille::{
-    Stored,
+    Entity as _, Stored,
     domain::auction::{Order, OrderStatus, record_of_result},
     service_name,
     sim::{Property, World, each_commit, eventually, sometimes},
@@ -35,6 +35,7 @@ pub(super) fn properties() -> Vec<Property> {
         eventually("the platform never gets two sets of orders under one run and page", one_set),
         eventually("an order is submitted under one run, or taken over from one that was left", one_run),
         eventually("an order that was submitted is decided", decided),
+        eventually("a run that has ended has read every page of the platform's answer", heard),
         sometimes("an order is rejected", |world| {
             world.entities::<Order>().iter().any(|order| order.status == OrderStatus::Rejected)
         }),
@@ -122,6 +123,30 @@ fn one_run(world: &World<'_>) -> Result<(), String> {
                     order.record_id, order.run_id
                 ));
             }
+        }
+    }
+    Ok(())
+}
+
+/// The platform answers a page for each page that it was given. One whose orders are all another run's by now is that run's to read.
+fn heard(world: &World<'_>) -> Result<(), String> {
+    let mut given: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (run, page, ids) in submitted(world) {
+        let ids: Vec<String> = serde_json::from_str(ids).map_err(|error| error.to_string())?;
+        let mut orders = ids.iter().filter_map(|id| world.entity::<Order>(id));
+        if orders.any(|order| order.run_id.as_deref() == Some(run)) {
+            given.entry(run).or_default().insert(page);
+        }
+    }
+    let mut read: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for asked in world.asked(service_name::<dyn AuctionPlatform>()) {
+        let words = asked.what.strip_prefix("results ").and_then(|words| words.split_once(' '));
+        words.into_iter().for_each(|(run, after)| _ = read.entry(run).or_default().insert(after));
+    }
+    for (run, pages) in given {
+        let read = read.get(run).map_or(0, BTreeSet::len);
+        if read < pages.len() && world.entity::<Run>(run).is_some_and(|run| run.is_ended()) {
+            return Err(format!("run {run} has given {} pages, and read {read}", pages.len()));
         }
     }
     Ok(())

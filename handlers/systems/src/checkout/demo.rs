@@ -105,7 +105,7 @@ impl Demo for CheckoutDemo {
     }
 
     /// A message that was given up lies in a dead-letter queue, and its order has failed all the same: that is its end. A dead
-    /// letter alone is the end of an order that has no other.
+    /// letter alone is the end of an order that has no other: its queue gave it up, as no function lived to do so.
     fn counted(&self, evidence: &Evidence<'_>) -> Vec<&'static str> {
         let order = evidence.entity.filter(|order| order.is_ended);
         let end = order.and_then(|order| match order.status.as_deref() {
@@ -116,7 +116,7 @@ impl Demo for CheckoutDemo {
             }
             _ => None,
         });
-        let is_dead = evidence.entity.is_none() && !evidence.dead_letters.is_empty();
+        let is_dead = !evidence.dead_letters.is_empty();
         end.or(is_dead.then_some(DEAD_LETTERED)).into_iter().collect()
     }
 

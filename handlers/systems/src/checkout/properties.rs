@@ -8,10 +8,13 @@ use super::{
 };
 use percent_encoding::percent_decode_str;
 use quadrille::{
-    domain::checkout::{ErrorReason, Order, OrderStatus, PaymentStatus, Product, StockPart, capacity},
+    domain::checkout::{ErrorReason, Mark, Order, OrderStatus, PaymentStatus, Product, StockPart, capacity},
     sim::{Property, World, always, each_commit, eventually, sometimes},
 };
 use std::collections::{BTreeMap, BTreeSet};
+
+/// The dead-letter queues in which an order may lie that has not ended.
+const GIVEN_UP_IN: [&str; 2] = ["validate-order-dlq", "process-payment-dlq"];
 
 /// All of it.
 pub(super) fn properties() -> Vec<Property> {
@@ -22,7 +25,10 @@ pub(super) fn properties() -> Vec<Property> {
             "an order is charged once where it is completed, and paid back or never charged where it failed",
             charged,
         ),
-        eventually("what is taken of the stock is what completed orders bought", given_back),
+        eventually(
+            "what is taken of the stock is what completed orders bought, and those hold that may be sent back",
+            given_back,
+        ),
         eventually("people are told one thing of each order, and that is so", told_truly),
         sometimes("a payment is declined", |world| is_any(world, ErrorReason::PaymentFailed)),
         sometimes("a product is out of stock", |world| is_any(world, ErrorReason::OutOfStock)),
@@ -95,22 +101,41 @@ fn charged(world: &World<'_>) -> Result<(), String> {
 /// By product, the units that are taken once every mark is settled, and those that completed orders bought.
 fn given_back(world: &World<'_>) -> Result<(), String> {
     let (mut taken, mut bought) = (BTreeMap::<String, u64>::new(), BTreeMap::<String, u64>::new());
+    let given_up = given_up(world);
     for part in world.entities::<StockPart>() {
         let mut part = StockPart::clone(&part);
         let marks: Vec<String> = part.marks.keys().cloned().collect();
         for id in &marks {
             let order = world.entity::<Order>(id);
             part.settle(id, order.as_deref().map(|order| &**order));
+            // One that lies in a dead-letter queue holds what it holds, for it may be sent back.
+            if let (Some(order), Some(Mark::Taken(units))) = (&order, part.marks.get(id))
+                && order.order_status == OrderStatus::Pending
+                && given_up.contains(id)
+            {
+                part.taken = part.taken.saturating_sub(u64::from(*units));
+            }
         }
         *taken.entry(part.product_id).or_default() += part.taken;
     }
     for order in world.entities::<Order>() {
-        for item in order.items.iter().filter(|_| order.order_status == OrderStatus::Completed) {
+        let holds = match order.order_status {
+            OrderStatus::Completed => true,
+            OrderStatus::Validated => given_up.contains(&order.order_id),
+            OrderStatus::Pending | OrderStatus::Failed => false,
+        };
+        for item in order.items.iter().filter(|_| holds) {
             *bought.entry(item.product_id.clone()).or_default() += u64::from(item.quantity);
         }
     }
     taken.retain(|_, units| *units > 0);
     if taken == bought { Ok(()) } else { Err(format!("taken {taken:?}, bought {bought:?}")) }
+}
+
+/// The orders that have not ended and lie in a dead-letter queue, as no function lived to fail them.
+fn given_up(world: &World<'_>) -> BTreeSet<String> {
+    let letters = GIVEN_UP_IN.iter().flat_map(|queue| world.dead_letters(queue));
+    letters.filter_map(|letter| letter.subject).collect()
 }
 
 fn told_truly(world: &World<'_>) -> Result<(), String> {

@@ -112,7 +112,7 @@ async fn decide(
         if done < total {
             break Some((after, done));
         }
-        let Some(next) = next else { break None };
+        let Some(next) = next.filter(|_| !planted("page_cursor_lost")) else { break None };
         if run.has_heard_too_much() {
             deciding.failed = "; more pages than there can be: the others are not read".to_owned();
             break None;

@@ -1,5 +1,13 @@
 //! Alarms: what a topic is told of a dead-letter queue. No payload, only ids, counts and reasons.
 
+#[cfg(any(feature = "local", feature = "sim"))]
+mod watch;
+
+#[cfg(any(feature = "local", feature = "sim"))]
+pub use watch::AlarmPolicy;
+#[cfg(any(feature = "local", feature = "sim"))]
+pub(crate) use watch::{Telling, Told, Watch};
+
 use crate::{event::Event, timestamp::Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, collections::BTreeMap};
