@@ -1,7 +1,7 @@
 //! What an engine answers over HTTP: the choreography's own routes, `GET /healthz`, and under `/_quadrille/` what an operator's
 //! commands ask. The same in the process of a command that works on a folder at rest, or on a stack of AWS.
 
-use super::{Act, Filter};
+use super::{Act, ExportPage, ExportedItem, Filter};
 use crate::{
     choreography::EntityView,
     engine::trigger,
@@ -23,6 +23,9 @@ const OPERATOR: &str = "/_quadrille/";
 
 /// Most items that one question for entities looks at.
 const PAGE_ITEMS_MAX: usize = 1_000;
+
+/// Most items of one page of an export: each may have 400 KB.
+const ITEMS_EXPORTED_MAX: usize = 100;
 
 /// A choreography's API.
 #[derive(Clone, Debug)]
@@ -97,9 +100,8 @@ const DENIED: &str = "port_denied";
 
 fn problem(failure: &Failure) -> Problem {
     let status = match failure.reason() {
-        "no_such_queue" | "no_kind" | "no_entity" | "no_schedule" | "no_step" | "no_outlet" | "not_kept" => {
-            404
-        }
+        "no_such_queue" | "no_kind" | "no_table" | "no_entity" | "no_schedule" | "no_step" | "no_outlet"
+        | "not_kept" => 404,
         "invalid_request" | "invalid_place" => 400,
         DENIED => 403,
         _ if failure.is_permanent() => 500,
@@ -126,7 +128,8 @@ impl Api {
         let parts = parts(asked)?;
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         let reads = match parts[..] {
-            ["system" | "queues" | "counts" | "dead-letters"] | ["publications" | "entities", _] => true,
+            ["system" | "queues" | "counts" | "dead-letters"]
+            | ["publications" | "entities" | "items", _] => true,
             ["entities", _, _] => true,
             ["schedules", _] | ["invoke", _] | ["redrive" | "purge" | "give-back" | "stop"] => false,
             _ => return Ok(Problem::new(404, "not_found", "no such operation").into()),
@@ -163,6 +166,7 @@ impl Api {
                 let found = super::publications(&self.pipeline, outlet, after, limit).await?;
                 Ok(Response::json(200, &found))
             }
+            ["items", table] => self.items(table, query).await,
             ["entities", kind] => self.entities(kind, query).await,
             ["entities", kind, id] => Ok(Response::json(200, &self.entity(kind, id).await?)),
             _ => Ok(Problem::new(404, "not_found", "no such operation").into()),
@@ -227,6 +231,23 @@ impl Api {
             }
         }
         Ok(Response::json(200, &page))
+    }
+
+    /// A page of a table, each item as it is kept.
+    async fn items(&self, table: &str, query: &BTreeMap<String, String>) -> Result<Response, Failure> {
+        let limit = usize::try_from(number(query, "limit", 100)?).unwrap_or(usize::MAX);
+        let limit = limit.clamp(1, ITEMS_EXPORTED_MAX);
+        let unknown = |_| {
+            let names: Vec<&str> = self.pipeline.ports().tables.keys().map(String::as_str).collect();
+            Failure::permanent(
+                "no_table",
+                format_args!("there is no table {table:?}; there are {}", names.join(", ")),
+            )
+        };
+        let table = self.pipeline.ports().table(table).map_err(unknown)?;
+        let scanned = table.scan(query.get("after").map(String::as_str), limit).await?;
+        let items = scanned.items.into_iter().map(ExportedItem::from).collect();
+        Ok(Response::json(200, &ExportPage { items, next: scanned.next }))
     }
 
     async fn entity(&self, kind: &str, id: &str) -> Result<EntityView, Failure> {

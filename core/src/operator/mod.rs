@@ -4,9 +4,12 @@
 
 #[cfg(feature = "server")]
 mod api;
+mod export;
 
 #[cfg(feature = "server")]
 pub use api::{Api, EntityPage, GiveBack, UnreadableEntity, Walk};
+
+pub use export::{ExportHead, ExportPage, ExportedItem};
 
 use crate::{
     dead_letter::DeadLetter,

@@ -10,7 +10,8 @@ use crate::{
     choreography::Choreography,
     dead_letter::DeadLetter,
     failure::Failure,
-    port::{Bucket, Message, Ports, Queue},
+    operator::ExportedItem,
+    port::{Bucket, Item, Message, Ports, Queue},
     system::{DEAD_LETTERED, Demo, System},
     timestamp::Timestamp,
 };
@@ -28,6 +29,8 @@ pub struct Snapshot {
     pub(super) objects: BTreeMap<String, Vec<(String, Vec<u8>)>>,
     /// Entities that can't be read, by their keys.
     unreadable: Vec<String>,
+    /// Nothing is known of what is beside the entities.
+    pub(super) is_of_entities: bool,
     now: Timestamp,
 }
 
@@ -53,12 +56,7 @@ impl Snapshot {
             let mut after: Option<String> = None;
             loop {
                 let page = port.scan(after.as_deref(), PAGE).await?;
-                for item in page.items {
-                    if item.document.text().is_err() {
-                        snapshot.unreadable.push(item.key.clone());
-                    }
-                    snapshot.entities.0.insert(item.key.clone(), Known::new(item));
-                }
+                page.items.into_iter().for_each(|item| snapshot.add(item));
                 after = page.next;
                 if after.is_none() {
                     break;
@@ -77,20 +75,37 @@ impl Snapshot {
         Ok(snapshot)
     }
 
+    /// Entities alone, as they were exported at this time.
+    pub fn of_export(items: impl IntoIterator<Item = ExportedItem>, at: Timestamp) -> Self {
+        let mut snapshot = Self { now: at, is_of_entities: true, ..Self::default() };
+        items.into_iter().for_each(|item| snapshot.add(item.into()));
+        snapshot
+    }
+
+    fn add(&mut self, item: Item) {
+        if item.document.text().is_err() {
+            self.unreadable.push(item.key.clone());
+        }
+        self.entities.0.insert(item.key.clone(), Known::new(item));
+    }
+
     /// How many entities there are.
     pub fn entities(&self) -> usize {
         self.entities.0.len()
     }
 
-    /// Whether nothing is under way: what holds only in the end is seen only then.
+    /// Whether nothing is under way: what holds only in the end is seen only then. Of an export nobody knows, and it is not.
     pub fn is_quiet(&self, choreography: &Choreography) -> bool {
+        if self.is_of_entities {
+            return false;
+        }
         let mut steps = choreography.model().steps.iter();
         steps.all(|step| self.queues.get(&step.queue).is_none_or(Vec::is_empty))
     }
 
     /// Which properties hold: those that the system states, and those of every system that can be seen of what is there. What is
-    /// about a commit, or about what services were asked, can't.
-    pub fn check(&self, system: &dyn System, choreography: &Choreography) -> Vec<Checked> {
+    /// about a commit, or about what services were asked, can't. `is_quiet` says whether nothing is under way.
+    pub fn check(&self, system: &dyn System, choreography: &Choreography, is_quiet: bool) -> Vec<Checked> {
         let demo = system.demo();
         let posted = demo.as_deref().map(|demo| self.posted(demo)).unwrap_or_default();
         let asked = BTreeMap::new();
@@ -101,17 +116,18 @@ impl Snapshot {
             asked: &asked,
             posted: &posted,
             now: self.now,
-            is_asked_for: Cell::new(false),
+            is_missed: Cell::new(false),
         };
-        let is_quiet = self.is_quiet(choreography);
         let mut checked = Vec::new();
         let mut told = |property: &str, broken: Option<String>| {
             checked.push(Checked { property: property.to_owned(), broken });
         };
         told("each entity can be read", self.unreadable.first().map(|key| format!("{key} can't be read")));
         told(TRAIL, self.entities.0.values().find_map(|known| untold(&known.item)));
-        told(LETTERS, unexplained(&world));
-        if let Some(demo) = demo.as_deref().filter(|_| is_quiet) {
+        if !self.is_of_entities {
+            told(LETTERS, unexplained(&world));
+        }
+        if let Some(demo) = demo.as_deref().filter(|_| is_quiet && !self.is_of_entities) {
             told(ONE_END, not_one_end(&world, demo).map(|violation| violation.detail));
         }
         let is_seen = |property: &&Property| match property.holds {
@@ -121,7 +137,7 @@ impl Snapshot {
         };
         for property in system.properties().iter().filter(is_seen) {
             let broken = property.check(&world).err();
-            if !world.is_asked_for.take() {
+            if !world.is_missed.take() {
                 told(property.name, broken);
             }
         }

@@ -65,8 +65,8 @@ pub struct World<'a> {
     pub(super) asked: &'a BTreeMap<String, Vec<Asked>>,
     pub(super) posted: &'a [Posted],
     pub(super) now: Timestamp,
-    /// Whether somebody wanted to know what services were asked.
-    pub(super) is_asked_for: Cell<bool>,
+    /// Whether somebody wanted to know something that is not known here.
+    pub(super) is_missed: Cell<bool>,
 }
 
 impl fmt::Debug for World<'_> {
@@ -93,8 +93,8 @@ impl<'a> World<'a> {
         now: Timestamp,
     ) -> Self {
         let source = Source::Memory(memory);
-        let (entities, asked, is_asked_for) = (&book.entities, &book.asked, Cell::new(false));
-        Self { source, choreography, entities, asked, posted, now, is_asked_for }
+        let (entities, asked, is_missed) = (&book.entities, &book.asked, Cell::new(false));
+        Self { source, choreography, entities, asked, posted, now, is_missed }
     }
 
     /// The time.
@@ -118,7 +118,8 @@ impl<'a> World<'a> {
         self.entities.of_kind(E::KIND, self.now).filter_map(Known::read).collect()
     }
 
-    /// The dead letters of a dead-letter queue.
+    /// The dead letters of a dead-letter queue. Of exported entities nothing is known of what is beside them: queues, buckets, topics.
+    /// A property that wants to know it is not seen there.
     pub fn dead_letters(&self, queue: &str) -> Vec<DeadLetter> {
         self.messages(queue).iter().map(DeadLetter::read).collect()
     }
@@ -130,7 +131,7 @@ impl<'a> World<'a> {
                 let queue = memory.ports_ref().queues.get(queue);
                 Cow::Owned(queue.map(|queue| messages(&**queue)).unwrap_or_default())
             }
-            Source::Snapshot(snapshot) => found(&snapshot.queues, queue),
+            Source::Snapshot(snapshot) => self.found(snapshot, &snapshot.queues, queue),
         }
     }
 
@@ -138,7 +139,7 @@ impl<'a> World<'a> {
     pub fn objects(&self, bucket: &str) -> Cow<'a, [(String, Vec<u8>)]> {
         let memory = match self.source {
             Source::Memory(memory) => memory,
-            Source::Snapshot(snapshot) => return found(&snapshot.objects, bucket),
+            Source::Snapshot(snapshot) => return self.found(snapshot, &snapshot.objects, bucket),
         };
         let Some(port) = memory.ports_ref().buckets.get(bucket) else { return Cow::default() };
         let body = |key: String| Some((key.clone(), at_once(port.get(&key))??));
@@ -150,7 +151,7 @@ impl<'a> World<'a> {
         let memory = match self.source {
             Source::Memory(memory) => memory,
             Source::Snapshot(snapshot) => {
-                let objects = snapshot.objects.get(bucket).map(Vec::as_slice).unwrap_or_default();
+                let objects = self.found(snapshot, &snapshot.objects, bucket);
                 return objects.iter().map(|(key, _)| key.clone()).collect();
             }
         };
@@ -173,7 +174,7 @@ impl<'a> World<'a> {
                 let kept = memory.ports_ref().published.get(outlet);
                 Cow::Owned(kept.map(|kept| messages(&**kept)).unwrap_or_default())
             }
-            Source::Snapshot(snapshot) => found(&snapshot.published, outlet),
+            Source::Snapshot(snapshot) => self.found(snapshot, &snapshot.published, outlet),
         };
         kept.iter().filter_map(|message| Envelope::parse(&message.body).ok()).collect()
     }
@@ -181,7 +182,7 @@ impl<'a> World<'a> {
     /// What a service was asked, in order, by the name of its trait. Of a folder nothing is known of it, and a property that wants to
     /// know it is not seen there.
     pub fn asked(&self, service: &str) -> &'a [Asked] {
-        self.is_asked_for.set(true);
+        self.is_missed.set(self.is_missed.get() || matches!(self.source, Source::Snapshot(_)));
         self.asked.get(service).map_or(&[], Vec::as_slice)
     }
 
@@ -233,16 +234,18 @@ impl<'a> World<'a> {
         found.into_iter().map(ends).collect()
     }
 
+    /// What a snapshot has under a name; nothing where it has entities alone.
+    fn found<T: Clone>(&self, of: &Snapshot, all: &'a BTreeMap<String, Vec<T>>, name: &str) -> Cow<'a, [T]> {
+        self.is_missed.set(self.is_missed.get() || of.is_of_entities);
+        all.get(name).map_or_else(Cow::default, |found| Cow::Borrowed(found.as_slice()))
+    }
+
     fn outlets(&self) -> Vec<String> {
         match self.source {
             Source::Memory(memory) => memory.ports_ref().published.keys().cloned().collect(),
             Source::Snapshot(snapshot) => snapshot.published.keys().cloned().collect(),
         }
     }
-}
-
-fn found<'a, T: Clone>(all: &'a BTreeMap<String, Vec<T>>, name: &str) -> Cow<'a, [T]> {
-    all.get(name).map_or_else(Cow::default, |found| Cow::Borrowed(found.as_slice()))
 }
 
 /// What is found of one that was posted.

@@ -38,8 +38,10 @@ enum General {
     Demo(Demo),
     /// Simulates the system in virtual time, under the faults that AWS allows, and checks what has to hold.
     Sim(Sim),
-    /// Checks whether what has to hold of the system holds of what is in a data folder: no engine may run on it.
+    /// Checks whether what has to hold of the system holds of what is in a data folder, on which no engine may run, or in an export.
     Check(Check),
+    /// Writes all entities with their trails, a line of JSON each, for `check --trails`.
+    Export(Plain),
     /// Runs the service: HTTP API, schedules, handlers, on a durable data folder.
     Up(Up),
     /// Asks the engine that runs on a data folder to stop, and waits until it has.
@@ -87,9 +89,10 @@ enum General {
 }
 
 /// Examples, by the words they are for, without the name of the command.
-const EXAMPLES: [(&str, &[&str]); 26] = [
+const EXAMPLES: [(&str, &[&str]); 27] = [
     ("demo", &["demo", "demo --orders 100000 --json"]),
-    ("check", &["check --data .quadrille"]),
+    ("check", &["check --data .quadrille", "check --trails entities.jsonl --ended"]),
+    ("export", &["export > entities.jsonl", "export --target aws --stack dev > entities.jsonl"]),
     ("sim", &["sim", "sim --seeds 20000 --faults crash,lost --json"]),
     ("up", &["up", "up --port 8080"]),
     ("stop", &["stop", "stop --data DIR"]),
@@ -346,6 +349,12 @@ pub struct Check {
     /// The data folder.
     #[arg(long, default_value = ".quadrille", env = "QUADRILLE_DATA")]
     pub data: PathBuf,
+    /// A file of `export`, in place of a folder: what is about queues and objects can't be seen of it.
+    #[arg(long, value_name = "FILE")]
+    pub trails: Option<PathBuf>,
+    /// Nothing was under way when it was exported: what has to hold only in the end is looked at as well.
+    #[arg(long, requires = "trails")]
+    pub ended: bool,
     /// Prints one JSON object.
     #[arg(long)]
     pub json: bool,

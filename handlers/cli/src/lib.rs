@@ -30,6 +30,7 @@ mod demo;
 mod diagram;
 mod dlq;
 mod error;
+mod export;
 mod form;
 mod infra;
 mod list;
@@ -168,6 +169,7 @@ async fn dispatch(app: &App<'_>, word: &str, matches: &clap::ArgMatches) -> Resu
     match word {
         "systems" => systems::systems(app, &args::read(matches)?),
         "new" => new::new(app, &args::read(matches)?),
+        "export" => export::export(app, args::read(matches)?).await,
         "check" => check::check(app, args::read(matches)?).await,
         "demo" => demo::demo(app, args::read(matches)?, matches).await,
         "up" => up::up(app, args::read(matches)?, matches).await,

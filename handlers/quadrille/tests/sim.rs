@@ -72,6 +72,36 @@ fn what_has_to_hold_is_seen_of_a_real_folder_and_what_is_broken_there_is_named()
         let told = summary(&check);
         assert_eq!((check.status.code(), &told["quiet"]), (Some(0), &true.into()), "{told}");
         assert!(told["properties"].as_array().unwrap().len() > 4, "{told}");
+        // Of its entities alone less is seen, and it holds as well.
+        let file = format!("{system}.jsonl");
+        let export = command(&["export", system, "--data", system]);
+        assert!(export.status.success(), "{}", String::from_utf8_lossy(&export.stderr));
+        std::fs::write(folder.path().join(&file), export.stdout).unwrap();
+        let check = command(&["check", system, "--trails", &file, "--ended", "--json"]);
+        let of_trails = summary(&check);
+        assert_eq!(
+            (check.status.code(), &of_trails["entities"]),
+            (Some(0), &told["entities"]),
+            "{of_trails}"
+        );
+        let count = |told: &Value| told["properties"].as_array().unwrap().len();
+        assert!((2..count(&told)).contains(&count(&of_trails)), "{of_trails}");
+    }
+    // A trail that lacks a commit, a file of another system, and one that is no export.
+    let text = std::fs::read_to_string(folder.path().join("orders.jsonl")).unwrap();
+    let (head, order) = text.split_once('\n').unwrap();
+    let mut order: Value = serde_json::from_str(order.lines().next().unwrap()).unwrap();
+    order["version"] = (order["version"].as_u64().unwrap() + 1).into();
+    std::fs::write(folder.path().join("lacks.jsonl"), format!("{head}\n{order}\n")).unwrap();
+    std::fs::write(folder.path().join("none.jsonl"), format!("{head}\nnothing\n")).unwrap();
+    let lacks = command(&["check", "orders", "--trails", "lacks.jsonl", "--json"]);
+    assert_eq!((lacks.status.code(), &summary(&lacks)["broken"]), (Some(6), &1.into()));
+    for (system, file, said) in
+        [("snacks", "orders.jsonl", "is of orders"), ("orders", "none.jsonl", "line 2")]
+    {
+        let refused = command(&["check", system, "--trails", file]);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&refused.stderr).contains(said));
     }
     // An order that is accepted, and filed nowhere.
     let filed = files(&folder.path().join("auction/bucket/order-results/orders"));
