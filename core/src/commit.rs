@@ -2,6 +2,7 @@
 //! events it emits inside the same write.
 
 use crate::{
+    dead_letter::Redriven,
     entity::{Entity, key_of},
     event::{Contains, Envelope, Event, SPEC_VERSION, event_id},
     failure::Failure,
@@ -185,6 +186,7 @@ pub(crate) struct Stamp<'a> {
     pub(crate) traceparent: Option<&'a str>,
     /// What the handler was called for and when, where trails keep that.
     pub(crate) called: Option<(Timestamp, &'a str)>,
+    pub(crate) redriven: Option<&'a Redriven>,
 }
 
 /// What is left of a cycle's budget for an event: its deadline and the rounds walked so far.
@@ -304,6 +306,7 @@ impl Pending {
             until,
             kind,
             event,
+            redriven: stamp.redriven.cloned(),
             details,
         };
         let written = ended(&mut document, &history, &entry, correlation_id, traceparent, created);

@@ -34,6 +34,35 @@ pub struct DeadLetter {
     pub first_seen: Timestamp,
     /// When it was given up.
     pub dead_at: Timestamp,
+    /// How it was sent back last, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redriven: Option<Redriven>,
+}
+
+/// How a dead letter was sent back, in one attribute of the message: it stays with the message, and with the letter that it may become
+/// again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redriven {
+    /// How often, this time included.
+    pub times: u32,
+    /// When.
+    pub at: Timestamp,
+    /// Who did it, as that person says; at most 100 bytes.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
+    /// Why, in the words of that person; at most 300 bytes.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+}
+
+impl Redriven {
+    pub(crate) fn new(times: u32, at: Timestamp, by: &str, why: &str) -> Self {
+        Self { times, at, by: excerpt(by, 100), why: excerpt(why, 300) }
+    }
+
+    pub(crate) fn of(message: &Message) -> Option<Self> {
+        serde_json::from_str(message.attributes.get(REDRIVEN)?).ok()
+    }
 }
 
 /// The reason of a dead letter that the queue's redrive policy moved: every receive ended without an answer.
@@ -66,6 +95,7 @@ const SUBJECT: &str = "subject";
 const ATTEMPTS: &str = "attempts";
 const FIRST_SEEN: &str = "first-seen";
 const DEAD_AT: &str = "dead-at";
+const REDRIVEN: &str = "redriven";
 
 /// What a message that is given up belongs to, as its envelope says.
 #[derive(Clone, Copy, Debug, Default)]
@@ -99,6 +129,9 @@ impl DeadLetter {
             if let Some(value) = value {
                 attributes.insert(name.to_owned(), excerpt(value, 300));
             }
+        }
+        if let Some(redriven) = message.attributes.get(REDRIVEN) {
+            attributes.insert(REDRIVEN.to_owned(), redriven.clone());
         }
         if planted("reason_dropped") {
             attributes.remove(REASON);
@@ -134,6 +167,16 @@ impl DeadLetter {
             attributes: Attributes::from([(FIRST_SEEN.to_owned(), seen)]),
             ..NewMessage::default()
         }
+    }
+
+    /// The same, with how it is sent back.
+    pub(crate) fn redriven_by(message: &Message, redriven: &Redriven) -> NewMessage {
+        let mut again = Self::redriven(message);
+        // Numbers, times and texts are always written.
+        if let Ok(text) = serde_json::to_string(redriven) {
+            again.attributes.insert(REDRIVEN.to_owned(), text);
+        }
+        again
     }
 
     /// Whether a message was a dead letter once, and is sent again: by a redrive, or by a service that moved it back.
@@ -184,6 +227,7 @@ impl DeadLetter {
             attempts: attempts.and_then(|count| count.parse().ok()).unwrap_or(message.receive_count),
             first_seen: time(FIRST_SEEN),
             dead_at: time(DEAD_AT),
+            redriven: Redriven::of(message),
         }
     }
 }
@@ -251,6 +295,7 @@ impl Notice<'_> {
             attempts: self.request.approximate_invoke_count,
             first_seen: message.sent_at,
             dead_at: message.sent_at,
+            redriven: Redriven::of(message),
         }
     }
 }

@@ -217,7 +217,7 @@ pub use choreography::{
 };
 pub use commit::{Commit, Handled, Outcome};
 pub use context::{Change, Committed, Context, Merged, Page, Unread};
-pub use dead_letter::{DeadLetter, RECEIVES_EXHAUSTED, UNDELIVERED};
+pub use dead_letter::{DeadLetter, RECEIVES_EXHAUSTED, Redriven, UNDELIVERED};
 pub use entity::Entity;
 #[doc(hidden)]
 pub use entity::in_one_word;

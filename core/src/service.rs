@@ -97,12 +97,16 @@ impl Surroundings<'_> {
     }
 }
 
+/// Whether what is made of these acts by ports and its wire alone.
+type Tried = dyn Fn(&Surroundings<'_>) -> Result<bool, SettingError> + Send + Sync;
+
 type Make<S> = dyn Fn(&Surroundings<'_>) -> Result<Arc<S>, SettingError> + Send + Sync;
 
 /// A service of a definition: `S` is the trait, as in `Service::<dyn Kitchen>::new(…)`.
 pub struct Service<S: ?Sized> {
     uses: Uses,
     make: Arc<Make<S>>,
+    tried: Option<Arc<Tried>>,
 }
 
 impl<S: ?Sized + 'static> fmt::Debug for Service<S> {
@@ -119,7 +123,19 @@ impl<S: ?Sized + Send + Sync + 'static> Service<S> {
     pub fn new(
         make: impl Fn(&Surroundings<'_>) -> Result<Arc<S>, SettingError> + Send + Sync + 'static,
     ) -> Self {
-        Self { uses: Uses::new(), make: Arc::new(make) }
+        Self { uses: Uses::new(), make: Arc::new(make), tried: None }
+    }
+
+    /// Where it is safe to try: `is_safe` says of its surroundings whether what is made of them acts by its ports and its
+    /// [wire](Surroundings::wire) alone, as one does that only simulates. There a trial, which holds back what ports are told, may
+    /// ask it. Without this a trial never asks it, and nobody can tell what would become of a message that needs it.
+    #[must_use]
+    pub fn tried_where(
+        mut self,
+        is_safe: impl Fn(&Surroundings<'_>) -> Result<bool, SettingError> + Send + Sync + 'static,
+    ) -> Self {
+        self.tried = Some(Arc::new(is_safe));
+        self
     }
 
     /// What it uses itself of settings and buckets. The functions of the handlers that use it get what that takes.
@@ -131,7 +147,7 @@ impl<S: ?Sized + Send + Sync + 'static> Service<S> {
 
     pub(crate) fn into_parts(self) -> (ServiceModel, Arc<dyn Maker>) {
         let model = ServiceModel { name: service_name::<S>().to_owned(), uses: self.uses };
-        (model, Arc::new(MakerOf::<S>(self.make)))
+        (model, Arc::new(MakerOf::<S> { make: self.make, tried: self.tried }))
     }
 }
 
@@ -139,9 +155,14 @@ impl<S: ?Sized + Send + Sync + 'static> Service<S> {
 pub(crate) trait Maker: Send + Sync {
     fn of_trait(&self) -> TypeId;
     fn make(&self, around: &Surroundings<'_>) -> Result<Arc<dyn Any + Send + Sync>, SettingError>;
+    /// Whether what it makes is safe to try.
+    fn is_safe(&self, around: &Surroundings<'_>) -> Result<bool, SettingError>;
 }
 
-struct MakerOf<S: ?Sized>(Arc<Make<S>>);
+struct MakerOf<S: ?Sized> {
+    make: Arc<Make<S>>,
+    tried: Option<Arc<Tried>>,
+}
 
 impl<S: ?Sized + Send + Sync + 'static> Maker for MakerOf<S> {
     fn of_trait(&self) -> TypeId {
@@ -149,7 +170,11 @@ impl<S: ?Sized + Send + Sync + 'static> Maker for MakerOf<S> {
     }
 
     fn make(&self, around: &Surroundings<'_>) -> Result<Arc<dyn Any + Send + Sync>, SettingError> {
-        Ok(Arc::new((self.0)(around)?))
+        Ok(Arc::new((self.make)(around)?))
+    }
+
+    fn is_safe(&self, around: &Surroundings<'_>) -> Result<bool, SettingError> {
+        self.tried.as_ref().map_or(Ok(false), |is_safe| is_safe(around))
     }
 }
 
@@ -167,6 +192,30 @@ pub(crate) fn missing(service: &str) -> Failure {
         "nobody made the service {service}: call `Choreography::equip`, or put it among the services of the ports"
     );
     Failure::permanent("no_service", detail)
+}
+
+/// Makes those services that are safe to try and whose settings are all there.
+pub(crate) fn complete_to_try(
+    services: &mut Services,
+    model: &Model,
+    makers: &BTreeMap<String, Arc<dyn Maker>>,
+    ports: &Ports,
+) -> Result<(), SettingError> {
+    let settings = &*ports.settings;
+    for service in &model.services {
+        let Some(maker) = makers.get(&service.name) else { continue };
+        let around =
+            Surroundings { name: &service.name, uses: &service.uses, settings, ports, outside: None };
+        let is_safe = match maker.is_safe(&around) {
+            // Whoever looks has no settings but those of his own environment.
+            Err(SettingError::Missing { .. }) => false,
+            other => other?,
+        };
+        if is_safe && !services.has(maker.of_trait()) {
+            services.put(maker.of_trait(), maker.make(&around)?);
+        }
+    }
+    Ok(())
 }
 
 /// Makes those services that are missing of the ones that `wanted` names.

@@ -1,6 +1,7 @@
 //! The trail: what happened to an entity, kept with it, so that one read tells where it is and why.
 
 use crate::{
+    dead_letter::Redriven,
     limits::{TRAIL_DETAIL_BYTES_MAX, TRAIL_ENTRIES_MAX},
     timestamp::Timestamp,
 };
@@ -28,6 +29,9 @@ pub struct TrailEntry {
     /// The event that was done or given up with it, as a number that the event's id makes; `of` in JSON. None where no event's
     /// end is in it: a request's entry, or one of a handler that went on.
     pub event: Option<u32>,
+    /// How its message was sent back from a dead-letter queue before, where it was; `redriven`, `redriven_at`, `redriven_by` and
+    /// `redriven_why` in JSON.
+    pub redriven: Option<Redriven>,
     /// More about it, where the entity's table [keeps details](crate::Table::keeps_details).
     pub details: Option<TrailDetails>,
 }
@@ -108,6 +112,15 @@ impl Serialize for TrailEntry {
         if let Some(event) = &self.event {
             entry.serialize_entry("of", event)?;
         }
+        if let Some(Redriven { times, at, by, why }) = &self.redriven {
+            entry.serialize_entry("redriven", times)?;
+            entry.serialize_entry("redriven_at", at)?;
+            for (name, text) in
+                [("redriven_by", by), ("redriven_why", why)].iter().filter(|(_, text)| !text.is_empty())
+            {
+                entry.serialize_entry(name, text)?;
+            }
+        }
         if let Some(TrailDetails { took_millis, input, output }) = &self.details {
             entry.serialize_entry("took", took_millis)?;
             entry.serialize_entry("input", input)?;
@@ -135,6 +148,14 @@ struct Written {
     #[serde(default)]
     of: Option<u32>,
     #[serde(default)]
+    redriven: Option<u32>,
+    #[serde(default)]
+    redriven_at: Option<Timestamp>,
+    #[serde(default)]
+    redriven_by: String,
+    #[serde(default)]
+    redriven_why: String,
+    #[serde(default)]
     took: Option<u64>,
     #[serde(default)]
     input: String,
@@ -155,6 +176,10 @@ impl From<Written> for TrailEntry {
             (None, None) => TrailEntryKind::Committed,
         };
         let (input, output) = (written.input, written.output);
+        let redriven = written.redriven.map(|times| {
+            let at = written.redriven_at.unwrap_or_default();
+            Redriven { times, at, by: written.redriven_by, why: written.redriven_why }
+        });
         Self {
             at: written.at,
             what: written.what.into(),
@@ -163,6 +188,7 @@ impl From<Written> for TrailEntry {
             until: written.until,
             kind,
             event: written.of,
+            redriven,
             details: written.took.map(|took_millis| TrailDetails { took_millis, input, output }),
         }
     }
@@ -316,6 +342,7 @@ mod tests {
             until: None,
             kind: TrailEntryKind::Committed,
             event: None,
+            redriven: None,
             details: None,
         }
     }
@@ -379,7 +406,8 @@ mod tests {
         let (input, output) = (r#"{"a":[1]}"#.to_owned(), String::new());
         let details = Some(TrailDetails { took_millis: 12, input, output });
         let kind = TrailEntryKind::Ended { reason: "declined".into() };
-        let told = TrailEntry { details, kind, ..entry(0) };
+        let redriven = Some(Redriven::new(2, Timestamp::from_millis(7), "ann", "{it is back}"));
+        let told = TrailEntry { details, kind, redriven, ..entry(0) };
         let mut text = TrailText::default();
         for _ in 0..20 {
             text = serde_json::from_str(&with(&text, &told)).unwrap();

@@ -326,6 +326,7 @@ fn a_dead_letter_of_version_1_is_read_and_so_is_one_with_more_or_with_nothing_be
         attempts: 1,
         first_seen: START + secs(18 * 60 + 4),
         dead_at: START + secs(18 * 60 + 4),
+        redriven: None,
     };
     assert_eq!(DeadLetter::read(&dead(&value(DEAD_LETTER))), expected);
     let newer = with(DEAD_LETTER, |letter| letter["severity"] = json!("high"));

@@ -142,6 +142,17 @@ impl Choreography {
         })
     }
 
+    /// Ports with the services that are safe to try, made of the settings that are there.
+    ///
+    /// # Errors
+    /// The first [`SettingError`] of a service that can't be made.
+    pub(crate) fn equip_to_try(&self, mut ports: Ports) -> Result<Ports, SettingError> {
+        let mut services = std::mem::take(&mut ports.services);
+        service::complete_to_try(&mut services, &self.model, &self.makers, &ports)?;
+        ports.services = services;
+        Ok(ports)
+    }
+
     fn equip_those(
         &self,
         mut ports: Ports,

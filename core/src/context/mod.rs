@@ -8,6 +8,7 @@ pub use merged::Merged;
 
 use crate::{
     commit::{Carried, Commit, Pending, Stamp},
+    dead_letter::Redriven,
     entity::{Entity, key_of},
     failure::{Failure, excerpt},
     metrics::{Meter, Metric, UNREADABLE},
@@ -73,7 +74,7 @@ pub(crate) struct Call {
 }
 
 /// The message or request a handler was called for.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct About {
     pub(crate) attempt: u32,
     pub(crate) correlation_id: Option<String>,
@@ -81,6 +82,8 @@ pub(crate) struct About {
     pub(crate) carried: Carried,
     /// What the handler was given, as far as a trail keeps it; none where none does.
     pub(crate) input: Option<String>,
+    /// How its message was sent back from a dead-letter queue, where it was.
+    pub(crate) redriven: Option<Redriven>,
     /// When the handler was called.
     pub(crate) called_at: OnceLock<Timestamp>,
 }
@@ -94,6 +97,7 @@ impl About {
             attempt: self.attempt.max(1),
             correlation_id: self.correlation_id.as_deref(),
             traceparent: self.traceparent.as_deref(),
+            redriven: self.redriven.as_ref(),
             called: self.input.as_deref().map(|input| (*self.called_at.get().unwrap_or(&now), input)),
         }
     }

@@ -72,6 +72,7 @@ impl Memory {
             correlation_id: None,
             traceparent: None,
             called: None,
+            redriven: None,
         };
         let commit = Stored::new(entity).commit::<()>("put by a test").into_pending();
         let write = commit.into_write(&stamp, |_| Carried::default())?;

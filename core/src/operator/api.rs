@@ -131,7 +131,8 @@ impl Api {
             ["system" | "queues" | "counts" | "dead-letters"]
             | ["publications" | "entities" | "items", _] => true,
             ["entities", _, _] => true,
-            ["schedules", _] | ["invoke", _] | ["redrive" | "purge" | "give-back" | "stop"] => false,
+            ["schedules", _] | ["invoke", _] => false,
+            ["redrive" | "purge" | "give-back" | "plan" | "redrive-planned" | "stop"] => false,
             _ => return Ok(Problem::new(404, "not_found", "no such operation").into()),
         };
         match (Method::parse(method), reads) {
@@ -152,7 +153,11 @@ impl Api {
             ["queues"] => Ok(Response::json(200, &super::queues(&self.pipeline).await?)),
             ["counts"] => Ok(Response::json(200, &self.pipeline.counts())),
             ["dead-letters"] => {
-                let filter = Filter { reason: query.get("reason").cloned(), ..Filter::default() };
+                let text = |name: &str| query.get(name).cloned();
+                let since = text("since").map(|at| Timestamp::parse(&at).map_err(invalid)).transpose()?;
+                let before = text("before").map(|at| Timestamp::parse(&at).map_err(invalid)).transpose()?;
+                let (reason, handler, subject) = (text("reason"), text("handler"), text("subject"));
+                let filter = Filter { reason, handler, subject, since, before, leaves_ends: false };
                 let (after, limit) = (number(query, "after", 0)?, number(query, "limit", 100)?);
                 let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(super::PAGE_MAX);
                 let queue = required(query, "queue")?;
@@ -193,6 +198,10 @@ impl Api {
                 let act = if parts == ["redrive"] { Act::Redrive } else { Act::Purge };
                 let moved = super::walk(&self.pipeline, &walk.queue, &walk.filter, act, walk.limit).await?;
                 Ok(Response::json(200, &moved))
+            }
+            ["plan"] => Ok(Response::json(200, &super::plan(&self.pipeline, &body(request)?).await?)),
+            ["redrive-planned"] => {
+                Ok(Response::json(200, &super::redrive_planned(&self.pipeline, &body(request)?).await?))
             }
             ["give-back"] => {
                 let GiveBack { queue, receipts } = body(request)?;

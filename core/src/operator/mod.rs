@@ -5,14 +5,20 @@
 #[cfg(feature = "server")]
 mod api;
 mod export;
+mod plan;
+mod trial;
 
 #[cfg(feature = "server")]
 pub use api::{Api, EntityPage, GiveBack, UnreadableEntity, Walk};
 
 pub use export::{ExportHead, ExportPage, ExportedItem};
+pub use plan::{
+    LetterResult, PlanAsk, PlanPage, Planned, RedriveAsk, Redriving, Wanted, plan, redrive_planned,
+};
+pub use trial::TrialOutcome;
 
 use crate::{
-    dead_letter::DeadLetter,
+    dead_letter::{DeadLetter, Redriven},
     failure::{Failure, excerpt},
     model::{Destination, Model},
     pipeline::Pipeline,
@@ -74,6 +80,15 @@ pub struct Filter {
     /// Only those of this reason.
     #[serde(default)]
     pub reason: Option<String>,
+    /// Only those that this handler gave up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handler: Option<String>,
+    /// Only those told to the entity of this id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Only those given up at this time or later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
     /// Only those given up by this time: what fails again while a redrive goes on is left for the next one.
     #[serde(default)]
     pub before: Option<Timestamp>,
@@ -85,6 +100,9 @@ pub struct Filter {
 impl Filter {
     fn takes(&self, model: &Model, letter: &DeadLetter) -> bool {
         self.reason.as_ref().is_none_or(|reason| *reason == letter.reason)
+            && self.handler.as_ref().is_none_or(|handler| *handler == letter.handler)
+            && self.subject.as_ref().is_none_or(|subject| Some(subject) == letter.subject.as_ref())
+            && self.since.is_none_or(|since| letter.dead_at >= since)
             && self.before.is_none_or(|before| letter.dead_at <= before)
             && !self.leaves(model, letter)
     }
@@ -373,7 +391,8 @@ pub async fn walk(
     match act {
         Act::Purge => gone.extend(chosen.into_iter().map(|message| message.receipt)),
         Act::Redrive => {
-            let letters = chosen.iter().map(|message| sent_back(queue, message)).collect();
+            let now = pipeline.ports().clock.now();
+            let letters = chosen.iter().map(|message| sent_back(queue, message, now)).collect();
             if planted("redrive_deletes_first") {
                 dead.delete(&chosen.iter().map(|message| message.receipt.clone()).collect::<Vec<_>>())
                     .await?;
@@ -398,9 +417,11 @@ pub async fn walk(
 }
 
 /// The message that a dead letter of `queue` becomes again.
-fn sent_back(queue: &str, message: &Message) -> NewMessage {
+fn sent_back(queue: &str, message: &Message, now: Timestamp) -> NewMessage {
     let received = Received { queue: queue.to_owned(), receipt: message.receipt.clone() };
-    NewMessage { in_place_of: Some(received), ..DeadLetter::redriven(message) }
+    let times = DeadLetter::read(message).redriven.map_or(0, |redriven| redriven.times);
+    let redriven = Redriven::new(times.saturating_add(1), now, "", "");
+    NewMessage { in_place_of: Some(received), ..DeadLetter::redriven_by(message, &redriven) }
 }
 
 /// Shows dead letters of `queue` again that a walk passed over, by their receipts.

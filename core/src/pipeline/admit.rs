@@ -3,7 +3,7 @@
 use crate::{
     commit::Carried,
     context::About,
-    dead_letter::RECEIVES_EXHAUSTED,
+    dead_letter::{RECEIVES_EXHAUSTED, Redriven},
     event::Envelope,
     failure::Failure,
     handler::{Decoded, ErasedHandler},
@@ -66,6 +66,7 @@ pub(super) fn admit(
         traceparent: envelope.traceparent.clone(),
         carried,
         input: kept(model, envelope.data.get().as_bytes()),
+        redriven: Redriven::of(message),
         called_at: OnceLock::new(),
     };
     Ok((decoded, about))

@@ -98,6 +98,7 @@ impl Pipeline {
                 .or_else(|| Some(format!("00-{}-{:016x}-01", random.id(), random.next_u64() | 1))),
             carried: Carried::default(),
             input: kept(self.choreography.model(), &request.body),
+            redriven: None,
             called_at: self.ports.clock.now().into(),
         };
         let about = Arc::new(about);

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     commit::Pending,
     context::{About, NotCommitted},
-    dead_letter::DeadLetter,
+    dead_letter::{DeadLetter, Redriven},
     event::Envelope,
     failure::Failure,
     history::History,
@@ -98,7 +98,8 @@ impl Pipeline {
                     }
                     let data = work.envelope.as_ref().map_or("", |envelope| envelope.data.get());
                     let input = kept(self.choreography.model(), data.as_bytes());
-                    let about = About { attempt: work.message.receive_count, input, ..About::default() };
+                    let (attempt, redriven) = (work.message.receive_count, Redriven::of(work.message));
+                    let about = About { attempt, input, redriven, ..About::default() };
                     if let Some(commit) = noted(step, item, &note.failure, &about, work) {
                         commits.push(commit);
                         committing.push(note);
@@ -146,9 +147,8 @@ pub(super) fn noted(
     let pending = if is_end { Pending::ended(item, failure) } else { Pending::dead_lettered(item, failure) };
     let pending = pending.ok()?.ending(life(work));
     // Whose flow it is, the entity knows itself.
-    let About { attempt, input, called_at, .. } = about;
-    let (input, called_at) = (input.clone(), called_at.clone());
-    Some((pending, Arc::new(About { attempt: *attempt, input, called_at, ..About::default() })))
+    let About { attempt, input, called_at, redriven, .. } = about.clone();
+    Some((pending, Arc::new(About { attempt, input, called_at, redriven, ..About::default() })))
 }
 
 /// How an event ended at a step.

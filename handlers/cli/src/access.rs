@@ -7,6 +7,8 @@ pub enum Access<'a> {
     Looks,
     /// It sends, moves or deletes messages.
     Changes,
+    /// It tries what handlers would do, and changes nothing.
+    Tries,
     /// This handler answers a request.
     Answers(&'a str),
 }

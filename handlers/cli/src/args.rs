@@ -2,6 +2,7 @@
 
 use crate::{
     App,
+    client::encoded,
     error::CommandError,
     form::options,
     settings::{self, Known},
@@ -11,6 +12,8 @@ use clap::{
     builder::PossibleValuesParser,
 };
 use quadrille::{
+    Timestamp,
+    operator::Filter,
     setting::parse_duration,
     system::{Meaning, Word},
 };
@@ -89,7 +92,7 @@ enum General {
 }
 
 /// Examples, by the words they are for, without the name of the command.
-const EXAMPLES: [(&str, &[&str]); 27] = [
+const EXAMPLES: [(&str, &[&str]); 28] = [
     ("demo", &["demo", "demo --orders 100000 --json"]),
     ("check", &["check --data .quadrille", "check --trails entities.jsonl --ended"]),
     ("export", &["export > entities.jsonl", "export --target aws --stack dev > entities.jsonl"]),
@@ -106,8 +109,22 @@ const EXAMPLES: [(&str, &[&str]); 27] = [
     ("dlq", &["dlq list --reason timeout", "dlq redrive --reason timeout --rate 50"]),
     ("dlq list", &["dlq list --limit 20", "dlq list --target aws --stack dev --reason timeout"]),
     ("dlq show", &["dlq show ID"]),
-    ("dlq redrive", &["dlq redrive --reason timeout --rate 50", "dlq redrive --dry-run"]),
-    ("dlq purge", &["dlq purge --reason rejected --dry-run"]),
+    (
+        "dlq plan",
+        &[
+            "dlq plan --out plan.jsonl",
+            "dlq plan --reason timeout --since 2026-11-30T06:00:00Z --out plan.jsonl",
+        ],
+    ),
+    (
+        "dlq redrive",
+        &[
+            "dlq redrive --plan plan.jsonl --stop-at 5% --why 'the platform is back'",
+            "dlq redrive --reason timeout --rate 50",
+            "dlq redrive --dry-run",
+        ],
+    ),
+    ("dlq purge", &["dlq purge --reason rejected --dry-run", "dlq purge --reason rejected --yes"]),
     ("infra", &["infra render", "infra check --json"]),
     ("infra render", &["infra render", "infra render --out DIR"]),
     ("infra policy", &["infra policy --stack dev --account 123456789012 --region eu-west-1"]),
@@ -553,7 +570,12 @@ pub enum Dlq {
     ///
     /// On AWS it is looked for as `dlq list` does, and with the same effect on the others.
     Show(DlqShow),
-    /// Sends dead letters back to the queue they came from.
+    /// Plans a redrive: writes down which letters are meant, each with what this build would do with it.
+    ///
+    /// The handlers run on a copy of the state, and every effect and commit is held back. Nothing is changed. A handler that needs a
+    /// service which is not safe to try is not run.
+    Plan(DlqPlan),
+    /// Sends dead letters back to the queue they came from, or those that a plan names.
     ///
     /// On AWS a redrive without --reason and --limit, from a queue without ends of business, is a move task of SQS, whose progress is shown until it ends
     /// (ctrl-C leaves it running; the same command follows it again). Otherwise letters are moved one by one, each deleted
@@ -562,22 +584,98 @@ pub enum Dlq {
     /// Letters whose reason is an end of business, which a redrive would only repeat, stay where they are.
     Redrive(DlqRedrive),
     /// Deletes dead letters for good.
-    Purge(DlqMove),
+    Purge(DlqPurge),
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct DlqOptions {
-    /// The dead-letter queue; without, the system's first.
+    /// The dead-letter queue; without, the system's first to redrive and purge, and all of them else.
     #[arg(long)]
     pub queue: Option<String>,
     /// Only those of this reason.
     #[arg(long)]
     pub reason: Option<String>,
+    /// Only those that this handler gave up.
+    #[arg(long)]
+    pub handler: Option<String>,
+    /// Only those told to the entity of this id.
+    #[arg(long, value_name = "ID")]
+    pub of: Option<String>,
+    /// Only those given up at this time or later: 2026-11-30T06:00:00Z.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub since: Option<Timestamp>,
+    /// Only those given up by this time.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub before: Option<Timestamp>,
     /// At most so many.
     #[arg(long)]
     pub limit: Option<u64>,
     #[command(flatten)]
     pub target: Target,
+}
+
+impl DlqOptions {
+    /// The letters that are meant.
+    pub fn filter(&self) -> Filter {
+        Filter {
+            reason: self.reason.clone(),
+            handler: self.handler.clone(),
+            subject: self.of.clone(),
+            since: self.since,
+            before: self.before,
+            leaves_ends: false,
+        }
+    }
+
+    /// The same as a part of a query.
+    pub fn query(&self) -> String {
+        let texts = [("reason", &self.reason), ("handler", &self.handler), ("subject", &self.of)];
+        let times = [("since", self.since), ("before", self.before)];
+        let texts = texts.into_iter().filter_map(|(name, text)| Some((name, text.clone()?)));
+        let times = times.into_iter().filter_map(|(name, time)| Some((name, time?.to_string())));
+        texts.chain(times).map(|(name, value)| format!("&{name}={}", encoded(&value))).collect()
+    }
+
+    /// Whether all letters of the queue are meant.
+    #[cfg(feature = "aws")]
+    pub fn takes_all(&self) -> bool {
+        self.limit.is_none() && self.query().is_empty()
+    }
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    Timestamp::parse(text).map_err(|error| error.to_string())
+}
+
+/// A share in percent: `5%`.
+fn percent(text: &str) -> Result<u8, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse::<u8>();
+    let number = number.ok().filter(|number| *number <= 100);
+    number.ok_or_else(|| "write a share from 0% to 100%".to_owned())
+}
+
+#[derive(Debug, Args)]
+pub struct DlqPlan {
+    #[command(flatten)]
+    pub options: DlqOptions,
+    /// The file to write, which must not be there.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Another body for a letter, from a file; can be given again.
+    #[arg(long = "body", value_name = "ID=FILE")]
+    pub bodies: Vec<String>,
+    /// Ends of business too; --reason takes those of its reason anyway.
+    #[arg(long)]
+    pub with_ends: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DlqPurge {
+    #[command(flatten)]
+    pub walk: DlqMove,
+    /// Delete without being asked.
+    #[arg(long)]
+    pub yes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -607,6 +705,25 @@ pub struct DlqRedrive {
     /// Send back ends of business too; --reason takes those of its reason anyway.
     #[arg(long)]
     pub with_ends: bool,
+    /// Send what this file of `dlq plan` names, and nothing else. What becomes of each letter is written beside it, and the same
+    /// command goes on where it was broken off.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["queue", "reason", "handler", "of", "since", "before", "limit", "dry_run", "with_ends"])]
+    pub plan: Option<PathBuf>,
+    /// Stop where more than this share of the letters sent are dead letters again: `5%`.
+    #[arg(long, value_name = "SHARE", value_parser = percent, requires = "plan")]
+    pub stop_at: Option<u8>,
+    /// Leave letters that were sent back so often.
+    #[arg(long, value_name = "TIMES", default_value_t = 3, requires = "plan")]
+    pub quarantine_after: u32,
+    /// Send them to this queue of the system.
+    #[arg(long, value_name = "QUEUE", requires = "plan")]
+    pub to: Option<String>,
+    /// Who sends them back [default: the variable USER]; kept with each letter.
+    #[arg(long, value_name = "NAME", requires = "plan")]
+    pub by: Option<String>,
+    /// Why; kept with each letter.
+    #[arg(long, value_name = "TEXT", default_value = "", requires = "plan")]
+    pub why: String,
 }
 
 #[derive(Debug, Parser)]

@@ -6,7 +6,7 @@ use crate::{
     access::Access,
     args::Target,
     error::CommandError,
-    node::equipped,
+    node::{equipped, with_settings},
     print::{Progress, line},
 };
 use aws_config::{
@@ -69,6 +69,7 @@ impl Aws {
         let ports = aws::ports(&model, &names, &config);
         let ports = match access {
             Access::Answers(step) => equipped(&choreography, ports, step)?,
+            Access::Tries => with_settings(&choreography, ports),
             Access::Looks | Access::Changes => ports,
         };
         let pipeline = Pipeline::new(choreography, ports);

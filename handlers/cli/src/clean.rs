@@ -2,12 +2,12 @@
 
 use crate::{
     App, args,
+    confirm::is_wanted,
     error::CommandError,
     print::{line, readable},
     up::NOTIFICATIONS,
 };
 use quadrille::local;
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 pub async fn clean(app: &App<'_>, args: args::Clean) -> Result<(), CommandError> {
     let folder = readable(args.data.display());
@@ -23,16 +23,4 @@ pub async fn clean(app: &App<'_>, args: args::Clean) -> Result<(), CommandError>
     removed.map_err(|error| CommandError::Failed(error.to_string()))??;
     line(format_args!("{folder} is removed"));
     Ok(())
-}
-
-/// Whether a person says yes.
-fn is_wanted(question: &str) -> Result<bool, CommandError> {
-    if !io::stdin().is_terminal() {
-        return Err(CommandError::Usage("nobody is there to be asked: say --yes".into()));
-    }
-    eprint!("{question}");
-    io::stderr().flush().map_err(CommandError::io("standard error"))?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).map_err(CommandError::io("standard input"))?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

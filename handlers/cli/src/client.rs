@@ -124,6 +124,7 @@ impl Client {
         }
         let opened = match access {
             Access::Looks => Node::to_look(&target.data, &app.choreography),
+            Access::Tries => Node::to_try(&target.data, &app.choreography),
             Access::Changes => Node::at_rest(&target.data, &app.choreography),
             Access::Answers(step) => Node::to_answer(&target.data, &app.choreography, step),
         };

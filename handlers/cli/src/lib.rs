@@ -26,6 +26,7 @@ mod aws;
 mod check;
 mod clean;
 mod client;
+mod confirm;
 mod demo;
 mod diagram;
 mod dlq;

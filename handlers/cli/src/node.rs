@@ -82,6 +82,17 @@ impl Node {
         Ok(Self { choreography: choreography.clone(), local, alarms: AlarmPolicy::default() })
     }
 
+    /// Opens `folder` for a command that tries what handlers would do: nothing in it is made or changed.
+    ///
+    /// # Errors
+    /// The folder can't be opened.
+    pub fn to_try(folder: &Path, choreography: &Choreography) -> Result<Self, CommandError> {
+        let mut node = Self::to_look(folder, choreography)?;
+        let ports = node.local.ports_mut();
+        *ports = with_settings(choreography, ports.clone());
+        Ok(node)
+    }
+
     /// The data folder.
     pub fn folder(&self) -> &Path {
         self.local.lock().folder()
@@ -99,6 +110,18 @@ pub fn equipped(choreography: &Choreography, ports: Ports, step: &str) -> Result
     let settings = Settings::read(Place::Command, needed, |setting| std::env::var(setting.variable()).ok());
     let settings = settings.map_err(|errors| CommandError::Usage(errors.to_string()))?;
     choreography.equip_for(step, ports, settings).map_err(|error| CommandError::Usage(error.to_string()))
+}
+
+/// Ports with the settings that the environment says. Where one is missing or wrong there are none, and handlers that need them
+/// can't be tried.
+pub fn with_settings(choreography: &Choreography, ports: Ports) -> Ports {
+    let needed = &choreography.model().settings;
+    let settings = Settings::read(Place::Command, needed, |setting| std::env::var(setting.variable()).ok());
+    let settings = settings.unwrap_or_else(|errors| {
+        tracing::warn!(%errors, "handlers that need settings can't be tried");
+        Settings::default()
+    });
+    Ports { settings: Arc::new(settings), ..ports }
 }
 
 /// A node that runs and serves HTTP.

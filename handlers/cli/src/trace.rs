@@ -10,7 +10,7 @@ use crate::{
     print::{Shown, line, shown},
 };
 use quadrille::{
-    Timestamp, TrailDetails, TrailEntry,
+    Redriven, Timestamp, TrailDetails, TrailEntry,
     choreography::{EntityView, Path},
     excerpt,
     system::Meaning,
@@ -135,6 +135,9 @@ impl Story {
         let timeline = self.entries().into_iter().map(|(of, entry)| {
             let mut told = json!({ "at": entry.at, "of": of, "what": entry.what, "handler": entry.handler,
                 "attempt": entry.attempt, "until": entry.until });
+            if let Some(redriven) = &entry.redriven {
+                told["redriven"] = json!(redriven);
+            }
             if let Some(TrailDetails { took_millis, input, output }) = &entry.details {
                 told["took_millis"] = json!(took_millis);
                 told["input"] = json!(input);
@@ -200,6 +203,9 @@ impl Story {
             let by = format!("by {}{attempt}{took}{until}", excerpt(&entry.handler, 100));
             let what = excerpt(&entry.what, 400);
             line(format_args!("  {}  {of}{what}  {}", clock(entry.at), shown(&by, Shown::Dim)));
+            if let Some(redriven) = &entry.redriven {
+                line(shown(&format!("      {}", sent_back(redriven)), Shown::Dim));
+            }
             let details = entry.details.iter();
             let told = details.flat_map(|told| [("input ", &told.input), ("output", &told.output)]);
             for (name, text) in told.filter(|(_, text)| !text.is_empty()) {
@@ -227,6 +233,15 @@ impl Story {
             }
         }
     }
+}
+
+/// How a message was sent back from a dead-letter queue.
+pub fn sent_back(redriven: &Redriven) -> String {
+    let Redriven { times, at, by, why } = redriven;
+    let by = if by.is_empty() { String::new() } else { format!(" by {}", excerpt(by, 100)) };
+    let why = if why.is_empty() { String::new() } else { format!(": {}", excerpt(why, 300)) };
+    let times = if *times > 1 { format!(" ({times} times in all)") } else { String::new() };
+    format!("sent back at {at}{by}{why}{times}")
 }
 
 /// The time of day.

@@ -140,7 +140,10 @@ pub fn settings() -> [Setting; 3] {
 
 /// The service, made of the settings.
 pub fn service() -> Service<dyn Kitchen> {
-    Service::<dyn Kitchen>::new(made).uses(Uses::new().setting(SEED).setting(FAILING).setting(BUSY))
+    // It only stands for a kitchen.
+    Service::<dyn Kitchen>::new(made)
+        .tried_where(|_| Ok(true))
+        .uses(Uses::new().setting(SEED).setting(FAILING).setting(BUSY))
 }
 
 fn made(around: &Surroundings<'_>) -> Result<Arc<dyn Kitchen>, SettingError> {

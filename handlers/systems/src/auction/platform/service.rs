@@ -38,7 +38,8 @@ pub fn settings() -> [Setting; 4] {
 
 /// The service: made of the settings, and the bucket of the simulated one.
 pub fn service() -> Service<dyn AuctionPlatform> {
-    Service::<dyn AuctionPlatform>::new(made).uses(
+    let service = Service::<dyn AuctionPlatform>::new(made);
+    service.tried_where(|around| Ok(around.setting::<String>(PLATFORM)? == SIMULATED)).uses(
         Uses::new()
             .setting(PLATFORM)
             .setting(PLATFORM_TIMEOUT)

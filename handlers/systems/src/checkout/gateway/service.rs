@@ -50,7 +50,9 @@ pub fn settings() -> [Setting; 6] {
 pub fn service() -> Service<dyn PaymentGateway> {
     let uses = [GATEWAY, GATEWAY_TOKEN, GATEWAY_TIMEOUT, GATEWAY_DELAY, GATEWAY_OUTAGES, SEED];
     let uses = uses.into_iter().fold(Uses::new(), Uses::setting);
-    Service::<dyn PaymentGateway>::new(made).uses(uses.puts(PAYMENTS_BUCKET).where_set(GATEWAY, SIMULATED))
+    let service = Service::<dyn PaymentGateway>::new(made);
+    let service = service.tried_where(|around| Ok(around.setting::<String>(GATEWAY)? == SIMULATED));
+    service.uses(uses.puts(PAYMENTS_BUCKET).where_set(GATEWAY, SIMULATED))
 }
 
 fn made(around: &Surroundings<'_>) -> Result<Arc<dyn PaymentGateway>, SettingError> {

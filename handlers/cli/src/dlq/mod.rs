@@ -1,12 +1,17 @@
-//! `dlq`: dead letters are listed, shown, sent back, deleted.
+//! `dlq`: dead letters are listed, shown, planned, sent back, deleted.
+
+mod list;
+mod plan;
+mod planned;
 
 use crate::{
     App,
     access::Access,
-    args::{Dlq, DlqMove, DlqOptions, DlqRedrive, DlqShow},
+    args::{Dlq, DlqMove, DlqOptions, DlqPurge, DlqRedrive, DlqShow},
     client::{Client, encoded},
+    confirm::is_wanted,
     error::CommandError,
-    print::{Array, Progress, Shown, line, readable, shown},
+    print::{Progress, Shown, line, readable, shown},
 };
 use quadrille::{
     excerpt,
@@ -33,15 +38,24 @@ const HELD_MAX: usize = 10_000;
 
 pub async fn dlq(app: &App<'_>, args: Dlq) -> Result<(), CommandError> {
     match args {
-        Dlq::List(options) => list(app, options).await,
+        Dlq::List(options) => list::list(app, options).await,
+        Dlq::Plan(args) => plan::plan(app, args).await,
         Dlq::Show(show) => self::show(app, show).await,
-        Dlq::Redrive(DlqRedrive { walk, with_ends }) => {
+        Dlq::Redrive(mut args) if args.plan.is_some() => {
+            let file = args.plan.take().unwrap_or_default();
+            planned::redrive(app, args, file).await
+        }
+        Dlq::Redrive(DlqRedrive { walk, with_ends, .. }) => {
             // Asked for by its reason, an end is meant.
             let leaves_ends = !with_ends && walk.options.reason.is_none();
             self::walk(app, walk, Acting { act: "redrive", done: "redriven", leaves_ends }).await
         }
-        Dlq::Purge(walk) => {
-            self::walk(app, walk, Acting { act: "purge", done: "purged", leaves_ends: false }).await
+        Dlq::Purge(DlqPurge { walk, yes }) => {
+            let acting = Acting { act: "purge", done: "purged", leaves_ends: false };
+            if !yes && !walk.dry_run {
+                is_confirmed(app, &walk, acting).await?;
+            }
+            self::walk(app, walk, acting).await
         }
     }
 }
@@ -72,6 +86,41 @@ fn queue(app: &App<'_>, options: &DlqOptions) -> Result<String, CommandError> {
     }
 }
 
+/// The dead-letter queues that are meant: all of them where none is named.
+fn queues(app: &App<'_>, options: &DlqOptions) -> Result<Vec<String>, CommandError> {
+    match &options.queue {
+        Some(queue) => Ok(vec![queue.clone()]),
+        None => {
+            let all: Vec<String> = app.choreography.model().dead_letter_queues().map(str::to_owned).collect();
+            if all.is_empty() {
+                return Err(CommandError::NotFound(format!(
+                    "{} has no dead-letter queue",
+                    app.system.name()
+                )));
+            }
+            Ok(all)
+        }
+    }
+}
+
+/// Asks a person whether the letters are to be deleted that would be.
+async fn is_confirmed(app: &App<'_>, walk: &DlqMove, acting: Acting) -> Result<(), CommandError> {
+    let queue = queue(app, &walk.options)?;
+    let client = Client::open(app, &walk.options.target, Access::Looks).await?;
+    let mut count = 0_u64;
+    letters(&client, &queue, &walk.options, |_| {
+        count += 1;
+        true
+    })
+    .await?;
+    drop(client);
+    let what = format!("{count} dead letter(s) of {queue} would be {} for good", acting.done);
+    if is_wanted(&format!("{what}. Do it? [y/N] "))? {
+        return Ok(());
+    }
+    Err(CommandError::Refused(format!("{what}: they stay as they are")))
+}
+
 /// Calls `each` with every dead letter that the options mean, until it says stop. What had to be received to be looked at
 /// is given back at the end, however that comes.
 async fn letters(
@@ -99,8 +148,7 @@ async fn look(
     let (mut after, mut count) = (0, 0);
     // Where letters are received, one whose time is up is met again.
     let mut met: HashSet<String> = HashSet::new();
-    let reason =
-        options.reason.as_deref().map(|reason| format!("&reason={}", encoded(reason))).unwrap_or_default();
+    let wanted = options.query();
     loop {
         let left = options.limit.map_or(500, |limit| limit.saturating_sub(count).min(500));
         if left == 0 {
@@ -110,7 +158,7 @@ async fn look(
             return Err(CommandError::Failed("interrupted".to_owned()));
         }
         let of = encoded(queue);
-        let path = format!("/_quadrille/dead-letters?queue={of}&after={after}&limit={left}{reason}");
+        let path = format!("/_quadrille/dead-letters?queue={of}&after={after}&limit={left}{wanted}");
         let page: DeadLetterPage = client.get(&path).await?;
         let is_received = !page.held.is_empty();
         held.extend(page.held);
@@ -154,34 +202,6 @@ fn interrupted() -> Result<watch::Receiver<bool>, CommandError> {
     Ok(told)
 }
 
-async fn list(app: &App<'_>, options: DlqOptions) -> Result<(), CommandError> {
-    let queue = queue(app, &options)?;
-    let client = Client::open(app, &options.target, Access::Looks).await?;
-    let json = options.target.json;
-    let (mut array, mut failed) = (Array::new(), None);
-    let count = letters(&client, &queue, &options, |listed| {
-        if !json {
-            print_letter(&listed);
-            return true;
-        }
-        match serde_json::to_value(listed) {
-            Ok(listed) => array.item(&listed),
-            Err(error) => failed = Some(error),
-        }
-        failed.is_none()
-    });
-    let count = count.await?;
-    if let Some(error) = failed {
-        return Err(error.into());
-    }
-    if json {
-        array.end();
-    } else {
-        line(format_args!("{count} dead letter(s) in {queue}"));
-    }
-    Ok(())
-}
-
 /// One line about a dead letter.
 pub fn print_letter(listed: &Listed) {
     let letter = &listed.letter;
@@ -202,20 +222,26 @@ pub fn print_letter(listed: &Listed) {
 }
 
 async fn show(app: &App<'_>, show: DlqShow) -> Result<(), CommandError> {
-    let queue = queue(app, &show.options)?;
+    let queues = queues(app, &show.options)?;
     let client = Client::open(app, &show.options.target, Access::Looks).await?;
     let mut found = None;
-    letters(&client, &queue, &show.options, |listed| {
-        if listed.id == show.id {
-            found = Some(listed);
+    for queue in &queues {
+        letters(&client, queue, &show.options, |listed| {
+            if listed.id == show.id {
+                found = Some(listed);
+            }
+            found.is_none()
+        })
+        .await?;
+        if found.is_some() {
+            break;
         }
-        found.is_none()
-    })
-    .await?;
+    }
     let listed = found.ok_or_else(|| {
         CommandError::NotFound(format!(
-            "{queue} holds no dead letter {}: {} names them",
+            "there is no dead letter {} in {}: {} names them",
             excerpt(&show.id, 100),
+            queues.join(", "),
             app.typed("dlq list")
         ))
     })?;
@@ -245,8 +271,7 @@ async fn walk(app: &App<'_>, args: DlqMove, acting: Acting) -> Result<(), Comman
     #[cfg(feature = "aws")]
     if let Client::Aws(aws) = &client
         && acting.act == "redrive"
-        && options.reason.is_none()
-        && options.limit.is_none()
+        && options.takes_all()
         // A move task of SQS has no filter.
         && !(acting.leaves_ends && app.choreography.model().has_dead_lettered_ends(&queue))
     {
@@ -354,7 +379,7 @@ impl Pages<'_> {
     ) -> Result<(), CommandError> {
         let limit = options.limit.unwrap_or(u64::MAX);
         let leaves_ends = self.acting.leaves_ends;
-        let mut filter = Filter { reason: options.reason.clone(), leaves_ends, before: None };
+        let mut filter = Filter { leaves_ends, ..options.filter() };
         // At most a fifth of a second's worth at once, so that the rate is even.
         let page = self.rate.map_or(WALK_PAGE, |rate| (u64::from(rate) / 5).clamp(1, WALK_PAGE));
         let progress = Progress::new();
@@ -365,7 +390,7 @@ impl Pages<'_> {
             let asked = self.client.post(&format!("/_quadrille/{}", self.acting.act), &ask).await;
             let step: Moved = asked.inspect_err(|_| progress.clear())?;
             // What fails again meanwhile is left for the next time: a redrive ends.
-            filter.before = filter.before.or(step.at);
+            filter.before = filter.before.into_iter().chain(step.at).min();
             all.moved += step.moved;
             all.examined += step.examined;
             all.ends_left += step.ends_left;

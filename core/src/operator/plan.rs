@@ -1,0 +1,268 @@
+//! A redrive that is planned: which letters, each with what this build would do with it; and the redrive of just these.
+
+use super::{
+    Filter, LOOKED_AT, PAGE_MAX, PASSED_OVER, PASSED_OVER_REMOTELY, RECEIVED_MAX, RECEIVED_MIN, WAIT,
+    dead_letter_queue,
+    trial::{Trial, TrialOutcome},
+};
+use crate::{
+    dead_letter::{DeadLetter, Redriven},
+    failure::Failure,
+    model::Destination,
+    pipeline::Pipeline,
+    port::{Message, NewMessage, Receipt, Received, stable_hash},
+    relay,
+    timestamp::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, time::Duration};
+
+/// A letter of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Planned {
+    /// The dead-letter queue.
+    pub queue: String,
+    /// The message's id in it.
+    pub id: String,
+    /// Why it is there, and by whom.
+    #[serde(flatten)]
+    pub letter: DeadLetter,
+    /// When the queue drops it.
+    pub deadline: Timestamp,
+    /// It is an end of business.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_end: bool,
+    /// A hash of its body, by which it is known again.
+    pub content: String,
+    /// The body that is sent in place of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    /// What this build would do with it.
+    pub trial: TrialOutcome,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // the shape serde asks for
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+/// A page of a plan.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct PlanPage {
+    /// The letters.
+    pub letters: Vec<Planned>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<u64>,
+    /// As of a [`DeadLetterPage`](super::DeadLetterPage).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<String>,
+}
+
+/// What [`plan`] is asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanAsk {
+    /// The dead-letter queue.
+    pub queue: String,
+    /// Which letters.
+    #[serde(default)]
+    pub filter: Filter,
+    /// From this place on.
+    #[serde(default)]
+    pub after: u64,
+    /// At most so many.
+    pub limit: usize,
+    /// Bodies that stand in place of those of letters, by their ids.
+    #[serde(default)]
+    pub bodies: BTreeMap<String, String>,
+}
+
+/// The letters of a dead-letter queue from a place on, each with what this build would do with it. Nothing is changed. Of one page,
+/// each letter is tried behind those before it, as a redrive would work them.
+///
+/// # Errors
+/// `no_such_queue`, `invalid_request` for a setting that is of no use, or a [`Failure`] of the queue.
+pub async fn plan(pipeline: &Pipeline, ask: &PlanAsk) -> Result<PlanPage, Failure> {
+    let (dead, _) = dead_letter_queue(pipeline, &ask.queue)?;
+    let model = pipeline.choreography().model();
+    let invalid = |error| Failure::permanent("invalid_request", error);
+    let mut trial = Trial::over(pipeline).map_err(invalid)?;
+    let retention = model.queue(&ask.queue).map_or(Duration::ZERO, |queue| queue.retention);
+    let limit = ask.limit.clamp(1, PAGE_MAX);
+    let mut page = PlanPage::default();
+    let messages: Vec<(u64, Message)> = if dead.shows_arrivals() {
+        let arrived = dead.arrived(ask.after, limit).await?;
+        page.next = arrived.last().map(|(place, _)| *place).filter(|_| arrived.len() == limit);
+        arrived
+    } else {
+        let received = dead.receive(limit.min(RECEIVED_MAX), WAIT, Some(LOOKED_AT)).await?;
+        let behind = ask.after.saturating_add(received.len() as u64);
+        page.next = (!received.is_empty()).then_some(behind);
+        page.held = received.iter().map(|message| message.receipt.0.clone()).collect();
+        received.into_iter().map(|message| (0, message)).collect()
+    };
+    for (_, message) in messages {
+        let letter = DeadLetter::read(&message);
+        if !ask.filter.takes(model, &letter) {
+            continue;
+        }
+        let body = ask.bodies.get(&message.id).cloned();
+        let trial = trial.of(&ask.queue, &message, body.as_deref()).await;
+        page.letters.push(Planned {
+            queue: ask.queue.clone(),
+            is_end: model.is_dead_lettered_end(&letter.handler, &letter.reason),
+            deadline: message.sent_at + retention,
+            content: content_of(&message.body),
+            id: message.id,
+            letter,
+            body,
+            trial,
+        });
+    }
+    Ok(page)
+}
+
+/// What a letter's body is known by.
+fn content_of(body: &str) -> String {
+    format!("{:016x}", stable_hash(body.as_bytes()))
+}
+
+/// One letter that is to be sent back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    /// What its body is known by, as planned: a letter that is another one by now stays.
+    pub content: String,
+    /// The body that is sent in place of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+}
+
+/// What [`redrive_planned`] is asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedriveAsk {
+    /// The dead-letter queue.
+    pub queue: String,
+    /// The letters, by their ids.
+    pub letters: BTreeMap<String, Wanted>,
+    /// At most so many of them.
+    pub limit: usize,
+    /// The queue that they are sent to, where it is not the one that they came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Who sends them back.
+    pub by: String,
+    /// Why.
+    #[serde(default)]
+    pub why: String,
+}
+
+/// What became of a letter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "snake_case")]
+pub enum LetterResult {
+    /// It was sent.
+    Sent,
+    /// It could not be sent, and stays.
+    Failed {
+        /// Why.
+        why: String,
+    },
+    /// It is another letter than was planned, or damaged, and stays.
+    Left {
+        /// Why.
+        why: String,
+    },
+}
+
+/// What one call of [`redrive_planned`] did.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Redriving {
+    /// What became of the letters that were met, by their ids.
+    pub results: BTreeMap<String, LetterResult>,
+    /// Nothing was left to look at.
+    pub done: bool,
+    /// The receipts of letters that are none of these. They stay hidden for a while: see
+    /// [`Moved::passed_over`](super::Moved::passed_over).
+    pub passed_over: Vec<String>,
+}
+
+/// Sends letters back that a plan names, in the order of their arrival, and no others. Each is sent before it is deleted.
+///
+/// # Errors
+/// `no_such_queue`, or a [`Failure`] of a queue: what was not sent is still there.
+pub async fn redrive_planned(pipeline: &Pipeline, ask: &RedriveAsk) -> Result<Redriving, Failure> {
+    let (dead, source) = dead_letter_queue(pipeline, &ask.queue)?;
+    let (model, now) = (pipeline.choreography().model(), pipeline.ports().clock.now());
+    let to = match &ask.to {
+        Some(name) if model.queue(name).is_none() => {
+            let detail = format_args!("no queue of the choreography is named {name:?}");
+            return Err(Failure::permanent("no_such_queue", detail));
+        }
+        Some(name) => Destination::Queue(name),
+        None => source,
+    };
+    let max = ask.limit.clamp(1, PAGE_MAX);
+    let (at_once, wait, hidden) = if dead.shows_arrivals() {
+        (PAGE_MAX, Duration::ZERO, PASSED_OVER)
+    } else {
+        (max.max(RECEIVED_MIN), WAIT, PASSED_OVER_REMOTELY)
+    };
+    let messages = dead.receive(at_once, wait, Some(hidden)).await?;
+    let mut redriving = Redriving { done: messages.is_empty(), ..Redriving::default() };
+    let (mut chosen, mut again): (Vec<(Message, NewMessage)>, Vec<(Receipt, Duration)>) = Default::default();
+    for message in messages {
+        let Some(wanted) = ask.letters.get(&message.id) else {
+            redriving.passed_over.push(message.receipt.0);
+            continue;
+        };
+        if let Some(why) = unfit(&message, wanted) {
+            redriving.results.insert(message.id, LetterResult::Left { why });
+            redriving.passed_over.push(message.receipt.0);
+        } else if chosen.len() == max {
+            again.push((message.receipt, Duration::ZERO));
+        } else {
+            let sent = sent_back(ask, &message, wanted, now);
+            chosen.push((message, sent));
+        }
+    }
+    // What is more than was asked for is there for the next call.
+    dead.extend(&again).await?;
+    let letters = chosen.iter().map(|(_, sent)| sent.clone()).collect();
+    let mut gone = Vec::with_capacity(chosen.len());
+    let sent = relay::send(model, pipeline.ports(), to, letters).await;
+    for ((message, _), sent) in chosen.into_iter().zip(sent) {
+        let result = match sent {
+            Ok(()) => {
+                gone.push(message.receipt);
+                LetterResult::Sent
+            }
+            Err(error) => {
+                redriving.passed_over.push(message.receipt.0);
+                LetterResult::Failed { why: error.to_string() }
+            }
+        };
+        redriving.results.insert(message.id, result);
+    }
+    dead.delete(&gone).await?;
+    Ok(redriving)
+}
+
+/// Why a letter is not the one that was planned.
+fn unfit(message: &Message, wanted: &Wanted) -> Option<String> {
+    if content_of(&message.body) != wanted.content {
+        return Some("its content is another one than was planned".to_owned());
+    }
+    let is_damaged = wanted.body.is_none() && DeadLetter::read(message).is_damaged();
+    is_damaged.then(|| "what it holds is damaged".to_owned())
+}
+
+fn sent_back(ask: &RedriveAsk, message: &Message, wanted: &Wanted, now: Timestamp) -> NewMessage {
+    let received = Received { queue: ask.queue.clone(), receipt: message.receipt.clone() };
+    let times = DeadLetter::read(message).redriven.map_or(0, |redriven| redriven.times);
+    let redriven = Redriven::new(times.saturating_add(1), now, &ask.by, &ask.why);
+    let again = DeadLetter::redriven_by(message, &redriven);
+    let body = wanted.body.clone().unwrap_or(again.body);
+    NewMessage { body, in_place_of: Some(received), ..again }
+}

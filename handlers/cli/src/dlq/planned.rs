@@ -1,0 +1,367 @@
+//! `dlq redrive --plan FILE`: sends back what a plan names, and keeps a record of it, by which it goes on where it was broken off.
+
+use super::{give_back, interrupted, plan};
+use crate::{
+    App,
+    access::Access,
+    args::{DlqRedrive, Place},
+    client::Client,
+    error::CommandError,
+    print::{Progress, line},
+};
+use quadrille::{
+    Timestamp, excerpt,
+    operator::{LetterResult, Planned, QueueStatus, RedriveAsk, Redriving, Wanted},
+    port::{Clock as _, SystemClock},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{File, OpenOptions},
+    io::{BufRead as _, BufReader, Write as _},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
+
+/// Letters a second, each for a second, where nobody says how many: a mistake is seen before much is sent.
+const RAMP: [u32; 7] = [1, 2, 5, 10, 20, 50, 100];
+
+/// Letters that one request names: a queue of SQS gives them in no order.
+const NAMED_MAX: usize = 500;
+
+/// Of fewer letters than these no share is told.
+const SHARE_OF_MIN: u64 = 20;
+
+/// How long it is waited at the end for letters that fail again.
+const AFTERWARDS: Duration = Duration::from_secs(2);
+
+/// A line of the record.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Record {
+    /// Somebody has begun, or gone on.
+    Begun { at: Timestamp, by: String, why: String, letters: usize },
+    /// These are about to be sent.
+    Sending { queue: String, ids: Vec<String> },
+    /// What became of one.
+    Letter {
+        at: Timestamp,
+        queue: String,
+        id: String,
+        #[serde(flatten)]
+        result: LetterResult,
+        /// The body that was sent in place of the letter's own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        body: Option<String>,
+    },
+}
+
+/// What was done so far, as the record tells.
+#[derive(Default)]
+struct Done {
+    /// Letters with a result, by queue and id.
+    results: BTreeSet<(String, String)>,
+    /// Letters that were to be sent when it was broken off.
+    unsure: BTreeSet<(String, String)>,
+}
+
+/// Sends back what a plan names.
+pub(super) async fn redrive(app: &App<'_>, args: DlqRedrive, file: PathBuf) -> Result<(), CommandError> {
+    let (_, letters) = plan::read(app, &file)?;
+    let target = &args.walk.options.target;
+    let client = Client::open(app, target, Access::Changes).await?;
+    let mut record = Recorder::open(&record_of(&file))?;
+    let by = args.by.clone().or_else(|| std::env::var("USER").ok()).unwrap_or_default();
+    record.add(&Record::Begun {
+        at: SystemClock.now(),
+        by: by.clone(),
+        why: args.why.clone(),
+        letters: letters.len(),
+    })?;
+    // One machine sends and deletes in one write: what is still there was not sent.
+    let is_exact = target.place == Place::Local;
+    let mut told = Told { planned: letters.len() as u64, ..Told::default() };
+    let mut waiting: BTreeMap<String, Vec<Planned>> = BTreeMap::new();
+    for letter in letters {
+        let key = (letter.queue.clone(), letter.id.clone());
+        let times = letter.letter.redriven.as_ref().map_or(0, |redriven| redriven.times);
+        if record.done.results.contains(&key) {
+            told.earlier += 1;
+        } else if record.done.unsure.contains(&key) && !is_exact {
+            told.unsure += 1;
+        } else if times >= args.quarantine_after {
+            told.quarantined += 1;
+        } else {
+            waiting.entry(letter.queue.clone()).or_default().push(letter);
+        }
+    }
+    let mut sending =
+        Sending { args: &args, by, client: &client, record, told, ramp: Ramp::new(args.walk.rate) };
+    let mut interrupted = interrupted()?;
+    let mut sent = Ok(());
+    for (queue, letters) in waiting {
+        sent = sending.queue(&queue, letters, &mut interrupted).await;
+        if sent.is_err() {
+            break;
+        }
+    }
+    let Sending { told, .. } = sending;
+    told.print(target.json);
+    sent?;
+    match told.failed {
+        0 => Ok(()),
+        failed => Err(CommandError::Failed(format!(
+            "{failed} letter(s) could not be sent, and stay where they are"
+        ))),
+    }
+}
+
+/// The record of a plan stands beside it.
+fn record_of(plan: &Path) -> PathBuf {
+    let mut name = plan.as_os_str().to_owned();
+    name.push(".record");
+    PathBuf::from(name)
+}
+
+/// What is told at the end.
+#[derive(Clone, Debug, Default)]
+struct Told {
+    planned: u64,
+    sent: u64,
+    earlier: u64,
+    failed: u64,
+    left: u64,
+    missing: u64,
+    quarantined: u64,
+    unsure: u64,
+    dead_again: u64,
+}
+
+impl Told {
+    fn print(&self, json: bool) {
+        let Self { planned, sent, earlier, failed, left, missing, quarantined, unsure, dead_again } = *self;
+        if json {
+            line(
+                json!({ "planned": planned, "sent": sent, "sent_before": earlier, "failed": failed, "left": left,
+                "missing": missing, "quarantined": quarantined, "unsure": unsure, "dead_again": dead_again }),
+            );
+            return;
+        }
+        line(format_args!("{sent} of {planned} letter(s) sent back"));
+        let others = [
+            (earlier, "done by an earlier run of this plan"),
+            (failed, "could not be sent, and stay"),
+            (left, "are other letters than were planned, or damaged, and stay"),
+            (missing, "are no longer there"),
+            (quarantined, "were sent back too often, and stay: --quarantine-after"),
+            (unsure, "may have been sent when it was broken off, and stay: a look at their entities tells"),
+            (dead_again, "dead letter(s) came meanwhile"),
+        ];
+        others
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .for_each(|(count, what)| line(format_args!("{count} {what}")));
+    }
+}
+
+/// How many are sent in which second.
+struct Ramp {
+    rate: Option<u32>,
+    seconds: usize,
+}
+
+impl Ramp {
+    fn new(rate: Option<u32>) -> Self {
+        Self { rate, seconds: 0 }
+    }
+
+    /// How many may be sent in the next second.
+    fn next(&mut self) -> u32 {
+        let rate = RAMP.get(self.seconds).or(RAMP.last()).copied().unwrap_or(1);
+        self.seconds += 1;
+        self.rate.unwrap_or(rate)
+    }
+}
+
+struct Sending<'a> {
+    args: &'a DlqRedrive,
+    by: String,
+    client: &'a Client,
+    record: Recorder,
+    told: Told,
+    ramp: Ramp,
+}
+
+impl Sending<'_> {
+    /// Sends the letters of one queue, a part a second.
+    async fn queue(
+        &mut self,
+        queue: &str,
+        letters: Vec<Planned>,
+        interrupted: &mut watch::Receiver<bool>,
+    ) -> Result<(), CommandError> {
+        let mut waiting: Vec<Planned> = letters;
+        // The first of them first.
+        waiting.reverse();
+        let before = self.dead(queue).await?;
+        let (sent_before, progress) = (self.told.sent, Progress::new());
+        let (mut passed_over, mut fruitless) = (Vec::new(), 0);
+        let mut outcome = Ok(());
+        while !waiting.is_empty() && fruitless < 2 {
+            let began = Instant::now();
+            let rate = self.ramp.next();
+            let step = self.part(queue, &mut waiting, usize::try_from(rate).unwrap_or(1)).await;
+            let Redriving { results, done, passed_over: over } = match step {
+                Ok(step) => step,
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            };
+            passed_over.extend(over);
+            // All was looked at: what is left of the plan is hidden, or gone. It is shown again, and looked for once more.
+            fruitless = if results.is_empty() && done { fruitless + 1 } else { 0 };
+            if done {
+                give_back(self.client, queue, &std::mem::take(&mut passed_over)).await?;
+            }
+            let sent = self.told.sent - sent_before;
+            let again = (self.dead(queue).await? + sent).saturating_sub(before);
+            progress.show(format_args!(
+                "{} of {} sent, {again} dead letters came meanwhile",
+                self.told.sent, self.told.planned
+            ));
+            self.told.dead_again = self.told.dead_again.max(again);
+            if self.args.stop_at.is_some_and(|share| again * 100 > u64::from(share) * sent.max(SHARE_OF_MIN))
+            {
+                let text = format!(
+                    "stopped: of {sent} letters {again} failed again; the same command goes on where this ends"
+                );
+                outcome = Err(CommandError::Failed(text));
+                break;
+            }
+            if *interrupted.borrow() {
+                outcome = Err(CommandError::Failed(
+                    "interrupted: the same command goes on where this ends".to_owned(),
+                ));
+                break;
+            }
+            if !waiting.is_empty() && !results.is_empty() && sent >= u64::from(rate) {
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_secs(1).saturating_sub(began.elapsed())) => {}
+                    _ = interrupted.wait_for(|is| *is) => {}
+                }
+            }
+        }
+        progress.clear();
+        let given_back = give_back(self.client, queue, &passed_over).await;
+        if outcome.is_ok() {
+            self.told.missing += waiting.len() as u64;
+            self.afterwards(queue, before, sent_before).await?;
+        }
+        outcome.and(given_back)
+    }
+
+    /// Sends at most so many, and writes down what became of them.
+    async fn part(
+        &mut self,
+        queue: &str,
+        waiting: &mut Vec<Planned>,
+        limit: usize,
+    ) -> Result<Redriving, CommandError> {
+        let named = waiting.iter().rev().take(NAMED_MAX);
+        let wanted = |letter: &Planned| {
+            (letter.id.clone(), Wanted { content: letter.content.clone(), body: letter.body.clone() })
+        };
+        let letters: BTreeMap<String, Wanted> = named.map(wanted).collect();
+        let ids = letters.keys().cloned().collect();
+        self.record.add(&Record::Sending { queue: queue.to_owned(), ids })?;
+        let ask = RedriveAsk {
+            queue: queue.to_owned(),
+            letters,
+            limit,
+            to: self.args.to.clone(),
+            by: self.by.clone(),
+            why: self.args.why.clone(),
+        };
+        let step: Redriving = self.client.post("/_quadrille/redrive-planned", &ask).await?;
+        for (id, result) in &step.results {
+            match result {
+                LetterResult::Sent => self.told.sent += 1,
+                LetterResult::Failed { .. } => self.told.failed += 1,
+                LetterResult::Left { .. } => self.told.left += 1,
+            }
+            let body = ask.letters.get(id).and_then(|wanted| wanted.body.clone());
+            let (at, queue) = (SystemClock.now(), queue.to_owned());
+            self.record.add(&Record::Letter { at, queue, id: id.clone(), result: result.clone(), body })?;
+        }
+        waiting.retain(|letter| !step.results.contains_key(&letter.id));
+        Ok(step)
+    }
+
+    /// Waits a moment for what fails again.
+    async fn afterwards(&mut self, queue: &str, before: u64, sent_before: u64) -> Result<(), CommandError> {
+        let sent = self.told.sent - sent_before;
+        let end = Instant::now() + AFTERWARDS;
+        while sent > 0 && Instant::now() < end {
+            let again = (self.dead(queue).await? + sent).saturating_sub(before);
+            self.told.dead_again = self.told.dead_again.max(again);
+            if again >= sent {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        Ok(())
+    }
+
+    /// How many letters the dead-letter queue holds.
+    async fn dead(&self, queue: &str) -> Result<u64, CommandError> {
+        let queues: Vec<QueueStatus> = self.client.get("/_quadrille/queues").await?;
+        let of = queues.iter().find(|status| status.dead_letter_queue == queue);
+        Ok(of.map_or(0, |status| status.dead))
+    }
+}
+
+/// The file that tells what was done.
+struct Recorder {
+    file: File,
+    name: String,
+    done: Done,
+}
+
+impl Recorder {
+    fn open(path: &Path) -> Result<Self, CommandError> {
+        let name = path.display().to_string();
+        let mut done = Done::default();
+        if path.exists() {
+            let read = File::open(path).map_err(CommandError::io(name.clone()))?;
+            for text in BufReader::new(read).lines() {
+                let text = text.map_err(CommandError::io(name.clone()))?;
+                // The last line may be cut off.
+                match serde_json::from_str(&text) {
+                    Ok(Record::Begun { .. }) | Err(_) => {}
+                    Ok(Record::Sending { queue, ids }) => {
+                        done.unsure.extend(ids.into_iter().map(|id| (queue.clone(), id)));
+                    }
+                    Ok(Record::Letter { queue, id, result, .. }) => {
+                        done.unsure.remove(&(queue.clone(), id.clone()));
+                        if result == LetterResult::Sent {
+                            done.results.insert((queue, id));
+                        }
+                    }
+                }
+            }
+        }
+        let mut options = OpenOptions::new();
+        let file = options.create(true).append(true).open(path).map_err(CommandError::io(name.clone()))?;
+        Ok(Self { file, name, done })
+    }
+
+    /// Written before anything else is done.
+    fn add(&mut self, record: &Record) -> Result<(), CommandError> {
+        let text = serde_json::to_string(record)?;
+        let written = writeln!(self.file, "{text}").and_then(|()| self.file.sync_data());
+        written.map_err(CommandError::io(excerpt(&self.name, 300)))
+    }
+}
