@@ -864,6 +864,7 @@ fn the_flowchart_of_a_small_definition() {
         until: None,
         kind,
         event: None,
+        redriven: None,
         details: None,
     };
     let failed = TrailEntryKind::DeadLettered { reason: "lost".into() };

@@ -1,8 +1,7 @@
 //! A redrive that is planned: which letters, each with what this build would do with it; and the redrive of just these.
 
 use super::{
-    Filter, LOOKED_AT, PAGE_MAX, PASSED_OVER, PASSED_OVER_REMOTELY, RECEIVED_MAX, RECEIVED_MIN, WAIT,
-    dead_letter_queue,
+    Filter, LOOKED_AT, PAGE_MAX, PASSED_OVER_REMOTELY, RECEIVED_MAX, RECEIVED_MIN, WAIT, dead_letter_queue,
     trial::{Trial, TrialOutcome},
 };
 use crate::{
@@ -16,6 +15,9 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
+
+/// How long letters stay hidden that a call looks at, where it is broken off before it shows them again.
+const HELD: Duration = Duration::from_secs(5);
 
 /// A letter of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,6 +185,9 @@ pub struct Redriving {
     pub results: BTreeMap<String, LetterResult>,
     /// Nothing was left to look at.
     pub done: bool,
+    /// Letters that nobody can look at now, where nothing was left: whoever looked at them last was broken off, or still looks.
+    #[serde(default)]
+    pub hidden: u64,
     /// The receipts of letters that are none of these. They stay hidden for a while: see
     /// [`Moved::passed_over`](super::Moved::passed_over).
     pub passed_over: Vec<String>,
@@ -205,7 +210,7 @@ pub async fn redrive_planned(pipeline: &Pipeline, ask: &RedriveAsk) -> Result<Re
     };
     let max = ask.limit.clamp(1, PAGE_MAX);
     let (at_once, wait, hidden) = if dead.shows_arrivals() {
-        (PAGE_MAX, Duration::ZERO, PASSED_OVER)
+        (PAGE_MAX, Duration::ZERO, HELD)
     } else {
         (max.max(RECEIVED_MIN), WAIT, PASSED_OVER_REMOTELY)
     };
@@ -227,8 +232,15 @@ pub async fn redrive_planned(pipeline: &Pipeline, ask: &RedriveAsk) -> Result<Re
             chosen.push((message, sent));
         }
     }
-    // What is more than was asked for is there for the next call.
+    // What is more than was asked for is there for the next call. A queue that shows its arrivals gives others first then, so that
+    // nothing of it has to stay hidden.
+    if dead.shows_arrivals() {
+        again.extend(redriving.passed_over.drain(..).map(|receipt| (Receipt(receipt), Duration::ZERO)));
+    }
     dead.extend(&again).await?;
+    if redriving.done {
+        redriving.hidden = dead.depth().await?.in_flight;
+    }
     let letters = chosen.iter().map(|(_, sent)| sent.clone()).collect();
     let mut gone = Vec::with_capacity(chosen.len());
     let sent = relay::send(model, pipeline.ports(), to, letters).await;

@@ -246,8 +246,8 @@ async fn a_filtered_redrive_moves_what_is_meant_and_can_be_repeated() {
         assert_eq!(attributes.keys().collect::<Vec<_>>(), ["first-seen"]);
         assert!(message.body.as_ref().unwrap().contains("late-"));
     }
-    assert_eq!(moved(&["purge", "--limit", "5"])["purged"], 5);
-    assert_eq!(moved(&["purge", "--reason", "rejected"])["purged"], 7);
+    assert_eq!(moved(&["purge", "--yes", "--limit", "5"])["purged"], 5);
+    assert_eq!(moved(&["purge", "--yes", "--reason", "rejected"])["purged"], 7);
     assert_eq!(stack.queue(RESULTS)["dead"], 0);
 }
 

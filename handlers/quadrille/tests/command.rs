@@ -368,7 +368,7 @@ fn operators_work_through_the_engine_and_without_one() {
     // The dead letters are worked at rest as well, and the engine tells then that they are gone.
     let dead = dead_letters(data, RESULTS_DEAD);
     assert_eq!(subjects(&dead), rejected.iter().cloned().collect::<Vec<_>>());
-    assert_eq!(on(data, &["dlq", "purge", "--json"]).json()["purged"], json!(rejected.len()));
+    assert_eq!(on(data, &["dlq", "purge", "--yes", "--json"]).json()["purged"], json!(rejected.len()));
     assert_eq!(dead_letters(data, RESULTS_DEAD), [] as [Value; 0]);
 }
 
@@ -509,7 +509,7 @@ fn dead_letters_are_listed_shown_and_sent_back() {
     assert_eq!(whole, message);
 
     // A dry run only tells.
-    for (act, done) in [(&["redrive", "--with-ends"][..], "redriven"), (&["purge"], "purged")] {
+    for (act, done) in [(&["redrive", "--with-ends"][..], "redriven"), (&["purge", "--yes"], "purged")] {
         let dry = moved(&[act, &["--dry-run", "--limit", "7"]].concat());
         assert_eq!((&dry["dry_run"], &dry[done]), (&json!(true), &json!(7)));
         assert!(dlq(&[act, &["--dry-run"]].concat()).ok().contains("nothing was changed"));
@@ -560,10 +560,10 @@ fn dead_letters_are_listed_shown_and_sent_back() {
     assert!(began.elapsed() >= Duration::from_millis(600), "{:?}", began.elapsed());
     back(rejected.len());
 
-    let purged = moved(&["purge", "--limit", "2", "--reason", "rejected"]);
+    let purged = moved(&["purge", "--yes", "--limit", "2", "--reason", "rejected"]);
     assert_eq!(purged["purged"], 2);
     assert_eq!(dead_letters(data, RESULTS_DEAD).len(), rejected.len() - 2);
-    let text = dlq(&["purge"]).ok();
+    let text = dlq(&["purge", "--yes"]).ok();
     assert!(text.starts_with(&format!("{} dead letter(s) purged", rejected.len() - 2)), "{text}");
     assert_eq!(engine.queues()[RESULTS]["dead"], 0);
     assert_eq!(filed_by_id(data).len(), 60 - rejected.len(), "no accepted order was touched");

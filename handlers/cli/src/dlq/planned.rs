@@ -34,6 +34,12 @@ const NAMED_MAX: usize = 500;
 /// Of fewer letters than these no share is told.
 const SHARE_OF_MIN: u64 = 20;
 
+/// How long it is waited for letters that somebody else looks at, or did until it was broken off.
+const HIDDEN: Duration = Duration::from_secs(10);
+
+/// Requests in a row that find nothing of the plan, before what is left of it counts as missing: each looks at 500 letters.
+const FRUITLESS_MAX: u64 = 2;
+
 /// How long it is waited at the end for letters that fail again.
 const AFTERWARDS: Duration = Duration::from_secs(2);
 
@@ -207,13 +213,13 @@ impl Sending<'_> {
         waiting.reverse();
         let before = self.dead(queue).await?;
         let (sent_before, progress) = (self.told.sent, Progress::new());
-        let (mut passed_over, mut fruitless) = (Vec::new(), 0);
+        let (mut passed_over, mut fruitless, mut idle_since) = (Vec::new(), 0, Instant::now());
         let mut outcome = Ok(());
-        while !waiting.is_empty() && fruitless < 2 {
+        while !waiting.is_empty() && fruitless < FRUITLESS_MAX + before / 500 {
             let began = Instant::now();
             let rate = self.ramp.next();
             let step = self.part(queue, &mut waiting, usize::try_from(rate).unwrap_or(1)).await;
-            let Redriving { results, done, passed_over: over } = match step {
+            let Redriving { results, done, passed_over: over, hidden } = match step {
                 Ok(step) => step,
                 Err(error) => {
                     outcome = Err(error);
@@ -221,8 +227,16 @@ impl Sending<'_> {
                 }
             };
             passed_over.extend(over);
-            // All was looked at: what is left of the plan is hidden, or gone. It is shown again, and looked for once more.
-            fruitless = if results.is_empty() && done { fruitless + 1 } else { 0 };
+            if results.is_empty() {
+                let is_hidden = hidden > 0 && idle_since.elapsed() < HIDDEN;
+                fruitless += u64::from(!is_hidden);
+                if is_hidden {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+            } else {
+                (fruitless, idle_since) = (0, Instant::now());
+            }
+            // All was looked at. It is shown again, and looked for once more.
             if done {
                 give_back(self.client, queue, &std::mem::take(&mut passed_over)).await?;
             }

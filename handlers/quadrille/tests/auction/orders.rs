@@ -461,7 +461,7 @@ fn no_dead_letter_goes_unnotified_and_no_content_is_told() {
     assert!(arrived(&digests) >= rejected(&second).len() as u64, "{digests:?}");
     assert_eq!(told("ok").count(), 0);
 
-    let purged = on(folder.path(), &["dlq", "purge", "--json"]).json();
+    let purged = on(folder.path(), &["dlq", "purge", "--yes", "--json"]).json();
     assert_eq!(purged["purged"], json!(dead));
     let ok = eventually("an all-clear", || told("ok").next());
     assert_eq!((&ok["depth"], &ok["arrived"]), (&json!(0), &json!(0)));
