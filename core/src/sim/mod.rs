@@ -33,6 +33,8 @@
 
 mod alarm;
 mod client;
+#[cfg(all(test, feature = "conformance"))]
+mod conforms;
 mod executor;
 mod explore;
 mod fault;
