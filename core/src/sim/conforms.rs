@@ -11,9 +11,9 @@ use crate::{
     conformance::{self, Capabilities, Report, World},
     memory::{Memory, all_wait},
     port::{
-        Bucket, Bus, BusEntry, ChangeStream, Clock as _, CommitError, Damage, Depth, IndexPage, IndexQuery,
-        Item, Message, NewMessage, ObjectPage, PortError, Ports, Queue, Receipt, ScanPage, StreamRecord,
-        Table, Topic, Write,
+        Bucket, Bus, BusEntry, ChangeStream, CommitError, Damage, Depth, IndexPage, IndexQuery, Item,
+        Message, NewMessage, ObjectPage, PortError, Ports, Queue, Receipt, ScanPage, StreamRecord, Table,
+        Topic, Write,
     },
     timestamp::Timestamp,
 };
@@ -33,7 +33,7 @@ const ASKED_MAX: usize = 1_000;
 /// How long a caller waits before it asks again.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// The longest that time goes on by itself for a call, beside the wait of a caller.
+/// The longest that time goes on by itself for a call: as long as a fault lasts here.
 const GOES_ON_MAX: Duration = Duration::from_secs(2);
 
 /// How long an expired item stays under that fault.
@@ -87,8 +87,10 @@ impl<P: ?Sized> Asking<P> {
         self.nature.faults.may_strike(Fault::Lost)
     }
 
+    /// A little time passes, and others may go on.
     async fn wait(&self) {
-        self.nature.clock.sleep_until(self.nature.now() + AGAIN).await;
+        self.nature.clock.advance(AGAIN);
+        tokio::task::yield_now().await;
     }
 
     async fn ask<'a, T>(
@@ -443,7 +445,7 @@ fn world(fault: Option<Fault>, trial: &Trial) -> Simulated {
     Simulated { nature, ports, capabilities }
 }
 
-/// Lets time go on by itself for as long as a fault may last and a caller may wait.
+/// Lets time go on by itself while a call takes long.
 async fn time_goes_on(nature: &Nature) {
     let next = || nature.clock.next_wake().filter(|wake| *wake <= nature.now() + GOES_ON_MAX);
     loop {
@@ -467,7 +469,7 @@ fn report(world: &Simulated) -> Report {
     })
 }
 
-/// The scenarios that fail under a trial, and those that have to: each with what is told of it.
+/// Whether just those scenarios fail that have to.
 fn play(fault: Option<Fault>, trial: &Trial) -> Result<(), String> {
     let world = world(fault, trial);
     let report = report(&world);

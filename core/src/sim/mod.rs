@@ -33,7 +33,7 @@
 
 mod alarm;
 mod client;
-#[cfg(all(test, feature = "conformance"))]
+#[cfg(test)]
 mod conforms;
 mod executor;
 mod explore;
