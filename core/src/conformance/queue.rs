@@ -669,17 +669,7 @@ async fn arrivals_are_seen_without_receiving(stage: &Stage<'_>) -> Result<(), Vi
     line.send(messages[..4].to_vec()).await?;
     line.send(messages[4..].to_vec()).await?;
 
-    let mut seen: Vec<(u64, Message)> = Vec::new();
-    for _ in 0..2 * messages.len() {
-        let after = seen.last().map_or(begin, |(place, _)| *place);
-        let page = line.queue.arrived(after, 2).await?;
-        holds("a page of arrivals is no longer than asked for", page.len() <= 2, page.len())?;
-        seen.extend(page);
-    }
-    if !stage.claims.once {
-        let mut met = BTreeSet::new();
-        seen.retain(|(_, message)| met.insert(message.body.clone()));
-    }
+    let seen = arrivals(&line, begin, messages.len()).await?;
     let whole = |message: &Message| (message.body.clone(), message.attributes.clone());
     same(
         "arrivals in pages of 2, in their order",
@@ -762,6 +752,22 @@ async fn what_is_sent_in_place_of_a_message_takes_its_place_once(stage: &Stage<'
     other.send(vec![lone]).await?;
     let later = other.receive_one("a message of a key that is free again", Some(LONG)).await?;
     other.delete(&[later]).await
+}
+
+/// What arrived behind the place `begin`, in pages of 2 and without copies.
+async fn arrivals(line: &Line<'_>, begin: u64, count: usize) -> Result<Vec<(u64, Message)>, Violation> {
+    let mut seen: Vec<(u64, Message)> = Vec::new();
+    for _ in 0..2 * count {
+        let after = seen.last().map_or(begin, |(place, _)| *place);
+        let page = line.queue.arrived(after, 2).await?;
+        holds("a page of arrivals is no longer than asked for", page.len() <= 2, page.len())?;
+        seen.extend(page);
+    }
+    if !line.stage.claims.once {
+        let mut met = BTreeSet::new();
+        seen.retain(|(_, message)| met.insert(message.body.clone()));
+    }
+    Ok(seen)
 }
 
 /// The place behind all that has arrived.
