@@ -85,6 +85,9 @@ fn everything() -> Capabilities {
         ordered_stream: true,
         every_key: true,
         arrived: true,
+        once: true,
+        exact_receives: true,
+        kept_checkpoints: true,
         moves: true,
         damaged_items: true,
         damaged_records: true,
@@ -195,7 +198,11 @@ async fn what_is_not_claimed_is_skipped_aloud() {
 
 /// Asserts that the suite finds what is broken in the ports, in these scenarios at least.
 async fn assert_found(change: impl FnOnce(&mut Ports), scenarios: &[&str]) -> Report {
-    let report = conformance::run(&memory(change)).await;
+    assert_found_in(&memory(change), scenarios).await
+}
+
+async fn assert_found_in(world: &Virtual, scenarios: &[&str]) -> Report {
+    let report = conformance::run(world).await;
     let failed: Vec<&str> = report.failures().iter().map(|scenario| scenario.name).collect();
     for scenario in scenarios {
         assert!(failed.contains(scenario), "{scenario} does not see it:\n{report}");
@@ -311,6 +318,20 @@ impl ChangeStream for ForgetfulStream {
     }
 }
 
+/// Checkpoints a record more than it is told to.
+struct HastyStream(Arc<dyn ChangeStream>);
+
+#[async_trait]
+impl ChangeStream for HastyStream {
+    async fn read(&self, max: usize, wait: Duration) -> Result<Vec<StreamRecord>, PortError> {
+        self.0.read(max, wait).await
+    }
+
+    async fn checkpoint(&self, sequence: u64) -> Result<(), PortError> {
+        self.0.checkpoint(sequence + 1).await
+    }
+}
+
 #[tokio::test]
 async fn a_stream_that_forgets_its_checkpoint_is_found() {
     let change = |ports: &mut Ports| {
@@ -325,6 +346,7 @@ async fn a_stream_that_forgets_its_checkpoint_is_found() {
 enum Fault {
     DoesNotCount,
     LosesEveryThirdSend,
+    SendsTwice,
     Polls,
     IgnoresDelays,
 }
@@ -342,6 +364,7 @@ impl Queue for BrokenQueue {
                 answers.insert(2, Ok(()));
                 return answers;
             }
+            Fault::SendsTwice => drop(self.0.send(messages.clone()).await),
             Fault::IgnoresDelays => messages.iter_mut().for_each(|message| message.delay = Duration::ZERO),
             _ => {}
         }
@@ -399,6 +422,42 @@ fn broken_queues(fault: Fault) -> impl FnOnce(&mut Ports) {
             *queue = Arc::new(BrokenQueue(Arc::clone(queue), fault, Arc::clone(&clock)));
         }
     }
+}
+
+/// The least that can be claimed of messages and records.
+fn about() -> Capabilities {
+    Capabilities {
+        once: false,
+        exact_receives: false,
+        kept_checkpoints: false,
+        exact_depth: false,
+        moves: false,
+        damaged_messages: false,
+        ..everything()
+    }
+}
+
+#[tokio::test]
+async fn a_queue_that_sends_copies_is_found_unless_it_says_so() {
+    assert_found(broken_queues(Fault::SendsTwice), &["queue::a_message_arrives_as_it_was_sent"]).await;
+    let says_so = Virtual { capabilities: about(), ..memory(broken_queues(Fault::SendsTwice)) };
+    let report = conformance::run(&says_so).await;
+    assert!(report.failures().is_empty(), "{report}");
+}
+
+#[tokio::test]
+async fn what_is_lost_or_not_counted_is_found_however_little_is_claimed() {
+    let claiming_less = |fault| Virtual { capabilities: about(), ..memory(broken_queues(fault)) };
+    let lossy = claiming_less(Fault::LosesEveryThirdSend);
+    assert_found_in(&lossy, &["queue::a_thousand_messages_arrive_once"]).await;
+    let uncounted = claiming_less(Fault::DoesNotCount);
+    assert_found_in(&uncounted, &["queue::a_message_received_too_often_is_dead_lettered"]).await;
+    let hasty = memory(|ports| {
+        let stream = ports.streams["flows"].clone();
+        ports.streams.insert("flows".to_owned(), Arc::new(HastyStream(stream)));
+    });
+    let hasty = Virtual { capabilities: about(), ..hasty };
+    assert_found_in(&hasty, &["stream::a_checkpoint_moves_on"]).await;
 }
 
 #[tokio::test]

@@ -103,6 +103,13 @@ pub struct Capabilities {
     pub every_key: bool,
     /// [`Queue::arrived`](crate::port::Queue::arrived) is offered.
     pub arrived: bool,
+    /// A message that is sent once comes once. Otherwise copies of it may come too, each a message of its own: the suite deletes
+    /// them where it meets them.
+    pub once: bool,
+    /// A receive count is exact. Otherwise it may be one too high or too low, as SQS's is about.
+    pub exact_receives: bool,
+    /// What is checkpointed is not read again. Otherwise it may be, as Lambda may hand over a batch again.
+    pub kept_checkpoints: bool,
     /// What is sent in place of a message takes its place in one write, and of messages of one key a queue holds one.
     pub moves: bool,
     /// [`World::damage`] damages items.

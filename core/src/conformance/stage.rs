@@ -58,11 +58,28 @@ impl<'a> Stage<'a> {
         Patience { stage: self, left: self.claims.lateness, at_work: AT_WORK, step }
     }
 
-    /// The answer of a call that is to come without time passing, because something wakes it.
-    pub(super) async fn woken<T: 'static>(&self, what: &str, call: Call<T>) -> Result<T, Violation> {
-        let time = GRACE + self.claims.lateness;
-        let hangs = |_| Violation::Hangs { what: what.to_owned(), time };
-        tokio::time::timeout(time, call.answer()).await.map_err(hangs)?
+    /// The answer of a call that something wakes: it comes without time passing, but for what the adapter may be late.
+    pub(super) async fn woken<T: 'static>(&self, what: &str, mut call: Call<T>) -> Result<T, Violation> {
+        let mut late = self.claims.lateness;
+        while !late.is_zero() {
+            if let Ok(answer) = tokio::time::timeout(GLANCE, call.joined()).await {
+                return answer;
+            }
+            let step = (self.claims.lateness / 20).max(GLANCE).min(late);
+            late -= step;
+            self.pass(step).await;
+        }
+        let hangs = |_| Violation::Hangs { what: what.to_owned(), time: GRACE };
+        tokio::time::timeout(GRACE, call.answer()).await.map_err(hangs)?
+    }
+
+    /// Asserts how often a message was received, as exactly as the adapter counts.
+    pub(super) fn received(&self, what: &str, expected: u32, found: u32) -> Result<(), Violation> {
+        if self.claims.exact_receives {
+            return same(what, &expected, &found);
+        }
+        let off = expected.abs_diff(found);
+        holds(&format!("{what} is about {expected}"), off <= 1, found)
     }
 
     /// The answer of a call that is to come while `time` passes.

@@ -134,6 +134,14 @@ pub(super) struct Place {
     did: [AtomicU64; Fault::ALL.len()],
 }
 
+/// Strikes in turn: each `every`th chance, the first one to begin with, and no amount over `amount_max`.
+#[derive(Debug)]
+struct Beat {
+    every: u64,
+    amount_max: u64,
+    chances: AtomicU64,
+}
+
 /// The faults of one run. Some runs have few of them and many strikes of each, some have all.
 #[derive(Debug)]
 pub(super) struct Faults {
@@ -144,6 +152,8 @@ pub(super) struct Faults {
     rates: [u64; Fault::ALL.len()],
     /// No strike behind this one.
     strikes_max: u64,
+    /// When they strike whatever the tape says, in a test.
+    beat: Option<Beat>,
     strikes: AtomicU64,
     are_on: AtomicBool,
     places: Mutex<BTreeMap<Arc<str>, Arc<Place>>>,
@@ -167,10 +177,20 @@ impl Faults {
             allowed: may,
             rates,
             strikes_max,
+            beat: None,
             strikes: AtomicU64::new(0),
             are_on: AtomicBool::new(true),
             places: Mutex::default(),
         }
+    }
+
+    /// These alone, which strike at the first of each `every` chances, and no amount over `amount_max`.
+    #[cfg(test)]
+    pub(super) fn in_turn(tape: &Tape, faults: &BTreeSet<Fault>, every: u64, amount_max: u64) -> Self {
+        let beat = Some(Beat { every, amount_max, chances: AtomicU64::new(0) });
+        let mut alone = Self { beat, ..Self::draw(tape, faults, u64::MAX) };
+        faults.iter().for_each(|fault| alone.rates[*fault as usize] = 1_000);
+        alone
     }
 
     /// No fault strikes any longer.
@@ -210,7 +230,10 @@ impl Faults {
         }
         place.could[number].store(true, Ordering::Relaxed);
         let rate = self.rates[number];
+        let is_out_of_turn =
+            |beat: &Beat| !beat.chances.fetch_add(1, Ordering::Relaxed).is_multiple_of(beat.every);
         if rate == 0
+            || self.beat.as_ref().is_some_and(is_out_of_turn)
             || self.tape.choose(Kind::Fault(fault), 1_000) >= rate
             || self.strikes.load(Ordering::Relaxed) >= self.strikes_max
         {
@@ -223,6 +246,7 @@ impl Faults {
 
     /// A number from 1 to `most`: how long a fault lasts, or how much it takes.
     pub(super) fn amount(&self, fault: Fault, most: u64) -> u64 {
+        let most = self.beat.as_ref().map_or(most, |beat| most.min(beat.amount_max));
         self.tape.choose(Kind::Fault(fault), most) + 1
     }
 

@@ -33,6 +33,8 @@
 
 mod alarm;
 mod client;
+#[cfg(test)]
+mod conforms;
 mod executor;
 mod explore;
 mod fault;

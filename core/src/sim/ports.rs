@@ -14,6 +14,7 @@ use crate::{
     backoff::Waits,
     event::Envelope,
     failure::Failure,
+    limits::QUEUE_VISIBILITY_MAX,
     memory::{Memory, VirtualClock},
     model::Model,
     port::{
@@ -37,7 +38,7 @@ use std::{
 };
 
 /// A wait for messages or records that only they end: it is idle, and no time has to pass for it.
-const UNTIL_SOMETHING_COMES: Duration = Duration::from_secs(400 * 86_400);
+pub(super) const UNTIL_SOMETHING_COMES: Duration = Duration::from_secs(400 * 86_400);
 
 /// The longest that a message comes late, in seconds.
 const LATE_MAX: u64 = 12 * 3_600;
@@ -339,6 +340,16 @@ fn named(body: &str) -> String {
     )
 }
 
+/// A page that was read with other bounds, held to those of `query`.
+fn within(query: &IndexQuery, mut page: IndexPage) -> IndexPage {
+    let Some(before) = &query.before else { return page };
+    let count = page.items.len();
+    page.items.retain(|item| item.index.as_ref().is_none_or(|entry| entry.sort < *before));
+    // Behind the bound there is nothing.
+    page.next = page.next.filter(|_| page.items.len() == count);
+    page
+}
+
 struct SimTable {
     port: Ported<dyn Table>,
     /// Pages as they were read last: an index may still be as it was then.
@@ -355,7 +366,7 @@ impl SimTable {
             return;
         }
         match before.filter(|before| before.items.len() <= query.limit) {
-            Some(before) => *page = before,
+            Some(before) => *page = within(query, before),
             None if page.next.is_none() => {
                 let lacks = usize::try_from(self.port.amount(Fault::Stale, 3)).unwrap_or(1);
                 page.items.truncate(page.items.len().saturating_sub(lacks));
@@ -412,13 +423,14 @@ impl Table for SimTable {
 
 #[async_trait]
 impl ChangeStream for Ported<dyn ChangeStream> {
-    async fn read(&self, max: usize, _: Duration) -> Result<Vec<StreamRecord>, PortError> {
+    async fn read(&self, max: usize, wait: Duration) -> Result<Vec<StreamRecord>, PortError> {
         self.begin("read").await?;
         if self.strikes(Fault::Held) {
             let time = Duration::from_secs(self.amount(Fault::Held, HELD_MAX));
             self.nature.clock.sleep_until(self.nature.now() + time).await;
         }
-        let mut records = self.inner.read(max, UNTIL_SOMETHING_COMES).await?;
+        let wait = if wait.is_zero() { wait } else { UNTIL_SOMETHING_COMES };
+        let mut records = self.inner.read(max, wait).await?;
         if let Some(last) = records.last().filter(|_| self.strikes(Fault::RecordsLost)) {
             self.inner.checkpoint(last.sequence).await?;
             records.clear();
@@ -512,6 +524,12 @@ impl Ported<dyn Queue> {
     }
 }
 
+/// A visibility timeout that ends early. One that is shorter stays as it is, and so does one that no queue takes.
+fn visible_soon(visibility: Option<Duration>) -> Option<Duration> {
+    let stays = |asked: &Duration| *asked < VISIBLE_AFTER || *asked > QUEUE_VISIBILITY_MAX;
+    visibility.filter(stays).or(Some(VISIBLE_AFTER))
+}
+
 #[async_trait]
 impl Queue for SimQueue {
     async fn send(&self, messages: Vec<NewMessage>) -> Vec<Result<(), PortError>> {
@@ -529,7 +547,7 @@ impl Queue for SimQueue {
         visibility: Option<Duration>,
     ) -> Result<Vec<Message>, PortError> {
         self.begin("receive").await?;
-        let visibility = if self.strikes(Fault::Visible) { Some(VISIBLE_AFTER) } else { visibility };
+        let visibility = if self.strikes(Fault::Visible) { visible_soon(visibility) } else { visibility };
         let wait = if wait.is_zero() { wait } else { UNTIL_SOMETHING_COMES };
         let mut messages = self.inner.receive(max, wait, visibility).await?;
         for message in &mut messages {

@@ -32,6 +32,9 @@ impl World for OnThePeer {
         Capabilities {
             // A peer may count exactly, which SQS does not: so this shows that the adapter reads the right figures.
             exact_depth: peer::kind().can.contains(&peer::Can::CountExactly),
+            // So does a peer deliver and count receives.
+            once: true,
+            exact_receives: true,
             damaged_items: true,
             lateness: peer::kind().lateness,
             ..Capabilities::default()
