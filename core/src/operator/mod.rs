@@ -353,12 +353,12 @@ pub async fn walk(
 ) -> Result<Moved, Failure> {
     let (dead, source) = dead_letter_queue(pipeline, queue)?;
     let max = limit.clamp(1, PAGE_MAX);
-    let (at_once, wait, hidden) = if dead.shows_arrivals() {
-        (max, Duration::ZERO, PASSED_OVER)
-    } else {
-        (max.max(RECEIVED_MIN), WAIT, PASSED_OVER_REMOTELY)
+    let (at_once, wait, hidden) = match dead.shows_arrivals() {
+        true => (max, Duration::ZERO, PASSED_OVER),
+        false => (max.max(RECEIVED_MIN), WAIT, PASSED_OVER_REMOTELY),
     };
-    let at = Some(pipeline.ports().clock.now());
+    let now = pipeline.ports().clock.now();
+    let at = Some(now);
     let messages = dead.receive(at_once, wait, Some(hidden)).await?;
     if messages.is_empty() {
         return Ok(Moved { done: true, at, ..Moved::default() });
@@ -391,7 +391,6 @@ pub async fn walk(
     match act {
         Act::Purge => gone.extend(chosen.into_iter().map(|message| message.receipt)),
         Act::Redrive => {
-            let now = pipeline.ports().clock.now();
             let letters = chosen.iter().map(|message| sent_back(queue, message, now)).collect();
             if planted("redrive_deletes_first") {
                 dead.delete(&chosen.iter().map(|message| message.receipt.clone()).collect::<Vec<_>>())

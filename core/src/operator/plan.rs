@@ -216,7 +216,7 @@ pub async fn redrive_planned(pipeline: &Pipeline, ask: &RedriveAsk) -> Result<Re
     };
     let messages = dead.receive(at_once, wait, Some(hidden)).await?;
     let mut redriving = Redriving { done: messages.is_empty(), ..Redriving::default() };
-    let (mut chosen, mut again): (Vec<(Message, NewMessage)>, Vec<(Receipt, Duration)>) = Default::default();
+    let (mut chosen, mut again) = (Vec::<(Message, NewMessage)>::new(), Vec::<(Receipt, Duration)>::new());
     for message in messages {
         let Some(wanted) = ask.letters.get(&message.id) else {
             redriving.passed_over.push(message.receipt.0);

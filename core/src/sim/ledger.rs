@@ -140,10 +140,10 @@ impl Ledger {
         book.progress += u64::from(!process.starts_with("schedule"));
         let Ok(envelope) = Envelope::parse(body) else { return };
         book.unsent.remove(&envelope.id);
-        if process.starts_with("relay") {
-            if let Some(lacks) = self.lacks_budget(&envelope) {
-                book.violated(BUDGET, format!("{}: {lacks}", envelope.id));
-            }
+        if process.starts_with("relay")
+            && let Some(lacks) = self.lacks_budget(&envelope)
+        {
+            book.violated(BUDGET, format!("{}: {lacks}", envelope.id));
         }
         if !book.committed.contains(&envelope.id)
             && !self.may_begin(process, &envelope.event_type, &book, &envelope.id)

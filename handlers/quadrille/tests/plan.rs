@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic is how a test fails.
 
 #[path = "../../cli/tests/support/mod.rs"]
-#[allow(dead_code)] // Other tests use the rest of it.
 mod support;
 
 use quadrille::domain::snacks::order_id;

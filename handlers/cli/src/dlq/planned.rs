@@ -240,28 +240,16 @@ impl Sending<'_> {
             if done {
                 give_back(self.client, queue, &std::mem::take(&mut passed_over)).await?;
             }
-            let sent = self.told.sent - sent_before;
-            let again = (self.dead(queue).await? + sent).saturating_sub(before);
-            progress.show(format_args!(
-                "{} of {} sent, {again} dead letters came meanwhile",
-                self.told.sent, self.told.planned
-            ));
-            self.told.dead_again = self.told.dead_again.max(again);
-            if self.args.stop_at.is_some_and(|share| again * 100 > u64::from(share) * sent.max(SHARE_OF_MIN))
-            {
-                let text = format!(
-                    "stopped: of {sent} letters {again} failed again; the same command goes on where this ends"
-                );
-                outcome = Err(CommandError::Failed(text));
+            outcome = self.goes_on(queue, before, sent_before, &progress).await;
+            if outcome.is_err() {
                 break;
             }
             if *interrupted.borrow() {
-                outcome = Err(CommandError::Failed(
-                    "interrupted: the same command goes on where this ends".to_owned(),
-                ));
+                let text = "interrupted: the same command goes on where this ends".to_owned();
+                outcome = Err(CommandError::Failed(text));
                 break;
             }
-            if !waiting.is_empty() && !results.is_empty() && sent >= u64::from(rate) {
+            if !waiting.is_empty() && !results.is_empty() {
                 tokio::select! {
                     () = tokio::time::sleep(Duration::from_secs(1).saturating_sub(began.elapsed())) => {}
                     _ = interrupted.wait_for(|is| *is) => {}
@@ -275,6 +263,30 @@ impl Sending<'_> {
             self.afterwards(queue, before, sent_before).await?;
         }
         outcome.and(given_back)
+    }
+
+    /// Shows how far it is; an error where too many letters have failed again.
+    async fn goes_on(
+        &mut self,
+        queue: &str,
+        before: u64,
+        sent_before: u64,
+        progress: &Progress,
+    ) -> Result<(), CommandError> {
+        let sent = self.told.sent - sent_before;
+        let again = (self.dead(queue).await? + sent).saturating_sub(before);
+        self.told.dead_again = self.told.dead_again.max(again);
+        let (all, planned) = (self.told.sent, self.told.planned);
+        progress.show(format_args!("{all} of {planned} sent, {again} dead letters came meanwhile"));
+        match self.args.stop_at {
+            Some(share) if again * 100 > u64::from(share) * sent.max(SHARE_OF_MIN) => {
+                let text = format!(
+                    "stopped: of {sent} letters {again} failed again; the same command goes on where this ends"
+                );
+                Err(CommandError::Failed(text))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Sends at most so many, and writes down what became of them.
