@@ -5,6 +5,7 @@ use crate::{
     client::encoded,
     error::CommandError,
     form::options,
+    help,
     settings::{self, Known},
 };
 use clap::{
@@ -89,10 +90,14 @@ enum General {
     Systems(Systems),
     /// Writes a crate with a choreography of your own: two steps, a service, a test, a README.
     New(New),
+    /// Prints what a shell completes a command line with: the words, their options and values.
+    Completions(Completions),
+    /// Prints the command's page for `man`, or writes a page for each word.
+    Man(Man),
 }
 
 /// Examples, by the words they are for, without the name of the command.
-const EXAMPLES: [(&str, &[&str]); 28] = [
+const EXAMPLES: &[(&str, &[&str])] = &[
     ("demo", &["demo", "demo --orders 100000 --json"]),
     ("check", &["check --data .quadrille", "check --trails entities.jsonl --ended"]),
     ("export", &["export > entities.jsonl", "export --target aws --stack dev > entities.jsonl"]),
@@ -140,16 +145,18 @@ const EXAMPLES: [(&str, &[&str]); 28] = [
     ("diagram", &["diagram > flow.mmd", "diagram --of KIND ID"]),
     ("systems", &["systems --json"]),
     ("new", &["new tea-shop", "new tea-shop --dir .. --library ."]),
+    ("completions", &["completions bash > /etc/bash_completion.d/NAME"]),
+    ("man", &["man | man -l -", "man --dir ~/.local/share/man/man1"]),
 ];
 
 /// What every command has.
 #[derive(Debug, Args)]
 pub struct Global {
     /// How log lines are written to standard error.
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
-    /// Which log lines are written: by default `warn`, for the demo `error`; `debug` tells of every message.
-    #[arg(long, global = true, value_enum, env = "QUADRILLE_LOG")]
+    /// Which log lines are written. By default `warn`, for the demo `error`; `debug` tells of every message.
+    #[arg(long, global = true, value_enum, value_name = "LEVEL", env = "QUADRILLE_LOG")]
     pub log_level: Option<LogLevel>,
 }
 
@@ -201,7 +208,8 @@ pub fn command(app: &App<'_>) -> Result<Command, CommandError> {
     };
     let root = Command::new(app.name.clone())
         .version(env!("CARGO_PKG_VERSION"))
-        .after_help(after_help(app))
+        .after_help(systems(app))
+        .after_long_help(after_help(app))
         .max_term_width(110)
         .subcommand_required(true)
         .arg_required_else_help(true);
@@ -242,12 +250,28 @@ pub fn command(app: &App<'_>) -> Result<Command, CommandError> {
     for (place, name) in order.iter().enumerate() {
         root = root.mut_subcommand(name, |word| word.display_order(place));
     }
-    Ok(root)
+    Ok(help::in_both_lengths(root))
 }
 
 /// The option of a demonstration whose system has no setting of that name.
 fn seed() -> Arg {
     Arg::new(SEED).long(SEED).value_name("NUMBER").help("What the random choices are made from [default: 1]")
+}
+
+/// The systems by name, where there are several.
+fn systems(app: &App<'_>) -> String {
+    let [first, ..] = app.systems else { return String::new() };
+    if app.systems.len() < 2 {
+        return String::new();
+    }
+    let names: Vec<&str> = app.systems.iter().map(|system| system.name()).collect();
+    format!(
+        "Systems, named behind the word ({} up {}): {}; without a name {} is meant.\nExit codes: --help",
+        app.name,
+        app.system.name(),
+        names.join(", "),
+        first.name()
+    )
 }
 
 /// The systems, where there are several, and the exit codes.
@@ -306,6 +330,19 @@ pub struct Systems {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell.
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Write a page for each word to this folder, which is made where it is missing.
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -421,7 +458,7 @@ pub struct Target {
     /// The stack on AWS, `dev` for example. Its names are read from the Parameter Store: `/quadrille/SYSTEM/STACK`.
     #[arg(long)]
     pub stack: Option<String>,
-    /// A file with the JSON of that parameter, instead of a stack.
+    /// A file with the JSON of the stack's parameter, instead of a stack.
     #[arg(long, value_name = "FILE", conflicts_with = "stack")]
     pub settings: Option<PathBuf>,
     /// A data folder. One that a running engine holds is reached through that engine.

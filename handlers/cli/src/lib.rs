@@ -33,8 +33,10 @@ mod dlq;
 mod error;
 mod export;
 mod form;
+mod help;
 mod infra;
 mod list;
+mod manual;
 mod new;
 mod node;
 #[cfg(feature = "package")]
@@ -171,6 +173,8 @@ async fn dispatch(app: &App<'_>, word: &str, matches: &clap::ArgMatches) -> Resu
         "systems" => systems::systems(app, &args::read(matches)?),
         "new" => new::new(app, &args::read(matches)?),
         "export" => export::export(app, args::read(matches)?).await,
+        "completions" => manual::completions(app, &args::read(matches)?),
+        "man" => manual::man(app, &args::read(matches)?),
         "check" => check::check(app, args::read(matches)?).await,
         "demo" => demo::demo(app, args::read(matches)?, matches).await,
         "up" => up::up(app, args::read(matches)?, matches).await,

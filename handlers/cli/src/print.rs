@@ -59,7 +59,7 @@ pub fn line(line: impl Display) {
     text(format_args!("{line}\n"));
 }
 
-fn text(text: impl Display) {
+pub fn text(text: impl Display) {
     let mut out = std::io::stdout().lock();
     match write!(out, "{text}").and_then(|()| out.flush()) {
         Ok(()) => {}

@@ -9,6 +9,9 @@ use quadrille::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The heading of the options that settings make.
+pub const HEADING: &str = "Settings of the system";
+
 /// The options and the environment variables that the command has of its own, in any of its words.
 #[derive(Debug)]
 pub struct Known {
@@ -79,7 +82,7 @@ fn option_of(setting: &SettingModel) -> Arg {
         .hide_env_values(true)
         .value_name(value)
         .allow_hyphen_values(true)
-        .help_heading("Settings of the system")
+        .help_heading(HEADING)
         .help(format!("{}{words}{secret}{default}", setting.about))
 }
 
