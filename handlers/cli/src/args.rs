@@ -3,6 +3,7 @@
 use crate::{
     App,
     client::encoded,
+    config,
     error::CommandError,
     form::options,
     help,
@@ -149,9 +150,15 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("man", &["man | man -l -", "man --dir ~/.local/share/man/man1"]),
 ];
 
+/// The option that names the configuration file.
+pub const CONFIG: &str = "config";
+
 /// What every command has.
 #[derive(Debug, Args)]
 pub struct Global {
+    /// A configuration file. By default `quadrille.toml` in the working directory, where it is there; an empty name says none.
+    #[arg(long, global = true, value_name = "FILE", env = config::VARIABLE)]
+    pub config: Option<OsString>,
     /// How log lines are written to standard error.
     #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,

@@ -68,8 +68,8 @@ impl Aws {
         lacks_nothing(&model, &names, &of)?;
         let ports = aws::ports(&model, &names, &config);
         let ports = match access {
-            Access::Answers(step) => equipped(&choreography, ports, step)?,
-            Access::Tries => with_settings(&choreography, ports),
+            Access::Answers(step) => equipped(app, &choreography, ports, step)?,
+            Access::Tries => with_settings(app, &choreography, ports)?,
             Access::Looks | Access::Changes => ports,
         };
         let pipeline = Pipeline::new(choreography, ports);

@@ -124,9 +124,9 @@ impl Client {
         }
         let opened = match access {
             Access::Looks => Node::to_look(&target.data, &app.choreography),
-            Access::Tries => Node::to_try(&target.data, &app.choreography),
+            Access::Tries => Node::to_try(&target.data, app),
             Access::Changes => Node::at_rest(&target.data, &app.choreography),
-            Access::Answers(step) => Node::to_answer(&target.data, &app.choreography, step),
+            Access::Answers(step) => Node::to_answer(&target.data, app, step),
         };
         match opened {
             Ok(node) => Ok(Self::Local { api: Api::new(node.pipeline()), _node: Box::new(node) }),

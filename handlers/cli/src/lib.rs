@@ -26,6 +26,7 @@ mod aws;
 mod check;
 mod clean;
 mod client;
+mod config;
 mod confirm;
 mod demo;
 mod diagram;
@@ -62,7 +63,8 @@ pub use error::CommandError;
 pub use node::{Node, Running, loopback};
 
 use args::{Global, LogLevel};
-use clap::FromArgMatches as _;
+use clap::{ArgMatches, FromArgMatches as _};
+use config::Config;
 use quadrille::{Choreography, System, system::Meaning};
 use select::Selected;
 use std::{ffi::OsString, process::ExitCode};
@@ -76,6 +78,8 @@ pub(crate) struct App<'a> {
     choreography: Choreography,
     /// What the command is called.
     name: String,
+    /// What a file says.
+    config: Config,
 }
 
 impl App<'_> {
@@ -112,8 +116,8 @@ const END: std::time::Duration = std::time::Duration::from_secs(1);
 fn run(systems: &[&dyn System], arguments: Vec<OsString>) -> Result<(), CommandError> {
     let Selected { system, arguments, name } = select::select(systems, arguments)?;
     let choreography = system.define().build()?;
-    let app = App { systems, system, choreography, name };
-    let matches = args::command(&app)?.try_get_matches_from(arguments).map_err(CommandError::Shown)?;
+    let mut app = App { systems, system, choreography, name, config: Config::default() };
+    let matches = matches(&mut app, arguments)?;
     let global = Global::from_arg_matches(&matches).map_err(CommandError::Shown)?;
     let Some((word, matches)) = matches.subcommand() else {
         return Err(CommandError::Usage("no command was given".into()));
@@ -127,6 +131,7 @@ fn run(systems: &[&dyn System], arguments: Vec<OsString>) -> Result<(), CommandE
     let level = global.log_level.unwrap_or(shown);
     // Where the program that calls this has logs of its own, those stay.
     let _logs = quadrille::init_logging(level.into(), global.log_format.into(), &[app.system.log_target()]);
+    app.config.warn();
     // The store's thread has a processor's worth to do: a worker more than there are processors left costs switches.
     let workers = std::thread::available_parallelism().map_or(1, |processors| processors.get() - 1).max(1);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -136,6 +141,35 @@ fn run(systems: &[&dyn System], arguments: Vec<OsString>) -> Result<(), CommandE
     // A thread that waits for whoever reads what it writes does not keep the process.
     runtime.shutdown_timeout(END);
     done
+}
+
+/// What the command line says, and behind it variables and the configuration file.
+fn matches(app: &mut App<'_>, arguments: Vec<OsString>) -> Result<ArgMatches, CommandError> {
+    let command = args::command(app)?;
+    let said = command.clone().try_get_matches_from(&arguments);
+    let named = match &said {
+        Ok(said) => said.get_one::<OsString>(args::CONFIG).cloned(),
+        Err(_) => config::named(&arguments),
+    };
+    app.config = Config::read(named, app.systems, app.system);
+    let said = match said {
+        Ok(said) => said,
+        Err(error) if !error.use_stderr() => {
+            let told = app.config.in_help(command).try_get_matches_from(arguments);
+            return Err(CommandError::Shown(told.err().unwrap_or(error)));
+        }
+        Err(error) => return Err(CommandError::Shown(error)),
+    };
+    // A doctor tells of a file that is of no use.
+    let is_doctor = said.subcommand_name() == Some("doctor");
+    match app.config.fault().filter(|_| !is_doctor) {
+        Some(fault) => Err(CommandError::Usage(fault)),
+        None if app.config.file().is_none() => Ok(said),
+        None => {
+            let with_file = app.config.behind(command, &said)?.try_get_matches_from(arguments);
+            with_file.map_err(|error| app.config.blamed(&error))
+        }
+    }
 }
 
 /// Whether a word is one of the system's that runs something of its own.

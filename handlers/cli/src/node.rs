@@ -1,6 +1,6 @@
 //! A node: a system on an open data folder, running or at rest.
 
-use crate::error::CommandError;
+use crate::{App, error::CommandError};
 use quadrille::{
     Choreography, Pipeline, Services, Settings,
     engine::Engine,
@@ -8,9 +8,10 @@ use quadrille::{
     operator::Api,
     port::{Ports, SystemClock, SystemRandom},
     server::{Server, ServerConfig},
-    setting::Place,
+    setting::{Place, SettingModel},
 };
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     sync::Arc,
@@ -61,14 +62,14 @@ impl Node {
     }
 
     /// Opens `folder` for a command that has a handler of requests answer: with the services it uses, made of the settings that
-    /// the environment says.
+    /// the environment or the configuration file says.
     ///
     /// # Errors
     /// The folder can't be opened, or a service can't be made.
-    pub fn to_answer(folder: &Path, choreography: &Choreography, step: &str) -> Result<Self, CommandError> {
-        let mut node = Self::at_rest(folder, choreography)?;
+    pub(crate) fn to_answer(folder: &Path, app: &App<'_>, step: &str) -> Result<Self, CommandError> {
+        let mut node = Self::at_rest(folder, &app.choreography)?;
         let ports = node.local.ports_mut();
-        *ports = equipped(choreography, ports.clone(), step)?;
+        *ports = equipped(app, &app.choreography, ports.clone(), step)?;
         Ok(node)
     }
 
@@ -86,10 +87,10 @@ impl Node {
     ///
     /// # Errors
     /// The folder can't be opened.
-    pub fn to_try(folder: &Path, choreography: &Choreography) -> Result<Self, CommandError> {
-        let mut node = Self::to_look(folder, choreography)?;
+    pub(crate) fn to_try(folder: &Path, app: &App<'_>) -> Result<Self, CommandError> {
+        let mut node = Self::to_look(folder, &app.choreography)?;
         let ports = node.local.ports_mut();
-        *ports = with_settings(choreography, ports.clone());
+        *ports = with_settings(app, &app.choreography, ports.clone())?;
         Ok(node)
     }
 
@@ -104,24 +105,48 @@ impl Node {
     }
 }
 
-/// Ports with the services that a handler of requests uses, made of the settings that the environment says.
-pub fn equipped(choreography: &Choreography, ports: Ports, step: &str) -> Result<Ports, CommandError> {
+/// Ports with the services that a handler of requests uses, made of the settings that the environment or the configuration
+/// file says.
+pub(crate) fn equipped(
+    app: &App<'_>,
+    choreography: &Choreography,
+    ports: Ports,
+    step: &str,
+) -> Result<Ports, CommandError> {
+    let said = said(app, choreography.model().settings_of(step))?;
     let needed = choreography.model().settings_of(step);
-    let settings = Settings::read(Place::Command, needed, |setting| std::env::var(setting.variable()).ok());
+    let settings = Settings::read(Place::Command, needed, |setting| said.get(&setting.name).cloned());
     let settings = settings.map_err(|errors| CommandError::Usage(errors.to_string()))?;
     choreography.equip_for(step, ports, settings).map_err(|error| CommandError::Usage(error.to_string()))
 }
 
-/// Ports with the settings that the environment says. Where one is missing or wrong there are none, and handlers that need them
+/// Ports with the settings that the environment or the configuration file says. Where one is missing or wrong there are none, and handlers that need them
 /// can't be tried.
-pub fn with_settings(choreography: &Choreography, ports: Ports) -> Ports {
+pub(crate) fn with_settings(
+    app: &App<'_>,
+    choreography: &Choreography,
+    ports: Ports,
+) -> Result<Ports, CommandError> {
     let needed = &choreography.model().settings;
-    let settings = Settings::read(Place::Command, needed, |setting| std::env::var(setting.variable()).ok());
+    let said = said(app, needed)?;
+    let settings = Settings::read(Place::Command, needed, |setting| said.get(&setting.name).cloned());
     let settings = settings.unwrap_or_else(|errors| {
         tracing::warn!(%errors, "handlers that need settings can't be tried");
         Settings::default()
     });
-    Ports { settings: Arc::new(settings), ..ports }
+    Ok(Ports { settings: Arc::new(settings), ..ports })
+}
+
+/// The values that the environment or the configuration file says.
+fn said<'a>(
+    app: &App<'_>,
+    settings: impl IntoIterator<Item = &'a SettingModel>,
+) -> Result<BTreeMap<String, String>, CommandError> {
+    let mut said = BTreeMap::new();
+    for setting in settings {
+        said.extend(app.config.setting(setting)?.map(|value| (setting.name.clone(), value)));
+    }
+    Ok(said)
 }
 
 /// A node that runs and serves HTTP.

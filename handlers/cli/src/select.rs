@@ -8,7 +8,7 @@ use std::{ffi::OsString, path::Path};
 const NOUNS: [&str; 2] = ["dlq", "infra"];
 
 /// Options that stand before the word and take a value.
-const GLOBAL: [&str; 2] = ["--log-format", "--log-level"];
+const GLOBAL: [&str; 3] = ["--config", "--log-format", "--log-level"];
 
 /// A system, and the command line without its name.
 pub struct Selected<'a> {
@@ -87,6 +87,7 @@ mod tests {
             ("q up second", "second", "q up"),
             ("q up first --port 0", "first", "q up --port 0"),
             ("q --log-level debug up second --port 0", "second", "q --log-level debug up --port 0"),
+            ("q --config f up second", "second", "q --config f up"),
             ("q dlq list second --json", "second", "q dlq list --json"),
             ("q infra render second", "second", "q infra render"),
             ("q infra check second", "first", "q infra check second"),

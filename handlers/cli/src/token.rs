@@ -23,7 +23,7 @@ pub fn text(file: Option<&Path>) -> Result<Option<String>, CommandError> {
 }
 
 /// Tells of a file that other users can read.
-fn warn_if_open(file: &Path) {
+pub fn warn_if_open(file: &Path) {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
@@ -31,7 +31,7 @@ fn warn_if_open(file: &Path) {
         if std::fs::metadata(file)
             .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o044 != 0)
         {
-            tracing::warn!(file = %file.display(), "other users can read the token; `chmod 600` takes that from them");
+            tracing::warn!(file = %file.display(), "other users can read the secret in this file; `chmod 600` takes that from them");
         }
     }
     #[cfg(not(unix))]

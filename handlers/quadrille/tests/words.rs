@@ -4,7 +4,7 @@
 mod support;
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
-use support::{command, quadrille, run};
+use support::{Engine, command, quadrille, run};
 
 const SYSTEMS: [&str; 4] = ["auction", "snacks", "orders", "checkout"];
 
@@ -153,4 +153,119 @@ fn there_is_a_page_for_the_command_and_for_each_of_its_words() {
     }
     let up = fs::read_to_string(folder.path().join("new/checkout/quadrille-up.1")).unwrap();
     assert!(up.contains("gateway") && !up.contains("orders\\-per\\-run"));
+}
+
+/// The command in a folder, which reads the configuration file there.
+fn within(folder: &Path, args: &[&str]) -> Command {
+    let mut command = command(args);
+    command.current_dir(folder).env_remove("QUADRILLE_CONFIG");
+    command
+}
+
+#[test]
+fn an_option_comes_before_a_variable_that_before_the_file_and_that_before_a_default() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("quadrille.toml");
+    let text = "data = \"kept\"\nlog_level = \"debug\"\n[auction]\nseed = 9\nnot_ready = 6\nevery = \"21s\"\nbackoff = \"7ms\"\n";
+    fs::write(&file, format!("{text}[snacks]\nseed = 3\n")).unwrap();
+    let mut command = within(folder.path(), &["up", "--port", "0", "--seed", "5"]);
+    // An empty variable counts as none.
+    command.env("QUADRILLE_NOT_READY", "4").env("QUADRILLE_SEED", "8").env("QUADRILLE_BACKOFF", "");
+    let engine = Engine::start(command, &folder.path().join("kept"));
+    let told = engine.out.find(|line| line.starts_with("auction: ").then(|| line.to_owned())).unwrap();
+    for value in ["data in kept", "seed 5", "not-ready 4", "every 21s", "backoff 7ms", "deadline 1h"] {
+        assert!(told.contains(value), "{value}: {told}");
+    }
+    // From elsewhere, paths count from the file; a section of another system says nothing.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let named = ["queues", "--json", "--config", file.to_str().unwrap()];
+    assert!(run(within(elsewhere.path(), &named), b"").ok().contains("auction-poll"));
+    let mut by_variable = within(elsewhere.path(), &["queues"]);
+    by_variable.env("QUADRILLE_CONFIG", &file);
+    let done = run(by_variable, b"");
+    assert!(done.ok().contains("auction-poll"));
+    engine.terminate();
+
+    let help = run(within(folder.path(), &["up", "-h"]), b"").ok();
+    assert!(help.ends_with("Configuration: quadrille.toml is read.\n"), "{help}");
+    assert!(!quadrille(&["up", "-h"]).ok().contains("quadrille.toml is read"));
+    // None is read where that is said.
+    fs::write(&file, "nonsense").unwrap();
+    assert_eq!(run(within(folder.path(), &["--config", "", "systems"]), b"").code, 0);
+    assert_eq!(run(within(folder.path(), &["systems"]), b"").code, 2);
+    let help = run(within(folder.path(), &["up", "-h"]), b"").ok();
+    assert!(help.contains("quadrille.toml is of no use: line 1"), "{help}");
+}
+
+#[test]
+fn what_a_file_may_not_say_is_told_with_its_line_and_the_nearest_key() {
+    let folder = tempfile::tempdir().unwrap();
+    for (text, told) in [
+        ("dta = \"x\"", "line 1: dta is no key here; the nearest known is data"),
+        ("\n[auction]\nevry = \"10s\"", "line 3: evry is no key here; the nearest known is every"),
+        ("\n\n[acution]\n", "line 3: acution is no key here; the nearest known is auction"),
+        ("gateway = \"simulated\"", "line 1: gateway is a setting of a system: write it below [checkout]"),
+        ("[snacks]\n\nevery = \"10s\"", "line 3: every is no key here"),
+        (
+            "[auction]\nwebhook = \"https://hooks.test/secret\"",
+            "write webhook_file = \"FILE\", or set QUADRILLE_WEBHOOK",
+        ),
+        ("token = \"0123456789abcdef\"", "line 1: token is a secret"),
+        ("[auction]\nevery = \"soon\"", "line 2: --every=\"soon\""),
+        ("log_level = \"loud\"", "quadrille.toml, line 1: invalid value 'loud'"),
+        ("[checkout]\ngateway_token = \"geheim\"\n", "line 2: gateway_token is a secret"),
+        ("data = [1]", "line 1: data is a text"),
+        ("data = \"a\"\ndata = \"b\"", "line 2: "),
+        ("\u{1b}[31m = 1", "line 1: "),
+    ] {
+        fs::write(folder.path().join("quadrille.toml"), text).unwrap();
+        let done = run(within(folder.path(), &["queues"]), b"");
+        assert_eq!((done.code, done.out.as_str()), (2, ""), "{text}: {done:?}");
+        assert!(done.err.contains(told), "{text}: {}", done.err);
+        assert!(!done.err.contains("hooks.test") && !done.err.contains("geheim"), "{}", done.err);
+        assert!(!done.err.contains("0123456789abcdef") && !done.err.contains('\u{1b}'), "{}", done.err);
+    }
+    let missing = run(within(folder.path(), &["queues", "--config", "nowhere.toml"]), b"");
+    assert!(missing.code == 2 && missing.err.contains("nowhere.toml"), "{missing:?}");
+}
+
+#[test]
+fn a_secret_stands_in_a_file_of_its_own_that_the_configuration_names() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("conf")).unwrap();
+    fs::write(folder.path().join("conf/q.toml"), "[auction]\nwebhook_file = \"hook\"\n").unwrap();
+    let up = ["up", "--port", "0", "--data", "data", "--every", "336h", "--config", "conf/q.toml"];
+    let done = run(within(folder.path(), &up), b"");
+    assert!(done.code == 1 && done.err.contains("conf/q.toml, line 2: the file conf/hook"), "{done:?}");
+    fs::write(folder.path().join("conf/hook"), "no address\n").unwrap();
+    let done = run(within(folder.path(), &up), b"");
+    assert!(done.code == 2 && done.err.contains("--webhook") && !done.err.contains("no address"), "{done:?}");
+    fs::write(folder.path().join("conf/hook"), "http://127.0.0.1:1/hook\n").unwrap();
+    let done = Engine::start(within(folder.path(), &up), folder.path()).terminate();
+    assert!(!done.out.contains("127.0.0.1:1") && !done.err.contains("127.0.0.1:1/"), "{done:?}");
+    assert!(done.err.contains("conf/hook") && done.err.contains("chmod 600"), "{done:?}");
+}
+
+#[test]
+fn who_names_a_folder_is_not_sent_elsewhere_by_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("quadrille.toml");
+    fs::write(&file, "target = \"aws\"\nstack = \"dev\"\nurl = \"http://127.0.0.1:1\"\n").unwrap();
+    let said = |args: &[&str], variable: Option<(&str, &str)>| {
+        let mut command = within(folder.path(), &[&["queues"], args].concat());
+        command.envs(variable).envs([("AWS_EC2_METADATA_DISABLED", "true")]);
+        command.env_remove("AWS_REGION").env_remove("AWS_DEFAULT_REGION").env_remove("AWS_PROFILE");
+        run(command, b"").err
+    };
+    let by_folder = "there is no data folder x";
+    assert!(said(&["--data", "x"], None).contains(by_folder));
+    assert!(said(&[], Some(("QUADRILLE_DATA", "x"))).contains(by_folder));
+    assert!(said(&["--data", "x"], Some(("QUADRILLE_URL", "http://127.0.0.1:1"))).contains(by_folder));
+    assert!(said(&["--target", "local"], None).contains("no answer from the engine"));
+    assert!(said(&["--url", "http://127.0.0.1:2"], None).contains("no answer from the engine"));
+    // The file's own way is AWS.
+    let aws = said(&[], None);
+    assert!(aws.contains("AWS") || aws.contains("region"), "{aws}");
+    fs::write(&file, "url = \"http://127.0.0.1:1\"\ndata = \"x\"\nstack = \"dev\"").unwrap();
+    assert!(said(&[], None).contains("no answer from the engine"), "as with variables");
 }

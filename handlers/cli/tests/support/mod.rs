@@ -43,7 +43,7 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// The command, with none of the variables that the caller's environment may set.
+/// The command, with none of the variables that the caller's environment may set, and no configuration file.
 pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(super::COMMAND);
     command.args(args);
@@ -52,6 +52,8 @@ pub fn command(args: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
+    // No file that happens to lie in the working directory is read.
+    command.env("QUADRILLE_CONFIG", "");
     command
 }
 
