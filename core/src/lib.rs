@@ -196,6 +196,8 @@ pub mod port;
 mod relay;
 pub mod scale;
 #[cfg(feature = "server")]
+pub mod scrape;
+#[cfg(feature = "server")]
 pub mod server;
 mod service;
 mod services;
@@ -209,6 +211,9 @@ mod trace;
 mod trail;
 mod vitals;
 mod wire;
+
+/// The version of this library.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 pub use alarm::{ALERT_SUBJECTS_MAX, Alert, AlertState};
 pub use backoff::{Backoff, Waits};

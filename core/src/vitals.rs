@@ -67,6 +67,13 @@ impl Vitals {
         tasks.tasks.values().filter(stands).map(|task| task.name.clone()).collect()
     }
 
+    /// How many tasks of a name there are that will have a further turn.
+    #[cfg(feature = "server")]
+    pub(crate) fn alive(&self, name: &str) -> usize {
+        let is_alive = |task: &&Task| task.name == name && !matches!(task.state, State::Over);
+        self.tasks().tasks.values().filter(is_alive).count()
+    }
+
     fn tasks(&self) -> MutexGuard<'_, Tasks> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -922,6 +922,11 @@ impl Queue for LocalQueue {
         self.store.read(move |_| Ok(file.state().total)).await
     }
 
+    async fn in_flight(&self) -> Result<u64, PortError> {
+        let file = Arc::clone(&self.file);
+        self.store.read(move |_| Ok(file.state().in_flight.len() as u64)).await
+    }
+
     fn shows_arrivals(&self) -> bool {
         true
     }

@@ -8,6 +8,7 @@
 mod admit;
 mod backlog;
 mod batch;
+mod histogram;
 mod invocation;
 mod observe;
 mod round;
@@ -18,6 +19,8 @@ mod trail;
 mod verdict;
 mod work;
 
+#[cfg(feature = "server")]
+pub(crate) use histogram::Distribution;
 pub use invocation::Invocation;
 pub use observe::{Observation, StepCounts};
 pub(crate) use scheduled::Scheduled;

@@ -3,6 +3,7 @@
 use super::{
     Pipeline,
     batch::{Work, Worked},
+    histogram::{ATTEMPTS, Distribution, Histogram, SECONDS},
     verdict::Verdict,
 };
 use crate::{event::Envelope, metrics, model::StepModel, timestamp::Timestamp, trace::trace_id};
@@ -34,13 +35,41 @@ pub struct StepCounts {
     pub dead_lettered: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Counters {
     done: AtomicU64,
     later: AtomicU64,
     retried: AtomicU64,
     ended: AtomicU64,
     dead_lettered: AtomicU64,
+    /// Attempts of messages that came to an end.
+    attempts: Histogram,
+    /// Times of calls of the handler.
+    pub(super) calls: Histogram,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        let zero = AtomicU64::default;
+        Self {
+            done: zero(),
+            later: zero(),
+            retried: zero(),
+            ended: zero(),
+            dead_lettered: zero(),
+            attempts: Histogram::new(&ATTEMPTS),
+            calls: Histogram::new(&SECONDS),
+        }
+    }
+}
+
+/// How the messages of a step spread, since this process started.
+#[derive(Clone, Debug)]
+pub(crate) struct Spread {
+    /// Attempts of those that came to an end.
+    pub(crate) attempts: Distribution,
+    /// Times of calls of the handler, in seconds.
+    pub(crate) calls: Distribution,
 }
 
 /// A message that was worked and is settled, as an onlooker is told of it.
@@ -82,11 +111,22 @@ impl Pipeline {
             .collect()
     }
 
+    /// How the messages of each step spread.
+    pub(crate) fn spread(&self) -> impl Iterator<Item = (&str, Spread)> {
+        self.counts.iter().map(|(step, counters)| {
+            let (attempts, calls) = (counters.attempts.read(), counters.calls.read());
+            (step.as_str(), Spread { attempts, calls })
+        })
+    }
+
     pub(super) fn count(&self, step: &StepModel, worked: &[Worked<'_>]) {
         let Some(counters) = self.counts.get(&step.name) else {
             return;
         };
-        for Worked { verdict, .. } in worked {
+        for Worked { work, verdict, .. } in worked {
+            if !matches!(verdict, Verdict::Later(_) | Verdict::Retry(..)) {
+                counters.attempts.count(work.message.receive_count);
+            }
             let (counter, metric) = match verdict {
                 Verdict::Done => (&counters.done, metrics::HANDLED),
                 Verdict::Later(_) => (&counters.later, metrics::DELAYED),

@@ -102,8 +102,13 @@ impl Pipeline {
                 call.about.called_at.get_or_init(|| clock.now());
                 handler.call(event, item.as_ref(), call).await
             });
+            let calls = self.counts.get(&step.name).map(|counters| &counters.calls);
             async move {
+                let began = clock.uptime();
                 let outcome = running.await;
+                if let Some(calls) = calls {
+                    calls.time(clock.uptime().saturating_sub(began));
+                }
                 (place, outcome.unwrap_or_else(|text| Err(Failure::transient(PANICKED, text))))
             }
         });

@@ -191,6 +191,11 @@ pub trait Queue: Send + Sync {
         Ok(self.depth().await?.total())
     }
 
+    /// How many messages are received and not settled. Asked for again and again, as [`total`](Self::total) is.
+    async fn in_flight(&self) -> Result<u64, PortError> {
+        Ok(self.depth().await?.in_flight)
+    }
+
     /// Whether [`arrived`](Self::arrived) is offered. Where it is not, a message can only be looked at by receiving it,
     /// and a receive that does not wait may answer nothing though there are messages (SQS asks a part of its servers).
     fn shows_arrivals(&self) -> bool {

@@ -7,6 +7,7 @@ use quadrille::{
     local::{AlarmPolicy, Local},
     operator::Api,
     port::{Ports, SystemClock, SystemRandom},
+    scrape::Scraped,
     server::{Server, ServerConfig},
     setting::{Place, SettingModel},
 };
@@ -172,7 +173,7 @@ impl Running {
         let pipeline = node.pipeline();
         let asked = Arc::new(Notify::new());
         let api = Api::new(pipeline.clone()).stopped_by(Arc::clone(&asked));
-        let server = Server::bind(config, api).await?;
+        let server = Server::bind(config, Scraped::new(api, pipeline.clone())).await?;
         let engine = node.local.start(&pipeline, node.alarms);
         let address = server.local_addr();
         node.local.lock().announce(address).map_err(CommandError::io("the data folder"))?;
