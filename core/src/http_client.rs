@@ -8,7 +8,7 @@
 //! A URL may be a secret (whoever knows a webhook's can post to it), so no error, no `Debug` and no log of this
 //! module has more of it than scheme and host.
 
-use crate::failure::excerpt;
+use crate::{failure::excerpt, timestamp::Timestamp};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
@@ -73,8 +73,16 @@ pub struct HttpAnswer {
     pub status: u16,
     /// How long the server asks not to be asked again (`Retry-After`).
     pub retry_after: Option<Duration>,
+    /// The time by the server's clock, to the second (`Date`).
+    pub date: Option<Timestamp>,
     /// Its body; `None` where that is longer than the caller allows.
     pub body: Option<Vec<u8>>,
+}
+
+/// What `Date` says.
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    let date = rfc2822::parse(headers.get(DATE)?.to_str().ok()?.trim()).ok()?;
+    Some(Timestamp::from_millis(date.timestamp().as_millisecond()))
 }
 
 /// What `Retry-After` says: seconds, or a date, which is held against the server's own `Date`. Anything else says nothing.
@@ -193,8 +201,9 @@ impl HttpClient {
         response: Response<Incoming>,
         bytes_max: usize,
     ) -> Result<HttpAnswer, HttpClientError> {
-        let (status, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
-        let too_large = HttpAnswer { status, retry_after, body: None };
+        let (status, headers) = (response.status().as_u16(), response.headers());
+        let too_large =
+            HttpAnswer { status, retry_after: retry_after(headers), date: date(headers), body: None };
         let mut body = response.into_body();
         let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
         if announced > bytes_max {

@@ -25,6 +25,7 @@ mod damage;
 mod folder;
 mod keeper;
 mod lock;
+mod look;
 mod loss;
 mod mark;
 mod place;
@@ -41,6 +42,7 @@ mod topic;
 pub use crate::alarm::AlarmPolicy;
 pub use folder::remove;
 pub use lock::{FolderLock, LockError, address, is_held};
+pub use look::{FORMAT, Look, free_bytes, look};
 pub use loss::{Loss, accept_loss};
 pub use store_error::StoreError;
 

@@ -46,7 +46,7 @@ const PROBED_EVERY: Duration = Duration::from_secs(1);
 const RESERVED_AT_ONCE: i64 = 1 << 20;
 
 /// The version of what is stored. A change of a table's layout raises it and adds a migration.
-const SCHEMA: i64 = 2;
+pub(super) const SCHEMA: i64 = 2;
 
 /// A handle to the store's thread. Dropping the last one lets the thread finish what it was given and end.
 pub(super) struct Store {

@@ -89,6 +89,10 @@ enum General {
     Diagram(Diagram),
     /// Lists the systems that there are.
     Systems(Systems),
+    /// Tells what is well and what is not: configuration, folder, port, clock, token, versions, what answers, what is stuck.
+    ///
+    /// It changes nothing, also beside a running engine. It ends with 1 where something fails.
+    Doctor(Doctor),
     /// Writes a crate with a choreography of your own: two steps, a service, a test, a README.
     New(New),
     /// Prints what a shell completes a command line with: the words, their options and values.
@@ -145,6 +149,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("package", &["package --binaries target/lambda"]),
     ("diagram", &["diagram > flow.mmd", "diagram --of KIND ID"]),
     ("systems", &["systems --json"]),
+    ("doctor", &["doctor", "doctor --target aws --stack dev --json"]),
     ("new", &["new tea-shop", "new tea-shop --dir .. --library ."]),
     ("completions", &["completions bash > /etc/bash_completion.d/NAME"]),
     ("man", &["man | man -l -", "man --dir ~/.local/share/man/man1"]),
@@ -223,7 +228,7 @@ pub fn command(app: &App<'_>) -> Result<Command, CommandError> {
     // What the derived parts say of themselves is no word about the whole.
     let mut root = General::augment_subcommands(Global::augment_args(root)).about(about).long_about(None);
     let known = Known::of(&root);
-    for word in ["demo", "sim", "up"] {
+    for word in ["demo", "sim", "up", "doctor"] {
         let found = root.find_subcommand(word).cloned();
         if let Some(found) = found {
             let found = settings::options(found, &known, &app.choreography.model().settings)?;
@@ -337,6 +342,18 @@ pub struct Systems {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// The port that an engine is to listen on.
+    #[arg(long, default_value_t = 8080)]
+    pub port: u16,
+    /// The address that an engine is to listen on.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    #[command(flatten)]
+    pub target: Target,
 }
 
 #[derive(Debug, Args)]

@@ -42,6 +42,8 @@ pub struct Aws {
     api: Api,
     model: Arc<Model>,
     sqs: aws_sdk_sqs::Client,
+    /// Where SQS answers.
+    endpoint: String,
     /// URLs by the names of the model.
     queues: BTreeMap<String, String>,
 }
@@ -74,7 +76,17 @@ impl Aws {
         };
         let pipeline = Pipeline::new(choreography, ports);
         let sqs = aws_sdk_sqs::Client::new(&config);
-        Ok(Self { api: Api::new(pipeline), model, sqs, queues: names.queues })
+        let region = config.region().map(ToString::to_string).unwrap_or_default();
+        let endpoint = config.endpoint_url().map_or_else(
+            || format!("https://sqs.{region}.amazonaws.com"),
+            |url| url.trim_end_matches('/').to_owned(),
+        );
+        Ok(Self { api: Api::new(pipeline), model, sqs, endpoint, queues: names.queues })
+    }
+
+    /// Where the stack's queues answer.
+    pub fn endpoint(&self) -> String {
+        format!("{}/", self.endpoint)
     }
 
     /// The API over the stack.

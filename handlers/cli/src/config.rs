@@ -124,7 +124,10 @@ impl Config {
     }
 
     /// What the file says of a key.
-    fn value(&self, key: &str) -> Result<Option<String>, CommandError> {
+    ///
+    /// # Errors
+    /// The file that holds a secret can't be read.
+    pub fn value(&self, key: &str) -> Result<Option<String>, CommandError> {
         let Some(Entry { value, is_secret, line }) = self.values.get(key) else { return Ok(None) };
         if PATHS.contains(&key) {
             return Ok(Some(self.path(value).to_string_lossy().into_owned()));
@@ -236,7 +239,7 @@ impl Told {
 }
 
 /// The key of an argument; `has_place` where its word asks where the system is.
-fn key_of(arg: &Arg, has_place: bool) -> Option<String> {
+pub fn key_of(arg: &Arg, has_place: bool) -> Option<String> {
     if arg.get_help_heading() == Some(settings::HEADING) {
         return Some(arg.get_id().to_string());
     }

@@ -31,6 +31,7 @@ mod confirm;
 mod demo;
 mod diagram;
 mod dlq;
+mod doctor;
 mod error;
 mod export;
 mod form;
@@ -211,6 +212,7 @@ async fn dispatch(app: &App<'_>, word: &str, matches: &clap::ArgMatches) -> Resu
         "man" => manual::man(app, &args::read(matches)?),
         "check" => check::check(app, args::read(matches)?).await,
         "demo" => demo::demo(app, args::read(matches)?, matches).await,
+        "doctor" => doctor::doctor(app, args::read(matches)?, matches).await,
         "up" => up::up(app, args::read(matches)?, matches).await,
         "stop" => stop::stop(app, args::read(matches)?).await,
         "clean" => clean::clean(app, args::read(matches)?).await,

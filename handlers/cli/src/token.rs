@@ -24,18 +24,22 @@ pub fn text(file: Option<&Path>) -> Result<Option<String>, CommandError> {
 
 /// Tells of a file that other users can read.
 pub fn warn_if_open(file: &Path) {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        // One that can't be looked at can't be read either, which is told then.
-        if std::fs::metadata(file)
-            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o044 != 0)
-        {
-            tracing::warn!(file = %file.display(), "other users can read the secret in this file; `chmod 600` takes that from them");
-        }
+    if mode_of(file).is_some_and(|mode| mode & 0o044 != 0) {
+        tracing::warn!(file = %file.display(), "other users can read the secret in this file; `chmod 600` takes that from them");
     }
-    #[cfg(not(unix))]
-    let _ = file;
+}
+
+/// Who may do what with a file, where that is known here. One that can't be looked at can't be read either, which is told then.
+#[cfg(unix)]
+pub fn mode_of(file: &Path) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let found = std::fs::metadata(file).ok().filter(std::fs::Metadata::is_file)?;
+    Some(found.permissions().mode() & 0o777)
+}
+
+#[cfg(not(unix))]
+pub fn mode_of(_: &Path) -> Option<u32> {
+    None
 }
 
 /// The token, where one is given.
