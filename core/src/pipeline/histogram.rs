@@ -22,6 +22,7 @@ pub(crate) struct Histogram {
 }
 
 /// A histogram at one time.
+#[cfg(feature = "server")]
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Distribution {
     pub(crate) bounds: &'static [f64],
@@ -52,6 +53,7 @@ impl Histogram {
         }
     }
 
+    #[cfg(feature = "server")]
     pub(crate) fn read(&self) -> Distribution {
         let mut so_far = 0;
         let within = self.counts.iter().map(|count| {

@@ -1,9 +1,11 @@
 //! What the outside sees of the work: counts, observations, log lines.
 
+#[cfg(feature = "server")]
+use super::histogram::Distribution;
 use super::{
     Pipeline,
     batch::{Work, Worked},
-    histogram::{ATTEMPTS, Distribution, Histogram, SECONDS},
+    histogram::{ATTEMPTS, Histogram, SECONDS},
     verdict::Verdict,
 };
 use crate::{event::Envelope, metrics, model::StepModel, timestamp::Timestamp, trace::trace_id};
@@ -64,6 +66,7 @@ impl Default for Counters {
 }
 
 /// How the messages of a step spread, since this process started.
+#[cfg(feature = "server")]
 #[derive(Clone, Debug)]
 pub(crate) struct Spread {
     /// Attempts of those that came to an end.
@@ -112,6 +115,7 @@ impl Pipeline {
     }
 
     /// How the messages of each step spread.
+    #[cfg(feature = "server")]
     pub(crate) fn spread(&self) -> impl Iterator<Item = (&str, Spread)> {
         self.counts.iter().map(|(step, counters)| {
             let (attempts, calls) = (counters.attempts.read(), counters.calls.read());
