@@ -151,7 +151,7 @@ impl Config {
 
     /// Tells of files with secrets that others can read.
     pub fn warn(&self) {
-        self.secret_files().for_each(|file| token::warn_if_open(&file));
+        self.secret_files().for_each(|file| token::warn_if_open(&file, "a secret"));
     }
 
     /// The command line with what the file says as defaults; `said` is what options and variables say already.
@@ -430,5 +430,55 @@ impl Known {
         let nearest = known.iter().min_by_key(|known| strsim::damerau_levenshtein(key, known));
         let nearest = nearest.map(|nearest| format!("; the nearest known is {nearest}")).unwrap_or_default();
         format!("{shown} is no key here{nearest}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quadrille::Setting;
+
+    /// What is known of one system, a tea shop with a kettle and a secret recipe.
+    fn known() -> Known {
+        let settings = [
+            Setting::text("kettle"),
+            Setting::integer("strength").within(1..=9).default("5"),
+            Setting::text("recipe").optional().secret(),
+        ];
+        let settings = settings.iter().map(|setting| (setting.model().name.clone(), setting.model().clone()));
+        Known { systems: [("tea-shop", settings.collect())].into() }
+    }
+
+    #[test]
+    fn a_system_that_is_alone_has_its_settings_at_the_top_or_in_a_section() {
+        let text = "kettle = \"gas\"\nstrength = 3\nrecipe_file = \"r\"\n[tea-shop]\nstrength = 4\n";
+        let read = known().read(text, "tea-shop").unwrap();
+        let values: Vec<(&str, &str, usize)> =
+            read.iter().map(|(key, entry)| (key.as_str(), entry.value.as_str(), entry.line)).collect();
+        assert_eq!(values, [("kettle", "gas", 1), ("recipe", "r", 3), ("strength", "4", 5)]);
+        for (text, told) in [
+            ("strength = 10", "line 1: --strength"),
+            ("strength = 0x3", "line 1: strength is a text"),
+            ("recipe = \"milk first\"", "write recipe_file"),
+            ("recpe_file = \"r\"", "the nearest known is recipe_file"),
+            ("tea_shop = 1", "the nearest known is tea-shop"),
+            ("tea-shop = 1", "line 1: tea-shop is no key here"),
+        ] {
+            let fault = known().read(text, "tea-shop").unwrap_err();
+            assert!(fault.contains(told) && !fault.contains("milk"), "{text}: {fault}");
+        }
+    }
+
+    #[test]
+    fn the_file_is_named_by_an_option_wherever_it_stands() {
+        let named = |line: &str| named(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        for (line, file) in [
+            ("q --config a up -h", Some("a")),
+            ("q up --config=b -h", Some("b")),
+            ("q up --config= -h", Some("")),
+        ] {
+            assert_eq!(named(line).as_deref(), file.map(OsStr::new), "{line}");
+        }
+        assert_ne!(named("q up -- --config c").as_deref(), Some(OsStr::new("c")));
     }
 }

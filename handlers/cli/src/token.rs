@@ -16,16 +16,16 @@ pub fn text(file: Option<&Path>) -> Result<Option<String>, CommandError> {
     let Some(file) = file else {
         return Ok(std::env::var(VARIABLE).ok());
     };
-    warn_if_open(file);
+    warn_if_open(file, "the token");
     let text = std::fs::read_to_string(file)
         .map_err(CommandError::io(format!("the token file {}", file.display())))?;
     Ok(Some(text.trim().to_owned()))
 }
 
-/// Tells of a file that other users can read.
-pub fn warn_if_open(file: &Path) {
+/// Tells of a file that other users can read, and of what is in it.
+pub fn warn_if_open(file: &Path, what: &str) {
     if mode_of(file).is_some_and(|mode| mode & 0o044 != 0) {
-        tracing::warn!(file = %file.display(), "other users can read the secret in this file; `chmod 600` takes that from them");
+        tracing::warn!(file = %file.display(), "other users can read {what}; `chmod 600` takes that from them");
     }
 }
 

@@ -491,3 +491,31 @@ fn a_data_folder_is_removed_if_it_is_the_systems_own_and_nobody_has_it() {
     assert!(!folder.exists());
     fails(&on(root.path(), &["clean", "laundry", "--yes"]), 3, &["no data folder"]);
 }
+
+#[test]
+fn a_strangers_system_has_its_file_its_doctor_and_its_metrics() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tea.toml");
+    let config = ["--config", file.to_str().unwrap()];
+    fs::write(&file, "data = \"data\"\n[tea-shop]\nstrength = 7\n").unwrap();
+    let doctor = || quadrille(&[&["doctor", "--json", "--port", "0"], &config[..]].concat());
+    let told: Value = serde_json::from_str(&doctor().out).unwrap();
+    assert_eq!((&told["system"], &told["ok"]), (&json!("tea-shop"), &json!(false)));
+    assert!(told.to_string().contains("--kettle is missing"), "{told:#}");
+
+    fs::write(&file, "data = \"data\"\n[tea-shop]\nkettle = \"gas\"\nstrength = 7\n").unwrap();
+    let engine =
+        Engine::start(command(&[&["up", "--port", "0"], &config[..]].concat()), &folder.path().join("data"));
+    engine.ask("POST", "/pots", Some(br#"{"id":"brown"}"#));
+    eventually("it is steeped", || {
+        let pot = engine.get("/_quadrille/entities/pot/brown").json();
+        (pot["status"] == "steeped").then_some(())
+    });
+    let handled = "quadrille_messages_total{step=\"steep\",outcome=\"handled\"} 1\n";
+    eventually("it is counted", || engine.get("/metrics").text().contains(handled).then_some(()));
+    let trace = quadrille(&[&["trace", "pot", "brown"], &config[..]].concat()).ok();
+    assert!(trace.contains("strength 7"), "{trace}");
+    let told = doctor().json();
+    assert!(told["ok"] == true && told.to_string().contains("answers, and runs tea-shop"), "{told:#}");
+    engine.terminate();
+}

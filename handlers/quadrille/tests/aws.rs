@@ -286,6 +286,30 @@ async fn an_interrupted_redrive_has_lost_nothing_and_hides_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_doctor_tells_of_a_stack_of_its_clock_and_of_what_is_dead_there() {
+    let Some(stack) = Stack::new("doctor").await else { return };
+    stack.give_up(RESULTS_DEAD, &subjects("order-", 2), "rejected").await;
+    let told = stack.json(&["doctor"]);
+    let check = |told: &Value, name: &str| {
+        let checks = told["checks"].as_array().unwrap();
+        checks.iter().find(|check| check["check"] == name).unwrap_or_else(|| panic!("{told:#}")).clone()
+    };
+    assert_eq!(check(&told, "stack")["state"], "ok");
+    assert_eq!(check(&told, "clock")["state"], "ok", "{told:#}");
+    assert_eq!(check(&told, "dead letters")["state"], "warn");
+    assert!(check(&told, "dead letters")["found"].as_str().unwrap().starts_with("2 in auction-results-dlq"));
+    let missing =
+        run(on_aws(&stack.url, &["doctor", "--json", "--target", "aws", "--stack", "nowhere"]), b"");
+    let told: Value = serde_json::from_str(&missing.out).unwrap();
+    assert_eq!((missing.code, &check(&told, "stack")["state"]), (1, &json!("fail")), "{told:#}");
+    // Nobody answers.
+    let away =
+        run(on_aws("http://127.0.0.1:1", &["doctor", "--json", "--target", "aws", "--stack", "dev"]), b"");
+    let told: Value = serde_json::from_str(&away.out).unwrap();
+    assert_eq!((away.code, &check(&told, "stack")["state"]), (1, &json!("fail")), "{told:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stack_that_is_not_there_is_said_to_be() {
     let Some(stack) = Stack::new("a_stack_that_is_not_there_is_said_to_be").await else { return };
     let queues = |more: &[&str]| on_aws(&stack.url, &[&["queues", "--target", "aws"], more].concat());

@@ -118,6 +118,10 @@ fn a_shell_completes_the_words_and_the_settings_of_the_system_that_is_meant() {
         let formats = bash_offers(&script, &["up", "--log-format", ""]);
         assert_eq!(formats, ["json", "text"].map(str::to_owned).into());
         assert!(bash_offers(&script, &["dlq", ""]).contains("redrive"));
+        for words in [&["up", ""][..], &["dlq", "list", ""], &["queues", ""]] {
+            let offered = bash_offers(&script, words);
+            assert!(SYSTEMS.iter().all(|system| offered.contains(*system)), "{words:?}: {offered:?}");
+        }
     }
     for (shell, begins) in [
         ("zsh", "#compdef quadrille"),
