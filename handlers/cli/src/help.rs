@@ -18,22 +18,24 @@ const ABOUT_MAX: usize = 80;
 
 /// The command line with its help in both lengths. `examples` and what else stands behind the options is there already.
 pub fn in_both_lengths(root: Command) -> Command {
-    let root = root.mut_args(|arg| both(arg).help_heading(EVERY));
-    words(root)
+    let root = root.mut_args(|arg| both(arg).help_heading(EVERY).hide_short_help(true));
+    let every: Vec<String> =
+        root.get_arguments().filter_map(Arg::get_long).map(|name| format!("--{name}")).collect();
+    words(root, &format!("{EVERY}, which --help explains: {}", every.join(" ")))
 }
 
-fn words(command: Command) -> Command {
+fn words(command: Command, every: &str) -> Command {
     let names: Vec<String> = command.get_subcommands().map(|word| word.get_name().to_owned()).collect();
     names.iter().fold(command, |command, name| {
         command.mut_subcommand(name, |found| {
-            let found = words(listed(found));
+            let found = words(listed(found), every);
             let has_a_place = found.get_arguments().any(|arg| arg.get_id() == PLACES[0]);
             let found = found.mut_args(|arg| {
                 let is_of_a_place = has_a_place && PLACES.iter().any(|id| arg.get_id() == id);
                 let arg = both(arg);
                 if is_of_a_place { arg.help_heading(PLACE) } else { arg }
             });
-            settings_by_name(found)
+            by_name(found, every)
         })
     })
 }
@@ -97,23 +99,16 @@ fn first_sentence(text: &str) -> &str {
     end.map_or(text, |(at, _)| &text[..at])
 }
 
-/// The settings by their names alone in `-h`: a system may have many, and each has sentences.
-fn settings_by_name(word: Command) -> Command {
-    let is_setting = |arg: &&Arg| arg.get_help_heading() == Some(settings::HEADING);
-    let names: Vec<String> = word
-        .get_arguments()
-        .filter(is_setting)
-        .filter_map(Arg::get_long)
-        .map(|name| ["--", name].concat())
-        .collect();
-    if names.is_empty() {
-        return word;
-    }
+/// The settings, and what every word has, by their names alone in `-h`: a system may have many settings, each with sentences.
+fn by_name(word: Command, every: &str) -> Command {
+    let is_setting = |arg: &Arg| arg.get_help_heading() == Some(settings::HEADING);
+    let settings = word.get_arguments().filter(|arg| is_setting(arg)).filter_map(Arg::get_long);
+    let names: Vec<String> = settings.map(|name| ["--", name].concat()).collect();
     let whole = word.get_after_help().map(StyledStr::to_string).unwrap_or_default();
-    let short = format!("{}, which --help explains:\n  {}\n\n{whole}", settings::HEADING, names.join(" "));
-    let word = word.mut_args(|arg| {
-        let is_setting = arg.get_help_heading() == Some(settings::HEADING);
-        if is_setting { arg.hide_short_help(true) } else { arg }
-    });
-    word.after_help(short).after_long_help(whole)
+    let named = match names.is_empty() {
+        true => String::new(),
+        false => format!("{}, which --help explains:\n  {}\n\n", settings::HEADING, names.join(" ")),
+    };
+    let word = word.mut_args(|arg| if is_setting(&arg) { arg.hide_short_help(true) } else { arg });
+    word.after_help(format!("{named}{every}\n\n{whole}")).after_long_help(whole)
 }

@@ -83,7 +83,7 @@ fn every_words_short_help_fits_a_screen_and_the_long_one_tells_all() {
         assert!(long.contains(told), "{told} is not told:\n{long}");
     }
     let short = help(&["up"], "-h");
-    assert!(short.contains("Of every word:") && short.contains("--result-prefixes"), "{short}");
+    assert!(short.contains("Of every word, ") && short.contains("--result-prefixes"), "{short}");
     assert!(!short.contains("Prefixes that the keys"), "{short}");
     assert!(help(&["list"], "-h").contains("Where the system is:"));
 }
