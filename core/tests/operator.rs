@@ -238,9 +238,10 @@ async fn a_redriven_message_is_the_one_that_died_and_remembers_when_it_was_first
     assert_eq!((&message.body, message.receive_count), (&died.body, 0));
     assert_eq!(
         message.attributes.keys().collect::<Vec<_>>(),
-        ["first-seen"],
+        ["first-seen", "redriven"],
         "its reason was another life's"
     );
+    assert_eq!(DeadLetter::read(&message).redriven.unwrap().times, 1);
     // It fails again, a day after it was first seen.
     world.deliver("scan").await;
     let letter = DeadLetter::read(&world.lying_in(DEAD).await[0]);

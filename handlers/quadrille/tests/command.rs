@@ -490,8 +490,13 @@ fn dead_letters_are_listed_shown_and_sent_back() {
     assert_eq!(few.as_array().unwrap(), &all[..3]);
     assert_eq!(moved(&["list", "--reason", "nothing"]), json!([]));
     assert_eq!(moved(&["list", "--queue", POLL_DEAD]), json!([]));
-    let text = dlq(&["list"]).ok();
-    assert_eq!(text.lines().count(), rejected.len() + 1);
+    // By their reasons first, and then the newest of them.
+    let text = dlq(&["list", "--queue", RESULTS_DEAD, "--limit", "5"]).ok();
+    assert_eq!(text.lines().count(), 3 + 5 + 2, "{text}");
+    let group: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(group[..4], [&rejected.len().to_string(), RESULTS_DEAD, "rejected", "store_result"]);
+    assert!(text.contains(&format!("… and {} older", rejected.len() - 5)), "{text}");
+    assert!(dlq(&["list"]).ok().contains(&format!("{} dead letter(s) in ", rejected.len())));
     assert!(text.ends_with(&format!("{} dead letter(s) in {RESULTS_DEAD}\n", rejected.len())), "{text}");
 
     let id = all[4]["id"].as_str().unwrap();

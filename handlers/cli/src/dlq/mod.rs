@@ -228,7 +228,7 @@ async fn show(app: &App<'_>, show: DlqShow) -> Result<(), CommandError> {
     for queue in &queues {
         letters(&client, queue, &show.options, |listed| {
             if listed.id == show.id {
-                found = Some(listed);
+                found = Some((queue, listed));
             }
             found.is_none()
         })
@@ -237,7 +237,7 @@ async fn show(app: &App<'_>, show: DlqShow) -> Result<(), CommandError> {
             break;
         }
     }
-    let listed = found.ok_or_else(|| {
+    let (queue, listed) = found.ok_or_else(|| {
         CommandError::NotFound(format!(
             "there is no dead letter {} in {}: {} names them",
             excerpt(&show.id, 100),
@@ -246,7 +246,9 @@ async fn show(app: &App<'_>, show: DlqShow) -> Result<(), CommandError> {
         ))
     })?;
     if show.options.target.json {
-        line(&serde_json::to_value(&listed)?);
+        let mut whole = serde_json::to_value(&listed)?;
+        whole["queue"] = queue.as_str().into();
+        line(whole);
         return Ok(());
     }
     print_letter(&listed);
