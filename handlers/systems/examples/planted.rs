@@ -136,8 +136,11 @@ fn are_sound(seeds: u64, orders: u64) -> Result<bool, Box<dyn Error>> {
     Ok(are_sound)
 }
 
+/// Where a mistake was found: in which system, with how many orders, and how.
+type Found = (&'static str, u64, Failed);
+
 /// The system in which what is planted is found with the fewest seeds, of all where none is named.
-fn found(named: Option<&str>) -> Result<Option<(&'static str, u64, Failed)>, Box<dyn Error>> {
+fn found(named: Option<&str>) -> Result<Option<Found>, Box<dyn Error>> {
     let simulators = simulators(named)?;
     let many = Options { orders: MANY_ORDERS, ..Options::default() };
     for (options, seeds) in [(Options::default(), SEEDS), (many, SEEDS_OF_MANY)] {
