@@ -22,6 +22,8 @@ pub const MISTAKES: &[(&str, &str)] = &[
     ),
     ("checkpoint_before_send", "The relay checkpoints records before it sends them on."),
     ("events_before_commit", "The events of a commit are sent before it is applied."),
+    ("event_told_anew", "An event tells when it was sent, and so something else each time."),
+    ("never_due", "A message that waits for its time is sent on for ever."),
     ("reason_dropped", "A dead letter does not say why it was given up."),
     ("redrive_deletes_first", "A redrive deletes dead letters before it sends them back."),
     ("budget_not_carried", "An event that stays on a cycle begins its budget anew."),

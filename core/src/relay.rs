@@ -144,8 +144,11 @@ pub(crate) async fn send_before_commit(model: &Model, ports: &Ports, writes: &[R
     }
 }
 
-/// An event with its id, as a mistake of a relay would have it.
+/// An event with its id and its data, as a mistake of a relay would have them.
 fn renamed(event: Cow<'_, str>, now: Timestamp) -> Cow<'_, str> {
+    if planted("event_told_anew") {
+        return event.replacen("\"data\":{", &format!("\"data\":{{\"sent\":{},", now.as_millis()), 1).into();
+    }
     if !planted("event_id_of_each_sending") {
         return event;
     }

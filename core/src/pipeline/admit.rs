@@ -7,8 +7,10 @@ use crate::{
     event::Envelope,
     failure::Failure,
     handler::{Decoded, ErasedHandler},
+    limits::QUEUE_DELAY_MAX,
     model::{Model, StepModel},
     panics::{PANICKED, caught_now},
+    planted::planted,
     port::Message,
     relay::first_hop,
     timestamp::Timestamp,
@@ -40,7 +42,8 @@ pub(super) fn admit(
         return Err(NotAdmitted::Failed(Failure::permanent(RECEIVES_EXHAUSTED, detail)));
     }
     let decoded = decode(handler, envelope).map_err(NotAdmitted::Failed)?;
-    let left = first_hop(envelope.notbefore, now);
+    let is_never_due = planted("never_due") && envelope.notbefore.is_some();
+    let left = if is_never_due { QUEUE_DELAY_MAX } else { first_hop(envelope.notbefore, now) };
     if !left.is_zero() {
         return Err(NotAdmitted::Early(left));
     }

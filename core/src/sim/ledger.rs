@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 /// A property that does not hold, and what shows it.
@@ -52,6 +53,9 @@ pub(super) const TOLD: &str = "each dead letter that stays is told of in one not
 pub(super) const ONE_OBJECT: &str = "an object that is written again is the same";
 
 pub(super) const WAITS: &str = "a message that failed waits as long as its step says";
+
+/// How far the clock of a process is ahead at most.
+const CLOCKS_APART: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct Ledger {
@@ -95,8 +99,8 @@ impl Ledger {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A commit is applied.
-    pub(super) fn committed(&self, item: Item, outbox: &[Box<RawValue>]) {
+    /// A commit is applied, at this time.
+    pub(super) fn committed(&self, item: Item, outbox: &[Box<RawValue>], now: Timestamp) {
         let mut book = self.book();
         book.changes += 1;
         book.progress += 1;
@@ -110,7 +114,9 @@ impl Ledger {
         let before = book.entities.0.remove(&key);
         let last = before.as_ref().map(|before| before.item.version);
         // An entity that has expired begins anew.
-        if version != 1 && last.is_none_or(|last| version != last + 1) {
+        let is_gone = |before: &Known| before.item.expires_at.is_some_and(|at| at <= now + CLOCKS_APART);
+        let begins = version == 1 && before.as_ref().is_none_or(is_gone);
+        if !begins && last.is_none_or(|last| version != last + 1) {
             book.violated(VERSIONS, format!("{key} went from {last:?} to {version}"));
         }
         let after = Known::new(item);

@@ -394,7 +394,7 @@ impl Table for SimTable {
                 let outcome = if answer.is_ok() { "committed" } else { "not committed" };
                 port.explain(outcome, || vec![item.key.clone(), format!("version {}", item.version)]);
                 if answer.is_ok() {
-                    port.nature.ledger.committed(item, &outbox);
+                    port.nature.ledger.committed(item, &outbox, port.nature.now());
                 }
             }
             answers

@@ -486,8 +486,9 @@ impl<'a> Running<'a> {
         if self.run.violation.is_none() {
             let undrained = self.undrained();
             let drained = |detail: String| Violation::in_the_end(DRAINED, detail);
-            let found = self.told_wrongly().or_else(|| self.amiss());
-            self.run.violation = found.or_else(|| undrained.map(drained));
+            // What is under way still may be why something else is amiss.
+            let found = self.told_wrongly().or_else(|| undrained.map(drained));
+            self.run.violation = found.or_else(|| self.amiss());
             self.check_all(Holds::Sometimes);
             let eventually = self.simulator.properties.iter();
             let eventually = eventually.filter(|property| property.holds == Holds::Eventually);

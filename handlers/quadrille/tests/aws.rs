@@ -209,7 +209,9 @@ async fn dead_letters_are_listed_and_shown_and_are_all_there_after() {
     let shown = stack.json(&["dlq", "show", letter["id"].as_str().unwrap()]);
     assert_eq!(shown, *letter);
     let text = stack.run(&["dlq", "list"]).ok();
-    assert!(text.ends_with(&format!("25 dead letter(s) in {RESULTS_DEAD}\n")), "{text}");
+    let group: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!((group[0], group[1], group[2]), ("17", RESULTS_DEAD, "rejected"), "{text}");
+    assert!(text.contains("\n25 dead letter(s) in "), "{text}");
     fails(&stack.run(&["dlq", "show", "nobody"]), 3, &["no dead letter nobody"]);
     fails(&stack.run(&["dlq", "list", "--queue", RESULTS]), 3, &["no dead-letter queue"]);
     let visible = |name: &str| stack.queue(name)["dead"].clone();
@@ -243,12 +245,40 @@ async fn a_filtered_redrive_moves_what_is_meant_and_can_be_repeated() {
     assert_eq!(back.len(), 14);
     for message in &back {
         let attributes = message.message_attributes.as_ref().unwrap();
-        assert_eq!(attributes.keys().collect::<Vec<_>>(), ["first-seen"]);
+        assert_eq!(attributes.keys().collect::<BTreeSet<_>>().len(), 2);
+        assert!(["first-seen", "redriven"].iter().all(|name| attributes.contains_key(*name)));
         assert!(message.body.as_ref().unwrap().contains("late-"));
     }
     assert_eq!(moved(&["purge", "--yes", "--limit", "5"])["purged"], 5);
     assert_eq!(moved(&["purge", "--yes", "--reason", "rejected"])["purged"], 7);
     assert_eq!(stack.queue(RESULTS)["dead"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_planned_redrive_sends_what_the_plan_names_and_is_gone_on_with() {
+    let Some(stack) = Stack::new("a_planned_redrive_sends_what_the_plan_names_and_is_gone_on_with").await
+    else {
+        return;
+    };
+    stack.give_up(RESULTS_DEAD, &subjects("rejected-", 6), "rejected").await;
+    stack.give_up(RESULTS_DEAD, &subjects("late-", 9), "timeout").await;
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("plan.jsonl").to_str().unwrap().to_owned();
+    let told = stack.json(&["dlq", "plan", "--reason", "timeout", "--out", &plan]);
+    assert_eq!((&told["letters"], &told["groups"][0]["letters"]), (&json!(9), &json!(9)), "{told}");
+    assert_eq!(stack.letters(&[]).len(), 15, "what was looked at is there at once");
+    let redrive = ["dlq", "redrive", "--plan", &plan, "--rate", "5", "--by", "ann"];
+    assert_eq!(stack.json(&redrive)["sent"], 9);
+    let again = stack.json(&redrive);
+    assert_eq!((&again["sent"], &again["sent_before"]), (&json!(0), &json!(9)), "{again}");
+    assert!(stack.letters(&[]).values().all(|letter| letter["reason"] == "rejected"));
+    let back = stack.take(RESULTS).await;
+    assert_eq!(back.len(), 9);
+    for message in &back {
+        let attributes = message.message_attributes.as_ref().unwrap();
+        let redriven = attributes["redriven"].string_value.as_ref().unwrap();
+        assert!(redriven.contains("\"by\":\"ann\"") && redriven.contains("\"times\":1"), "{redriven}");
+    }
 }
 
 /// Starts a command whose end is waited for elsewhere.

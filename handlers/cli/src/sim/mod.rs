@@ -14,8 +14,9 @@ use clap::ArgMatches;
 use quadrille::sim::{Explored, Fault, FaultError, Options, Simulator, Tape, defaults, explore, shrink};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    panic,
     sync::{
-        Mutex, PoisonError,
+        Mutex, Once, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -30,6 +31,13 @@ const SEEDS_ENOUGH: u64 = 200;
 /// How long a smaller run is looked for that fails in the same way.
 const SHRINKS_FOR: Duration = Duration::from_secs(20);
 
+/// Lets the first panic of a handler be told where it was, and no other: each is a failure of its run, and there may be thousands.
+fn tell_one_panic() {
+    static FIRST: Once = Once::new();
+    let tell = panic::take_hook();
+    panic::set_hook(Box::new(move |panicked| FIRST.call_once(|| tell(panicked))));
+}
+
 /// Runs it, and says what it found.
 pub fn sim(app: &App<'_>, args: &args::Sim, matches: &ArgMatches) -> Result<(), CommandError> {
     let model = app.choreography.model();
@@ -38,6 +46,7 @@ pub fn sim(app: &App<'_>, args: &args::Sim, matches: &ArgMatches) -> Result<(), 
     let settings = settings::values(model, matches, &others)?;
     let simulator = Simulator::new(app.system, app.choreography.clone(), settings);
     let simulator = simulator.map_err(|error| CommandError::Usage(error.to_string()))?;
+    tell_one_panic();
     if let Some(path) = &args.tape {
         return tape::replay(app.system.name(), &simulator, path, args.trace);
     }

@@ -128,7 +128,7 @@ pub async fn store_result(order: Option<Stored<Order>>, event: OrderDecided, cx:
         parameter_1: &decided.parameter_1,
         parameter_2: &decided.parameter_2,
         run_id: &event.run_id,
-        decided_at: decided.decided_at,
+        decided_at: if planted("object_from_clock") { cx.now() } else { decided.decided_at },
     };
     let body = serde_json::to_vec(&result).map_err(|error| Failure::permanent("unwritable", error))?;
     let dated = if planted("object_key_from_clock") { cx.now() } else { decided.decided_at };
