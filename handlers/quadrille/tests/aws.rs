@@ -245,7 +245,7 @@ async fn a_filtered_redrive_moves_what_is_meant_and_can_be_repeated() {
     assert_eq!(back.len(), 14);
     for message in &back {
         let attributes = message.message_attributes.as_ref().unwrap();
-        assert_eq!(attributes.keys().collect::<BTreeSet<_>>().len(), 2);
+        assert_eq!(attributes.len(), 2);
         assert!(["first-seen", "redriven"].iter().all(|name| attributes.contains_key(*name)));
         assert!(message.body.as_ref().unwrap().contains("late-"));
     }
