@@ -37,10 +37,8 @@ pub async fn process_order(
     if order.status != OrderStatus::New && !planted("processed_again") {
         return Ok(Handled::already("processed"));
     }
-    if planted("panics_when_redelivered") {
-        // By zero, where it is not the first attempt.
-        let _ = 1 / 2_u32.saturating_sub(cx.attempt());
-    }
+    // By zero, where it is not the first attempt.
+    let _ = planted("panics_when_redelivered").then(|| 1 / 2_u32.saturating_sub(cx.attempt()));
     // No number of the order stands in the failure: it goes into logs and notifications.
     let total = order.total().map_err(|error| Failure::permanent("amount_out_of_range", error))?;
     if total != order.amount {
