@@ -53,6 +53,9 @@ fn is_false(flag: &bool) -> bool {
 pub struct PlanPage {
     /// The letters.
     pub letters: Vec<Planned>,
+    /// Letters that were left out for being an end of business.
+    #[serde(default)]
+    pub ends_left: u64,
     /// Where the next page begins; `None` at the end.
     pub next: Option<u64>,
     /// As of a [`DeadLetterPage`](super::DeadLetterPage).
@@ -106,6 +109,7 @@ pub async fn plan(pipeline: &Pipeline, ask: &PlanAsk) -> Result<PlanPage, Failur
     for (_, message) in messages {
         let letter = DeadLetter::read(&message);
         if !ask.filter.takes(model, &letter) {
+            page.ends_left += u64::from(ask.filter.leaves(model, &letter));
             continue;
         }
         let body = ask.bodies.get(&message.id).cloned();

@@ -70,7 +70,7 @@ enum General {
     Published(Published),
     /// Tells how many messages each queue holds.
     Queues(Plain),
-    /// Dead letters: list, show, redrive, purge.
+    /// Dead letters: list, show, plan, redrive, purge.
     #[command(subcommand)]
     Dlq(Dlq),
     /// The infrastructure on AWS: a Pulumi YAML program for each system, derived from its definition.

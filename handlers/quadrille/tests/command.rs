@@ -528,6 +528,9 @@ fn dead_letters_are_listed_shown_and_sent_back() {
     }
     let text = dlq(&["redrive"]).ok();
     assert!(text.ends_with("an end of business: --with-ends sends them back too\n"), "{text}");
+    let plan = folder.path().join("plan").to_str().unwrap().to_owned();
+    let planned = moved(&["plan", "--out", &plan]);
+    assert_eq!((&planned["letters"], &planned["ends_left"]), (&json!(0), &json!(rejected.len())));
     assert_eq!(dead_letters(data, RESULTS_DEAD), all);
 
     // What one walk passes over is there for the next.

@@ -69,7 +69,8 @@ pub(super) async fn plan(app: &App<'_>, args: DlqPlan) -> Result<(), CommandErro
     };
     let name = out.display().to_string();
     let file = File::create_new(&out).map_err(CommandError::io(name.clone()))?;
-    let mut writing = Writing { file: BufWriter::new(file), name, groups: BTreeMap::new(), letters: 0 };
+    let mut writing =
+        Writing { file: BufWriter::new(file), name, groups: BTreeMap::new(), letters: 0, ends_left: 0 };
     writing.line(&head)?;
     let progress = Progress::new();
     let mut unused: HashSet<&String> = bodies.keys().collect();
@@ -83,7 +84,8 @@ pub(super) async fn plan(app: &App<'_>, args: DlqPlan) -> Result<(), CommandErro
         };
         let mut held = Vec::new();
         let most = options.limit.unwrap_or(u64::MAX);
-        let written = pages(&client, ask, most, &mut held, |letter| {
+        let mut ends_left = 0;
+        let written = pages(&client, ask, most, (&mut held, &mut ends_left), |letter| {
             unused.remove(&letter.id);
             writing.add(&letter)?;
             progress.show(format_args!("{} letters tried", writing.letters));
@@ -92,6 +94,7 @@ pub(super) async fn plan(app: &App<'_>, args: DlqPlan) -> Result<(), CommandErro
         let written = written.await;
         progress.clear();
         let given_back = give_back(&client, queue, &held).await;
+        writing.ends_left += ends_left;
         written.and(given_back)?;
     }
     if let Some(id) = unused.into_iter().next() {
@@ -109,7 +112,7 @@ async fn pages(
     client: &Client,
     mut ask: PlanAsk,
     most: u64,
-    held: &mut Vec<String>,
+    (held, ends_left): (&mut Vec<String>, &mut u64),
     mut each: impl FnMut(Planned) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
     let interrupted = interrupted()?;
@@ -121,6 +124,7 @@ async fn pages(
         let page: PlanPage = client.post("/_quadrille/plan", &ask).await?;
         let is_received = !page.held.is_empty();
         held.extend(page.held);
+        *ends_left += page.ends_left;
         for letter in page.letters {
             // Where letters are received, one whose time is up is met again.
             if is_received && !met.insert(letter.id.clone()) {
@@ -156,6 +160,7 @@ struct Writing {
     name: String,
     groups: BTreeMap<GroupKey, Group>,
     letters: u64,
+    ends_left: u64,
 }
 
 impl Writing {
@@ -192,7 +197,7 @@ impl Writing {
                     "letters": group.count, "deadline": group.deadline })
             });
             line(
-                json!({ "plan": out.display().to_string(), "letters": self.letters, "groups": groups.collect::<Vec<_>>() }),
+                json!({ "plan": out.display().to_string(), "letters": self.letters, "ends_left": self.ends_left, "groups": groups.collect::<Vec<_>>() }),
             );
             return Ok(());
         }
@@ -209,6 +214,9 @@ impl Writing {
             ));
         }
         line(format_args!("{} letter(s) planned in {}; nothing was changed", self.letters, out.display()));
+        if self.ends_left > 0 {
+            line(format_args!("{} left out, an end of business: --with-ends takes them too", self.ends_left));
+        }
         Ok(())
     }
 }
