@@ -128,6 +128,31 @@ pub struct Capabilities {
     pub lateness: Duration,
 }
 
+impl Capabilities {
+    /// All that can be claimed, of an adapter that is never late and deletes an item so long after its expiry at the latest.
+    pub fn everything(expiry_within: Duration) -> Self {
+        Self {
+            consistent_index: true,
+            counted_index: true,
+            exact_depth: true,
+            readable_stream: true,
+            ordered_stream: true,
+            every_key: true,
+            arrived: true,
+            once: true,
+            exact_receives: true,
+            kept_checkpoints: true,
+            moves: true,
+            damaged_items: true,
+            damaged_records: true,
+            damaged_messages: true,
+            expiry_within: Some(expiry_within),
+            retention_within: Some(Duration::ZERO),
+            lateness: Duration::ZERO,
+        }
+    }
+}
+
 /// The model that the ports of a [`World`] are opened to: what the scenarios need, and no choreography to be run.
 pub fn model() -> Model {
     let table = |name: &str, kind: &str| TableModel {

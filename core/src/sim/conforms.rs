@@ -259,25 +259,7 @@ impl Bus for Asking<dyn Bus> {
 
 /// All that the ports in memory claim.
 fn everything() -> Capabilities {
-    Capabilities {
-        consistent_index: true,
-        counted_index: true,
-        exact_depth: true,
-        readable_stream: true,
-        ordered_stream: true,
-        every_key: true,
-        arrived: true,
-        once: true,
-        exact_receives: true,
-        kept_checkpoints: true,
-        moves: true,
-        damaged_items: true,
-        damaged_records: true,
-        damaged_messages: true,
-        expiry_within: Some(Memory::EXPIRY_LAG),
-        retention_within: Some(Duration::ZERO),
-        lateness: Duration::ZERO,
-    }
+    Capabilities::everything(Memory::EXPIRY_LAG)
 }
 
 /// No wait of the simulation ends but by what is waited for: nothing else could be seen of idle days.

@@ -172,6 +172,14 @@ fn letters_are_told_of_all_queues_and_nothing_is_purged_unasked() {
     );
     let at = listed[0]["dead_at"].as_str().unwrap();
     assert_eq!((one(&["--before", at]), one(&["--since", "2999-01-01T00:00:00Z"])), (1, 0));
+    // A plan that does not come to its end is none.
+    let (plan, body) = (place.path().join("plan"), place.path().join("body"));
+    fs::write(&body, "{}").unwrap();
+    let wrong = |id: &str| format!("{id}={}", body.display());
+    for (id, code) in [("nobody", 3), (listed[0]["id"].as_str().unwrap(), 4)] {
+        let refused = done(&folder, &["plan", "--out", plan.to_str().unwrap(), "--body", &wrong(id)]);
+        assert_eq!((refused.code, plan.exists()), (code, false), "{refused:?}");
+    }
     let refused = done(&folder, &["purge"]);
     assert_eq!(refused.code, 2, "{refused:?}");
     assert!(refused.err.contains("--yes"), "{refused:?}");

@@ -20,7 +20,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     fs::File,
     io::{BufRead as _, BufReader, BufWriter, Read as _, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// The version of the file's format.
@@ -68,7 +68,12 @@ pub(super) async fn plan(app: &App<'_>, args: DlqPlan) -> Result<(), CommandErro
         build: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let name = out.display().to_string();
-    let file = File::create_new(&out).map_err(CommandError::io(name.clone()))?;
+    if out.exists() {
+        return Err(CommandError::Failed(format!("{name} is there already: name another file")));
+    }
+    // Under another name until it is whole: a part of a plan is none.
+    let part = part_of(&out);
+    let file = File::create(&part).map_err(CommandError::io(name.clone()))?;
     let mut writing =
         Writing { file: BufWriter::new(file), name, groups: BTreeMap::new(), letters: 0, ends_left: 0 };
     writing.line(&head)?;
@@ -143,6 +148,13 @@ async fn pages(
     }
 }
 
+/// The file that a plan is written to until it is whole.
+fn part_of(out: &Path) -> PathBuf {
+    let mut name = out.as_os_str().to_owned();
+    name.push(".part");
+    PathBuf::from(name)
+}
+
 /// The bodies that stand in place of others, by the ids of their letters: `ID=FILE`.
 fn read_bodies(wanted: &[String]) -> Result<BTreeMap<String, String>, CommandError> {
     let read = |pair: &String| {
@@ -190,7 +202,8 @@ impl Writing {
 
     fn end(mut self, out: &Path, json: bool) -> Result<(), CommandError> {
         let file = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
-        file.map_err(CommandError::io(self.name.clone()))?;
+        file.and_then(|()| std::fs::rename(part_of(out), out))
+            .map_err(CommandError::io(self.name.clone()))?;
         if json {
             let groups = self.groups.iter().map(|((queue, reason, handler, outcome), group)| {
                 json!({ "queue": queue, "reason": reason, "handler": handler, "outcome": outcome,
