@@ -179,8 +179,9 @@ fn simulator(shop: &TeaShop) -> Simulator<'_> {
     Simulator::new(shop, choreography, settings).unwrap()
 }
 
-/// It has no schedule, looks into no index, and asks nobody outside; and there is no build before.
-const ABSENT: [Fault; 7] = [
+/// It has no schedule and no alarm, looks into no index, and asks nobody outside; and there is no build before.
+const ABSENT: [Fault; 8] = [
+    Fault::Depth,
     Fault::Skipped,
     Fault::Minute,
     Fault::Stale,

@@ -320,6 +320,12 @@ fn standing(fault: Fault) -> Standing {
             ..trial
         },
         Fault::Count => Trial { unclaimed: |all| Capabilities { exact_receives: false, ..all }, ..trial },
+        Fault::Depth => Trial {
+            every: 1,
+            changes: "the depth of a queue is about what it holds",
+            broken: &["queue::depth_counts_visible_in_flight_and_delayed"],
+            ..trial
+        },
         // The scenarios leave a second to each call.
         Fault::Slow => Trial { amount_max: 1, unclaimed: |all| late(3, all), ..trial },
         Fault::Held => Trial { amount_max: 2, unclaimed: |all| late(3, all), ..trial },

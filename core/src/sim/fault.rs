@@ -59,6 +59,8 @@ faults! {
     Visible "visible" from "SQS Developer Guide, visibility timeout: a message may be received again", 50;
     /// A message's receive count is one too high or too low.
     Count "count" from "SQS API: ApproximateReceiveCount", 100;
+    /// A queue says that it holds a few messages more or fewer than it does.
+    Depth "depth" from "SQS API: ApproximateNumberOfMessages", 300;
     /// One entry of a batch is refused, and the others are taken.
     Entry "entry" from "SendMessageBatch, PutEvents, BatchExecuteStatement answer each entry", 50;
     /// A call is refused as a whole: nothing of it is applied.

@@ -63,6 +63,8 @@ const SET_BACK_BY: u64 = 1_800;
 
 /// The furthest that a schedule's clock is off, in milliseconds.
 const MINUTE: u64 = 60_000;
+/// The most messages that a queue counts too many or too few.
+const DEPTH_OFF_MAX: u64 = 3;
 
 /// How soon a message may be visible again though its handler works, in seconds.
 const VISIBLE_AFTER: Duration = Duration::from_secs(1);
@@ -582,7 +584,14 @@ impl Queue for SimQueue {
     }
 
     async fn depth(&self) -> Result<Depth, PortError> {
-        self.inner.depth().await
+        let mut depth = self.inner.depth().await?;
+        if self.strikes(Fault::Depth) {
+            let by = self.amount(Fault::Depth, DEPTH_OFF_MAX);
+            let is_more = self.amount(Fault::Depth, 2) == 1;
+            depth.visible =
+                if is_more { depth.visible.saturating_add(by) } else { depth.visible.saturating_sub(by) };
+        }
+        Ok(depth)
     }
 
     fn shows_arrivals(&self) -> bool {
