@@ -14,10 +14,10 @@ mod topic;
 
 pub use crate::model::{
     Advice, AlarmModel, BACKLOG_MAX, Backlog, BucketModel, BucketUse, Budget, BusModel, BusUse, Comparison,
-    Cron, DefinitionError, DefinitionErrors, FUNCTION, Match, Model, OutletModel, OutletTarget, Passage,
-    Path, QueueModel, QueueUse, RedrivePolicy, ResourceKind, RouteModel, Rule, ScheduleModel, ServiceModel,
-    Source, Spread, StepModel, TableModel, TableUse, TopicModel, TopicUse, Uses, Variable, When, WhenError,
-    Workload,
+    Cron, DefinitionError, DefinitionErrors, Edge, EdgeSort, FUNCTION, Graph, Mark, Marks, Match, Model,
+    Node, NodeSort, OutletModel, OutletTarget, Passage, Path, QueueModel, QueueUse, RedrivePolicy,
+    ResourceKind, RouteModel, Rule, ScheduleModel, ServiceModel, Source, Spread, StepModel, TableModel,
+    TableUse, TopicModel, TopicUse, Uses, Variable, When, WhenError, Workload,
 };
 pub use bus::Bus;
 pub use consumer::Consumer;
@@ -100,6 +100,16 @@ impl Choreography {
     /// The flow as a Mermaid flowchart, with the path that an entity has taken: green where it passed, red where it failed.
     pub fn to_mermaid_of(&self, path: &Path) -> String {
         model::diagram::mermaid_of(&self.model, path)
+    }
+
+    /// The flow as a graph.
+    pub fn graph(&self) -> Graph {
+        Graph::of(&self.model)
+    }
+
+    /// Of the nodes and edges of the [graph](Self::graph), those that an entity of this path has passed.
+    pub fn marks_of(&self, path: &Path) -> Marks {
+        self.graph().marks(&self.model, path)
     }
 
     /// The flow as lines of text, for a terminal.
