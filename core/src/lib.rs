@@ -151,6 +151,8 @@ pub mod choreography;
 mod commit;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "server")]
+pub mod console;
 mod context;
 mod dead_letter;
 pub mod decimal;

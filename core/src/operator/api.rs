@@ -19,7 +19,7 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 use tokio::sync::Notify;
 
 /// What the paths of the operator's questions begin with.
-const OPERATOR: &str = "/_quadrille/";
+pub const OPERATOR: &str = "/_quadrille/";
 
 /// Most items that one question for entities looks at.
 const PAGE_ITEMS_MAX: usize = 1_000;
@@ -128,7 +128,7 @@ impl Api {
         let parts = parts(asked)?;
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         let reads = match parts[..] {
-            ["system" | "queues" | "counts" | "dead-letters"]
+            ["system" | "flow" | "queues" | "counts" | "dead-letters" | "dead-letter-groups"]
             | ["publications" | "entities" | "items", _] => true,
             ["entities", _, _] => true,
             ["schedules", _] | ["invoke", _] => false,
@@ -150,6 +150,12 @@ impl Api {
         let model = self.pipeline.choreography().model();
         match parts {
             ["system"] => Ok(Response::json(200, &serde_json::json!({ "name": model.name }))),
+            ["flow"] => Ok(Response::json(200, &self.pipeline.choreography().graph())),
+            ["dead-letter-groups"] => {
+                let (queue, after) = (required(query, "queue")?, number(query, "after", 0)?);
+                let groups = super::dead_letter_groups(&self.pipeline, queue, after).await?;
+                Ok(Response::json(200, &groups))
+            }
             ["queues"] => Ok(Response::json(200, &super::queues(&self.pipeline).await?)),
             ["counts"] => Ok(Response::json(200, &self.pipeline.counts())),
             ["dead-letters"] => {

@@ -5,13 +5,15 @@
 #[cfg(feature = "server")]
 mod api;
 mod export;
+mod groups;
 mod plan;
 mod trial;
 
 #[cfg(feature = "server")]
-pub use api::{Api, EntityPage, GiveBack, UnreadableEntity, Walk};
+pub use api::{Api, EntityPage, GiveBack, OPERATOR, UnreadableEntity, Walk};
 
 pub use export::{ExportHead, ExportPage, ExportedItem};
+pub use groups::{LetterGroup, LetterGroups, dead_letter_groups};
 pub use plan::{
     LetterResult, PlanAsk, PlanPage, Planned, RedriveAsk, Redriving, Wanted, plan, redrive_planned,
 };
@@ -124,6 +126,9 @@ pub struct Listed {
     /// It is an end of business: a redrive leaves it, unless it is asked for it.
     #[serde(default)]
     pub is_end: bool,
+    /// When the queue drops it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
     /// The message.
     pub body: String,
 }
@@ -292,12 +297,14 @@ pub async fn dead_letters(
     after: u64,
     limit: usize,
 ) -> Result<DeadLetterPage, Failure> {
-    let (queue, _) = dead_letter_queue(pipeline, queue)?;
+    let (dead, _) = dead_letter_queue(pipeline, queue)?;
     let model = pipeline.choreography().model();
-    if !queue.shows_arrivals() {
-        return received_letters(model, queue.as_ref(), filter, after, limit).await;
+    let retention = model.queue(queue).map_or(Duration::ZERO, |queue| queue.retention);
+    let listed = |message| listed(model, filter, retention, message);
+    if !dead.shows_arrivals() {
+        return received_letters(dead.as_ref(), listed, after, limit).await;
     }
-    let arrived = queue.arrived(after, PAGE_MAX).await?;
+    let arrived = dead.arrived(after, PAGE_MAX).await?;
     let whole = arrived.len() == PAGE_MAX;
     let mut page = DeadLetterPage::default();
     let mut last = None;
@@ -306,7 +313,7 @@ pub async fn dead_letters(
             return Ok(DeadLetterPage { next: last, ..page });
         }
         last = Some(place);
-        page.letters.extend(listed(model, filter, message));
+        page.letters.extend(listed(message));
     }
     page.next = last.filter(|_| whole);
     Ok(page)
@@ -314,9 +321,8 @@ pub async fn dead_letters(
 
 /// [`dead_letters`] of a queue that has to be received from.
 async fn received_letters(
-    model: &Model,
     queue: &dyn Queue,
-    filter: &Filter,
+    listed: impl Fn(Message) -> Option<Listed>,
     after: u64,
     limit: usize,
 ) -> Result<DeadLetterPage, Failure> {
@@ -327,16 +333,18 @@ async fn received_letters(
     };
     for message in messages {
         page.held.push(message.receipt.0.clone());
-        page.letters.extend(listed(model, filter, message));
+        page.letters.extend(listed(message));
     }
     Ok(page)
 }
 
 /// A dead letter as it is listed; `None` where the filter does not take it.
-fn listed(model: &Model, filter: &Filter, message: Message) -> Option<Listed> {
+fn listed(model: &Model, filter: &Filter, retention: Duration, message: Message) -> Option<Listed> {
     let letter = DeadLetter::read(&message);
     let is_end = model.is_dead_lettered_end(&letter.handler, &letter.reason);
-    filter.takes(model, &letter).then_some(Listed { id: message.id, letter, is_end, body: message.body })
+    let deadline = Some(message.sent_at + retention);
+    let listed = Listed { id: message.id, letter, is_end, deadline, body: message.body };
+    filter.takes(model, &listed.letter).then_some(listed)
 }
 
 /// Redrives or purges up to `limit` dead letters of `queue` (500 at most a call). Call it again until it is done, then

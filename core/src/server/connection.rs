@@ -79,7 +79,7 @@ pub(super) async fn serve<S: Service>(
             () = progress.to_go() => return,
             _ = stopping.changed(), if !told => {
                 told = true;
-                if !progress.begun.load(Ordering::Relaxed) {
+                if !progress.begun.load(Ordering::Relaxed) || progress.is_streaming() {
                     return;
                 }
                 Pin::new(&mut connection).graceful_shutdown();

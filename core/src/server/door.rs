@@ -1,7 +1,8 @@
 //! What every request passes before the service sees it: its host, its site, the token, the body's size and time.
 
 use super::{
-    ServerConfig, Service,
+    EventStream, ServerConfig, Service,
+    body::AnswerBody,
     budget::{Budget, Share},
     progress::Progress,
     seats::Seats,
@@ -30,6 +31,12 @@ pub(super) struct Door<S> {
     bodies: Budget,
     seats: Arc<Seats>,
     service: S,
+}
+
+/// An answer of the service.
+enum Answer {
+    Whole(Response),
+    Events(EventStream),
 }
 
 /// An answer of the server itself.
@@ -80,13 +87,18 @@ impl<S: Service> Door<S> {
         &self,
         request: hyper::Request<Incoming>,
         progress: &Progress,
-    ) -> hyper::Response<Full<Bytes>> {
+    ) -> hyper::Response<AnswerBody> {
         let since = progress.reading();
         let (head, body) = request.into_parts();
         let mut unread = !body.is_end_stream();
         let answered = self.pass(&head, body, since + self.config.read_timeout, progress, &mut unread).await;
         let mut response = match answered {
-            Ok(response) => written(response),
+            Ok(Answer::Whole(response)) => written(response),
+            // An answer without an end: the next request is never read.
+            Ok(Answer::Events(events)) => {
+                progress.streaming();
+                return streamed(events);
+            }
             Err(refusal) => {
                 let mut response = written(refusal.problem);
                 if let Some((name, value)) = refusal.header {
@@ -110,12 +122,13 @@ impl<S: Service> Door<S> {
         deadline: Instant,
         progress: &Progress,
         unread: &mut bool,
-    ) -> Result<Response, Refusal> {
+    ) -> Result<Answer, Refusal> {
         check_coding(&head.headers)?;
         self.check_host(head)?;
         self.check_site(&head.headers)?;
         let method = if head.method == Method::HEAD { "GET" } else { head.method.as_str() };
-        if !(method == "GET" && head.uri.path() == HEALTH_PATH) {
+        let path = head.uri.path();
+        if !(method == "GET" && (path == HEALTH_PATH || self.service.is_open(path))) {
             self.check_token(&head.headers)?;
         }
         // Until the service has answered.
@@ -129,10 +142,14 @@ impl<S: Service> Door<S> {
             headers: self.readable(&head.headers),
             body,
         };
-        let answered =
-            AssertUnwindSafe(self.service.respond(method, head.uri.path(), request)).catch_unwind().await;
-        answered.map_err(|_| {
-            tracing::error!(method, path = head.uri.path(), "a request's handler panicked");
+        if head.method == Method::GET
+            && let Some(listens) = self.service.listen(method, path, &request)
+        {
+            return Ok(listens.map_or_else(Answer::Whole, Answer::Events));
+        }
+        let answered = AssertUnwindSafe(self.service.respond(method, path, request)).catch_unwind().await;
+        answered.map(Answer::Whole).map_err(|_| {
+            tracing::error!(method, path, "a request's handler panicked");
             Refusal::new(500, "panicked", "the request could not be finished; the engine's log tells why")
         })
     }
@@ -283,8 +300,8 @@ fn without_port(host: &str) -> &str {
 }
 
 /// A response as hyper writes it, which adds the length.
-fn written(response: Response) -> hyper::Response<Full<Bytes>> {
-    let mut written = hyper::Response::new(Full::from(response.body));
+fn written(response: Response) -> hyper::Response<AnswerBody> {
+    let mut written = hyper::Response::new(AnswerBody::Whole(Full::from(response.body)));
     // Below 200 it would be no final answer.
     let status = StatusCode::from_u16(response.status).ok().filter(|status| !status.is_informational());
     *written.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -302,6 +319,16 @@ fn written(response: Response) -> hyper::Response<Full<Bytes>> {
         }
     }
     written
+}
+
+/// Server-sent events, from now on.
+fn streamed(events: EventStream) -> hyper::Response<AnswerBody> {
+    let mut streamed = hyper::Response::new(AnswerBody::Events(events));
+    let headers = streamed.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    streamed
 }
 
 #[cfg(test)]

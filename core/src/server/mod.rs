@@ -9,6 +9,7 @@
 //! with it. Errors are problems (RFC 9457), but for what is not HTTP or has too large a header: hyper answers that
 //! with an empty 400, 414 or 431.
 
+mod body;
 mod budget;
 mod config;
 mod connection;
@@ -17,6 +18,7 @@ mod progress;
 mod seats;
 mod token;
 
+pub use body::EventStream;
 pub use config::ServerConfig;
 pub use token::{Token, TokenError};
 
@@ -39,6 +41,19 @@ pub trait Service: Send + Sync + 'static {
     /// Answers one request, whatever its method (a HEAD is asked as a GET); `path` is as it was sent, still
     /// percent-encoded. The future is dropped where the client goes away.
     fn respond(&self, method: &str, path: &str, request: Request) -> impl Future<Output = Response> + Send;
+
+    /// The events that a request asks to be told of from now on, or why it is not told; `None` where it asks for none, and
+    /// gets a [response](Self::respond). They are told until the client has enough, or the server ends.
+    fn listen(&self, method: &str, path: &str, request: &Request) -> Option<Result<EventStream, Response>> {
+        let _ = (method, path, request);
+        None
+    }
+
+    /// Whether a GET of this path is answered without the token: it tells nothing that is anybody's.
+    fn is_open(&self, path: &str) -> bool {
+        let _ = path;
+        false
+    }
 }
 
 /// Why a server could not be started.

@@ -61,6 +61,8 @@ pub(super) struct Progress {
     pub(super) begun: AtomicBool,
     /// It was answered before it was read to its end.
     pub(super) unread: AtomicBool,
+    /// Its answer goes on until somebody ends it.
+    is_streaming: AtomicBool,
     /// Another connection waits for its seat.
     asked_to_go: Notify,
 }
@@ -73,6 +75,7 @@ impl Progress {
             state: Mutex::new(State { phase: Phase::Idle, since: now, heard: now }),
             begun: AtomicBool::new(false),
             unread: AtomicBool::new(false),
+            is_streaming: AtomicBool::new(false),
             asked_to_go: Notify::new(),
         }
     }
@@ -113,6 +116,16 @@ impl Progress {
     /// turn.
     pub(super) fn answered(&self) {
         self.state().enter(Phase::Answered);
+    }
+
+    /// Notes that the answer has begun, and goes on until somebody ends it.
+    pub(super) fn streaming(&self) {
+        self.is_streaming.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its answer goes on until somebody ends it.
+    pub(super) fn is_streaming(&self) -> bool {
+        self.is_streaming.load(Ordering::Relaxed)
     }
 
     /// Notes that the client has taken all that was written.

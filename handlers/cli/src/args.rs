@@ -461,6 +461,9 @@ pub struct Up {
     /// Go on with what is left in a data folder that has lost a part of what was acknowledged. Copy the folder first.
     #[arg(long)]
     pub accept_loss: bool,
+    /// Let the console act: send dead letters back, purge them, send the message of a schedule, cancel. Without it, it only looks.
+    #[arg(long)]
+    pub allow_actions: bool,
 }
 
 /// What a system runs on.

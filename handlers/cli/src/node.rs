@@ -3,6 +3,7 @@
 use crate::{App, error::CommandError};
 use quadrille::{
     Choreography, Pipeline, Services, Settings,
+    console::{Console, Stage},
     engine::Engine,
     local::{AlarmPolicy, Local},
     operator::Api,
@@ -158,22 +159,27 @@ pub struct Running {
     pub engine: Engine,
     /// Where it listens.
     pub address: SocketAddr,
+    /// The path of the console.
+    pub console_path: &'static str,
     asked: Arc<Notify>,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
 }
 
 impl Running {
-    /// Starts the engine of `node` and serves its API.
+    /// Starts the engine of `node` and serves its API, and the console, which acts where `allows_actions`.
     ///
     /// # Errors
     /// The address can't be listened on, or the folder can't be written.
-    pub async fn start(node: Node, config: ServerConfig) -> Result<Self, CommandError> {
+    pub async fn start(node: Node, config: ServerConfig, allows_actions: bool) -> Result<Self, CommandError> {
         // Bound before anything runs: an address in use changes nothing.
         let pipeline = node.pipeline();
         let asked = Arc::new(Notify::new());
         let api = Api::new(pipeline.clone()).stopped_by(Arc::clone(&asked));
-        let server = Server::bind(config, Scraped::new(api, pipeline.clone())).await?;
+        let scraped = Scraped::new(api, pipeline.clone());
+        let console = Console::new(scraped, pipeline.clone(), Stage::Local).allowing_actions(allows_actions);
+        let console_path = console.path();
+        let server = Server::bind(config, console).await?;
         let engine = node.local.start(&pipeline, node.alarms);
         let address = server.local_addr();
         node.local.lock().announce(address).map_err(CommandError::io("the data folder"))?;
@@ -182,7 +188,7 @@ impl Running {
             // The sender is gone only with the process.
             let _ = stopping.wait_for(|stop| *stop).await;
         }));
-        Ok(Self { node, engine, address, asked, stop, serving })
+        Ok(Self { node, engine, address, console_path, asked, stop, serving })
     }
 
     /// Whether its engine has nothing to do within this time.

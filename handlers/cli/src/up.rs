@@ -47,8 +47,10 @@ pub async fn up(app: &App<'_>, args: args::Up, matches: &ArgMatches) -> Result<(
     }
     let node = Node::open(&args.data, &app.choreography, values, services, alarms)?;
     let mut ended = std::pin::pin!(signal()?);
-    let running = Running::start(node, config).await?;
+    let running = Running::start(node, config, args.allow_actions).await?;
     line(format_args!("listening on http://{}", running.address));
+    let acts = if args.allow_actions { ", which may act" } else { "" };
+    line(format_args!("console at http://{}{}{acts}", running.address, running.console_path));
     line(format_args!("{}: data in {}{shown}", app.system.name(), readable(args.data.display())));
     tokio::select! {
         biased;

@@ -122,5 +122,5 @@ async fn start(
     // On a folder whose alarm is red from before, new dead letters are told of in a digest, which is waited for.
     let alarms = AlarmPolicy { digest_every: Duration::from_secs(1), ..AlarmPolicy::default() };
     let node = Node::open(folder, &app.choreography, values, services, alarms)?;
-    Running::start(node, loopback()).await
+    Running::start(node, loopback(), false).await
 }
