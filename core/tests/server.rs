@@ -1,10 +1,11 @@
 //! The HTTP server, from outside: a client over TCP, and a service that answers with what it was asked.
 #![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
 
-use futures_util::FutureExt as _;
+use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use quadrille::{
     http::{Request, Response},
-    server::{Server, ServerConfig, ServerError, Service, Token, TokenError},
+    server::{EventStream, Server, ServerConfig, ServerError, Service, Token, TokenError},
 };
 use std::{
     io::{Read as _, Write as _},
@@ -16,11 +17,21 @@ use tokio::{sync::Notify, task::JoinHandle};
 
 const SECRET: &str = "0123456789abcdef";
 
-/// Answers with what it was asked; `/hang` never does, `/held` when it is let go.
+/// Answers with what it was asked; `/hang` never does, `/held` when it is let go, and `/events` tells one event and then no more.
 #[derive(Clone, Debug, Default)]
 struct Echo {
     asked: Arc<Notify>,
     let_go: Arc<Notify>,
+    left: Arc<Notify>,
+}
+
+/// Notices when it is dropped.
+struct Leaving(Arc<Notify>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
 }
 
 impl Service for Echo {
@@ -34,6 +45,20 @@ impl Service for Echo {
         }
         let body = String::from_utf8_lossy(&request.body);
         Response::json(200, &(method, path, &request.query, &request.headers, body))
+    }
+
+    fn listen(&self, _: &str, path: &str, _: &Request) -> Option<Result<EventStream, Response>> {
+        let leaving = Leaving(Arc::clone(&self.left));
+        let silent = stream::pending().map(move |()| {
+            let _ = &leaving;
+            Bytes::new()
+        });
+        let told = stream::once(std::future::ready(Bytes::from_static(b"data: 1\n\n"))).chain(silent);
+        (path == "/events").then(|| Ok(Box::pin(told) as EventStream))
+    }
+
+    fn is_open(&self, path: &str) -> bool {
+        path == "/page"
     }
 }
 
@@ -639,6 +664,59 @@ async fn stopping_finishes_what_is_in_hand() {
     assert!(Client::connect(running.address).is_err());
     drop(idle);
 }
+
+/// Somebody who listens, and was told one event.
+fn listening(running: &Running) -> Client {
+    let mut client = running.connect();
+    let request = format!("GET /events HTTP/1.1\r\nHost: {}\r\n\r\n", running.address);
+    client.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    let mut byte = [0];
+    while !answer.ends_with(b"data: 1\n\n") {
+        client.read_exact(&mut byte).unwrap();
+        answer.push(byte[0]);
+    }
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("text/event-stream"), "{answer}");
+    client
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn stopping_ends_what_would_go_on_for_ever() {
+    let running = start(|_| {}).await;
+    let _listening = listening(&running);
+    running.stop.notify_one();
+    tokio::time::timeout(Duration::from_secs(5), running.server).await.unwrap().unwrap();
+}
+
+server_test!(
+    whoever_listens_keeps_the_seat_and_is_missed_once_gone,
+    running = |config| {
+        config.idle_timeout = Duration::from_millis(100);
+        config.read_timeout = Duration::from_millis(100);
+    },
+    {
+        let client = listening(&running);
+        let left = running.echo.left.notified();
+        assert!(tokio::time::timeout(Duration::from_millis(500), left).await.is_err(), "cut off");
+        drop(client);
+        tokio::time::timeout(Duration::from_secs(5), running.echo.left.notified()).await.unwrap();
+    }
+);
+
+server_test!(
+    a_page_that_is_open_needs_no_token_and_what_it_asks_does,
+    running = |config| config.token = Some(Token::new(SECRET.into()).unwrap()),
+    {
+        for (path, status) in [("/page", 200), ("/events", 401), ("/other", 401)] {
+            let request = format!("GET {path} HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n");
+            let answer = running.exchange(&request);
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+        }
+        let answer = running.exchange("POST /page HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n");
+        assert_problem(&answer, 401, "token_required");
+    }
+);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn stopping_waits_for_nobody_longer_than_the_grace() {

@@ -16,12 +16,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{
-    sync::{
-        OwnedSemaphorePermit, Semaphore,
-        broadcast::{self, error::TryRecvError},
-    },
-    time::sleep,
+use tokio::sync::{
+    OwnedSemaphorePermit, Semaphore,
+    broadcast::{self, error::TryRecvError},
 };
 
 /// Those who may listen at once: each holds a connection.
@@ -185,7 +182,8 @@ impl Listener {
             return event("hello", None, &hello);
         }
         loop {
-            sleep(TOLD_EVERY).await;
+            let clock = &self.feed.pipeline.ports().clock;
+            clock.sleep_until(clock.now() + TOLD_EVERY).await;
             let (count, latest) = self.feed.with_kept(|kept| {
                 let new = kept.count.saturating_sub(self.told);
                 let told = usize::try_from(new).unwrap_or(usize::MAX).min(TOLD_MAX).min(kept.latest.len());
