@@ -233,7 +233,7 @@ pub use failure::{Failure, FailureKind, OrFailure, excerpt};
 pub use handler::{Handler, Load, RouteHandler};
 #[cfg(any(feature = "local", feature = "lambda"))]
 pub use logging::{LogFormat, Logs, init_logging};
-pub use pipeline::{Delivered, Invocation, Observation, Pipeline, StepCounts, Verdict};
+pub use pipeline::{Delivered, FAILING_MAX, Failing, Invocation, Observation, Pipeline, StepCounts, Verdict};
 #[doc(hidden)]
 pub use planted::planted;
 pub use service::{Service, Surroundings};

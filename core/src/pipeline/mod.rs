@@ -8,6 +8,7 @@
 mod admit;
 mod backlog;
 mod batch;
+mod failing;
 mod histogram;
 mod invocation;
 mod observe;
@@ -19,6 +20,7 @@ mod trail;
 mod verdict;
 mod work;
 
+pub use failing::{FAILING_MAX, Failing};
 #[cfg(feature = "server")]
 pub(crate) use histogram::Distribution;
 pub use invocation::Invocation;
@@ -39,6 +41,7 @@ use crate::{
     vitals::Vitals,
 };
 use backlog::Intake;
+use failing::Failures;
 use futures_util::future::join_all;
 use observe::Counters;
 use std::{
@@ -64,6 +67,7 @@ pub struct Pipeline {
     vitals: Vitals,
     intake: Intake,
     scheduled: Scheduled,
+    failures: Failures,
 }
 
 impl Pipeline {
@@ -80,6 +84,7 @@ impl Pipeline {
             vitals: Vitals::default(),
             intake: Intake::default(),
             scheduled: Scheduled::default(),
+            failures: Failures::default(),
         }
     }
 
@@ -155,6 +160,7 @@ impl Pipeline {
         let how = self.settling(in_place);
         let kept = self.settle(step, &worked.iter().collect::<Vec<_>>(), how).await;
         self.count(step, &worked);
+        self.remember_failures(step, &worked, how.at);
         self.remember_scheduled(step, &worked).await;
         let observations = self.observations(step, &mut worked);
         let verdicts: Vec<Verdict> = worked.into_iter().map(|worked| worked.verdict).collect();

@@ -5,6 +5,7 @@
 mod backlog;
 mod budget;
 mod ended;
+mod failing;
 mod given_up;
 mod gone;
 mod http;

@@ -1,0 +1,54 @@
+//! What fails now: the last failure of each step with each entity, as long as it is not done.
+
+use super::{scanning, support::*};
+use quadrille::{Failing, Verdict};
+
+#[tokio::test]
+async fn a_failure_is_remembered_with_its_next_try_until_its_step_is_done_with_the_entity() {
+    let (world, calls) = (scanning(scan), 3);
+    let pipeline = world.pipeline();
+    world.post(&["1"]).await;
+    world.tell("scan", Scanned::new("1", BUSY)).await;
+    let deliver = async || {
+        let messages = world.receive("scan").await;
+        pipeline.deliver("scan", &messages).await.unwrap().pop().unwrap()
+    };
+    for attempt in 1..calls {
+        let verdict = deliver().await;
+        let Verdict::Retry(wait, failure) = verdict else { panic!("{verdict:?}") };
+        let (reason, detail) = (failure.reason().to_owned(), failure.detail().to_owned());
+        let (step, subject) = ("scan".to_owned(), "1".to_owned());
+        let (at, next) = (world.now(), Some(world.now() + wait));
+        let failing = Failing { step, subject, attempt, attempts_max: 3, reason, detail, at, next };
+        assert_eq!(pipeline.failing_now(Some(&["scan"]), 9), [failing.clone()]);
+        assert_eq!(pipeline.failing("parcel", "1"), [failing]);
+        world.clock.advance(wait);
+    }
+    assert_eq!(pipeline.failing_now(Some(&["load"]), 9), []);
+    // Of another entity, and of another kind's with the same id, nothing is told.
+    assert!(pipeline.failing("parcel", "2").is_empty() && pipeline.failing("crate", "1").is_empty());
+    // Another message to the same entity that is done says nothing of this one.
+    world.tell("scan", Scanned::new("1", "oslo")).await;
+    deliver().await;
+    assert_eq!(pipeline.failing("parcel", "1").len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_given_up_has_no_next_try_and_is_forgotten_once_it_is_done_after_all() {
+    let world = scanning(scan);
+    let pipeline = world.pipeline();
+    world.post(&["1"]).await;
+    world.tell("scan", Scanned::new("2", "oslo")).await;
+    let deliver = async || {
+        let messages = world.receive("scan").await;
+        pipeline.deliver("scan", &messages).await.unwrap().pop().unwrap()
+    };
+    let verdict = deliver().await;
+    let failing = pipeline.failing("parcel", "2").pop().unwrap();
+    assert_eq!((reason(&verdict), failing.next), (Some(failing.reason.as_str()), None));
+    assert_eq!(pipeline.failing_now(None, 9), []);
+    world.post(&["2"]).await;
+    world.tell("scan", Scanned::new("2", "oslo")).await;
+    assert_eq!(deliver().await, Verdict::Done);
+    assert!(pipeline.failing("parcel", "2").is_empty());
+}
