@@ -30,7 +30,7 @@ pub async fn trigger(pipeline: &Pipeline, name: &str, scheduled: Timestamp) -> R
 }
 
 /// When a schedule sends in this process: as a setting says, where it has one.
-pub(super) fn when_of(pipeline: &Pipeline, schedule: &ScheduleModel) -> When {
+pub(crate) fn when_of(pipeline: &Pipeline, schedule: &ScheduleModel) -> When {
     let setting = schedule.setting.as_ref();
     let every = setting.and_then(|name| pipeline.ports().settings.get::<Duration>(name).ok());
     every.map_or_else(|| schedule.when.clone(), When::Every)

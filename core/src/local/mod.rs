@@ -239,6 +239,9 @@ impl Local {
                 for queue in &model.queues {
                     suspects.insert(&*queue.name, QueueFile::create(connection, queue, now)?);
                 }
+                for name in model.dead_letter_queues() {
+                    QueueFile::index_subjects(connection, name)?;
+                }
                 for queue in model.published().values() {
                     QueueFile::create(connection, queue, now)?;
                 }

@@ -28,7 +28,7 @@ use crate::{
     timestamp::Timestamp,
 };
 use async_trait::async_trait;
-use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, ToSql};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -81,6 +81,7 @@ struct Statements {
     next_due: String,
     count_due: String,
     arrived: String,
+    arrived_for: String,
     expire: String,
     count: String,
 }
@@ -136,6 +137,11 @@ struct Flight {
 
 /// The name among a row's attributes under which its key stands. No attribute can have it.
 const KEY: &str = ".key";
+
+/// The entity that a message is told to, as [`DeadLetter::read`] reads it.
+const SUBJECT: &str = "COALESCE(
+    CASE WHEN json_valid(body) THEN COALESCE(body ->> '$.subject', body ->> '$.detail.subject') END,
+    CASE WHEN json_valid(attributes) THEN attributes ->> '$.subject' END)";
 
 /// A row as it is taken.
 struct TakenRow {
@@ -221,6 +227,12 @@ impl QueueFile {
         recover_leases(connection, name, &message, receives_max, now)
     }
 
+    /// Makes what finds the messages that are told to an entity: in a dead-letter queue of any length, of which people ask.
+    pub(super) fn index_subjects(connection: &Connection, name: &str) -> rusqlite::Result<()> {
+        let (message, by_subject) = (identifier("message", name), identifier("message_subject", name));
+        connection.execute_batch(&format!("CREATE INDEX IF NOT EXISTS {by_subject} ON {message}({SUBJECT})"))
+    }
+
     /// The queue, which has to be there, with its suspects.
     pub(super) fn open(
         connection: &Connection,
@@ -246,6 +258,9 @@ impl QueueFile {
             next_due: format!("SELECT MIN(due) FROM {message} WHERE due IS NOT NULL"),
             count_due: format!("SELECT COUNT(*) FROM {message} WHERE due > ?1"),
             arrived: format!("SELECT {columns} FROM {message} WHERE id > ?1 ORDER BY id LIMIT ?2"),
+            arrived_for: format!(
+                "SELECT {columns} FROM {message} WHERE {SUBJECT} = ?1 ORDER BY id DESC LIMIT ?2"
+            ),
             expire: format!(
                 "SELECT id FROM {message} WHERE sent_at <= ?1 AND id IN (SELECT id FROM {message} ORDER BY id LIMIT ?2)"
             ),
@@ -932,13 +947,30 @@ impl Queue for LocalQueue {
     }
 
     async fn arrived(&self, after: u64, max: usize) -> Result<Vec<(u64, Message)>, PortError> {
-        let file = Arc::clone(&self.file);
         let after = i64::try_from(after).unwrap_or(i64::MAX);
+        self.looked_at(|statements| &statements.arrived, after, max).await
+    }
+
+    async fn arrived_for(&self, subject: &str, max: usize) -> Result<Vec<(u64, Message)>, PortError> {
+        let subject = subject.to_owned();
+        self.looked_at(|statements| &statements.arrived_for, subject, max).await
+    }
+}
+
+impl LocalQueue {
+    /// The messages that one of the statements finds, looked at without a receive.
+    async fn looked_at(
+        &self,
+        statement: fn(&Statements) -> &String,
+        by: impl ToSql + Send + 'static,
+        max: usize,
+    ) -> Result<Vec<(u64, Message)>, PortError> {
+        let file = Arc::clone(&self.file);
         let rows = self
             .store
             .read(move |connection| {
-                let mut statement = connection.prepare_cached(&file.statements.arrived)?;
-                statement.query_map((after, number(max)), taken)?.collect::<rusqlite::Result<Vec<_>>>()
+                let mut statement = connection.prepare_cached(statement(&file.statements))?;
+                statement.query_map((by, number(max)), taken)?.collect::<rusqlite::Result<Vec<_>>>()
             })
             .await?;
         let message =
@@ -1005,4 +1037,51 @@ fn insert(
         inserter.insert(now, *delay, attributes.as_deref(), (body, 0))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        local::{Local, sqlite},
+        memory::VirtualClock,
+        model::{Model, RedrivePolicy},
+        port::SeededRandom,
+    };
+
+    #[tokio::test]
+    async fn the_letters_of_an_entity_are_found_without_reading_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = |name: &str, redrive| QueueModel {
+            name: name.into(),
+            visibility_timeout: Duration::from_secs(30),
+            retention: Duration::from_secs(600),
+            redrive,
+            physical: None,
+            is_outside: false,
+        };
+        let redrive = RedrivePolicy { dead_letter_queue: "dead".into(), receives_max: 3 };
+        let queues = vec![queue("work", Some(redrive)), queue("dead", None)];
+        let model = Model { name: "shop".into(), queues, ..Model::default() };
+        let open = || {
+            let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(1_800_000_000_000)));
+            Local::open(folder.path(), &model, clock, Arc::new(SeededRandom::new(1))).unwrap()
+        };
+        let plan = || -> String {
+            let connection = sqlite::reader(folder.path()).unwrap();
+            let table = identifier("message", "dead");
+            let asked =
+                format!("EXPLAIN QUERY PLAN SELECT body FROM {table} WHERE {SUBJECT} = 'x' ORDER BY id DESC");
+            connection.query_row(&asked, (), |row| row.get(3)).unwrap()
+        };
+        drop(open());
+        assert!(plan().contains("SEARCH") && plan().contains("message_subject"), "{}", plan());
+        // A folder of an earlier version gets it.
+        let connection = Connection::open(folder.path().join("quadrille.db")).unwrap();
+        connection.execute_batch(&format!("DROP INDEX {}", identifier("message_subject", "dead"))).unwrap();
+        drop(connection);
+        assert!(plan().contains("SCAN"), "{}", plan());
+        drop(open());
+        assert!(plan().contains("SEARCH"), "{}", plan());
+    }
 }

@@ -1,15 +1,13 @@
 //! What an engine answers over HTTP: the choreography's own routes, `GET /healthz`, and under `/_quadrille/` what an operator's
 //! commands ask. The same in the process of a command that works on a folder at rest, or on a stack of AWS.
 
-use super::{Act, ExportPage, ExportedItem, Filter};
+use super::{Act, ExportPage, ExportedItem, Filter, story};
 use crate::{
     choreography::EntityView,
     engine::trigger,
-    entity::Entity,
     failure::Failure,
     http::{Method, Problem, Request, Response},
     pipeline::Pipeline,
-    port::Item,
     server::Service,
     timestamp::Timestamp,
 };
@@ -130,7 +128,7 @@ impl Api {
         let reads = match parts[..] {
             ["system" | "flow" | "queues" | "counts" | "dead-letters" | "dead-letter-groups"]
             | ["publications" | "entities" | "items", _] => true,
-            ["entities", _, _] => true,
+            ["entities" | "stories", _, _] => true,
             ["schedules", _] | ["invoke", _] => false,
             ["redrive" | "purge" | "give-back" | "plan" | "redrive-planned" | "stop"] => false,
             _ => return Ok(Problem::new(404, "not_found", "no such operation").into()),
@@ -179,7 +177,10 @@ impl Api {
             }
             ["items", table] => self.items(table, query).await,
             ["entities", kind] => self.entities(kind, query).await,
-            ["entities", kind, id] => Ok(Response::json(200, &self.entity(kind, id).await?)),
+            ["entities", kind, id] => {
+                Ok(Response::json(200, &story::entity(&self.pipeline, kind, id).await?))
+            }
+            ["stories", kind, id] => Ok(Response::json(200, &super::story(&self.pipeline, kind, id).await?)),
             _ => Ok(Problem::new(404, "not_found", "no such operation").into()),
         }
     }
@@ -225,12 +226,13 @@ impl Api {
         let limit = limit.clamp(1, PAGE_ITEMS_MAX);
         let (status, after) = (query.get("status"), query.get("after"));
         let since = query.get("since").map(|text| Timestamp::parse(text).map_err(invalid)).transpose()?;
-        let table = self.pipeline.ports().table(self.table_of(kind)?)?;
+        let table =
+            self.pipeline.ports().table(story::table_of(self.pipeline.choreography().model(), kind)?)?;
         let scanned = table.scan(after.map(String::as_str), limit).await?;
         let prefix = [kind, "/"].concat();
         let mut page = EntityPage { next: scanned.next, ..EntityPage::default() };
         for item in scanned.items.iter().filter(|item| item.key.starts_with(&prefix)) {
-            let entity = match self.live(item) {
+            let entity = match story::live(&self.pipeline, item) {
                 Ok(entity) => entity,
                 Err(failure) => {
                     let (id, why) = (item.key[prefix.len()..].to_owned(), failure.detail().to_owned());
@@ -263,32 +265,6 @@ impl Api {
         let scanned = table.scan(query.get("after").map(String::as_str), limit).await?;
         let items = scanned.items.into_iter().map(ExportedItem::from).collect();
         Ok(Response::json(200, &ExportPage { items, next: scanned.next }))
-    }
-
-    async fn entity(&self, kind: &str, id: &str) -> Result<EntityView, Failure> {
-        let key = [kind, "/", id].concat();
-        let found = self.pipeline.ports().table(self.table_of(kind)?)?.get(&[key]).await?.pop().flatten();
-        let missing =
-            || Failure::permanent("no_entity", format_args!("no {kind} has this id, or it has expired"));
-        found.map(|item| self.live(&item)).transpose()?.flatten().ok_or_else(missing)
-    }
-
-    /// The entity of an item; `None` where it has expired.
-    fn live(&self, item: &Item) -> Result<Option<EntityView>, Failure> {
-        let now = self.pipeline.ports().clock.now();
-        if item.expires_at.is_some_and(|at| at <= now) {
-            return Ok(None);
-        }
-        self.pipeline.choreography().view(item).map(Some)
-    }
-
-    fn table_of(&self, kind: &str) -> Result<&str, Failure> {
-        let model = self.pipeline.choreography().model();
-        let kinds = || model.tables.iter().flat_map(|table| &table.kinds).cloned().collect::<Vec<_>>();
-        model.table_of(kind).filter(|_| kind != <() as Entity>::KIND).ok_or_else(|| {
-            let detail = format_args!("no table holds the kind {kind:?}; there are {}", kinds().join(", "));
-            Failure::permanent("no_kind", detail)
-        })
     }
 }
 

@@ -7,6 +7,7 @@ mod api;
 mod export;
 mod groups;
 mod plan;
+mod story;
 mod trial;
 
 #[cfg(feature = "server")]
@@ -17,6 +18,7 @@ pub use groups::{LetterGroup, LetterGroups, dead_letter_groups};
 pub use plan::{
     LetterResult, PlanAsk, PlanPage, Planned, RedriveAsk, Redriving, Wanted, plan, redrive_planned,
 };
+pub use story::{EntityName, NextRun, Story, StoryLetter, Waiting, story};
 pub use trial::TrialOutcome;
 
 use crate::{

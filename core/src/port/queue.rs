@@ -1,9 +1,16 @@
 //! Queue: at-least-once delivery with visibility timeouts, delays, receive counts and a dead-letter queue.
 
 use super::{PortError, Unreadable};
-use crate::{limits, timestamp::Timestamp};
+use crate::{dead_letter::DeadLetter, limits, timestamp::Timestamp};
 use async_trait::async_trait;
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    time::Duration,
+};
+
+/// Messages looked at at once, where all of a queue are looked through.
+const LOOKED_THROUGH: usize = 500;
 
 /// Attributes of a message: text by name, at most 10.
 pub type Attributes = BTreeMap<String, String>;
@@ -213,5 +220,25 @@ pub trait Queue: Send + Sync {
     async fn arrived(&self, after: u64, max: usize) -> Result<Vec<(u64, Message)>, PortError> {
         let _ = (after, max);
         Err(PortError::permanent("queue", "arrived: not offered by this adapter"))
+    }
+
+    /// The latest `max` of those messages that are told to the entity of this id, the latest first; looked at as
+    /// [`arrived`](Self::arrived) looks. Meant for dead-letter queues: an adapter may find them there without reading the others.
+    ///
+    /// # Errors
+    /// As of [`arrived`](Self::arrived).
+    async fn arrived_for(&self, subject: &str, max: usize) -> Result<Vec<(u64, Message)>, PortError> {
+        let (mut latest, mut after) = (VecDeque::new(), 0);
+        loop {
+            let page = self.arrived(after, LOOKED_THROUGH).await?;
+            let Some((last, _)) = page.last() else { break };
+            after = *last;
+            let told = page.into_iter();
+            latest.extend(
+                told.filter(|(_, message)| DeadLetter::read(message).subject.as_deref() == Some(subject)),
+            );
+            latest.drain(..latest.len().saturating_sub(max));
+        }
+        Ok(latest.into_iter().rev().collect())
     }
 }
