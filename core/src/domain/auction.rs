@@ -228,8 +228,12 @@ impl Entity for Order {
         Some(Cow::Borrowed(self.status.as_str()))
     }
 
+    /// An accepted one has its end once it is filed.
     fn is_ended(&self) -> bool {
-        !self.is_undecided()
+        match self.status {
+            OrderStatus::Accepted => self.result_key.is_some(),
+            OrderStatus::Received | OrderStatus::Submitted | OrderStatus::Rejected => !self.is_undecided(),
+        }
     }
 
     /// The run that has it.

@@ -9,13 +9,14 @@ use crate::{
     failure::Failure,
     model::{Model, StepModel},
     pipeline::{Failing, Pipeline},
-    port::{Item, Message, Queue, Receipt},
+    port::{Item, Message, Receipt},
     timestamp::Timestamp,
     trail::TrailEntryKind,
 };
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
@@ -53,6 +54,9 @@ pub struct Story {
     /// A dead-letter queue that holds more than was looked at.
     #[serde(default)]
     pub letters_next: Option<String>,
+    /// Why some dead letters could not be looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub letters_untold: Option<String>,
     /// What it waits for.
     #[serde(default)]
     pub waiting: Option<Waiting>,
@@ -62,6 +66,27 @@ pub struct Story {
     /// Kinds and ids of related entities that it led to: they were created later, by the same flow.
     #[serde(default)]
     pub led_to: Vec<(String, String)>,
+}
+
+impl Story {
+    /// The story of an entity with those it is told with, as far as they tell it.
+    pub fn of(entity: EntityView, related: Vec<EntityView>) -> Self {
+        let waiting = waiting(&entity, &related);
+        let led_to = led_to(&entity, &related);
+        Self {
+            entity,
+            related,
+            untold: Vec::new(),
+            failing: Vec::new(),
+            letters: Vec::new(),
+            letters_looked_at: 0,
+            letters_next: None,
+            letters_untold: None,
+            waiting,
+            next_run: None,
+            led_to,
+        }
+    }
 }
 
 /// A dead letter of a story.
@@ -145,27 +170,28 @@ pub async fn story(pipeline: &Pipeline, kind: &str, id: &str) -> Result<Story, F
         .chain(related.iter().filter(|other| !entity.is_ended && !other.is_ended))
         .collect();
     let failing = open.iter().flat_map(|one| pipeline.failing(&one.kind, &one.id)).collect();
-    let looked = letters(pipeline, &open).await?;
-    let waiting = waiting(&entity, &related);
+    let looked = letters(pipeline, &open).await;
     let next_run = item.as_ref().and_then(|item| next_run(pipeline, &entity, item));
-    let led_to = related.iter().filter(|other| {
-        other.correlation_id.is_some()
-            && other.correlation_id == entity.correlation_id
-            && other.created_at > entity.created_at
-    });
-    let led_to = led_to.map(|other| (other.kind.clone(), other.id.clone())).collect();
     Ok(Story {
-        entity,
-        related,
         untold,
         failing,
         letters: looked.letters,
         letters_looked_at: looked.count,
         letters_next: looked.more_in,
-        waiting,
+        letters_untold: looked.untold,
         next_run,
-        led_to,
+        ..Story::of(entity, related)
     })
+}
+
+/// The related entities that this one led to.
+fn led_to(entity: &EntityView, related: &[EntityView]) -> Vec<(String, String)> {
+    let led_to = related.iter().filter(|other| {
+        other.correlation_id.is_some()
+            && other.correlation_id == entity.correlation_id
+            && other.created_at > entity.created_at
+    });
+    led_to.map(|other| (other.kind.clone(), other.id.clone())).collect()
 }
 
 /// The table that holds `kind`.
@@ -279,23 +305,27 @@ struct Looked {
     letters: Vec<StoryLetter>,
     count: u64,
     more_in: Option<String>,
+    untold: Option<String>,
 }
 
-/// The dead letters of these entities.
-async fn letters(pipeline: &Pipeline, of: &[&EntityView]) -> Result<Looked, Failure> {
+/// The dead letters of these entities. A queue that can't be looked at, for want of a permission for example, takes nothing else of a
+/// story with it.
+async fn letters(pipeline: &Pipeline, of: &[&EntityView]) -> Looked {
     let model = pipeline.choreography().model();
     let suspected = suspected(model, of);
-    let mut looks = Vec::new();
-    for name in model.dead_letter_queues() {
-        let queue = pipeline.ports().queue(name)?;
-        // Where a look is a receive, letters are looked for only where a trail tells of one.
-        if queue.shows_arrivals() || suspected.contains(name) {
-            looks.push(async move { Ok::<_, Failure>((name, latest(queue.as_ref(), of).await?)) });
-        }
-    }
+    let looks = model.dead_letter_queues().map(|name| {
+        let suspected = suspected.contains(name);
+        async move { (name, latest(pipeline, name, of, suspected).await) }
+    });
     let mut all = Looked::default();
-    for looked in join_all(looks).await {
-        let (name, (messages, has_more)) = looked?;
+    for (name, looked) in join_all(looks).await {
+        let (messages, has_more) = match looked {
+            Ok(looked) => looked,
+            Err(failure) => {
+                all.untold.get_or_insert_with(|| format!("{name}: {failure}"));
+                continue;
+            }
+        };
         all.count += messages.len() as u64;
         if has_more {
             all.more_in.get_or_insert_with(|| name.to_owned());
@@ -304,8 +334,8 @@ async fn letters(pipeline: &Pipeline, of: &[&EntityView]) -> Result<Looked, Fail
         all.letters
             .extend(messages.into_iter().filter_map(|message| told(model, of, name, retention, message)));
     }
-    all.letters.sort_by(|a, b| b.dead_at.cmp(&a.dead_at));
-    Ok(all)
+    all.letters.sort_by_key(|letter| Reverse(letter.dead_at));
+    all
 }
 
 /// The dead-letter queues that hold what the trails say was given up.
@@ -318,7 +348,17 @@ fn suspected<'a>(model: &'a Model, of: &[&EntityView]) -> BTreeSet<&'a str> {
 }
 
 /// The latest messages of a dead-letter queue that may be told to these entities, and whether there are more than were looked at.
-async fn latest(queue: &dyn Queue, of: &[&EntityView]) -> Result<(Vec<Message>, bool), Failure> {
+/// Where a look is a receive, only a queue is looked at that is `suspected`.
+async fn latest(
+    pipeline: &Pipeline,
+    queue: &str,
+    of: &[&EntityView],
+    suspected: bool,
+) -> Result<(Vec<Message>, bool), Failure> {
+    let queue = pipeline.ports().queue(queue)?;
+    if !queue.shows_arrivals() && !suspected {
+        return Ok((Vec::new(), false));
+    }
     let (mut found, mut has_more) = (Vec::new(), false);
     if queue.shows_arrivals() {
         for one in of {

@@ -113,7 +113,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("send", &["send STEP body.json", "send STEP - --target aws --stack dev"]),
     ("trigger", &["trigger SCHEDULE", "trigger SCHEDULE --target aws --stack dev"]),
     ("list", &["list KIND --limit 20", "list KIND --status open --json", "list KIND --watch"]),
-    ("trace", &["trace KIND ID", "trace KIND ID --target aws --stack dev"]),
+    ("trace", &["trace KIND ID", "trace KIND ID --follow", "trace KIND ID --target aws --stack dev"]),
     ("published", &["published", "published TOPIC --watch"]),
     ("queues", &["queues --json", "queues --target aws --stack dev"]),
     ("dlq", &["dlq list --reason timeout", "dlq redrive --reason timeout --rate 50"]),
@@ -619,6 +619,9 @@ pub struct Trace {
     /// The entity: its kind and its id, or the id alone where the kind is plain.
     #[arg(value_name = "[KIND] ID", num_args = 1..=2, required = true)]
     pub entity: Vec<String>,
+    /// Go on telling what happens, until it ends or ctrl-C. It takes a running engine, or a stack.
+    #[arg(long)]
+    pub follow: bool,
     #[command(flatten)]
     pub target: Target,
 }

@@ -7,7 +7,8 @@ use crate::{
     client::Client,
     error::CommandError,
     print::{Shown, line, shown},
-    trace::{Story, named},
+    story::Story,
+    trace::named,
 };
 use quadrille::choreography::Passage;
 use std::io::IsTerminal as _;

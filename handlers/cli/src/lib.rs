@@ -53,6 +53,7 @@ mod settings;
 mod signal;
 mod sim;
 mod stop;
+mod story;
 mod systems;
 mod token;
 mod trace;

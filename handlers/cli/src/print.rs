@@ -4,6 +4,7 @@ use quadrille::{TrailEntry, TrailEntryKind, excerpt};
 use std::{
     fmt::Display,
     io::{ErrorKind, IsTerminal as _, Write as _},
+    time::Duration,
 };
 
 /// How a piece of text is shown.
@@ -112,5 +113,17 @@ impl Progress {
         if self.shown {
             eprint!("\r\u{1b}[K");
         }
+    }
+}
+
+/// How long something lasted, as a person says it.
+pub fn lasted(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0 => format!("{} ms", time.as_millis()),
+        1..60 => format!("{}.{} s", seconds, time.subsec_millis() / 100),
+        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     error::CommandError,
     node::Running,
     print::{Progress, Shown, line, shown},
-    trace::Story,
+    story::Story,
 };
 use futures_util::{StreamExt as _, stream};
 use quadrille::{
@@ -247,7 +247,7 @@ async fn epilogue(
     line(running.node.choreography.to_text());
     for (end, at) in &account.first {
         show.title(&format!("One that is {}", end.replace('_', " ")));
-        Story::of(client, demo.kind(), &show.entity(demo, *at)).await?.print(None);
+        Story::of(client, demo.kind(), &show.entity(demo, *at)).await?.print(None, None, false);
     }
     objects(running, show, demo).await?;
     let pipeline = running.engine.pipeline();

@@ -4,7 +4,7 @@ use super::build::identity;
 use crate::{
     App,
     print::{Shown, line, shown},
-    trace::Story,
+    story::Story,
 };
 use quadrille::{
     excerpt,
@@ -100,7 +100,7 @@ pub fn tell_smallest(app: &App<'_>, run: &Run, failed: &Failed, smallest: &Optio
 pub fn show(run: &Run) {
     if let Some((entity, related)) = &run.concerned {
         line("");
-        Story::new(entity.clone(), related.clone()).print(None);
+        Story::new(entity.clone(), related.clone()).print(None, None, false);
     }
     line("");
     let trace = run.trace.as_deref().unwrap_or_default();

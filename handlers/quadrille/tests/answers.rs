@@ -1,0 +1,160 @@
+//! "Where is it, and why?", answered by commands on a running engine.
+#![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
+
+mod support;
+
+use quadrille::domain::auction::OrderStatus;
+use std::{path::Path, process::Stdio};
+use support::{
+    Engine, Order, RESULTS_DEAD, command, decision, eventually, on, orders,
+    server::{Reply, Server},
+};
+
+/// An engine whose platform nobody runs.
+fn without_platform(folder: &Path) -> Engine {
+    Engine::up(folder, &["--platform", "http://127.0.0.1:9"])
+}
+
+fn line_with<'a>(text: &'a str, part: &str) -> &'a str {
+    text.lines().find(|line| line.contains(part)).unwrap_or_else(|| panic!("{part:?} is not in: {text}"))
+}
+
+/// The ids of an order that the simulated platform accepts, and of one that it rejects.
+fn one_of_each() -> (Order, Order) {
+    let of = |status| {
+        orders("each-", 50).into_iter().find(|order| decision(1, &order.record_id).0 == status).unwrap()
+    };
+    (of(OrderStatus::Accepted), of(OrderStatus::Rejected))
+}
+
+#[test]
+fn a_trace_tells_which_attempt_failed_why_and_when_the_next_one_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = without_platform(folder.path());
+    engine.take(&orders("order-", 2));
+    engine.kickoff();
+    let trace = |more: &[&str]| on(folder.path(), &[&["trace", "order-1"], more].concat());
+    let story = eventually("the platform is out of reach", || {
+        let story = trace(&["--json"]).json();
+        story["failing"][0].is_object().then_some(story)
+    });
+    let failing = &story["failing"][0];
+    assert_eq!(
+        (&failing["step"], &failing["reason"]),
+        (&"poll_auction".into(), &"platform_unreachable".into())
+    );
+    let text = trace(&[]).ok();
+    let now = line_with(&text, "now: attempt ");
+    let attempts = failing["attempts_max"].to_string();
+    for part in
+        [&format!(" of {attempts} failed: platform_unreachable: "), "; next try ", "  by poll_auction"]
+    {
+        assert!(now.contains(part), "{part:?}: {now}");
+    }
+    let next = now.split("next try ").nth(1).unwrap();
+    assert!(next.as_bytes()[2] == b':' && next.as_bytes()[5] == b':', "{now}");
+    line_with(&text, "the deadline of the run is ");
+    // Nobody but the engine knows of it.
+    engine.terminate();
+    let at_rest = trace(&[]).ok();
+    assert!(!at_rest.contains("now: attempt"), "{at_rest}");
+    line_with(&at_rest, "no engine runs on this folder");
+}
+
+#[test]
+fn a_trace_of_what_waits_for_a_run_tells_when_it_comes_and_what_is_in_its_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = without_platform(folder.path());
+    engine.take(&[Order::new("first", "a", "1")]);
+    engine.kickoff();
+    engine.take(&[Order::new("second", "a", "1")]);
+    let text = eventually("the run before stands in the way", || {
+        let text = on(folder.path(), &["trace", "second"]).ok();
+        text.contains("in its way").then_some(text)
+    });
+    let next = line_with(&text, "next: kickoff at ");
+    assert!(next.ends_with(", by poll_auction"), "{next}");
+    let way = line_with(&text, "in its way: ");
+    assert!(way.contains("poll_auction fails") && way.contains("platform_unreachable: "), "{way}");
+    engine.terminate();
+}
+
+#[test]
+fn an_end_is_told_with_its_dead_letter_and_with_nothing_of_the_run_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::up(folder.path(), &["--not-ready", "0"]);
+    let (accepted, rejected) = one_of_each();
+    engine.take(&[accepted.clone(), rejected.clone()]);
+    engine.kickoff();
+    engine.settled(2);
+    let trace = |id: &str, more: &[&str]| on(folder.path(), &[&["trace", id], more].concat());
+    let story = trace(&rejected.record_id, &["--json"]).json();
+    let last = story["timeline"].as_array().unwrap().last().unwrap();
+    assert_eq!((&last["of"], &last["what"]), (&"order".into(), &"dead-lettered: rejected".into()));
+    let letter = &story["letters"][0];
+    let (id, detail) = (letter["id"].as_str().unwrap(), letter["detail"].as_str().unwrap());
+    let text = trace(&rejected.record_id, &[]).ok();
+    line_with(&text, detail);
+    let lies = line_with(&text, "dead letter ");
+    assert!(lies.contains(&format!("dead letter {id} in {RESULTS_DEAD}, kept until ")), "{lies}");
+    // The command that it names shows it.
+    let named = lies.split_once(&format!(": `quadrille dlq show auction {id} --queue ")).unwrap().1;
+    let shown =
+        on(folder.path(), &["dlq", "show", "auction", id, "--queue", named.trim_end_matches('`')]).ok();
+    assert!(shown.contains(&rejected.record_id), "{shown}");
+    assert!(!text.contains("now: ") && !text.contains("next: "), "{text}");
+
+    let text = trace(&accepted.record_id, &[]).ok();
+    assert!(text.lines().any(|line| line.ends_with(" in all")) && text.contains(" UTC\n"), "{text}");
+    assert!(line_with(&text, "submitted to run").contains('+'), "{text}");
+    engine.terminate();
+}
+
+#[test]
+fn a_trace_that_follows_goes_on_until_the_entity_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::up(folder.path(), &["--not-ready", "1", "--backoff", "10ms"]);
+    let (accepted, _) = one_of_each();
+    engine.take(&[accepted.clone()]);
+    let follow = |more: &[&str]| {
+        let mut command = command(&["trace", &accepted.record_id, "--follow"]);
+        command.args(more).arg("--data").arg(folder.path());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let (following, as_json) = (follow(&[]), follow(&["--json"]));
+    engine.kickoff();
+    // They end by themselves.
+    let text = following.wait_with_output().unwrap();
+    assert!(text.status.success(), "{text:?}");
+    let text = String::from_utf8(text.stdout).unwrap();
+    let places: Vec<usize> = ["received", "submitted to run", "accepted", "stored"]
+        .iter()
+        .map(|what| text.find(&format!("  {what}")).unwrap_or_else(|| panic!("{what}: {text}")))
+        .collect();
+    assert!(places.is_sorted(), "{text}");
+    for what in ["received", "stored"] {
+        assert_eq!(text.matches(&format!("  {what}  by")).count(), 1, "{text}");
+    }
+    let lines = String::from_utf8(as_json.wait_with_output().unwrap().stdout).unwrap();
+    let last: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    assert_eq!(last["status"], "accepted");
+    engine.terminate();
+    // A folder that nobody works on has nothing to follow.
+    let done = on(folder.path(), &["trace", &accepted.record_id, "--follow"]);
+    assert_eq!(done.code, 5, "{done:?}");
+}
+
+#[test]
+fn what_a_platform_says_is_told_as_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let platform = Server::start(|_| Reply::Is(500, "\u{1b}[31mred\u{202e}".into()));
+    let engine = Engine::up(folder.path(), &["--platform", &platform.url()]);
+    engine.take(&orders("order-", 1));
+    engine.kickoff();
+    let text = eventually("the platform answers with an error", || {
+        let text = on(folder.path(), &["trace", "order-1"]).ok();
+        text.contains("now: attempt").then_some(text)
+    });
+    assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{text:?}");
+    engine.terminate();
+}
