@@ -1,7 +1,7 @@
 //! The flow as a graph, derived from the model: plain data for whoever draws it.
 
 use super::{Model, OutletTarget, Passage, Path, Source, StepModel};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The node of the relay.
@@ -104,7 +104,7 @@ pub enum EdgeSort {
 }
 
 /// How a node or an edge is marked that an entity has passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mark {
     /// It was passed.
@@ -114,7 +114,7 @@ pub enum Mark {
 }
 
 /// The way of an entity through the graph.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marks {
     /// The nodes it passed, by their ids.
     pub nodes: BTreeMap<String, Mark>,

@@ -114,6 +114,11 @@ impl Api {
         Self { pipeline, stop: None }
     }
 
+    /// The pipeline that it is the API of.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
     /// The same of a process that ends when it is asked to: `POST /_quadrille/stop` then tells `stop`.
     #[must_use]
     pub fn stopped_by(mut self, stop: Arc<Notify>) -> Self {

@@ -7,7 +7,7 @@ use crate::{
     engine::when_of,
     entity::Entity,
     failure::Failure,
-    model::{Model, StepModel},
+    model::{Marks, Model, Path, StepModel},
     pipeline::{Failing, Pipeline},
     port::{Item, Message, Receipt},
     timestamp::Timestamp,
@@ -66,6 +66,9 @@ pub struct Story {
     /// Kinds and ids of related entities that it led to: they were created later, by the same flow.
     #[serde(default)]
     pub led_to: Vec<(String, String)>,
+    /// Its way through the [graph](crate::Choreography::graph) of the flow, with those that it is told with.
+    #[serde(default)]
+    pub path: Marks,
 }
 
 impl Story {
@@ -85,6 +88,7 @@ impl Story {
             waiting,
             next_run: None,
             led_to,
+            path: Marks::default(),
         }
     }
 }
@@ -172,7 +176,10 @@ pub async fn story(pipeline: &Pipeline, kind: &str, id: &str) -> Result<Story, F
     let failing = open.iter().flat_map(|one| pipeline.failing(&one.kind, &one.id)).collect();
     let looked = letters(pipeline, &open).await;
     let next_run = item.as_ref().and_then(|item| next_run(pipeline, &entity, item));
+    let told = std::iter::once(&entity).chain(&related).flat_map(|one| &one.trail);
+    let path = pipeline.choreography().marks_of(&Path::of(told));
     Ok(Story {
+        path,
         untold,
         failing,
         letters: looked.letters,

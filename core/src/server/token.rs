@@ -35,6 +35,16 @@ impl Token {
         }
     }
 
+    /// A token that nobody can guess: 128 random bits.
+    pub fn random() -> Self {
+        Self(format!("{:032x}", rand::random::<u128>()))
+    }
+
+    /// The secret, to be given to whoever may come in.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
     /// Whether `given` is the token. How long it takes depends on the lengths and not on how much of the token was
     /// guessed: every byte is compared, whatever the ones before it were.
     pub(super) fn is(&self, given: &[u8]) -> bool {

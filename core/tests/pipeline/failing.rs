@@ -20,7 +20,7 @@ async fn a_failure_is_remembered_with_its_next_try_until_its_step_is_done_with_t
         let (step, subject) = ("scan".to_owned(), "1".to_owned());
         let (at, next) = (world.now(), Some(world.now() + wait));
         let failing = Failing { step, subject, attempt, attempts_max: 3, reason, detail, at, next };
-        assert_eq!(pipeline.failing_now(Some(&["scan"]), 9), [failing.clone()]);
+        assert_eq!(pipeline.failing_now(Some(&["scan"]), 9), std::slice::from_ref(&failing));
         assert_eq!(pipeline.failing("parcel", "1"), [failing]);
         world.clock.advance(wait);
     }

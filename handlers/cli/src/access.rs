@@ -9,6 +9,8 @@ pub enum Access<'a> {
     Changes,
     /// It tries what handlers would do, and changes nothing.
     Tries,
+    /// It does all that an operator does: looks, tries, sends, moves and deletes messages.
+    Operates,
     /// This handler answers a request.
     Answers(&'a str),
 }

@@ -49,6 +49,8 @@ enum General {
     Export(Plain),
     /// Runs the service: HTTP API, schedules, handlers, on a durable data folder.
     Up(Up),
+    /// Serves the console in a browser: over a stack on AWS, or a data folder at rest. An engine that runs has its own.
+    Console(ServeConsole),
     /// Asks the engine that runs on a data folder to stop, and waits until it has.
     Stop(Plain),
     /// Removes a data folder of the system's, with all that is in it.
@@ -108,6 +110,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("export", &["export > entities.jsonl", "export --target aws --stack dev > entities.jsonl"]),
     ("sim", &["sim", "sim --seeds 20000 --faults crash,lost --json"]),
     ("up", &["up", "up --port 8080"]),
+    ("console", &["console --target aws --stack dev", "console --data DIR"]),
     ("stop", &["stop", "stop --data DIR"]),
     ("clean", &["clean", "clean --data DIR --yes"]),
     ("send", &["send STEP body.json", "send STEP - --target aws --stack dev"]),
@@ -500,6 +503,18 @@ pub struct Target {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ServeConsole {
+    #[command(flatten)]
+    pub target: Target,
+    /// The port to listen on, on this machine only; 0 takes a free one.
+    #[arg(long, default_value_t = 8090)]
+    pub port: u16,
+    /// Let the console act: send dead letters back, purge them, send the message of a schedule, cancel. Without it, it only looks.
+    #[arg(long)]
+    pub allow_actions: bool,
 }
 
 #[derive(Debug, Args)]

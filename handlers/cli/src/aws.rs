@@ -71,7 +71,7 @@ impl Aws {
         let ports = aws::ports(&model, &names, &config);
         let ports = match access {
             Access::Answers(step) => equipped(app, &choreography, ports, step)?,
-            Access::Tries => with_settings(app, &choreography, ports)?,
+            Access::Tries | Access::Operates => with_settings(app, &choreography, ports)?,
             Access::Looks | Access::Changes => ports,
         };
         let pipeline = Pipeline::new(choreography, ports);

@@ -126,6 +126,7 @@ impl Client {
             Access::Looks => Node::to_look(&target.data, &app.choreography),
             Access::Tries => Node::to_try(&target.data, app),
             Access::Changes => Node::at_rest(&target.data, &app.choreography),
+            Access::Operates => Node::to_operate(&target.data, app),
             Access::Answers(step) => Node::to_answer(&target.data, app, step),
         };
         match opened {

@@ -28,6 +28,7 @@ mod clean;
 mod client;
 mod config;
 mod confirm;
+mod console;
 mod demo;
 mod diagram;
 mod dlq;
@@ -215,6 +216,7 @@ async fn dispatch(app: &App<'_>, word: &str, matches: &clap::ArgMatches) -> Resu
         "demo" => demo::demo(app, args::read(matches)?, matches).await,
         "doctor" => doctor::doctor(app, args::read(matches)?, matches).await,
         "up" => up::up(app, args::read(matches)?, matches).await,
+        "console" => console::console(app, args::read(matches)?).await,
         "stop" => stop::stop(app, args::read(matches)?).await,
         "clean" => clean::clean(app, args::read(matches)?).await,
         "published" => published::named(app, args::read(matches)?).await,

@@ -96,6 +96,17 @@ impl Node {
         Ok(node)
     }
 
+    /// Opens `folder` for an operator, who looks, tries, and changes.
+    ///
+    /// # Errors
+    /// The folder can't be opened.
+    pub(crate) fn to_operate(folder: &Path, app: &App<'_>) -> Result<Self, CommandError> {
+        let mut node = Self::at_rest(folder, &app.choreography)?;
+        let ports = node.local.ports_mut();
+        *ports = with_settings(app, &app.choreography, ports.clone())?;
+        Ok(node)
+    }
+
     /// The data folder.
     pub fn folder(&self) -> &Path {
         self.local.lock().folder()

@@ -1,5 +1,5 @@
 //! "Where is it, and why?", answered by commands on a running engine.
-#![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // In a test a panic is the assertion.
 
 mod support;
 
@@ -115,7 +115,7 @@ fn a_trace_that_follows_goes_on_until_the_entity_has_ended() {
     let folder = tempfile::tempdir().unwrap();
     let engine = Engine::up(folder.path(), &["--not-ready", "1", "--backoff", "10ms"]);
     let (accepted, _) = one_of_each();
-    engine.take(&[accepted.clone()]);
+    engine.take(std::slice::from_ref(&accepted));
     let follow = |more: &[&str]| {
         let mut command = command(&["trace", &accepted.record_id, "--follow"]);
         command.args(more).arg("--data").arg(folder.path());
