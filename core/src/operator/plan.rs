@@ -189,7 +189,7 @@ pub struct Redriving {
     pub results: BTreeMap<String, LetterResult>,
     /// Nothing was left to look at.
     pub done: bool,
-    /// Letters that nobody can look at now, where nothing was left: whoever looked at them last was broken off, or still looks.
+    /// Letters that nobody can look at now, where none of these was met: whoever looked at them last was broken off, or still looks.
     #[serde(default)]
     pub hidden: u64,
     /// The receipts of letters that are none of these. They stay hidden for a while: see
@@ -242,7 +242,7 @@ pub async fn redrive_planned(pipeline: &Pipeline, ask: &RedriveAsk) -> Result<Re
         again.extend(redriving.passed_over.drain(..).map(|receipt| (Receipt(receipt), Duration::ZERO)));
     }
     dead.extend(&again).await?;
-    if redriving.done {
+    if chosen.is_empty() && redriving.results.is_empty() {
         redriving.hidden = dead.depth().await?.in_flight;
     }
     let letters = chosen.iter().map(|(_, sent)| sent.clone()).collect();

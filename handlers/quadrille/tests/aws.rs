@@ -25,7 +25,9 @@ use std::{
     time::{Duration, Instant},
 };
 use support::{
-    Done, Order, POLL, POLL_DEAD, RESULTS, RESULTS_DEAD, body, command, eventually, orders, run,
+    Done, Order, POLL, POLL_DEAD, RESULTS, RESULTS_DEAD,
+    between::{Between, Stops},
+    body, command, eventually, orders, run,
     server::{Asked, Reply, Server},
 };
 
@@ -279,6 +281,30 @@ async fn a_planned_redrive_sends_what_the_plan_names_and_is_gone_on_with() {
         let redriven = attributes["redriven"].string_value.as_ref().unwrap();
         assert!(redriven.contains("\"by\":\"ann\"") && redriven.contains("\"times\":1"), "{redriven}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_may_have_been_sent_when_a_redrive_was_killed_is_not_sent_again() {
+    let test = "what_may_have_been_sent_when_a_redrive_was_killed_is_not_sent_again";
+    let Some(stack) = Stack::new(test).await else { return };
+    stack.give_up(RESULTS_DEAD, &subjects("late-", 4), "timeout").await;
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("plan.jsonl").to_str().unwrap().to_owned();
+    assert_eq!(stack.json(&["dlq", "plan", "--out", &plan])["letters"], 4);
+    let redrive = ["dlq", "redrive", "--plan", &plan, "--rate", "1", "--by", "ann"];
+    // The queue has it, and the command is killed before it knows.
+    let peer = stack.url.strip_prefix("http://").unwrap().trim_end_matches('/');
+    let between = Between::start(peer, Some((1, Stops::Behind)), "AmazonSQS.SendMessageBatch");
+    let mut command = stack.command(&redrive);
+    command.env("AWS_ENDPOINT_URL", format!("http://{}", between.address));
+    let mut killed = started(command);
+    eventually("it has sent the first", || between.has_stopped().then_some(()));
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let done = stack.run(&redrive);
+    assert!(done.out.contains("4 may have been sent when it was broken off, and stay"), "{}", done.out);
+    assert_eq!(stack.json(&redrive)["unsure"], 4);
+    assert_eq!(stack.take(RESULTS).await.len(), 1);
 }
 
 /// Starts a command whose end is waited for elsewhere.

@@ -11,8 +11,13 @@ use std::{
     fs,
     path::Path,
     process::{Command, Stdio},
+    thread,
 };
-use support::{Done, Engine, command, eventually, run};
+use support::{
+    Done, Engine,
+    between::{Between, Stops},
+    command, eventually, run,
+};
 
 /// The command that the tests start.
 const COMMAND: &str = env!("CARGO_BIN_EXE_quadrille");
@@ -111,6 +116,81 @@ fn a_redrive_that_is_killed_again_and_again_sends_each_letter_once() {
     let text = fs::read_to_string(&record).unwrap();
     let begun = text.lines().filter(|line| line.contains(r#""begun":"#) && line.contains(r#""by":"ann""#));
     assert_eq!(begun.count(), 6);
+}
+
+/// Letters of each plan that is broken off.
+const PLANNED: usize = 3;
+
+/// A folder's plan of many letters, as so many plans of a few each.
+fn parts(folder: &Path, place: &Path) -> Vec<String> {
+    let whole = place.join("whole.jsonl");
+    done(folder, &["plan", "--out", whole.to_str().unwrap()]).ok();
+    let text = fs::read_to_string(whole).unwrap();
+    let (head, letters) = text.split_once('\n').unwrap();
+    let letters: Vec<&str> = letters.lines().collect();
+    let part = |(number, letters): (usize, &[&str])| {
+        let plan = place.join(format!("part-{number}.jsonl"));
+        fs::write(&plan, [head, "\n", &letters.join("\n"), "\n"].concat()).unwrap();
+        plan.to_str().unwrap().to_owned()
+    };
+    letters.chunks(PLANNED).enumerate().map(part).collect()
+}
+
+/// The redrive of a plan by way of somebody between.
+fn redrive_by(between: &Between, folder: &Path, plan: &str) -> Command {
+    let url = format!("http://{}", between.address);
+    let mut command = command(&["dlq", "redrive", "snacks", "--plan", plan, "--by", "ann", "--rate", "2"]);
+    command.args(["--json", "--url", &url]).current_dir(folder);
+    command
+}
+
+/// Breaks the redrive of `plan` off at a request, and goes on with it; what both say that they sent.
+fn broken_off(server: &str, folder: &Path, plan: &str, at: (u64, Stops)) -> Value {
+    let between = Between::start(server, Some(at), "HTTP/1.1");
+    let mut command = redrive_by(&between, folder, plan);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    eventually("it asks so much", || between.has_stopped().then_some(()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let on = Between::start(server, None, "HTTP/1.1");
+    run(redrive_by(&on, folder, plan), b"").json()
+}
+
+#[test]
+fn a_redrive_that_is_killed_at_any_of_its_requests_sends_each_letter_once() {
+    // The system, the queues; then for each part the redrive and the queues, which are two parts here.
+    const REQUESTS: u64 = 6;
+    const PLANS: usize = 1 + 2 * REQUESTS as usize;
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("data");
+    dead(&folder, PLANS * PLANNED);
+    let plans = parts(&folder, place.path());
+    let mut up = command(&["up", "snacks", "--port", "0", "--busy", "0", "--failing", "0"]);
+    up.args(["--allowed-host", "127.0.0.1", "--data"]).arg(&folder);
+    let engine = Engine::start(up, &folder);
+    let server = engine.address.clone();
+    // One that nobody breaks off. The looks at its end are more or fewer, as its letters are worked later or sooner.
+    let between = Between::start(&server, None, "HTTP/1.1");
+    assert_eq!(run(redrive_by(&between, place.path(), &plans[0]), b"").json()["sent"], PLANNED);
+    assert!(between.asked() >= REQUESTS, "{}", between.asked());
+    let points = (1..=REQUESTS).flat_map(|number| [(number, Stops::Before), (number, Stops::Behind)]);
+    let points: Vec<((u64, Stops), &String)> = points.zip(&plans[1..]).collect();
+    thread::scope(|scope| {
+        for points in points.chunks(points.len().div_ceil(8)) {
+            let (server, place) = (&server, place.path());
+            scope.spawn(move || {
+                for (at, plan) in points {
+                    let told = broken_off(server, place, plan, *at);
+                    let count = |name: &str| told[name].as_u64().unwrap();
+                    let all = count("sent") + count("sent_before") + count("missing");
+                    assert_eq!((all, count("failed")), (PLANNED as u64, 0), "{at:?}: {told}");
+                }
+            });
+        }
+    });
+    let times = sent_back(&engine, PLANS * PLANNED);
+    assert!(times.values().all(|times| *times == 1), "{times:?}");
+    assert_eq!(engine.queues()["order-processor"]["dead"], 0);
 }
 
 #[test]

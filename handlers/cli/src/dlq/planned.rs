@@ -37,6 +37,9 @@ const SHARE_OF_MIN: u64 = 20;
 /// How long it is waited for letters that somebody else looks at, or did until it was broken off.
 const HIDDEN: Duration = Duration::from_secs(10);
 
+/// How long before they are looked for again.
+const HIDDEN_LOOK: Duration = Duration::from_millis(500);
+
 /// Requests in a row that find nothing of the plan, before what is left of it counts as missing: each looks at 500 letters.
 const FRUITLESS_MAX: u64 = 2;
 
@@ -230,9 +233,7 @@ impl Sending<'_> {
             if results.is_empty() {
                 let is_hidden = hidden > 0 && idle_since.elapsed() < HIDDEN;
                 fruitless += u64::from(!is_hidden);
-                if is_hidden {
-                    tokio::time::sleep(Duration::from_millis(500)).await;
-                }
+                tokio::time::sleep(HIDDEN_LOOK).await;
             } else {
                 (fruitless, idle_since) = (0, Instant::now());
             }

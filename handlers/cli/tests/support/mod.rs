@@ -2,6 +2,7 @@
 //! outside. Nothing here sleeps to let something happen; whoever waits, waits for a condition, and not for ever.
 #![allow(dead_code)] // Each test binary uses a part of it.
 
+pub mod between;
 pub mod server;
 
 use rustix::process::{Pid, Signal, kill_process};
