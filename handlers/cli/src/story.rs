@@ -320,3 +320,44 @@ fn clock(at: Timestamp) -> String {
     let text = at.to_string();
     text.get(11..23).unwrap_or(&text).to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An entity with an entry at each of these seconds.
+    fn entity(kind: &str, is_ended: bool, seconds: &[i64]) -> EntityView {
+        let entry =
+            |second: &i64| json!({ "at": Timestamp::from_millis(second * 1_000), "what": "x", "by": "h" });
+        let trail: Vec<Value> = seconds.iter().map(entry).collect();
+        let view = json!({ "kind": kind, "id": "1", "is_ended": is_ended, "version": 1, "state": {}, "trail": trail });
+        serde_json::from_value(view).unwrap()
+    }
+
+    fn told(story: &Story) -> Vec<(&str, i64)> {
+        let entries = story.entries().into_iter();
+        entries.map(|(of, entry)| (of.kind.as_str(), entry.at.as_millis() / 1_000)).collect()
+    }
+
+    #[test]
+    fn behind_its_end_nothing_of_others_is_told() {
+        let run = || vec![entity("run", false, &[2, 5])];
+        let open = Story::new(entity("order", false, &[1, 3]), run());
+        assert_eq!(told(&open), [("order", 1), ("run", 2), ("order", 3), ("run", 5)]);
+        let ended = Story::new(entity("order", true, &[1, 3]), run());
+        assert_eq!(told(&ended), [("order", 1), ("run", 2), ("order", 3)]);
+        assert!(ended.is_over() && !open.is_over());
+    }
+
+    #[test]
+    fn a_time_is_told_with_its_date_where_that_is_another() {
+        let at = |text: &str| Timestamp::parse(text).unwrap();
+        let late = at("2026-11-30T23:59:59.500Z");
+        assert_eq!(moment(late, at("2026-11-30T00:00:00Z")), "23:59:59.500");
+        assert_eq!(moment(at("2026-12-01T00:00:01Z"), late), "2026-12-01 00:00:01.000");
+        for (millis, said) in [(7, "7 ms"), (1_999, "1.9 s"), (61_000, "1 min 1 s"), (7_260_000, "2 h 1 min")]
+        {
+            assert_eq!(lasted(std::time::Duration::from_millis(millis)), said);
+        }
+    }
+}

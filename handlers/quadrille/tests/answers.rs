@@ -1,10 +1,18 @@
 //! "Where is it, and why?", answered by commands on a running engine.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // In a test a panic is the assertion.
+#![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
 
 mod support;
 
 use quadrille::domain::auction::OrderStatus;
-use std::{path::Path, process::Stdio};
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    path::Path,
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 use support::{
     Engine, Order, RESULTS_DEAD, command, decision, eventually, on, orders,
     server::{Reply, Server},
@@ -113,34 +121,44 @@ fn an_end_is_told_with_its_dead_letter_and_with_nothing_of_the_run_behind_it() {
 #[test]
 fn a_trace_that_follows_goes_on_until_the_entity_has_ended() {
     let folder = tempfile::tempdir().unwrap();
-    let engine = Engine::up(folder.path(), &["--not-ready", "1", "--backoff", "10ms"]);
-    let (accepted, _) = one_of_each();
-    engine.take(std::slice::from_ref(&accepted));
-    let follow = |more: &[&str]| {
-        let mut command = command(&["trace", &accepted.record_id, "--follow"]);
-        command.args(more).arg("--data").arg(folder.path());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-    };
-    let (following, as_json) = (follow(&[]), follow(&["--json"]));
+    let is_ready = Arc::new(AtomicBool::new(false));
+    let ready = Arc::clone(&is_ready);
+    let platform = Server::start(move |_| match ready.load(Ordering::Acquire) {
+        false => Reply::ok(r#"{"results": false}"#),
+        true => Reply::ok(r#"{"results": true, "orders": [{"record_id": "one", "status": "accepted"}]}"#),
+    });
+    let engine = Engine::up(folder.path(), &["--platform", &platform.url(), "--backoff", "10ms"]);
+    engine.take(&[Order::new("one", "a", "1")]);
     engine.kickoff();
+    let follow = |more: &[&str]| {
+        let mut command = command(&["trace", "one", "--follow"]);
+        command.args(more).arg("--data").arg(folder.path()).stdout(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let (mut following, mut as_json) = (follow(&[]), follow(&["--json"]));
+    let mut text = BufReader::new(following.stdout.take().unwrap());
+    let mut told = String::new();
+    while !told.contains("now: waiting: not ready") {
+        assert_ne!(text.read_line(&mut told).unwrap(), 0, "{told}");
+    }
+    is_ready.store(true, Ordering::Release);
     // They end by themselves.
-    let text = following.wait_with_output().unwrap();
-    assert!(text.status.success(), "{text:?}");
-    let text = String::from_utf8(text.stdout).unwrap();
+    text.read_to_string(&mut told).unwrap();
+    assert!(following.wait().unwrap().success());
     let places: Vec<usize> = ["received", "submitted to run", "accepted", "stored"]
         .iter()
-        .map(|what| text.find(&format!("  {what}")).unwrap_or_else(|| panic!("{what}: {text}")))
+        .map(|what| told.find(&format!("  {what}")).unwrap_or_else(|| panic!("{what}: {told}")))
         .collect();
-    assert!(places.is_sorted(), "{text}");
-    for what in ["received", "stored"] {
-        assert_eq!(text.matches(&format!("  {what}  by")).count(), 1, "{text}");
-    }
-    let lines = String::from_utf8(as_json.wait_with_output().unwrap().stdout).unwrap();
+    assert!(places.is_sorted(), "{told}");
+    assert_eq!(told.matches("  received  by").count(), 1, "{told}");
+    let mut lines = String::new();
+    as_json.stdout.take().unwrap().read_to_string(&mut lines).unwrap();
+    assert!(as_json.wait().unwrap().success());
     let last: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
     assert_eq!(last["status"], "accepted");
     engine.terminate();
     // A folder that nobody works on has nothing to follow.
-    let done = on(folder.path(), &["trace", &accepted.record_id, "--follow"]);
+    let done = on(folder.path(), &["trace", "one", "--follow"]);
     assert_eq!(done.code, 5, "{done:?}");
 }
 
