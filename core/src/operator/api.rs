@@ -10,6 +10,7 @@ use crate::{
     pipeline::Pipeline,
     server::Service,
     timestamp::Timestamp,
+    trail::TrailEntryKind,
 };
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -43,6 +44,9 @@ pub struct EntityPage {
     /// Where the next page begins; `None` at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+    /// How many items of the table were looked at, those of other kinds among them.
+    #[serde(default)]
+    pub looked_at: usize,
 }
 
 /// An entity that is there and can't be read.
@@ -77,6 +81,47 @@ pub struct GiveBack {
     pub queue: String,
     /// The receipts.
     pub receipts: Vec<String>,
+}
+
+/// Which entities of a kind are asked for.
+struct EntityFilter<'a> {
+    status: Option<&'a String>,
+    /// Only those that have changed at this time or later.
+    since: Option<Timestamp>,
+    /// Only those that have not changed since.
+    before: Option<Timestamp>,
+    /// Only those whose story is told with an entity of this id.
+    related: Option<&'a String>,
+    /// Only those of which a message was given up for this reason, or fails for it now.
+    reason: Option<&'a String>,
+}
+
+impl<'a> EntityFilter<'a> {
+    fn read(query: &'a BTreeMap<String, String>) -> Result<Self, Failure> {
+        let time = |name: &str| query.get(name).map(|at| Timestamp::parse(at).map_err(invalid)).transpose();
+        let (since, before) = (time("since")?, time("before")?);
+        let (status, related, reason) = (query.get("status"), query.get("related"), query.get("reason"));
+        Ok(Self { status, since, before, related, reason })
+    }
+
+    fn takes(&self, pipeline: &Pipeline, entity: &EntityView) -> bool {
+        let changed = entity.trail.last().map(|entry| entry.at);
+        let failed = |reason: &String| {
+            let given_up = entity.trail.iter().any(|entry| match &entry.kind {
+                TrailEntryKind::DeadLettered { reason: of } | TrailEntryKind::Ended { reason: of } => {
+                    of == reason
+                }
+                _ => false,
+            });
+            let mut failing = pipeline.failing(&entity.kind, &entity.id).into_iter();
+            given_up || failing.any(|failing| failing.next.is_some() && failing.reason == *reason)
+        };
+        (self.status.is_none() || entity.status.as_ref() == self.status)
+            && self.since.is_none_or(|since| changed.is_none_or(|at| at >= since))
+            && self.before.is_none_or(|before| changed.is_none_or(|at| at <= before))
+            && self.related.is_none_or(|id| entity.related.iter().any(|(_, related)| related == id))
+            && self.reason.is_none_or(failed)
+    }
 }
 
 impl Service for Api {
@@ -224,18 +269,18 @@ impl Api {
         }
     }
 
-    /// A page of the table that holds the kind, of which those entities are told that are of the kind, live, of the status
-    /// asked for, and have changed since the time asked for.
+    /// A page of the table that holds the kind, of which those entities are told that are of the kind, live, and as is asked for.
     async fn entities(&self, kind: &str, query: &BTreeMap<String, String>) -> Result<Response, Failure> {
         let limit = usize::try_from(number(query, "limit", 100)?).unwrap_or(usize::MAX);
         let limit = limit.clamp(1, PAGE_ITEMS_MAX);
-        let (status, after) = (query.get("status"), query.get("after"));
-        let since = query.get("since").map(|text| Timestamp::parse(text).map_err(invalid)).transpose()?;
+        let after = query.get("after");
+        let wanted = EntityFilter::read(query)?;
         let table =
             self.pipeline.ports().table(story::table_of(self.pipeline.choreography().model(), kind)?)?;
         let scanned = table.scan(after.map(String::as_str), limit).await?;
         let prefix = [kind, "/"].concat();
-        let mut page = EntityPage { next: scanned.next, ..EntityPage::default() };
+        let looked_at = scanned.items.len();
+        let mut page = EntityPage { next: scanned.next, looked_at, ..EntityPage::default() };
         for item in scanned.items.iter().filter(|item| item.key.starts_with(&prefix)) {
             let entity = match story::live(&self.pipeline, item) {
                 Ok(entity) => entity,
@@ -245,12 +290,7 @@ impl Api {
                     continue;
                 }
             };
-            if let Some(entity) = entity {
-                let changed = entity.trail.last().map(|entry| entry.at);
-                let is_wanted = (status.is_none() || entity.status.as_ref() == status)
-                    && since.is_none_or(|since| changed.is_none_or(|at| at >= since));
-                page.entities.extend(Some(entity).filter(|_| is_wanted));
-            }
+            page.entities.extend(entity.filter(|entity| wanted.takes(&self.pipeline, entity)));
         }
         Ok(Response::json(200, &page))
     }

@@ -8,6 +8,7 @@ use crate::{
     form::options,
     help,
     settings::{self, Known},
+    table::Output,
 };
 use clap::{
     Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum,
@@ -16,6 +17,7 @@ use clap::{
 use quadrille::{
     Timestamp,
     operator::Filter,
+    port::{Clock as _, SystemClock},
     setting::parse_duration,
     system::{Meaning, Word},
 };
@@ -71,7 +73,7 @@ enum General {
     /// On one machine, where nobody outside subscribes, it is kept for 14 days. On AWS nobody keeps it: subscribe to it there.
     Published(Published),
     /// Tells how many messages each queue holds.
-    Queues(Plain),
+    Queues(Queues),
     /// Dead letters: list, show, plan, redrive, purge.
     #[command(subcommand)]
     Dlq(Dlq),
@@ -115,10 +117,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("clean", &["clean", "clean --data DIR --yes"]),
     ("send", &["send STEP body.json", "send STEP - --target aws --stack dev"]),
     ("trigger", &["trigger SCHEDULE", "trigger SCHEDULE --target aws --stack dev"]),
-    ("list", &["list KIND --limit 20", "list KIND --status open --json", "list KIND --watch"]),
+    (
+        "list",
+        &["list KIND --limit 20", "list KIND --status open --since 2h --output csv", "list KIND --watch"],
+    ),
     ("trace", &["trace KIND ID", "trace KIND ID --follow", "trace KIND ID --target aws --stack dev"]),
     ("published", &["published", "published TOPIC --watch"]),
-    ("queues", &["queues --json", "queues --target aws --stack dev"]),
+    ("queues", &["queues --output csv", "queues --target aws --stack dev"]),
     ("dlq", &["dlq list --reason timeout", "dlq redrive --reason timeout --rate 50"]),
     ("dlq list", &["dlq list --limit 20", "dlq list --target aws --stack dev --reason timeout"]),
     ("dlq show", &["dlq show ID"]),
@@ -524,6 +529,14 @@ pub struct Plain {
 }
 
 #[derive(Debug, Args)]
+pub struct Queues {
+    #[command(flatten)]
+    pub output: Output,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Debug, Args)]
 pub struct Send {
     /// The handler of requests.
     pub step: String,
@@ -568,14 +581,46 @@ pub struct OwnList {
     /// Only those of this status.
     #[arg(long)]
     pub status: Option<String>,
-    /// At most so many.
+    /// Only those that changed at this time or later: 2026-11-30T06:00:00Z. `2h` is two hours ago.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub since: Option<Timestamp>,
+    /// Only those that have not changed since this time.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub before: Option<Timestamp>,
+    /// Only those whose story is told with the entity of this id: their run, for example.
+    #[arg(long, visible_alias = "run", value_name = "ID")]
+    pub related: Option<String>,
+    /// Only those of which a message was given up for this reason, or fails for it now.
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// At most so many, the newest of them.
     #[arg(long, default_value_t = 100)]
     pub limit: usize,
+    /// Only how many there are of each status.
+    #[arg(long)]
+    pub counts: bool,
     /// Go on showing those that change, until ctrl-C. It takes a running engine, or a stack.
     #[arg(long)]
     pub watch: bool,
     #[command(flatten)]
+    pub output: Output,
+    #[command(flatten)]
     pub target: Target,
+}
+
+impl OwnList {
+    /// Which are meant, as a part of a query.
+    pub fn query(&self) -> String {
+        let texts = [("status", &self.status), ("related", &self.related), ("reason", &self.reason)];
+        parameters(&texts, &[("since", self.since), ("before", self.before)])
+    }
+}
+
+/// What is given of these, as a part of a query.
+fn parameters(texts: &[(&str, &Option<String>)], times: &[(&str, Option<Timestamp>)]) -> String {
+    let texts = texts.iter().filter_map(|(name, text)| Some((name, text.as_ref()?.clone())));
+    let times = times.iter().filter_map(|(name, time)| Some((name, time.as_ref()?.to_string())));
+    texts.chain(times).map(|(name, value)| format!("&{name}={}", encoded(&value))).collect()
 }
 
 #[derive(Debug, Args)]
@@ -616,6 +661,8 @@ pub struct OwnPublished {
     #[arg(long)]
     pub watch: bool,
     #[command(flatten)]
+    pub output: Output,
+    #[command(flatten)]
     pub target: Target,
 }
 
@@ -647,7 +694,7 @@ pub enum Dlq {
     ///
     /// SQS shows a message only to who receives it: on AWS the letters looked at are hidden from everybody else until the
     /// listing ends, some seconds, or for a minute where it is killed. At most 10,000 are looked at.
-    List(DlqOptions),
+    List(DlqList),
     /// Shows one dead letter whole.
     ///
     /// On AWS it is looked for as `dlq list` does, and with the same effect on the others.
@@ -669,6 +716,14 @@ pub enum Dlq {
     Purge(DlqPurge),
 }
 
+#[derive(Debug, Args)]
+pub struct DlqList {
+    #[command(flatten)]
+    pub output: Output,
+    #[command(flatten)]
+    pub options: DlqOptions,
+}
+
 #[derive(Clone, Debug, Args)]
 pub struct DlqOptions {
     /// The dead-letter queue; without, the system's first to redrive and purge, and all of them else.
@@ -683,7 +738,7 @@ pub struct DlqOptions {
     /// Only those told to the entity of this id.
     #[arg(long, value_name = "ID")]
     pub of: Option<String>,
-    /// Only those given up at this time or later: 2026-11-30T06:00:00Z.
+    /// Only those given up at this time or later: 2026-11-30T06:00:00Z. `2h` is two hours ago.
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub since: Option<Timestamp>,
     /// Only those given up by this time.
@@ -713,9 +768,7 @@ impl DlqOptions {
     pub fn query(&self) -> String {
         let texts = [("reason", &self.reason), ("handler", &self.handler), ("subject", &self.of)];
         let times = [("since", self.since), ("before", self.before)];
-        let texts = texts.into_iter().filter_map(|(name, text)| Some((name, text.clone()?)));
-        let times = times.into_iter().filter_map(|(name, time)| Some((name, time?.to_string())));
-        texts.chain(times).map(|(name, value)| format!("&{name}={}", encoded(&value))).collect()
+        parameters(&texts, &times)
     }
 
     /// Whether all letters of the queue are meant.
@@ -725,8 +778,14 @@ impl DlqOptions {
     }
 }
 
+/// A time, or how long ago it was.
 fn time(text: &str) -> Result<Timestamp, String> {
-    Timestamp::parse(text).map_err(|error| error.to_string())
+    if let Ok(ago) = parse_duration(text) {
+        let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
+        return Ok(Timestamp::from_millis(SystemClock.now().as_millis().saturating_sub(ago)));
+    }
+    let says = |error| format!("{error}; or how long ago it was: 30m, 2h, 3d");
+    Timestamp::parse(text).map_err(says)
 }
 
 /// A share in percent: `5%`.

@@ -56,6 +56,7 @@ mod sim;
 mod stop;
 mod story;
 mod systems;
+mod table;
 mod token;
 mod trace;
 mod trigger;

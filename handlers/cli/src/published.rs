@@ -7,11 +7,15 @@ use crate::{
     client::{Client, encoded},
     error::CommandError,
     print::{Shown, line, shown},
+    table::{Cell, Format, Table},
     watch::Watch,
 };
 use quadrille::{Envelope, excerpt, operator::Publication};
 use serde_json::value::RawValue;
 use std::collections::BTreeSet;
+
+/// What is told in place of the type of an event that can't be read.
+const UNREADABLE: &str = "unreadable";
 
 /// `published [OUTLET]`.
 pub async fn named(app: &App<'_>, args: Published) -> Result<(), CommandError> {
@@ -33,22 +37,25 @@ pub async fn published(app: &App<'_>, args: OwnPublished, outlet: &str) -> Resul
     let watching = args.watch.then(|| Watch::by(&client, app)).transpose()?;
     let path = format!("/_quadrille/publications/{}?limit={}", encoded(outlet), args.limit);
     let found: Vec<Publication> = client.get(&path).await?;
-    let json = args.target.json;
+    let format = args.output.format(args.target.json);
     let Some(mut watching) = watching else {
-        if json {
-            line(serde_json::to_value(found)?);
-        } else {
-            found.iter().for_each(print);
+        match format {
+            Format::Json => line(serde_json::to_value(found)?),
+            Format::Csv => table(&found).print_csv()?,
+            Format::Table => found.iter().for_each(print),
         }
         return Ok(());
     };
+    if format == Format::Csv {
+        return Err(CommandError::Usage("--watch goes with lines of text, or of JSON".to_owned()));
+    }
     let (mut last, mut found) = (0, found);
     loop {
         for publication in &found {
             last = publication.place;
-            match json {
-                true => line(serde_json::to_value(publication)?),
-                false => print(publication),
+            match format {
+                Format::Json => line(serde_json::to_value(publication)?),
+                Format::Csv | Format::Table => print(publication),
             }
         }
         if !watching.goes_on().await {
@@ -58,14 +65,34 @@ pub async fn published(app: &App<'_>, args: OwnPublished, outlet: &str) -> Resul
     }
 }
 
+/// The event of a publication, where it is one.
+fn event(publication: &Publication) -> Option<Envelope<Box<RawValue>>> {
+    serde_json::from_str(publication.event.get()).ok()
+}
+
+/// What was published, as rows.
+fn table(found: &[Publication]) -> Table {
+    let mut table = Table::new(["at", "type", "subject", "data"]);
+    for publication in found {
+        let event = event(publication);
+        let (of_type, subject) = match &event {
+            Some(event) => (&*event.event_type, &*event.subject),
+            None => (UNREADABLE, ""),
+        };
+        let data = event.as_ref().map_or(publication.event.get(), |event| event.data.get());
+        table.row([&publication.at.to_string(), of_type, subject, data].map(Cell::text));
+    }
+    table
+}
+
 fn print(publication: &Publication) {
-    let event: Option<Envelope<Box<RawValue>>> = serde_json::from_str(publication.event.get()).ok();
+    let event = event(publication);
     let (what, data) = match &event {
         Some(event) => {
             let subject = excerpt(&event.subject, 300);
             (format!("{}  {subject}", excerpt(&event.event_type, 100)), event.data.get())
         }
-        None => ("unreadable".to_owned(), publication.event.get()),
+        None => (UNREADABLE.to_owned(), publication.event.get()),
     };
     let data = excerpt(&data.replace('\n', " "), 1_024);
     line(format_args!("{}  {what}  {}", publication.at, shown(&data, Shown::Dim)));

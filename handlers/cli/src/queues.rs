@@ -6,26 +6,29 @@ use crate::{
     args,
     client::Client,
     error::CommandError,
-    print::{Shown, line, shown},
+    print::{Shown, line},
+    table::{Cell, Format, Table},
 };
 use quadrille::operator::QueueStatus;
 
-pub async fn queues(app: &App<'_>, args: args::Plain) -> Result<(), CommandError> {
+pub async fn queues(app: &App<'_>, args: args::Queues) -> Result<(), CommandError> {
     let client = Client::open(app, &args.target, Access::Looks).await?;
     let queues: Vec<QueueStatus> = client.get("/_quadrille/queues").await?;
-    if args.target.json {
-        line(&serde_json::to_value(queues)?);
-        return Ok(());
-    }
-    line(format_args!("{:28} {:>9} {:>9} {:>9} {:>9}", "queue", "visible", "in flight", "delayed", "dead"));
-    for queue in queues {
-        let dead = format!("{:>9}", queue.dead);
-        let dead = shown(&dead, if queue.dead > 0 { Shown::Bad } else { Shown::Plain });
-        let depth = queue.depth;
-        line(format_args!(
-            "{:28} {:>9} {:>9} {:>9} {dead}",
-            queue.name, depth.visible, depth.in_flight, depth.delayed
-        ));
+    match args.output.format(args.target.json) {
+        Format::Json => line(&serde_json::to_value(queues)?),
+        Format::Csv => table(&queues).print_csv()?,
+        Format::Table => table(&queues).print(),
     }
     Ok(())
+}
+
+/// The queues as rows.
+pub fn table(queues: &[QueueStatus]) -> Table {
+    let mut table = Table::new(["queue", "visible", "in flight", "delayed", "dead"]);
+    for QueueStatus { name, depth, dead, .. } in queues {
+        let how = if *dead > 0 { Shown::Bad } else { Shown::Plain };
+        let numbers = [depth.visible, depth.in_flight, depth.delayed].map(Cell::number);
+        table.row([Cell::text(name)].into_iter().chain(numbers).chain([Cell::number(dead).shown(how)]));
+    }
+    table
 }

@@ -205,10 +205,16 @@ fn entities_of_every_kind_are_listed_and_traced() {
     let row = |pot: &Value| (pot["id"].clone(), pot["status"].clone(), pot["state"]["is_steeped"].clone());
     assert_eq!(
         pots.as_array().unwrap().iter().map(row).collect::<Vec<_>>(),
-        [(json!("brown"), json!("steeped"), json!(true)), (json!("cracked"), json!("ordered"), json!(false))]
+        [(json!("cracked"), json!("ordered"), json!(false)), (json!("brown"), json!("steeped"), json!(true))]
     );
     assert_eq!(on(&["list", "pot", "--json", "--status", "ordered"]).json().as_array().unwrap().len(), 1);
-    assert_eq!(on(&["list", "pot", "--limit", "1"]).ok().lines().count(), 1);
+    let one = on(&["list", "pot", "--limit", "1"]).ok();
+    let lines: Vec<&str> = one.lines().collect();
+    assert!(lines[0].starts_with("created") && lines[1].ends_with("  cracked"), "{one}");
+    assert_eq!(
+        lines[2..],
+        ["… and 1 older: --limit says how many are shown", "2 in all: 1 ordered, 1 steeped"]
+    );
     assert_eq!(on(&["list", "tasting", "--json"]).json(), json!([]));
 
     let story = on(&["trace", "pot", "cracked", "--json"]).json();
@@ -428,6 +434,12 @@ fn what_was_published_is_shown_at_rest_and_watched_while_it_is_published() {
     let event = &shown[0]["event"];
     assert_eq!((&event["type"], &event["data"]), (&json!("pot.steeped"), &json!({ "id": "brown" })));
     assert!(on(folder.path(), &["published", "guests"]).ok().contains("pot.steeped  brown"));
+    let csv = on(folder.path(), &["published", "--output", "csv"]).ok();
+    assert!(
+        csv.starts_with("at,type,subject,data\n")
+            && csv.contains(r#",pot.steeped,brown,"{""id"":""brown""}""#),
+        "{csv}"
+    );
     fails(&on(folder.path(), &["published", "street"]), 3, &["events leave by: guests"]);
     fails(&quadrille(&["published", "laundry"]), 3, &["laundry publishes nothing"]);
     fails(&on(folder.path(), &["published", "--watch"]), 5, &["no engine runs on this folder"]);

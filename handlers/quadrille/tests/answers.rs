@@ -1,5 +1,5 @@
 //! "Where is it, and why?", answered by commands on a running engine.
-#![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // In a test a panic is the assertion.
 
 mod support;
 
@@ -174,5 +174,92 @@ fn what_a_platform_says_is_told_as_text() {
         text.contains("now: attempt").then_some(text)
     });
     assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{text:?}");
+    engine.terminate();
+}
+
+/// The ids of a list of orders, as its rows have them.
+fn listed(folder: &Path, arguments: &[&str]) -> Vec<String> {
+    let rows = on(folder, &[&["orders", "--json"], arguments].concat()).json();
+    rows.as_array().unwrap().iter().map(|row| row["record_id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_list_tells_the_newest_first_how_many_more_there_are_and_how_many_of_each_status() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::up(folder.path(), &["--not-ready", "0"]);
+    for id in ["a", "b", "c"] {
+        engine.take(&[Order::new(id, "x", "1")]);
+    }
+    let on = |arguments: &[&str]| on(folder.path(), arguments);
+    let list = |arguments: &[&str]| listed(folder.path(), arguments);
+    assert_eq!(list(&[]), ["c", "b", "a"]);
+    assert_eq!(list(&["--limit", "2"]), ["c", "b"]);
+    let text = on(&["orders", "--limit", "2"]).ok();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[1].ends_with("  received  c") && lines[2].ends_with("  received  b"), "{text}");
+    assert_eq!(lines[3..], ["… and 1 older: --limit says how many are shown", "3 in all: 3 received"]);
+    let counts = on(&["list", "order", "--counts", "--json"]).json();
+    assert_eq!(counts, serde_json::json!({ "counts": { "received": 3 }, "unreadable": 0 }));
+    let counts = on(&["orders", "--counts"]).ok();
+    assert_eq!(counts, "status    count\nreceived      3\n3 in all: 3 received\n");
+    assert_eq!(on(&["orders", "--watch", "--counts"]).code, 2);
+    engine.terminate();
+}
+
+#[test]
+fn a_list_takes_what_is_asked_for_by_time_run_and_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::up(folder.path(), &["--not-ready", "0"]);
+    let (accepted, rejected) = one_of_each();
+    engine.take(&[accepted.clone()]);
+    let first = engine.kickoff();
+    engine.settled(1);
+    engine.take(&[rejected.clone()]);
+    let second = engine.kickoff();
+    engine.settled(2);
+    let list = |arguments: &[&str]| listed(folder.path(), arguments);
+    let (accepted, rejected) = ([accepted.record_id], [rejected.record_id]);
+    assert_eq!(
+        (list(&["--run", &first]), list(&["--related", &second])),
+        (accepted.to_vec(), rejected.to_vec())
+    );
+    assert_eq!(list(&["--reason", "rejected"]), rejected);
+    assert_eq!(list(&["--reason", "timeout"]), [""; 0]);
+    // The second run began when all of the first was done.
+    assert_eq!(
+        (list(&["--since", &second]), list(&["--before", &second])),
+        (rejected.to_vec(), accepted.to_vec())
+    );
+    assert_eq!((list(&["--since", "1h"]).len(), list(&["--before", "1h"]).len()), (2, 0));
+    let wrong = on(folder.path(), &["orders", "--since", "yesterday"]);
+    assert!(wrong.code == 2 && wrong.err.contains("2h"), "{wrong:?}");
+    engine.terminate();
+}
+
+#[test]
+fn rows_are_printed_as_csv_that_no_spreadsheet_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::up(folder.path(), &["--not-ready", "0"]);
+    let (_, rejected) = one_of_each();
+    engine.take(&[
+        Order::new("=cmd|' /C calc'!A0", "x", "1"),
+        Order::new("a,\"b", "x", "1"),
+        rejected.clone(),
+    ]);
+    let csv = |arguments: &[&str]| on(folder.path(), &[arguments, &["--output", "csv"]].concat()).ok();
+    let orders = csv(&["orders"]);
+    let lines: Vec<&str> = orders.lines().collect();
+    assert_eq!(lines[0], "record_id,status,received_at,run_id,result_key");
+    assert!(lines.iter().any(|line| line.starts_with("'=cmd|' /C calc'!A0,received,")), "{orders}");
+    assert!(lines.iter().any(|line| line.starts_with("\"a,\"\"b\",received,")), "{orders}");
+    assert!(csv(&["list", "order", "--limit", "1"]).starts_with("id,status,version,created_at,state\n"));
+    engine.kickoff();
+    engine.settled(3);
+    let letters = csv(&["dlq", "list"]);
+    assert!(letters.starts_with("queue,id,reason,detail,handler,subject,"), "{letters}");
+    let letter = line_with(&letters, &rejected.record_id);
+    assert!(letter.starts_with("auction-results-dlq,") && letter.contains(",rejected,"), "{letter}");
+    assert!(csv(&["queues"]).contains("queue,visible,in flight,delayed,dead\nauction-poll,0,0,0,0\n"));
+    assert_eq!(on(folder.path(), &["queues", "--output", "csv", "--json"]).code, 2);
     engine.terminate();
 }

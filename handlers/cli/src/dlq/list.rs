@@ -4,12 +4,13 @@ use super::{letters, print_letter, queues};
 use crate::{
     App,
     access::Access,
-    args::DlqOptions,
+    args::{DlqList, DlqOptions},
     client::Client,
     error::CommandError,
-    print::{Array, Shown, line, shown},
+    print::{Array, Shown, line},
+    table::{Cell, Csv, Format, Table},
 };
-use quadrille::{Timestamp, excerpt, operator::Listed};
+use quadrille::{Timestamp, operator::Listed};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Letters that are shown one by one where nobody says how many.
@@ -26,11 +27,14 @@ struct Group {
     newest: Timestamp,
 }
 
-pub(super) async fn list(app: &App<'_>, options: DlqOptions) -> Result<(), CommandError> {
+pub(super) async fn list(app: &App<'_>, args: DlqList) -> Result<(), CommandError> {
+    let DlqList { options, output } = args;
     let queues = queues(app, &options)?;
     let client = Client::open(app, &options.target, Access::Looks).await?;
-    if options.target.json {
-        return as_json(&client, &queues, &options).await;
+    match output.format(options.target.json) {
+        Format::Json => return as_json(&client, &queues, &options).await,
+        Format::Csv => return as_csv(&client, &queues, &options).await,
+        Format::Table => {}
     }
     let most = options.limit.map_or(SHOWN, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     // Of each queue the newest, as many as are shown at most.
@@ -79,47 +83,78 @@ fn print_groups(groups: &BTreeMap<GroupKey, Group>) {
     if groups.is_empty() {
         return;
     }
-    let width = |name: &str, of: fn(&GroupKey) -> &String| {
-        let widest = groups.keys().map(|key| excerpt(of(key), 60).chars().count()).max();
-        widest.unwrap_or_default().max(name.len())
-    };
-    let (queue, reason, by) = ("queue", "reason", "by");
-    let (wide, wider, widest) =
-        (width(queue, |key| &key.0), width(reason, |key| &key.1), width(by, |key| &key.2));
-    let head =
-        format!("{:>7}  {queue:wide$}  {reason:wider$}  {by:widest$}  {:24}  newest", "letters", "oldest");
-    line(shown(&head, Shown::Dim));
     let mut rows: Vec<(&GroupKey, &Group)> = groups.iter().collect();
     rows.sort_by_key(|(_, group)| std::cmp::Reverse(group.newest));
+    let mut table = Table::new(["letters", "queue", "reason", "by", "oldest", "newest"]);
     for ((queue, reason, by), Group { count, oldest, newest }) in rows {
-        let (queue, reason, by) = (excerpt(queue, 60), excerpt(reason, 60), excerpt(by, 60));
-        let reason = shown(&format!("{reason:wider$}"), Shown::Bad);
-        line(format_args!("{count:>7}  {queue:wide$}  {reason}  {by:widest$}  {oldest}  {newest}"));
+        let reason = Cell::text(reason).shown(Shown::Bad);
+        let times = [oldest, newest].map(|at| Cell::text(at.to_string()));
+        let told = [Cell::number(count), Cell::text(queue), reason, Cell::text(by)];
+        table.row(told.into_iter().chain(times));
     }
+    table.print();
     line("");
 }
 
 /// All of them as one array, in the order in which they came.
 async fn as_json(client: &Client, queues: &[String], options: &DlqOptions) -> Result<(), CommandError> {
-    let (mut array, mut failed, mut left) = (Array::new(), None, options.limit);
+    let mut array = Array::new();
+    each(client, queues, options, |queue, listed| {
+        let mut listed = serde_json::to_value(listed)?;
+        listed["queue"] = queue.into();
+        array.item(&listed);
+        Ok(())
+    })
+    .await?;
+    array.end();
+    Ok(())
+}
+
+/// The same as CSV.
+async fn as_csv(client: &Client, queues: &[String], options: &DlqOptions) -> Result<(), CommandError> {
+    let head = [
+        "queue",
+        "id",
+        "reason",
+        "detail",
+        "handler",
+        "subject",
+        "attempts",
+        "first_seen",
+        "dead_at",
+        "is_end",
+    ];
+    let mut csv = Csv::begin(&head)?;
+    each(client, queues, options, |queue, Listed { id, letter, is_end, .. }| {
+        let subject = letter.subject.as_deref().unwrap_or_default();
+        let (attempts, is_end) = (letter.attempts.to_string(), is_end.to_string());
+        let (first, dead) = (letter.first_seen.to_string(), letter.dead_at.to_string());
+        let why = [&letter.reason, &letter.detail, &letter.handler].map(String::as_str);
+        let row = [queue, &id].into_iter().chain(why).chain([subject, &attempts, &first, &dead, &is_end]);
+        csv.row(row)
+    })
+    .await
+}
+
+/// Calls `act` with all of them, until it fails.
+async fn each(
+    client: &Client,
+    queues: &[String],
+    options: &DlqOptions,
+    mut act: impl FnMut(&str, Listed) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
+    let mut left = options.limit;
     for queue in queues {
-        let of_queue = DlqOptions { limit: left, ..options.clone() };
+        let (of_queue, mut failed) = (DlqOptions { limit: left, ..options.clone() }, None);
         let count = letters(client, queue, &of_queue, |listed| {
-            match serde_json::to_value(listed) {
-                Ok(mut listed) => {
-                    listed["queue"] = queue.as_str().into();
-                    array.item(&listed);
-                }
-                Err(error) => failed = Some(error),
-            }
+            failed = act(queue, listed).err();
             failed.is_none()
         });
         let count = count.await?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
         left = left.map(|left| left.saturating_sub(count));
     }
-    if let Some(error) = failed {
-        return Err(error.into());
-    }
-    array.end();
     Ok(())
 }
