@@ -1,0 +1,174 @@
+// Draws the flow, with what is live in it, or with the path that an entity took.
+
+import { svg, cut, number, route, many } from "./dom.js";
+import { layout, WIDTH, HEIGHT } from "./layout.js";
+import { state, isRetrying } from "./state.js";
+
+export const SORTS = {
+  route: "route", step: "step", queue: "queue", dead_letter_queue: "dead-letter queue", table: "table", relay: "relay",
+  topic: "topic", bus: "bus", bucket: "bucket", schedule: "schedule", outside: "outside",
+};
+
+const LABEL_CHARS = 24, LABEL_HEIGHT = 13, CHAR_WIDTH = 6.1;
+
+// The outline of a node, round its middle.
+function outline(sort) {
+  const [w, h] = [WIDTH / 2, HEIGHT / 2];
+  const box = (inset) => `M${-w + inset},${-h} H${w - inset} L${w},0 L${w - inset},${h} H${-w + inset} L${-w},0 Z`;
+  const round = (r) => `M${-w + r},${-h} H${w - r} A${r},${r} 0 0 1 ${w - r},${h} H${-w + r} A${r},${r} 0 0 1 ${-w + r},${-h} Z`;
+  switch (sort) {
+    case "route": case "schedule": case "relay": return round(h);
+    case "topic": case "bus": return box(14);
+    case "bucket": return `M${-w},${-h} H${w} L${w - 12},${h} H${-w + 12} Z`;
+    case "queue": case "dead_letter_queue": return `M${-w},${-h} H${w} V${h} H${-w} Z M${w - 7},${-h} V${h} M${w - 13},${-h} V${h}`;
+    case "table": return `M${-w},${-h + 6} A${w},6 0 0 1 ${w},${-h + 6} V${h - 6} A${w},6 0 0 1 ${-w},${h - 6} Z M${-w},${-h + 6} A${w},6 0 0 0 ${w},${-h + 6}`;
+    default: return `M${-w},${-h} H${w} V${h} H${-w} Z`;
+  }
+}
+
+// What lies there.
+export function whereTo(node) {
+  switch (node.sort) {
+    case "queue": return route("queues", { queue: node.name });
+    case "dead_letter_queue": return route("letters", { queue: node.name });
+    case "step": case "route": return route("work", { step: stepOf(node) });
+    case "table": return route("search", { kind: state.system.kinds.find(({ table }) => table === node.name)?.kind });
+    case "schedule": return route("schedule", node.name);
+    case "topic": case "bus": case "outside": return route("published", node.name);
+    default: return route("work");
+  }
+}
+
+// A route's node is told by the work of the step that answers it.
+function stepOf(node) {
+  if (node.name in state.counts) return node.name;
+  const edge = state.flow.edges.find((edge) => edge.from === node.id && edge.step);
+  return edge?.step ?? node.name;
+}
+
+const depthOf = (name) => state.queues.find((queue) => queue.name === name);
+const deadIn = (name) => state.queues.find((queue) => queue.dead_letter_queue === name)?.dead ?? 0;
+
+// The second line of a node, and whether something is stuck there.
+function livesOf(node) {
+  if (node.sort === "dead_letter_queue") {
+    const dead = deadIn(node.name);
+    return dead ? [`✘ ${many(dead, "dead letter")}`, "stuck"] : ["no dead letters", ""];
+  }
+  if (node.sort === "queue") {
+    const depth = depthOf(node.name);
+    if (!depth) return ["", ""];
+    const parts = [[depth.visible, "waiting"], [depth.in_flight, "in hand"], [depth.delayed, "delayed"]];
+    return [parts.filter(([count]) => count).map(([count, what]) => `${number(count)} ${what}`).join(" · ") || "empty", ""];
+  }
+  if (node.sort === "step" && state.counts[node.name]) {
+    const { done, retried } = state.counts[node.name];
+    if (isRetrying(node.name)) return [`⚠ retrying · ${number(retried)} retries`, "stuck"];
+    return [node.detail && !done ? node.detail : `${number(done)} done`, ""];
+  }
+  return [node.detail ?? SORTS[node.sort] ?? node.sort, ""];
+}
+
+// What is counted on an edge.
+function countOf(edge) {
+  const counts = edge.step && state.counts[edge.step];
+  if (!counts) return "";
+  if (edge.sort === "fail") return counts.dead_lettered ? `✘ ${number(counts.dead_lettered)}` : "";
+  if (edge.sort === "given_up" || edge.sort === "refuse") return counts.ended ? number(counts.ended) : "";
+  return counts.done ? number(counts.done) : "";
+}
+
+function lineOf(points) {
+  const [first, last] = [points[0], points.at(-1)];
+  const forth = last.x >= first.x ? 1 : -1;
+  const ends = points.map((point, at) => ({
+    x: point.x + (at === 0 ? 1 : at === points.length - 1 ? -1 : 0) * forth * WIDTH / 2, y: point.y,
+  }));
+  let d = `M${ends[0].x},${ends[0].y}`;
+  for (let at = 1; at < ends.length; at++) {
+    const [from, to] = [ends[at - 1], ends[at]];
+    const half = (to.x - from.x) / 2;
+    d += ` C${from.x + half},${from.y} ${to.x - half},${to.y} ${to.x},${to.y}`;
+  }
+  return { d, ends };
+}
+
+// Where the text of an edge stands: near the end that fewer edges share, and not on another text.
+function labelPlace(ends, edge, edges, taken, width) {
+  const fans = edges.filter(({ from }) => from === edge.from).length >= edges.filter(({ to }) => to === edge.to).length;
+  const [one, other] = fans ? ends.slice(-2) : ends.slice(0, 2);
+  const x = (one.x + other.x) / 2, y = (one.y + other.y) / 2;
+  const hits = (y) => taken.some((box) => Math.abs(box.x - x) < (box.width + width) / 2 && Math.abs(box.y - y) < LABEL_HEIGHT);
+  let best = y;
+  for (let step = 1; hits(best) && step < 24; step++) best = y + Math.ceil(step / 2) * (step % 2 ? LABEL_HEIGHT : -LABEL_HEIGHT);
+  taken.push({ x, y: best, width });
+  return { x, y: best };
+}
+
+let laid = { flow: null, layout: null };
+
+// The drawn flow. `update()` on it shows what is live; `path` are the marks of a story instead.
+export function graph(path) {
+  const { flow } = state;
+  if (laid.flow !== flow) laid = { flow, layout: layout(flow.nodes, flow.edges) };
+  const { width, height, at, lines } = laid.layout;
+  const root = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group",
+    "aria-label": path ? "The path that it took in the flow" : "The flow" });
+  root.append(svg("defs", null, svg("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 8, refY: 4, markerWidth: 8, markerHeight: 8,
+    orient: "auto", markerUnits: "userSpaceOnUse" }, svg("path", { d: "M0,0 L8,4 L0,8 Z", class: "head" }))));
+  const lower = svg("g"), labels = svg("g"), upper = svg("g");
+  const updates = [], taken = [];
+  flow.edges.forEach((edge, index) => {
+    if (!lines[index]) return;
+    const { d, ends } = lineOf(lines[index]);
+    const mark = path?.edges?.[index];
+    const how = `edge ${edge.sort}${path ? (mark ? " " + mark : " off") : ""}`;
+    lower.append(svg("path", { d, class: how, "marker-end": "url(#arrow)" }));
+    const label = cut(edge.label ?? "", LABEL_CHARS);
+    if (!label && (path || !edge.step)) return;
+    const place = labelPlace(ends, edge, flow.edges, taken, (label.length + (path ? 0 : 7)) * CHAR_WIDTH);
+    const count = svg("tspan", { class: "count" });
+    const text = svg("text", { x: place.x, y: place.y + 4, class: how + " label" }, label, count);
+    if (path) { labels.append(text); return; }
+    const target = flow.nodes.find(({ id }) => id === edge.to), source = flow.nodes.find(({ id }) => id === edge.from);
+    const to = edge.sort === "fail" ? whereTo(target) : edge.step ? route("work", { step: edge.step }) : whereTo(target);
+    const anchor = svg("a", { href: to }, text);
+    labels.append(anchor);
+    let before = null;
+    updates.push(() => {
+      const now = countOf(edge);
+      if (now === before) return;
+      before = now;
+      count.textContent = now && (label ? ` ${now}` : now);
+      anchor.setAttribute("tabindex", label || now ? 0 : -1);
+      anchor.setAttribute("aria-label", `from ${source.name} to ${target.name}${edge.label ? ", " + edge.label : ""}${now ? ", " + now : ""}`);
+      anchor.classList.toggle("stuck", edge.sort === "fail" && now !== "");
+    });
+  });
+  for (const node of flow.nodes) {
+    const { x, y } = at.get(node.id);
+    const mark = path?.nodes?.[node.id];
+    const second = svg("text", { y: 14, class: "second" });
+    const anchor = svg("a", { href: whereTo(node), transform: `translate(${x},${y})`,
+      class: `node ${node.sort}${path ? (mark ? " " + mark : " off") : ""}` },
+    svg("title", null, `${SORTS[node.sort] ?? node.sort} ${node.name}${node.detail ? ": " + node.detail : ""}`),
+    svg("path", { d: outline(node.sort) }), svg("text", { y: -3, class: "first" }, cut(node.name, 25)), second);
+    upper.append(anchor);
+    let before = null;
+    const update = () => {
+      const sign = mark === "done" ? "✔ done" : mark === "failed" ? "✘ failed" : null;
+      const [text, how] = path ? [sign ?? cut(node.detail ?? "", 28), ""] : livesOf(node);
+      if (text === before) return;
+      before = text;
+      second.textContent = cut(text, 28);
+      anchor.setAttribute("aria-label", `${SORTS[node.sort] ?? node.sort} ${cut(node.name, 100)}${text ? ", " + text : ""}`);
+      anchor.classList.toggle("stuck", how === "stuck");
+    };
+    update();
+    if (!path) updates.push(update);
+  }
+  root.append(lower, labels, upper);
+  root.update = () => updates.forEach((update) => update());
+  root.update();
+  return root;
+}

@@ -1,0 +1,199 @@
+// Dead letters: in groups, then one by one, then one of them as a whole.
+
+import { el, refill, link, time, number, many, field, choice, longText, windowed, failed, table, tell, route, note, breath, cut, ago } from "./dom.js";
+import { get, post, query, giveBack, aside } from "./api.js";
+import { deadLetterQueues, mayAct, state } from "./state.js";
+import { confirmed } from "./confirm.js";
+import { readOnly } from "./flow.js";
+import { redrivenText } from "./story.js";
+import { planOne } from "./plan.js";
+
+const keyOf = (...parts) => JSON.stringify(parts);
+
+// The groups of all dead letters, of one queue, or of one handler.
+export async function lettersView(root, [queue], asked, signal) {
+  if (queue) return listView(root, queue, asked, signal);
+  const queues = asked.queue ? [asked.queue] : deadLetterQueues();
+  const groups = new Map();
+  let looked = 0, isOver = false, shown = [], drawn = 0;
+  const far = el("p", { role: "status" }), wrong = el("div");
+  const facts = (group) => ({ queue: group.queue, reason: group.reason, handler: group.handler });
+  const list = windowed("groups", (from, to) => table("Dead letters in groups", [
+    ["letters", ({ count }) => number(count), "number"], ["queue", (group) => group.queue],
+    ["reason", (group) => [el("strong", null, cut(group.reason, 100)), group.is_end ? " (an end of business)" : ""]], ["by", ({ handler }) => cut(handler, 100)],
+    ["oldest", ({ first }) => time(first)], ["newest", ({ last }) => time(last)], ["first dropped", ({ deadline }) => time(deadline)],
+    ["", (group) => [link(route("letters", group.queue, { reason: group.reason, handler: group.handler }), "show them"), " ",
+      link(route("plan", { ...facts(group), go: 1 }), "plan a redrive")]],
+  ], shown.slice(from, to)), { rows: 50 });
+  refill(root, el("h1", { tabindex: -1 }, asked.queue ? `Dead letters in ${asked.queue}` : asked.handler ? `Dead letters by ${asked.handler}` : "Dead letters"),
+    asked.queue || asked.handler ? el("p", null, link(route("letters"), "all dead letters")) : null, far, wrong, list,
+    el("p", null, link(route("plan", { queue: asked.queue, handler: asked.handler }), "Plan a redrive of others than a group")),
+    mayAct() ? null : readOnly("send letters back, or to delete them"));
+  const draw = () => {
+    shown = [...groups.values()].filter((group) => !asked.handler || group.handler === asked.handler)
+      .sort((one, other) => (one.last < other.last ? 1 : one.last > other.last ? -1 : 0));
+    const all = shown.reduce((sum, { count }) => sum + count, 0);
+    far.textContent = `${many(all, "dead letter")} in ${many(shown.length, "group")}${isOver ? `; that is all of ${many(queues.length, "queue")}.` : `; looked at ${number(looked)} …`}`;
+    return list.show(shown.length);
+  };
+  try {
+    for (const queue of queues) {
+      await eachPage(queue, (after) => `dead-letter-groups?${query({ queue, after })}`, signal, async (page) => {
+        looked += page.looked_at;
+        for (const group of page.groups) {
+          const key = keyOf(queue, group.reason, group.handler, group.is_end);
+          const known = groups.get(key);
+          if (!known) groups.set(key, { ...group, queue });
+          else {
+            known.count += group.count;
+            if (group.first < known.first) known.first = group.first;
+            if (group.last > known.last) known.last = group.last;
+            if (group.deadline < known.deadline) known.deadline = group.deadline;
+          }
+        }
+        if (performance.now() - drawn > 300) { await draw(); drawn = performance.now(); }
+        return true;
+      });
+    }
+    if (signal.aborted) return;
+    isOver = true;
+    await draw();
+    tell(far.textContent);
+  } catch (error) {
+    if (!signal.aborted) refill(wrong, failed(error));
+  }
+}
+
+// Goes from page to page until `each` says that it is enough, and shows again what that has hidden.
+async function eachPage(queue, path, signal, each, start = 0) {
+  const held = [];
+  let after = start;
+  try {
+    while (after !== null && after !== undefined && !signal.aborted) {
+      const page = await get(path(after), signal);
+      held.push(...(page.held ?? []));
+      after = page.next ?? null;
+      if (!await each(page)) break;
+      await breath();
+    }
+    return after;
+  } finally {
+    await giveBack(queue, held);
+  }
+}
+
+const ROWS = 20, LOOKS_MAX = 20;
+
+// The letters of a queue that are asked for, a page at a time.
+async function listView(root, queue, asked, signal) {
+  const starts = [0];
+  let at = 0, next = null;
+  const place = el("div"), where = el("span", { class: "where", role: "status" });
+  const back = el("button", { type: "button", onclick: () => { at -= 1; draw(); } }, "← back");
+  const on = el("button", { type: "button", onclick: () => { at += 1; starts[at] = next; draw(); } }, "on →");
+  const inputs = {};
+  const input = (name, text, props) => field(text, (inputs[name] = el("input", { name, value: asked[name] ?? "", autocomplete: "off", spellcheck: "false", ...props })));
+  const choose = (event) => {
+    event.preventDefault();
+    location.hash = route("letters", queue, Object.fromEntries(Object.entries(inputs).map(([name, { value }]) => [name, value.trim()])));
+  };
+  const purge = async () => {
+    const filter = filterOf(asked);
+    const lines = [`Every dead letter of ${queue} is deleted for good that is meant: ${toldFilter(filter)}.`, "Nobody can bring them back."];
+    if (!await confirmed(`Delete letters of ${queue}`, lines, "Delete them for good")) return;
+    try { refill(done, el("p", { class: "good", role: "status" }, `✔ ${many(await purged(queue, filter, signal), "letter")} deleted`)); draw(); } catch (error) { refill(done, failed(error)); }
+  };
+  const done = el("div");
+  refill(root, el("h1", { tabindex: -1 }, `Dead letters in ${queue}`), el("p", null, link(route("letters"), "all dead letters")),
+    el("form", { onsubmit: choose, "aria-label": "Which letters" }, input("reason", "reason"), input("handler", "by"), input("subject", "entity's id"),
+      input("since", "given up since", { placeholder: "2026-11-30T09:00:00Z" }), input("before", "given up before", { placeholder: "2026-11-30T10:00:00Z" }), el("button", null, "Show")),
+    el("p", { class: "actions" }, link(route("plan", { queue, ...asked, go: 1 }), "Plan a redrive of these"),
+      mayAct() ? [" ", el("button", { type: "button", class: "act", onclick: purge }, "Delete these …")] : null),
+    mayAct() ? null : readOnly("send letters back, or to delete them"), done,
+    el("p", { class: "bar", role: "group", "aria-label": "Pages" }, back, where, on), place);
+  async function draw() {
+    back.disabled = on.disabled = true;
+    where.textContent = "looking …";
+    const letters = [];
+    let looks = 0;
+    try {
+      next = await eachPage(queue, (after) => `dead-letters?${query({ queue, ...filterOf(asked), after, limit: ROWS - letters.length })}`, signal, (page) => {
+        letters.push(...page.letters);
+        return letters.length < ROWS && ++looks < LOOKS_MAX;
+      }, starts[at]);
+    } catch (error) {
+      if (!signal.aborted) { where.textContent = ""; back.disabled = at === 0; refill(place, failed(error)); }
+      return;
+    }
+    if (signal.aborted) return;
+    back.disabled = at === 0;
+    on.disabled = next === null;
+    where.textContent = `page ${number(at + 1)}: ${many(letters.length, "letter")}${next === null ? ", the last page" : letters.length < ROWS ? "; not all was looked at: go on" : ""}`;
+    refill(place, table("Dead letters", [
+      ["letter", (letter) => link(route("letter", queue, letter.id, { subject: letter.subject, reason: letter.reason, handler: letter.handler }), letter.id)],
+      ["entity", ({ subject }) => subject ? link(route("find", subject), el("bdi", null, cut(subject, 60))) : "–"], ["given up", ({ dead_at: at }) => time(at)],
+      ["reason", (letter) => [cut(letter.reason, 100), letter.is_end ? " (an end of business)" : ""]], ["detail", ({ detail }) => longText(detail, { first: 160 })],
+      ["by", ({ handler }) => cut(handler, 100)], ["attempts", ({ attempts }) => number(attempts), "number"],
+      ["sent back", ({ redriven }) => redriven ? redrivenText(redriven) : "–"]], letters));
+  }
+  await draw();
+}
+
+export function filterOf({ reason, handler, subject, since, before }) {
+  return { reason, handler, subject, since, before };
+}
+
+export function toldFilter(filter) {
+  const words = Object.entries(filter).filter(([, value]) => value).map(([name, value]) => `${name} ${cut(value, 60)}`);
+  return words.length ? words.join(", ") : "all of them";
+}
+
+const WALKED = 100;
+
+async function purged(queue, { reason, handler, subject, since, before }, signal) {
+  const filter = Object.fromEntries(Object.entries({ reason, handler, subject, since, before }).filter(([, value]) => value));
+  const passed = [];
+  let count = 0;
+  try {
+    for (;;) {
+      const moved = await post("purge", { queue, filter, limit: WALKED }, signal);
+      count += moved.moved;
+      passed.push(...moved.passed_over);
+      if (moved.done) return count;
+      // What comes meanwhile was in nobody's mind.
+      filter.before ??= moved.at;
+    }
+  } finally {
+    await giveBack(queue, passed);
+  }
+}
+
+// One letter, with its body.
+export async function letterView(root, [queue, id], asked, signal) {
+  const place = el("div", null, note("looking …"));
+  refill(root, el("h1", { tabindex: -1 }, "Letter ", cut(id, 100)), el("p", null, link(route("letters", queue), `letters in ${queue}`)), place);
+  let letter = null;
+  try {
+    await eachPage(queue, (after) => `dead-letters?${query({ queue, ...filterOf(asked), after, limit: ROWS })}`, signal, (page) => {
+      letter = page.letters.find((one) => one.id === id) ?? null;
+      return letter === null;
+    });
+  } catch (error) {
+    if (!signal.aborted) refill(place, failed(error));
+    return;
+  }
+  if (signal.aborted) return;
+  if (!letter) { refill(place, note(`It is not in ${queue}: it was sent back, or deleted, or dropped.`)); return; }
+  const rows = [["entity", letter.subject && link(route("find", letter.subject), el("bdi", null, cut(letter.subject, 200)))], ["reason", letter.reason + (letter.is_end ? " (an end of business)" : "")],
+    ["detail", longText(letter.detail)], ["given up by", letter.handler], ["came from", letter.source_queue], ["attempts", number(letter.attempts)],
+    ["first seen", time(letter.first_seen)], ["given up", time(letter.dead_at)], ["correlation id", letter.correlation_id && longText(letter.correlation_id)],
+    ["sent back", letter.redriven && redrivenText(letter.redriven)]];
+  const body = await aside("pretty", letter.body);
+  const other = el("textarea", { rows: 12, spellcheck: "false", "aria-label": "Another body" });
+  // A body of 1 MB is put there only where somebody wants to change it.
+  const edit = el("details", { ontoggle: () => { if (!other.value) other.value = body; } }, el("summary", null, "Plan it with another body"), other,
+    el("button", { type: "button", onclick: () => planOne(queue, letter, other.value) }, "Plan this letter with that body"));
+  refill(place, el("dl", { class: "facts" }, rows.filter(([, value]) => value).map(([name, value]) => [el("dt", null, name), el("dd", null, value)])),
+    el("p", null, el("button", { type: "button", onclick: () => planOne(queue, letter) }, "Plan a redrive of this letter")),
+    el("h2", null, `Body, ${number(letter.body.length)} characters`), longText(body, { first: 4000, block: true }), edit);
+}
