@@ -87,7 +87,7 @@ export async function workView(root, parts, asked, signal) {
     const counts = state.counts[asked.step];
     const failing = deadLetterQueues().length && asked.step;
     refill(head, counts && el("p", null, Object.entries(counts).map(([name, count]) => `${number(count)} ${name.replace("_", "-")}`).join(", "),
-      " since the engine was started."), failing && el("p", null, link(route("letters", { handler: asked.step }), "Its dead letters")));
+      " since the engine was started."), failing && el("p", null, link(route("letters", { handler: asked.step }), "Its dead letters"), " · ", link(route("queues"), "queues")));
     const rows = state.work.filter(isShown).reverse();
     left.textContent = `${many(rows.length, "entry", "entries")}, the newest first; ${number(state.leftOut)} left out.`;
     // The table is refilled as a whole: it has 200 rows at most.

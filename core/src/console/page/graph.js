@@ -9,6 +9,8 @@ export const SORTS = {
   topic: "topic", bus: "bus", bucket: "bucket", schedule: "schedule", outside: "outside",
 };
 
+// Of its size.
+const SMALLEST = 0.68;
 const LABEL_CHARS = 24, LABEL_HEIGHT = 13, CHAR_WIDTH = 6.1;
 
 // The outline of a node, round its middle.
@@ -46,7 +48,6 @@ function stepOf(node) {
   return edge?.step ?? node.name;
 }
 
-const depthOf = (name) => state.queues.find((queue) => queue.name === name);
 const deadIn = (name) => state.queues.find((queue) => queue.dead_letter_queue === name)?.dead ?? 0;
 
 // The second line of a node, and whether something is stuck there.
@@ -55,16 +56,15 @@ function livesOf(node) {
     const dead = deadIn(node.name);
     return dead ? [`✘ ${many(dead, "dead letter")}`, "stuck"] : ["no dead letters", ""];
   }
-  if (node.sort === "queue") {
-    const depth = depthOf(node.name);
-    if (!depth) return ["", ""];
-    const parts = [[depth.visible, "waiting"], [depth.in_flight, "in hand"], [depth.delayed, "delayed"]];
-    return [parts.filter(([count]) => count).map(([count, what]) => `${number(count)} ${what}`).join(" · ") || "empty", ""];
-  }
-  if (node.sort === "step" && state.counts[node.name]) {
-    const { done, retried } = state.counts[node.name];
-    if (isRetrying(node.name)) return [`⚠ retrying · ${number(retried)} retries`, "stuck"];
-    return [node.detail && !done ? node.detail : `${number(done)} done`, ""];
+  // A step may stand for its queue as well.
+  const depth = state.queues.find(({ name }) => name === node.queue);
+  const parts = depth ? [[depth.visible, "waiting"], [depth.in_flight, "in hand"], [depth.delayed, "delayed"]] : [];
+  const lies = parts.filter(([count]) => count).map(([count, what]) => `${number(count)} ${what}`);
+  if (node.sort === "queue") return [lies.join(" · ") || (depth ? "empty" : ""), ""];
+  const counts = node.sort === "step" || node.sort === "route" ? state.counts[node.name] : null;
+  if (counts) {
+    if (isRetrying(node.name)) return [`⚠ retrying · ${number(counts.retried)} retries`, "stuck"];
+    if (counts.done || lies.length) return [[`${number(counts.done)} done`, ...lies].join(" · "), ""];
   }
   return [node.detail ?? SORTS[node.sort] ?? node.sort, ""];
 }
@@ -112,8 +112,11 @@ export function graph(path) {
   const { flow } = state;
   if (laid.flow !== flow) laid = { flow, layout: layout(flow.nodes, flow.edges) };
   const { width, height, at, lines } = laid.layout;
-  const root = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group",
+  const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "group",
     "aria-label": path ? "The path that it took in the flow" : "The flow" });
+  // As wide as there is room, but not too small to read, nor larger than it was drawn.
+  root.style.minWidth = `${width * SMALLEST}px`;
+  root.style.maxWidth = `${width}px`;
   root.append(svg("defs", null, svg("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 8, refY: 4, markerWidth: 8, markerHeight: 8,
     orient: "auto", markerUnits: "userSpaceOnUse" }, svg("path", { d: "M0,0 L8,4 L0,8 Z", class: "head" }))));
   const lower = svg("g"), labels = svg("g"), upper = svg("g");
@@ -148,11 +151,13 @@ export function graph(path) {
   for (const node of flow.nodes) {
     const { x, y } = at.get(node.id);
     const mark = path?.nodes?.[node.id];
-    const second = svg("text", { y: 14, class: "second" });
+    // A table's lid is above its name.
+    const lid = node.sort === "table" ? 4 : 0;
+    const second = svg("text", { y: 14 + lid, class: "second" });
     const anchor = svg("a", { href: whereTo(node), transform: `translate(${x},${y})`,
       class: `node ${node.sort}${path ? (mark ? " " + mark : " off") : ""}` },
     svg("title", null, `${SORTS[node.sort] ?? node.sort} ${node.name}${node.detail ? ": " + node.detail : ""}`),
-    svg("path", { d: outline(node.sort) }), svg("text", { y: -3, class: "first" }, cut(node.name, 25)), second);
+    svg("path", { d: outline(node.sort) }), svg("text", { y: lid - 3, class: "first" }, cut(node.name, 25)), second);
     upper.append(anchor);
     let before = null;
     const update = () => {

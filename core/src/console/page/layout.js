@@ -1,8 +1,8 @@
 // Where the nodes of a graph stand: in columns, each behind those it follows, with few edges that cross. The same graph is
 // always drawn alike.
 
-export const WIDTH = 184, HEIGHT = 48;
-const GAP_X = 150, GAP_Y = 22, BEND_HEIGHT = 26, MARGIN = 24, SWEEPS = 12;
+export const WIDTH = 176, HEIGHT = 48;
+const GAP_X = 136, GAP_Y = 22, BEND_HEIGHT = 26, MARGIN = 24, SWEEPS = 12;
 
 // Edges of a circle that lead back: the first node in the given order stays the first.
 function backward(nodes, out) {

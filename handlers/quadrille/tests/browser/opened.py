@@ -1,0 +1,39 @@
+"""A page that is open, and has to have done nothing wrong when it is closed."""
+
+import contextlib
+import urllib.parse
+
+from devtools import Browser, Page
+
+# The views, each with a text that it shows once it is there.
+VIEWS = {
+    "#/flow": "The same as lists",
+    "#/story/order/order-2": "The path that it took",
+    "#/search?kind=order&go=1": "Looked at",
+    "#/queues": "invoice-queue",
+    "#/letters": "that is all",
+    "#/letters/process-dlq": "page 1",
+    "#/letter/process-dlq/3": "Body, ",
+    "#/plan?queue=process-dlq&go=1": "letters chosen",
+    "#/work": "the newest first",
+    "#/schedule/sweep": "every 5m",
+    "#/clock": "Step 0",
+}
+
+
+@contextlib.contextmanager
+def opened(browser: Browser, address: str, fragment: str = "", **how):
+    with Page(browser, **how) as page:
+        page.open(f"{address}/{fragment}")
+        yield page
+        assert page.run("window.ran === undefined"), "a script of others ran"
+        assert not page.faults(), page.faults()
+        asked = {urllib.parse.urlsplit(url)[:2] for url in page.requests() if not url.startswith(("data:", "blob:", "about:"))}
+        own = urllib.parse.urlsplit(address)[:2]
+        assert asked == {own}, f"it asked others: {asked}"
+
+
+def look_at(page: Page, view: str) -> None:
+    """Goes to a view, and waits for it."""
+    page.go(view)
+    page.sees(VIEWS[view], "main")

@@ -1,0 +1,59 @@
+"""The console in a real browser: `run.py [--command PATH] [--pictures FOLDER] [NAME…]`, by `.ci/browser`.
+
+Without names all tests run; a name is a part of theirs. The pictures of README.md are made on the way.
+"""
+
+import argparse
+import pathlib
+import sys
+import time
+import traceback
+
+import engine
+import looks
+import sizes
+from devtools import Browser, found
+
+ROOT = pathlib.Path(__file__).resolve().parents[4]
+
+
+def main() -> int:
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--command", type=pathlib.Path, default=ROOT / "target/debug/quadrille")
+    asked.add_argument("--pictures", type=pathlib.Path)
+    asked.add_argument("names", nargs="*")
+    args = asked.parse_args()
+    program = found()
+    if program is None:
+        print("no Chromium is installed: .ci/browser installs it", file=sys.stderr)
+        return 1
+    if not args.command.is_file():
+        print(f"{args.command} is not built", file=sys.stderr)
+        return 1
+    tests = [*looks.TESTS, *sizes.TESTS, *engine.TESTS]
+    chosen = [test for test in tests if not args.names or any(name in test.__name__ for name in args.names)]
+    if not chosen:
+        print(f"no test has such a name; there are {', '.join(test.__name__ for test in tests)}", file=sys.stderr)
+        return 1
+    failed, began = [], time.monotonic()
+    browser = Browser(program)
+    try:
+        for test in chosen:
+            start = time.monotonic()
+            try:
+                test(browser, args)
+                how = "ok"
+            except Exception:
+                traceback.print_exc()
+                how = "FAILED"
+                failed.append(test.__name__)
+            print(f"{how:6} {test.__name__}, {time.monotonic() - start:.1f} s", flush=True)
+            browser.events.clear()
+    finally:
+        browser.close()
+    print(f"{len(chosen) - len(failed)} of {len(chosen)} passed in {time.monotonic() - began:.0f} s")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
