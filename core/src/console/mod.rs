@@ -20,9 +20,37 @@ use std::sync::Arc;
 /// Where the pages' other files are, behind the prefix of the operator's API.
 const FILES_AT: &str = "console/";
 
+const HTML: &str = "text/html; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+const PICTURE: &str = "image/svg+xml; charset=utf-8";
+
 /// The page, and its other files: name, media type, text.
-const FILES: &[(&str, &str, &str)] =
-    &[("index.html", "text/html; charset=utf-8", include_str!("page/index.html"))];
+const FILES: &[(&str, &str, &str)] = &[
+    ("index.html", HTML, include_str!("page/index.html")),
+    ("api.js", SCRIPT, include_str!("page/api.js")),
+    ("app.js", SCRIPT, include_str!("page/app.js")),
+    ("aside.js", SCRIPT, include_str!("page/aside.js")),
+    ("clock.js", SCRIPT, include_str!("page/clock.js")),
+    ("confirm.js", SCRIPT, include_str!("page/confirm.js")),
+    ("console.css", STYLE, include_str!("page/console.css")),
+    ("dom.js", SCRIPT, include_str!("page/dom.js")),
+    ("flow.js", SCRIPT, include_str!("page/flow.js")),
+    ("graph.js", SCRIPT, include_str!("page/graph.js")),
+    ("icon-development.svg", PICTURE, include_str!("page/icon-development.svg")),
+    ("icon-local.svg", PICTURE, include_str!("page/icon-local.svg")),
+    ("icon-production.svg", PICTURE, include_str!("page/icon-production.svg")),
+    ("icon-simulated.svg", PICTURE, include_str!("page/icon-simulated.svg")),
+    ("icon.svg", PICTURE, include_str!("page/icon.svg")),
+    ("layout.js", SCRIPT, include_str!("page/layout.js")),
+    ("letters.js", SCRIPT, include_str!("page/letters.js")),
+    ("live.js", SCRIPT, include_str!("page/live.js")),
+    ("plan.js", SCRIPT, include_str!("page/plan.js")),
+    ("redrive.js", SCRIPT, include_str!("page/redrive.js")),
+    ("search.js", SCRIPT, include_str!("page/search.js")),
+    ("state.js", SCRIPT, include_str!("page/state.js")),
+    ("story.js", SCRIPT, include_str!("page/story.js")),
+];
 
 /// What a page may do (Content Security Policy, level 3): it is made of its own files, and asks its own server.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \

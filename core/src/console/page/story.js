@@ -72,15 +72,23 @@ function facts(entity) {
   return el("dl", { class: "facts" }, rows.filter(([, value]) => value).map(([name, value]) => [el("dt", null, name), el("dd", null, value)]));
 }
 
-function nowOf({ entity, failing = [], waiting, letters = [] }) {
-  const lines = failing.map((one) => el("p", { class: "bad" },
-    `✘ ${one.step}: attempt ${one.attempt} of ${one.attempts_max} failed: ${one.reason}: `, longText(one.detail),
-    one.next ? ["; next try ", time(one.next)] : "", "; failed ", time(one.at)));
+const failure = (one, of = "") => el("p", { class: "bad" },
+  `✘ ${of}${one.step}: attempt ${one.attempt} of ${one.attempts_max} failed: ${one.reason}: `, longText(one.detail),
+  one.next ? ["; next try ", time(one.next)] : "; it was given up", "; failed ", time(one.at));
+
+function nowOf({ entity, failing = [], waiting, letters = [], next_run: nextRun, letters_untold: untold }) {
+  const lines = failing.map((one) => failure(one));
   if (waiting) {
     lines.push(el("p", null, "… waits: ", longText(waiting.for), waiting.until ? [", until ", time(waiting.until)] : "",
       waiting.of && waiting.of.id !== entity.id ? ["; told by ", entityLink(waiting.of.kind, waiting.of.id)] : "",
       waiting.deadline ? ["; the deadline is ", time(waiting.deadline)] : ""));
   }
+  if (nextRun) {
+    lines.push(el("p", null, `… ${nextRun.steps.join(", ")} looks for it at `, time(nextRun.at), ", by the schedule ", link(route("schedule", nextRun.schedule), nextRun.schedule)));
+    if (nextRun.amiss) lines.push(el("p", { class: "bad" }, "✘ ", longText(nextRun.amiss)));
+    lines.push(...(nextRun.in_its_way ?? []).map((one) => failure(one, "in its way is ")));
+  }
+  if (untold) lines.push(el("p", { class: "bad" }, "✘ Not all dead letters could be looked at: ", longText(untold)));
   if (letters.length) lines.push(el("p", { class: "bad" }, `✘ ${many(letters.length, "dead letter")}: nothing more happens by itself with what they hold.`));
   if (!lines.length) lines.push(el("p", { class: entity.is_ended ? "good" : "" }, entity.is_ended ? `✔ over: ${entity.status ?? "ended"}` : "Nothing is known to fail, and nothing tells what it waits for."));
   return lines;
@@ -88,13 +96,14 @@ function nowOf({ entity, failing = [], waiting, letters = [] }) {
 
 function lettersOf({ letters, letters_next: next, letters_looked_at: looked, entity }) {
   const place = windowed("dead letters", (from, to) => table("Its dead letters", [
-    ["given up", ({ dead_at: at }) => time(at)], ["reason", ({ reason }) => reason], ["by", ({ handler }) => handler],
+    ["given up", ({ dead_at: at }) => time(at)], ["reason", (letter) => letter.reason + (letter.is_end ? " (an end of business)" : "")], ["by", ({ handler }) => handler],
+    ["of", ({ subject }) => !subject || subject === entity.id ? "this one" : link(route("find", subject), el("bdi", null, cut(subject, 60)))],
     ["detail", ({ detail }) => longText(detail, { first: 160 })], ["dropped", ({ deadline }) => time(deadline)],
     ["sent back", ({ redriven }) => redriven ? redrivenText(redriven) : "–"],
-    ["letter", (letter) => link(route("letter", letter.queue, letter.id, { subject: entity.id, reason: letter.reason, handler: letter.handler }), `letter ${letter.id}`)],
+    ["letter", (letter) => link(route("letter", letter.queue, letter.id, { subject: letter.subject ?? entity.id, reason: letter.reason, handler: letter.handler }), `letter ${letter.id}`)],
   ], letters.slice(from, to)), { rows: 20 });
   place.show(letters.length);
-  return [el("h2", null, "Dead letters"), next ? note(`Found in the ${number(looked)} letters that were looked at: there may be more.`) : null, place];
+  return [el("h2", null, "Dead letters"), next ? note(`Found in the ${number(looked)} letters that were looked at; ${next} holds more.`) : null, place];
 }
 
 export function redrivenText({ times, at, by, why }) {

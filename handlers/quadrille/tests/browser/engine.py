@@ -1,1 +1,282 @@
-TESTS = []
+"""The console of the command itself: `quadrille up`, with orders that fail."""
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import tempfile
+import urllib.error
+import urllib.request
+
+from devtools import BOUND, Browser, Page, eventually
+from opened import opened
+from stub import BIDI, MARKUP
+
+QUEUE, DEAD = "order-processor", "order-processor-dlq"
+VIEWS = ("#/flow", "#/search?kind=order&go=1", "#/queues", "#/letters", f"#/letters/{DEAD}", f"#/plan?queue={DEAD}&go=1", "#/work")
+
+
+def environment() -> dict:
+    """None of the variables that the caller may have set, and no configuration file."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("QUADRILLE_")} | {"QUADRILLE_CONFIG": ""}
+
+
+class Engine:
+    """`up`, which ends with the test."""
+
+    def __init__(self, command: pathlib.Path, system: str, folder: str, *options: str, port: int = 0):
+        self.command, self.system, self.folder = command, system, folder
+        args = [str(command), "up", system, "--port", str(port), "--data", folder, *options]
+        self.process = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment(), text=True)
+        line = self.process.stdout.readline()
+        assert line.startswith("listening on http://"), line
+        self.address = line.removeprefix("listening on ").strip()
+        self.port = int(self.address.rpartition(":")[2])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(BOUND)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def ask(self, path: str, body=None, token: str | None = None):
+        """What the engine answers, as JSON."""
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        data = None if body is None else json.dumps(body).encode()
+        with urllib.request.urlopen(urllib.request.Request(self.address + path, data, headers), timeout=BOUND) as answer:
+            return json.load(answer)
+
+    def dlq(self, *args: str) -> str:
+        done = subprocess.run([str(self.command), "dlq", args[0], self.system, *args[1:], "--data", self.folder], env=environment(), capture_output=True, text=True, timeout=BOUND)
+        assert done.returncode == 0, done
+        return done.stdout
+
+    def dead(self) -> int:
+        return next(queue["dead"] for queue in self.ask("/_quadrille/queues") if queue["name"] == QUEUE)
+
+    def orders(self, count: int, name: str = "Ann") -> list[str]:
+        """Orders snacks, and waits until each is a dead letter; their ids."""
+        before = self.dead()
+        ids = []
+        for number in range(before, before + count):
+            order = {"customerName": name, "snackItems": [{"name": "Chips", "quantity": 2, "price": 2.5}], "totalAmount": 5, "idempotencyKey": f"order-{number}"}
+            ids.append(self.ask("/orders", order)["orderId"])
+        eventually("all are dead letters", lambda: self.dead() == before + count)
+        return ids
+
+
+@contextlib.contextmanager
+def snacks(args, folder: str, failing: int, *options: str, port: int = 0):
+    """A kitchen that fails so many of 100 orders."""
+    with Engine(args.command, "snacks", folder, "--failing", str(failing), "--busy", "0", *options, port=port) as engine:
+        yield engine
+
+
+def an_order_is_followed_live_to_its_dead_letter_and_its_story(browser: Browser, args):
+    with tempfile.TemporaryDirectory() as folder, snacks(args, folder, 100) as engine, opened(browser, engine.address) as page:
+        page.sees("✔ Nothing is stuck")
+        assert page.run("document.title") == "[LOCAL] snacks: Flow", page.run("document.title")
+        page.sees("● live", "#live")
+        ids = engine.orders(20, f"{MARKUP}{BIDI}")
+        # It was told, and not loaded anew.
+        page.sees(f"✘ 20 dead letters in {DEAD}")
+        page.sees("✘ 20", ".canvas")
+        page.go("#/work")
+        page.sees("✘ dead letter")
+        page.go("#/queues")
+        page.wait(f"[...document.querySelectorAll('tr.stuck')].some((row) => row.innerText.includes('{QUEUE}') && row.innerText.includes('✘ 20'))")
+        page.go("#/search?kind=order&go=1")
+        page.sees(": 20 found; that is all.")
+        page.go("#/search")
+        page.fill("id", ids[7])
+        page.click("Show its story")
+        page.sees("Timeline")
+        page.sees("dead letter")
+        assert page.run("location.hash").endswith(ids[7])
+        page.sees("✘ failed", ".canvas svg")
+        page.click("letter ", "main", "td a")
+        page.sees("Body, ")
+        text = page.text()
+        assert ids[7] in text and MARKUP in text and "⟨U+202E⟩" in text, text
+        assert page.run("document.querySelectorAll('main img, main script').length") == 0
+        page.click("Plan a redrive of this letter")
+        page.sees("1 letter tried")
+        page.sees("fails again")
+        page.go("#/letters")
+        page.sees("20 dead letters in 1 group; that is all")
+        page.click("show them")
+        page.sees("page 1: 20 letters")
+
+
+def without_permission_it_only_looks(browser: Browser, args):
+    with tempfile.TemporaryDirectory() as folder, snacks(args, folder, 100) as engine:
+        engine.orders(3)
+        with opened(browser, engine.address) as page:
+            page.sees("3 dead letters")
+            page.sees("read only", ".band")
+            for view in VIEWS:
+                page.go(view)
+                page.wait("document.querySelector('main .view')?.childElementCount > 1")
+                assert not page.run("!!document.querySelector('button.act')"), view
+            page.go("#/letters")
+            page.sees("--allow-actions")
+            for path, body in [("purge", {"queue": DEAD, "limit": 9}), ("redrive", {"queue": DEAD, "limit": 9}), ("redrive-planned", {"queue": DEAD, "letters": {}, "limit": 9, "by": "ann"})]:
+                asked = f"fetch('/_quadrille/{path}', {{ method: 'POST', headers: {{ 'Content-Type': 'application/json' }}, body: {json.dumps(json.dumps(body))} }})"
+                refused = page.run(f"{asked}.then(async (answer) => [answer.status, (await answer.json()).name])")
+                assert refused == [403, "read_only"], f"{path}: {refused}"
+            page.go(f"#/plan?queue={DEAD}&go=1")
+            page.sees("3 letters tried. Nothing was changed.")
+        assert engine.dead() == 3
+
+
+def a_token_is_asked_for_and_stays_in_the_tab(browser: Browser, args):
+    token = "a-token-of-the-tests-that-is-long-enough"
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder) / "token"
+        file.write_text(token)
+        file.chmod(0o600)
+        with Engine(args.command, "snacks", f"{folder}/data", "--token-file", str(file)) as engine, opened(browser, engine.address) as page:
+            page.sees("The engine asks for its token")
+            page.fill("token", "another-token-that-is-long-enough-too")
+            page.click("Open", "main")
+            page.sees("It is not this token.")
+            page.fill("token", token)
+            page.click("Open", "main")
+            page.sees("Nothing is stuck")
+            page.sees("● live", "#live")
+            page.send("Page.reload")
+            page.sees("Nothing is stuck")
+            assert not any(token in url for url in page.requests())
+
+
+def the_right_letters_go_back_by_a_plan_and_every_count_agrees(browser: Browser, args):
+    count = 50
+    with tempfile.TemporaryDirectory() as folder:
+        with snacks(args, f"{folder}/data", 100) as engine:
+            ids = engine.orders(count)
+        with snacks(args, f"{folder}/data", 40, "--allow-actions") as engine, opened(browser, engine.address, height=860) as page:
+            page.sees(f"{count} dead letters")
+            pictures(args, page, "flow")
+            page.go("#/letters")
+            page.click("plan a redrive")
+            page.sees(f"{count} letters tried. Nothing was changed.")
+            told = dict(page.run("[...document.querySelectorAll('tbody tr')].map((row) => [row.cells[2].innerText, Number(row.cells[1].innerText)])"))
+            done, again = told["✔ done"], told["✘ fails again"]
+            assert done + again == count and done > 5 and again > 5, told
+            page.sees(f"{done} of {count} letters chosen.")
+            page.fill("by", "ann")
+            page.fill("why", "the kitchen is back")
+            page.fill("rate", "100")
+            pictures(args, page, "plan")
+            both = downloaded(browser, page, folder)
+            assert engine.dead() == count
+            page.click(f"Send {done} of {count} letters back …")
+            page.sees(f"Send {done} of {count} letters of {DEAD} back to {QUEUE}.", "dialog")
+            page.sees("LOCAL", "dialog")
+            page.click(f"Send {done} letters back", "dialog")
+            page.sees("Counts before and after")
+            row = page.run("[...document.querySelectorAll('tbody tr')].at(-1).innerText.split(/\\s+/).join(' ')")
+            assert row == f"{DEAD} {count} {done} 0 {again}", row
+            assert engine.dead() == again
+            page.go("#/search?kind=order&status=PROCESSED&go=1")
+            page.sees(f": {done} found; that is all.")
+            # The one that went back tells by whom and why.
+            page.click("order ", "main", "td a")
+            page.sees("sent back: 1 times")
+            page.sees("by ann: the kitchen is back")
+            pictures(args, page, "story")
+            assert page.run("location.hash").split("/")[-1] in ids
+            # What it wrote is a plan of the command.
+            lines = both.read_text().splitlines()
+            assert len(lines) == done + 1
+            assert engine.dlq("redrive", "--plan", str(both), "--rate", "1000", "--json").count(f'"missing":{done}') == 1
+            page.go(f"#/plan?queue={DEAD}&go=1")
+            page.sees(f"{again} letters tried.")
+            page.run("document.querySelector('tbody input').click()")
+            page.sees(f"{again} of {again} letters chosen.")
+            rest = downloaded(browser, page, folder)
+            written = pathlib.Path(folder) / "written.jsonl"
+            engine.dlq("plan", "--queue", DEAD, "--out", str(written))
+            own, others = rest.read_text().splitlines(), written.read_text().splitlines()
+            assert own[1:] == others[1:] and len(own) == again + 1
+            assert json.loads(own[0]).keys() == json.loads(others[0]).keys()
+            # Those that fail again stop it.
+            page.fill("by", "ann")
+            page.fill("rate", "10")
+            page.click(f"Send {again} of {again} letters back …")
+            page.click(f"Send {again} letters back", "dialog")
+            page.sees("failed again")
+            eventually("they are dead letters again", lambda: engine.dead() == again)
+            page.go(f"#/letters/{DEAD}")
+            page.sees(f"page 1: {min(20, again)} letter")
+            page.click("Delete these …")
+            page.sees("Nobody can bring them back.", "dialog")
+            page.click("Delete them for good", "dialog")
+            page.sees(f"✔ {again} letters deleted")
+            assert engine.dead() == 0
+
+
+def downloaded(browser: Browser, page: Page, folder: str) -> pathlib.Path:
+    """The plan that the page writes."""
+    place = tempfile.mkdtemp(dir=folder)
+    browser.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=place, browserContextId=page.context)
+    page.click("Download the plan")
+    file = pathlib.Path(place) / "plan.jsonl"
+    eventually("the plan is there", file.is_file)
+    return file
+
+
+def pictures(args, page: Page, name: str) -> None:
+    """A picture for README.md, where they are asked for."""
+    if args.pictures:
+        args.pictures.mkdir(parents=True, exist_ok=True)
+        page.run("window.scrollTo(0, 0)")
+        page.picture(args.pictures / f"{name}.png")
+
+
+def a_schedule_is_triggered_after_a_confirmation(browser: Browser, args):
+    with tempfile.TemporaryDirectory() as folder, Engine(args.command, "auction", folder, "--allow-actions") as engine, opened(browser, engine.address) as page:
+        page.sees("kickoff", ".canvas")
+        page.go("#/schedule/kickoff")
+        page.click("Trigger it now …")
+        page.sees("The schedule kickoff happens once more now", "dialog")
+        page.click("Leave it", "dialog")
+        page.click("Trigger it now …")
+        page.click("Trigger it", "dialog")
+        page.sees("✔ Triggered at ")
+        page.go("#/work")
+        page.sees("poll_auction")
+
+
+def an_engine_that_is_started_again_is_found_again(browser: Browser, args):
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as after:
+        with snacks(args, folder, 100) as engine:
+            page = after.enter_context(opened(browser, engine.address))
+            page.sees("● live", "#live")
+            engine.orders(2)
+            page.sees("2 dead letters")
+            port = engine.port
+        page.sees("○ reconnecting", "#live")
+        with snacks(args, folder, 100, port=port) as engine:
+            page.sees("● live: the engine was started again; reloaded", "#live")
+            engine.orders(1)
+            page.sees("3 dead letters")
+
+
+TESTS = [
+    an_order_is_followed_live_to_its_dead_letter_and_its_story,
+    without_permission_it_only_looks,
+    a_token_is_asked_for_and_stays_in_the_tab,
+    the_right_letters_go_back_by_a_plan_and_every_count_agrees,
+    a_schedule_is_triggered_after_a_confirmation,
+    an_engine_that_is_started_again_is_found_again,
+]
