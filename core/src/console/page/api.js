@@ -6,9 +6,9 @@ const TOKEN = "quadrille-token";
 // What the engine says is wrong.
 export class Problem extends Error {
   constructor(status, told) {
-    super(told?.detail ? `${told.detail} (${told.name ?? status})` : `the engine answered ${status}`);
+    const reason = told?.type?.split("/").at(-1) ?? status;
+    super(told?.detail ? `${told.detail} (${reason})` : `the engine answered ${status}`);
     this.status = status;
-    this.reason = told?.name;
   }
 }
 
@@ -42,7 +42,7 @@ async function ask(path, options) {
     response = await fetch(address(path), { ...options, cache: "no-store", redirect: "error" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem(0, { detail: "the engine can't be reached", name: "no_answer" });
+    throw new Problem(0, { detail: "the engine can't be reached", type: "no_answer" });
   }
   return answerOf(response);
 }

@@ -71,7 +71,7 @@ function dress() {
 // A form for the token, where the engine wants one.
 function locked() {
   // Several questions may be answered so at once.
-  if (main.querySelector("input[name=token]")) return;
+  if (main.querySelector("input[name=token]") && token() === null) return;
   left.abort();
   const input = el("input", { type: "password", name: "token", autocomplete: "current-password", required: true });
   const wasWrong = token() !== null;

@@ -23,7 +23,7 @@ const calls = {
   },
   // A part of the timeline, each entry with the day of the one before it.
   async timeline(path, from, to) {
-    if (story.path !== path) throw { status: 0, told: { detail: "another story is looked at by now" } };
+    if (story.path !== path) throw { status: 0, told: { detail: "another story is looked at by now", type: "no_story" } };
     return story.timeline.slice(from, to).map((entry, at) => ({ ...entry, before: story.timeline[from + at - 1]?.at }));
   },
   // A text as it is read best: JSON with its lines.
@@ -36,7 +36,7 @@ onmessage = async ({ data: { id, what, given } }) => {
   try {
     postMessage({ id, done: await calls[what](...given) });
   } catch (error) {
-    const problem = "told" in Object(error) ? error : { status: 0, told: { detail: "the engine can't be reached" } };
+    const problem = "told" in Object(error) ? error : { status: 0, told: { detail: "the engine can't be reached", type: "no_answer" } };
     postMessage({ id, problem });
   }
 };

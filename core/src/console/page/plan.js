@@ -171,7 +171,7 @@ function sendForm(plan, wanted, running, place, signal) {
   const queues = state.flow.nodes.filter(({ sort }) => sort === "queue").map(({ name }) => name);
   const by = el("input", { name: "by", required: true, maxlength: 100, autocomplete: "off", value: sessionStorage.getItem("quadrille-by") ?? "" });
   const why = el("input", { name: "why", maxlength: 300, autocomplete: "off" });
-  const rate = choice([["", `${RAMP.join(", ")} …`], ["1", "1"], ["10", "10"], ["100", "100"], ["500", "500"]], "", { name: "rate" });
+  const rate = choice([["", `${RAMP.join(", ")} …`], ...["1", "5", "20", "100", "500"].map((each) => [each, each])], "", { name: "rate" });
   const stopAt = el("input", { name: "stop-at", type: "number", min: 0, max: 100, value: "5" });
   const quarantine = el("input", { name: "quarantine", type: "number", min: 1, value: "3" });
   const to = choice([["", "the queue each came from"], ...queues.map((queue) => [queue, queue])], "", { name: "to" });

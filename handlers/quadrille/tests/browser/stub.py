@@ -160,7 +160,7 @@ class Stub:
         return self.give(handler, 200, json.dumps(told).encode(), "application/json")
 
     def problem(self, handler, status: int, name: str, detail: str) -> None:
-        told = {"status": status, "title": name, "name": name, "detail": detail}
+        told = {"status": status, "title": name, "type": f"/problems/{name}", "detail": detail}
         self.give(handler, status, json.dumps(told).encode(), "application/problem+json")
 
     def give(self, handler, status: int, body: bytes, content_type: str) -> None:
