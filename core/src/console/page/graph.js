@@ -10,8 +10,9 @@ export const SORTS = {
 };
 
 // Of its size.
-const SMALLEST = 0.68;
-const LABEL_CHARS = 24, LABEL_HEIGHT = 13, CHAR_WIDTH = 6.1;
+const SMALLEST = 0.75;
+const LABEL_CHARS = 24, COUNT_CHARS = 8, LABEL_HEIGHT = 13, CHAR_WIDTH = 6.2, BULGE = 30;
+const NAME_CHARS = 22, SECOND_CHARS = 27;
 
 // The outline of a node, round its middle.
 function outline(sort) {
@@ -78,25 +79,23 @@ function countOf(edge) {
   return counts.done ? number(counts.done) : "";
 }
 
+// The line of an edge, and its parts between the columns.
 function lineOf(points) {
-  const [first, last] = [points[0], points.at(-1)];
-  const forth = last.x >= first.x ? 1 : -1;
-  const ends = points.map((point, at) => ({
-    x: point.x + (at === 0 ? 1 : at === points.length - 1 ? -1 : 0) * forth * WIDTH / 2, y: point.y,
-  }));
-  let d = `M${ends[0].x},${ends[0].y}`;
-  for (let at = 1; at < ends.length; at++) {
-    const [from, to] = [ends[at - 1], ends[at]];
-    const half = (to.x - from.x) / 2;
-    d += ` C${from.x + half},${from.y} ${to.x - half},${to.y} ${to.x},${to.y}`;
+  // Between two nodes of a column it goes round on the right.
+  const isRound = points[0].x === points.at(-1).x;
+  const side = (points.at(-1).x >= points[0].x ? 1 : -1) * WIDTH / 2;
+  const parts = points.slice(1).map((point, at) => [
+    { x: points[at].x + side, y: points[at].y }, { x: point.x + (isRound ? side : -side), y: point.y }]);
+  let d = `M${parts[0][0].x},${parts[0][0].y}`;
+  for (const [from, to] of parts) {
+    const half = isRound ? BULGE : (to.x - from.x) / 2;
+    d += ` H${from.x} C${from.x + half},${from.y} ${isRound ? to.x + half : to.x - half},${to.y} ${to.x},${to.y}`;
   }
-  return { d, ends };
+  return { d, parts };
 }
 
-// Where the text of an edge stands: near the end that fewer edges share, and not on another text.
-function labelPlace(ends, edge, edges, taken, width) {
-  const fans = edges.filter(({ from }) => from === edge.from).length >= edges.filter(({ to }) => to === edge.to).length;
-  const [one, other] = fans ? ends.slice(-2) : ends.slice(0, 2);
+// Where the text of an edge stands: in the middle of a part of it, and not on another text.
+function labelPlace([one, other], taken, width) {
   const x = (one.x + other.x) / 2, y = (one.y + other.y) / 2;
   const hits = (y) => taken.some((box) => Math.abs(box.x - x) < (box.width + width) / 2 && Math.abs(box.y - y) < LABEL_HEIGHT);
   let best = y;
@@ -105,12 +104,15 @@ function labelPlace(ends, edge, edges, taken, width) {
   return { x, y: best };
 }
 
+// How much room the text of an edge takes, in characters.
+const charsOf = ({ label, step }) => Math.min(label?.length ?? 0, LABEL_CHARS) + (step ? COUNT_CHARS : 0);
+
 let laid = { flow: null, layout: null };
 
 // The drawn flow. `update()` on it shows what is live; `path` are the marks of a story instead.
 export function graph(path) {
   const { flow } = state;
-  if (laid.flow !== flow) laid = { flow, layout: layout(flow.nodes, flow.edges) };
+  if (laid.flow !== flow) laid = { flow, layout: layout(flow.nodes, flow.edges, charsOf) };
   const { width, height, at, lines } = laid.layout;
   const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "group",
     "aria-label": path ? "The path that it took in the flow" : "The flow" });
@@ -123,13 +125,13 @@ export function graph(path) {
   const updates = [], taken = [];
   flow.edges.forEach((edge, index) => {
     if (!lines[index]) return;
-    const { d, ends } = lineOf(lines[index]);
+    const { d, parts } = lineOf(lines[index].points);
     const mark = path?.edges?.[index];
     const how = `edge ${edge.sort}${path ? (mark ? " " + mark : " off") : ""}`;
     lower.append(svg("path", { d, class: how, "marker-end": "url(#arrow)" }));
     const label = cut(edge.label ?? "", LABEL_CHARS);
     if (!label && (path || !edge.step)) return;
-    const place = labelPlace(ends, edge, flow.edges, taken, (label.length + (path ? 0 : 7)) * CHAR_WIDTH);
+    const place = labelPlace(parts[lines[index].part], taken, charsOf(edge) * CHAR_WIDTH);
     const count = svg("tspan", { class: "count" });
     const text = svg("text", { x: place.x, y: place.y + 4, class: how + " label" }, label, count);
     if (path) { labels.append(text); return; }
@@ -157,15 +159,15 @@ export function graph(path) {
     const anchor = svg("a", { href: whereTo(node), transform: `translate(${x},${y})`,
       class: `node ${node.sort}${path ? (mark ? " " + mark : " off") : ""}` },
     svg("title", null, `${SORTS[node.sort] ?? node.sort} ${node.name}${node.detail ? ": " + node.detail : ""}`),
-    svg("path", { d: outline(node.sort) }), svg("text", { y: lid - 3, class: "first" }, cut(node.name, 25)), second);
+    svg("path", { d: outline(node.sort) }), svg("text", { y: lid - 3, class: "first" }, cut(node.name, NAME_CHARS)), second);
     upper.append(anchor);
     let before = null;
     const update = () => {
       const sign = mark === "done" ? "✔ done" : mark === "failed" ? "✘ failed" : null;
-      const [text, how] = path ? [sign ?? cut(node.detail ?? "", 28), ""] : livesOf(node);
+      const [text, how] = path ? [sign ?? node.detail ?? "", ""] : livesOf(node);
       if (text === before) return;
       before = text;
-      second.textContent = cut(text, 28);
+      second.textContent = cut(text, SECOND_CHARS);
       anchor.setAttribute("aria-label", `${SORTS[node.sort] ?? node.sort} ${cut(node.name, 100)}${text ? ", " + text : ""}`);
       anchor.classList.toggle("stuck", how === "stuck");
     };

@@ -1,8 +1,9 @@
 // Where the nodes of a graph stand: in columns, each behind those it follows, with few edges that cross. The same graph is
 // always drawn alike.
 
-export const WIDTH = 176, HEIGHT = 48;
-const GAP_X = 136, GAP_Y = 22, BEND_HEIGHT = 26, MARGIN = 24, SWEEPS = 12;
+export const WIDTH = 168, HEIGHT = 48;
+// Between two columns there is room for the texts of the edges there.
+const GAP_X = 46, CHAR_WIDTH = 6.2, GAP_Y = 22, BEND_HEIGHT = 26, MARGIN = 16, SWEEPS = 12;
 
 // Edges of a circle that lead back: the first node in the given order stays the first.
 function backward(nodes, out) {
@@ -36,6 +37,20 @@ function columnsOf(nodes, edges) {
     if (behind.length) column.set(id, Math.min(...behind) - 1);
   }
   return column;
+}
+
+// Alarms say nothing about the order of things: what only they lead to ends where the rest ends, and the drawing stays narrow.
+function moveAlarmed(column, nodes, edges) {
+  const part = new Map(nodes.map(({ id }) => [id, id]));
+  const root = (id) => { while (part.get(id) !== id) id = part.get(id); return id; };
+  for (const edge of edges) if (edge.sort !== "alarm") part.set(root(edge.from), root(edge.to));
+  const end = Math.max(...column.values());
+  const alarmed = new Set(edges.filter(({ sort, from, to }) => sort === "alarm" && root(from) !== root(to)).map(({ to }) => root(to)));
+  for (const one of alarmed) {
+    const ids = nodes.map(({ id }) => id).filter((id) => root(id) === one);
+    const by = end - Math.max(...ids.map((id) => column.get(id)));
+    for (const id of ids) column.set(id, column.get(id) + by);
+  }
 }
 
 const middle = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
@@ -91,15 +106,17 @@ function settle(column) {
   }
 }
 
-// `{ width, height, at: Map(id → {x, y}), lines: [[{x, y}…] of each edge] }`, by the middles of the nodes.
-export function layout(nodes, allEdges) {
+// `{ width, height, at: Map(id → {x, y}), lines: [{ points: [{x, y}…], part: where its text is } of each edge] }`, by
+// the middles of the nodes. `charsOf` tells how long the text of an edge is.
+export function layout(nodes, allEdges, charsOf) {
   const known = new Set(nodes.map(({ id }) => id));
   const edges = allEdges.map((edge) => ({ ...edge, isDrawn: known.has(edge.from) && known.has(edge.to) && edge.from !== edge.to }));
-  const out = new Map(nodes.map(({ id }) => [id, edges.filter((edge) => edge.isDrawn && edge.from === id)]));
-  const back = backward(nodes, out);
-  for (const edge of edges) [edge.low, edge.high] = back.has(edge) ? [edge.to, edge.from] : [edge.from, edge.to];
-  const drawn = edges.filter((edge) => edge.isDrawn);
-  const columnOf = columnsOf(nodes, drawn);
+  const drawn = edges.filter((edge) => edge.isDrawn), ordering = drawn.filter(({ sort }) => sort !== "alarm");
+  const back = backward(nodes, new Map(nodes.map(({ id }) => [id, ordering.filter((edge) => edge.from === id)])));
+  for (const edge of drawn) [edge.low, edge.high] = back.has(edge) ? [edge.to, edge.from] : [edge.from, edge.to];
+  const columnOf = columnsOf(nodes, ordering);
+  moveAlarmed(columnOf, nodes, drawn);
+  for (const edge of drawn) if (columnOf.get(edge.low) > columnOf.get(edge.high)) [edge.low, edge.high] = [edge.high, edge.low];
   const columns = Array.from({ length: Math.max(0, ...columnOf.values()) + 1 }, () => []);
   const make = (column, height) => {
     const place = { column, height, before: [], after: [] };
@@ -107,16 +124,23 @@ export function layout(nodes, allEdges) {
     return place;
   };
   const places = new Map(nodes.map(({ id }) => [id, make(columnOf.get(id), HEIGHT)]));
-  // An edge over several columns has a bend in each of those between.
+  const gaps = columns.map(() => GAP_X);
   for (const edge of drawn) {
-    const ends = [places.get(edge.low), places.get(edge.high)];
-    edge.places = [ends[0]];
-    for (let column = ends[0].column + 1; column < ends[1].column; column++) edge.places.push(make(column, BEND_HEIGHT));
-    edge.places.push(ends[1]);
-    for (let at = 1; at < edge.places.length; at++) {
+    // An edge over several columns has a bend in each of those between.
+    const [first, last] = [places.get(edge.low), places.get(edge.high)];
+    edge.places = [first];
+    for (let column = first.column + 1; column < last.column; column++) edge.places.push(make(column, BEND_HEIGHT));
+    edge.places.push(last);
+    for (let at = 1; at < edge.places.length && first.column !== last.column; at++) {
       edge.places[at - 1].after.push(edge.places[at]);
       edge.places[at].before.push(edge.places[at - 1]);
     }
+    if (edge.low !== edge.from) edge.places.reverse();
+    // Its text is near the end that fewer edges share.
+    const fans = drawn.filter(({ from }) => from === edge.from).length >= drawn.filter(({ to }) => to === edge.to).length;
+    edge.part = fans ? edge.places.length - 2 : 0;
+    const gap = Math.min(edge.places[edge.part].column, edge.places[edge.part + 1].column);
+    gaps[gap] = Math.max(gaps[gap], charsOf(edge) * CHAR_WIDTH + GAP_X / 2);
   }
   sort(columns);
   for (const column of columns) {
@@ -134,14 +158,15 @@ export function layout(nodes, allEdges) {
   }
   const all = columns.flat();
   const top = Math.min(...all.map(({ y, height }) => y - height / 2));
-  for (const place of all) {
-    place.x = MARGIN + WIDTH / 2 + place.column * (WIDTH + GAP_X);
-    place.y += MARGIN - top;
-  }
+  let x = MARGIN + WIDTH / 2;
+  columns.forEach((column, at) => {
+    for (const place of column) { place.x = x; place.y += MARGIN - top; }
+    x += WIDTH + gaps[at];
+  });
   return {
-    width: columns.length * (WIDTH + GAP_X) - GAP_X + 2 * MARGIN,
+    width: x - gaps.at(-1) - WIDTH / 2 + MARGIN,
     height: Math.max(HEIGHT, ...all.map(({ y, height }) => y + height / 2)) + MARGIN,
     at: places,
-    lines: edges.map((edge) => (edge.isDrawn ? (back.has(edge) || edge.low !== edge.from ? [...edge.places].reverse() : edge.places) : null)),
+    lines: edges.map((edge) => (edge.isDrawn ? { points: edge.places, part: edge.part } : null)),
   };
 }

@@ -107,7 +107,7 @@ function lettersOf({ letters, letters_next: next, letters_looked_at: looked, ent
 }
 
 export function redrivenText({ times, at, by, why }) {
-  return el("span", null, `${number(times)} times, last `, time(at), by ? ` by ${by}` : "", why ? ": " : "", why ? longText(why) : "");
+  return el("span", null, `${many(times, "time")}, last `, time(at), by ? ` by ${by}` : "", why ? ": " : "", why ? longText(why) : "");
 }
 
 function othersOf({ entity, related = [], untold = [], led_to: ledTo = [] }) {

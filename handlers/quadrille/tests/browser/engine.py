@@ -14,6 +14,8 @@ from devtools import BOUND, Browser, Page, eventually
 from opened import opened
 from stub import MARKUP
 
+# Small enough to be read in README.md, and to be loaded.
+PICTURE = (1000, 640)
 QUEUE, DEAD = "order-processor", "order-processor-dlq"
 VIEWS = ("#/flow", "#/search?kind=order&go=1", "#/queues", "#/letters", f"#/letters/{DEAD}", f"#/plan?queue={DEAD}&go=1", "#/work")
 
@@ -163,7 +165,7 @@ def the_right_letters_go_back_by_a_plan_and_every_count_agrees(browser: Browser,
     with tempfile.TemporaryDirectory() as folder:
         with snacks(args, f"{folder}/data", 100) as engine:
             ids = engine.orders(count)
-        with snacks(args, f"{folder}/data", 40, "--allow-actions") as engine, opened(browser, engine.address, height=860) as page:
+        with snacks(args, f"{folder}/data", 40, "--allow-actions") as engine, opened(browser, engine.address, height=900) as page:
             page.sees(f"{count} dead letters")
             pictures(args, page, "flow")
             page.go("#/letters")
@@ -191,7 +193,7 @@ def the_right_letters_go_back_by_a_plan_and_every_count_agrees(browser: Browser,
             page.sees(f": {done} found; that is all.")
             # The one that went back tells by whom and why.
             page.click("order ", "main", "td a")
-            page.sees("sent back: 1 times")
+            page.sees("sent back: 1 time,")
             page.sees("by ann: the kitchen is back")
             pictures(args, page, "story")
             assert page.run("location.hash").split("/")[-1] in ids
@@ -240,8 +242,10 @@ def pictures(args, page: Page, name: str) -> None:
     """A picture for README.md, where they are asked for."""
     if args.pictures:
         args.pictures.mkdir(parents=True, exist_ok=True)
+        page.size(*PICTURE)
         page.run("window.scrollTo(0, 0)")
         page.picture(args.pictures / f"{name}.png")
+        page.size(1280, 900)
 
 
 def a_schedule_is_triggered_after_a_confirmation(browser: Browser, args):
