@@ -115,4 +115,10 @@ addEventListener("hashchange", () => {
 });
 document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
 setInterval(growOlder, AGES_EVERY_MILLIS);
+// The command `console` gives the token with the address. It is to stand in no history.
+const given = /^#token=([!-~]+)$/.exec(location.hash);
+if (given) {
+  setToken(given[1]);
+  history.replaceState(null, "", "#/flow");
+}
 start();
