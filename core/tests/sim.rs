@@ -3,11 +3,12 @@
 
 use quadrille::{
     Choreography, Consumer, Context, Definition, Failure, Handled, Outcome, Route, Settings, Stored, System,
-    Table, Uses,
+    Table, Timestamp, Uses,
     http::{Request, Response},
     setting::Place,
     sim::{
-        Explored, Fault, Options, Property, Simulator, Tape, always, eventually, explore, shrink, sometimes,
+        Explored, Fault, Options, Paused, Property, Simulator, Tape, Until, always, eventually, explore,
+        shrink, sometimes,
     },
     system::Demo,
 };
@@ -220,6 +221,48 @@ fn a_seed_makes_the_same_run_and_its_tape_too() {
     assert_eq!((run.trace, run.trace_hash), (again.trace, again.trace_hash));
     let other = simulator.run(&Tape::of_seed(8), &options);
     assert_ne!(run.trace_hash, other.trace_hash);
+}
+
+/// Step, time, and what is kept and was done of a run that stops there.
+async fn stopped(simulator: &Simulator<'_>, until: Until) -> (u64, Timestamp, bool, String) {
+    let Paused { turns, now, is_at_end, pipeline, .. } =
+        simulator.paused(&Tape::of_seed(7), &options(), until);
+    let ports = pipeline.ports();
+    let mut kept = String::new();
+    for (name, table) in &ports.tables {
+        let items = table.scan(None, 1_000).await.unwrap().items;
+        kept +=
+            &items.iter().map(|item| format!("{name} {} {}\n", item.key, item.version)).collect::<String>();
+    }
+    for (name, queue) in &ports.queues {
+        kept += &format!("{name} {:?}\n", queue.depth().await.unwrap());
+    }
+    kept += &format!("{:?}", pipeline.counts());
+    (turns, now, is_at_end, kept)
+}
+
+#[tokio::test]
+async fn a_run_stops_at_any_step_and_time_and_is_the_same_there_each_time() {
+    let shop = TeaShop(Mistake::None);
+    let simulator = simulator(&shop);
+    let end = stopped(&simulator, Until::End).await;
+    assert!(end.2, "{end:?}");
+    let mut last = (Timestamp::from_millis(0), String::new());
+    let mut different = 0;
+    for step in (0..end.0).step_by(7) {
+        let there = stopped(&simulator, Until::Turn(step)).await;
+        assert_eq!((there.0, there.2), (step, false));
+        assert!(there.1 >= last.0, "time goes on");
+        different += u32::from(there.3 != last.1);
+        last = (there.1, there.3);
+    }
+    assert!(different > 5, "{different}");
+    let back = stopped(&simulator, Until::Turn(end.0 / 2)).await;
+    assert_eq!(stopped(&simulator, Until::Turn(end.0 / 2)).await, back);
+    assert_eq!(stopped(&simulator, Until::Turn(u64::MAX)).await, end);
+    let time = back.1 + Duration::from_millis(1);
+    let at_time = stopped(&simulator, Until::Time(time)).await;
+    assert!(at_time.0 >= back.0 && at_time.1 == time && !at_time.2, "{at_time:?}");
 }
 
 #[test]

@@ -94,6 +94,17 @@ impl Pipeline {
         Self { invocation, ..self.clone() }
     }
 
+    /// Another process of the same choreography, over ports of its own. What is done, and what fails, both count together.
+    #[cfg(feature = "sim")]
+    pub(crate) fn over(&self, ports: Ports) -> Self {
+        Self {
+            observers: Arc::clone(&self.observers),
+            counts: Arc::clone(&self.counts),
+            failures: self.failures.clone(),
+            ..Self::new(self.choreography.clone(), ports)
+        }
+    }
+
     /// The ports it works over.
     pub fn ports(&self) -> &Arc<Ports> {
         &self.ports

@@ -3,7 +3,7 @@
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use std::sync::{Mutex, PoisonError};
 
-/// Random numbers. Not for secrets.
+/// Random numbers. Not for secrets, but of [`SystemRandom`].
 pub trait Random: Send + Sync {
     /// 64 random bits.
     fn next_u64(&self) -> u64;
@@ -26,7 +26,7 @@ pub trait Random: Send + Sync {
     }
 }
 
-/// Random numbers from the operating system's seed.
+/// Random numbers that nobody can foretell: of a generator for secrets, with a seed of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemRandom;
 

@@ -35,11 +35,6 @@ impl Token {
         }
     }
 
-    /// A token that nobody can guess: 128 random bits.
-    pub fn random() -> Self {
-        Self(format!("{:032x}", rand::random::<u128>()))
-    }
-
     /// The secret, to be given to whoever may come in.
     pub fn reveal(&self) -> &str {
         &self.0

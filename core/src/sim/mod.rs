@@ -53,7 +53,7 @@ pub use explore::{Explored, Failed, explore, shrink};
 pub use fault::{Fault, FaultError};
 pub use ledger::Violation;
 pub use property::{Holds, Property, always, each_commit, eventually, sometimes};
-pub use run::{Options, Run, Simulator, SimulatorError};
+pub use run::{Options, Paused, Run, Simulator, SimulatorError, Until};
 pub use settings::defaults;
 pub use snapshot::{Checked, Snapshot};
 pub use tape::{Choice, ChoiceError, Kind, Tape};

@@ -22,7 +22,7 @@ use crate::{
     notify::Notifier,
     panics::PANICKED,
     pipeline::Pipeline,
-    port::{Message, Ports},
+    port::{Message, Ports, SeededRandom},
     setting::{SettingError, Settings},
     system::{Demo, System},
     timestamp::Timestamp,
@@ -177,6 +177,45 @@ impl<'a> Simulator<'a> {
         let tape = if options.is_in_order { tape.in_order() } else { tape };
         Running::new(self, &tape, options).run()
     }
+
+    /// Runs it by the choices of a tape until then, and stops there. It is run from its beginning: the same tape stops at the same
+    /// point each time, and so a later point and an earlier one are reached alike.
+    pub fn paused(&self, tape: &Tape, options: &Options, until: Until) -> Paused {
+        let tape = if options.is_in_order { tape.clone().in_order() } else { tape.clone() };
+        let mut running = Running::new(self, &tape, options);
+        running.until = until;
+        running.play();
+        running.pause()
+    }
+}
+
+/// How far a run goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Until a task has gone on so often, in all.
+    Turn(u64),
+    /// Until all has happened that happens up to this time.
+    Time(Timestamp),
+    /// To its end.
+    End,
+}
+
+/// A run that was stopped.
+#[derive(Clone, Debug)]
+pub struct Paused {
+    /// How often a task has gone on.
+    pub turns: u64,
+    /// The time.
+    pub now: Timestamp,
+    /// Nothing would come any more.
+    pub is_at_end: bool,
+    /// Whether faults strike still.
+    pub are_faults_on: bool,
+    /// What does not hold.
+    pub violation: Option<Violation>,
+    /// The choreography over what is kept, to be looked at: no fault strikes here, and no time passes. It counts what the run's
+    /// processes did, and knows what fails.
+    pub pipeline: Pipeline,
 }
 
 /// A process: a function on AWS, a relay, a schedule.
@@ -223,6 +262,11 @@ struct Running<'a> {
     settled_at: Option<Timestamp>,
     /// How long it may take from then on until all holds that has to.
     patience: Duration,
+    /// How far it goes.
+    until: Until,
+    /// What knows of all processes how much they did.
+    known: Pipeline,
+    is_at_end: bool,
     run: Run,
 }
 
@@ -235,6 +279,7 @@ impl<'a> Running<'a> {
         if nature.strikes(Fault::Expiry, &nature.faults.place("tables")) {
             nature.memory.expire_after(Duration::from_secs(nature.faults.amount(Fault::Expiry, 5) * 86_400));
         }
+        let memory = nature.memory.ports();
         let process = |name, part| Process { name, part, restarts_at: None, is_earlier: false };
         let parts = Part::of(model).into_iter().map(|part| process(part.name(), Does::Part(part)));
         let alarms = model.alarms.iter();
@@ -254,11 +299,24 @@ impl<'a> Running<'a> {
             amiss_at: None,
             settled_at: None,
             patience: patience(simulator),
+            until: Until::End,
+            known: Pipeline::new(simulator.choreography.clone(), memory),
+            is_at_end: false,
             run: Run::default(),
         }
     }
 
     fn run(mut self) -> Run {
+        self.play();
+        self.finish()
+    }
+
+    /// Whether it was to go no further.
+    fn is_stopped(&self) -> bool {
+        self.until == Until::Turn(self.run.turns)
+    }
+
+    fn play(&mut self) {
         for process in 0..self.processes.len() {
             self.start(process);
         }
@@ -267,16 +325,44 @@ impl<'a> Running<'a> {
         let end = end_of_faults + QUIET;
         while self.run.violation.is_none() {
             self.turns();
+            if self.is_stopped() {
+                return;
+            }
             if self.nature.faults.are_on() && self.next().is_none_or(|next| next > end_of_faults) {
                 self.calm(end_of_faults);
             }
             let is_over = !self.nature.faults.are_on() && self.is_over();
             let next = self.next().filter(|next| *next <= end && !is_over);
             let Some(next) = next else { break };
+            if let Until::Time(until) = self.until
+                && next > until
+            {
+                self.nature.clock.advance_to(until);
+                return;
+            }
             self.nature.clock.advance_to(next);
             self.restart(next);
         }
-        self.finish()
+        self.is_at_end = true;
+    }
+
+    fn pause(mut self) -> Paused {
+        if self.is_at_end && self.run.violation.is_none() {
+            self.run.violation = self.told_wrongly().or_else(|| self.amiss());
+        }
+        let ports = self.nature.memory.ports();
+        let random = Arc::new(SeededRandom::new(self.run.turns));
+        let ports = Ports { random, clock: Arc::clone(&self.nature.clock) as _, ..ports };
+        let settings = self.simulator.settings.clone();
+        let ports = self.simulator.choreography.equip(ports.clone(), settings).unwrap_or(ports);
+        Paused {
+            turns: self.run.turns,
+            now: self.nature.now(),
+            is_at_end: self.is_at_end,
+            are_faults_on: self.nature.faults.are_on(),
+            violation: self.run.violation,
+            pipeline: self.known.over(ports),
+        }
     }
 
     /// The faults stop: who is dead is started again, and the deployment is over.
@@ -301,9 +387,11 @@ impl<'a> Running<'a> {
 
     /// Lets tasks go on until all of them wait.
     fn turns(&mut self) {
-        let mut turns = 0;
-        while let Some((task, process)) = self.executor.pick() {
-            turns += 1;
+        let before = self.run.turns;
+        while !self.is_stopped()
+            && let Some((task, process)) = self.executor.pick()
+        {
+            self.run.turns += 1;
             self.executor.go_on(task);
             if self.nature.is_doomed.swap(false, Ordering::Relaxed) {
                 self.die(process);
@@ -313,7 +401,7 @@ impl<'a> Running<'a> {
                 let detail = "a thread woke a task: use the ports of `Context` and of `Service`, which a simulation knows";
                 self.violated(BY_PORTS, detail.to_owned());
             }
-            if turns > TURNS_MAX {
+            if self.run.turns - before > TURNS_MAX {
                 self.violated(GOES_ON, format!("{TURNS_MAX} turns at {}", self.nature.now()));
             }
             if let Some(violation) = &mut self.run.violation {
@@ -322,7 +410,6 @@ impl<'a> Running<'a> {
                 break;
             }
         }
-        self.run.turns += turns;
     }
 
     /// A process dies, with all that it holds.
@@ -569,7 +656,10 @@ impl<'a> Running<'a> {
         let choreography = earlier.unwrap_or(&self.simulator.choreography).clone();
         // It was seen that each service can be made.
         let ports = choreography.equip(ports.clone(), self.simulator.settings.clone()).unwrap_or(ports);
-        Pipeline::new(choreography, ports)
+        match earlier {
+            Some(_) => Pipeline::new(choreography, ports),
+            None => self.known.over(ports),
+        }
     }
 
     /// Clients, each of whom posts something at a time of its own until it is taken, and an operator.

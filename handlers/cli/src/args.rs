@@ -110,7 +110,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("demo", &["demo", "demo --orders 100000 --json"]),
     ("check", &["check --data .quadrille", "check --trails entities.jsonl --ended"]),
     ("export", &["export > entities.jsonl", "export --target aws --stack dev > entities.jsonl"]),
-    ("sim", &["sim", "sim --seeds 20000 --faults crash,lost --json"]),
+    ("sim", &["sim", "sim --seeds 20000 --faults crash,lost --json", "sim --from 7 --console"]),
     ("up", &["up", "up --port 8080"]),
     ("console", &["console --target aws --stack dev", "console --data DIR"]),
     ("stop", &["stop", "stop --data DIR"]),
@@ -425,6 +425,12 @@ pub struct Sim {
     /// Prints everything that happened in the tape's run, and not only what is about the one concerned.
     #[arg(long, requires = "tape")]
     pub trace: bool,
+    /// Serves a console of one run, that of the first seed or of the tape: it goes on step by step, and back to any point.
+    #[arg(long, conflicts_with_all = ["seeds", "trace", "json"])]
+    pub console: bool,
+    /// The port of the console, on this machine only; 0 takes a free one.
+    #[arg(long, default_value_t = 8090, requires = "console")]
+    pub port: u16,
     /// The last line of standard output is one JSON object.
     #[arg(long)]
     pub json: bool,

@@ -6,6 +6,7 @@ use crate::{
 use quadrille::{
     console::{Console, Stage},
     operator::Api,
+    port::{Random as _, SystemRandom},
     server::{Server, ServerConfig, Token},
 };
 use serde_json::json;
@@ -35,7 +36,7 @@ pub async fn console(app: &App<'_>, args: ServeConsole) -> Result<(), CommandErr
 
 /// Serves until ctrl-C or SIGTERM. Only those have access who see the address: other users of the machine have not.
 async fn serve(app: &App<'_>, args: &ServeConsole, api: &Api, stage: Stage) -> Result<(), CommandError> {
-    let token = Token::random();
+    let token = Token::new(SystemRandom.id()).map_err(|error| CommandError::Failed(error.to_string()))?;
     let mut config = ServerConfig::new(SocketAddr::from((Ipv4Addr::LOCALHOST, args.port)));
     config.token = Some(token.clone());
     let console =

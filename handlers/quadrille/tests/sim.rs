@@ -1,11 +1,18 @@
 //! `sim`, as a script uses it: the same seed makes the same run in two processes.
-#![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // In a test a panic is the assertion.
 
-use serde_json::Value;
+#[path = "../../cli/tests/support/mod.rs"]
+mod support;
+
+use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
 };
+use support::{Watcher, ask, command};
+
+/// The command that the tests start.
+const COMMAND: &str = env!("CARGO_BIN_EXE_quadrille");
 
 fn sim(folder: &std::path::Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quadrille"));
@@ -135,4 +142,42 @@ fn a_fault_that_there_is_not_and_a_tape_that_is_none_are_usage_errors() {
     let other = sim(folder.path(), &["orders", "--tape", again.last().unwrap()]);
     assert_eq!(other.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&other.stderr).contains("checkout"));
+}
+
+/// A run is looked at in a browser: by steps, by time, and back.
+#[test]
+fn a_console_of_a_run_goes_on_step_by_step_and_back() {
+    let mut command = command(&["sim", "checkout", "--from", "7", "--console", "--port", "0"]);
+    command.env_remove("QUADRILLE_LOG");
+    let serving = Watcher::start(command);
+    let address = serving
+        .out
+        .find(|line| Some(line.split_once("http://")?.1.trim_end_matches('/').to_owned()))
+        .unwrap();
+    let clock = |method: &str, body: &str| {
+        let answer = ask(&address, method, "/_quadrille/clock", &[], Some(body.as_bytes())).unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    };
+    let queues = || ask(&address, "GET", "/_quadrille/queues", &[], None).unwrap().text();
+    let end = clock("GET", "");
+    let steps = end["steps"].as_u64().unwrap();
+    assert_eq!((&end["is_at_end"], end["step"].as_u64()), (&json!(true), Some(steps)));
+    let middle = clock("POST", &format!(r#"{{"to_step":{}}}"#, steps / 2));
+    let there = queues();
+    assert_eq!((middle["step"].as_u64(), &middle["is_at_end"]), (Some(steps / 2), &json!(false)));
+    assert_eq!(clock("POST", r#"{"by_steps":1}"#)["step"], steps / 2 + 1);
+    let begin = clock("POST", r#"{"to_step":0}"#);
+    assert_eq!(begin["step"], 0);
+    let skipped = clock("POST", &format!(r#"{{"to_time":{}}}"#, middle["now"]));
+    assert_eq!(skipped["now"], middle["now"]);
+    assert_eq!(clock("POST", &format!(r#"{{"to_step":{}}}"#, steps / 2)), middle);
+    assert_eq!(queues(), there);
+    let system = ask(&address, "GET", "/_quadrille/system", &[], None).unwrap().json();
+    assert_eq!((&system["target"], &system["allows_actions"]), (&json!("simulated"), &json!(false)));
+    for (body, status) in [("{}", 400), (r#"{"to_step":-1}"#, 400), (r#"{"to_time":"yesterday"}"#, 400)] {
+        let answer = ask(&address, "POST", "/_quadrille/clock", &[], Some(body.as_bytes())).unwrap();
+        assert_eq!(answer.status, status, "{body}");
+    }
+    assert_eq!(serving.terminate().code, 0);
 }

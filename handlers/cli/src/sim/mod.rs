@@ -1,6 +1,7 @@
 //! `sim`: runs of the system in virtual time, under the faults that AWS allows.
 
 mod build;
+mod console;
 mod report;
 mod tape;
 
@@ -47,7 +48,7 @@ pub fn sim(app: &App<'_>, args: &args::Sim, matches: &ArgMatches) -> Result<(), 
     let simulator = Simulator::new(app.system, app.choreography.clone(), settings);
     let simulator = simulator.map_err(|error| CommandError::Usage(error.to_string()))?;
     tell_one_panic();
-    if let Some(path) = &args.tape {
+    if let Some(path) = args.tape.as_ref().filter(|_| !args.console) {
         return tape::replay(app.system.name(), &simulator, path, args.trace);
     }
     let options = Options {
@@ -56,6 +57,13 @@ pub fn sim(app: &App<'_>, args: &args::Sim, matches: &ArgMatches) -> Result<(), 
         faults: faults(&args.faults)?,
         ..Options::default()
     };
+    if args.console {
+        let Some(path) = &args.tape else {
+            return console::serve(app, &simulator, || Tape::of_seed(args.from), &options, args.port);
+        };
+        let (choices, options) = tape::read(app.system.name(), path)?;
+        return console::serve(app, &simulator, || Tape::of_choices(choices.clone()), &options, args.port);
+    }
     let began = Instant::now();
     let explored = explored(&simulator, args, &options);
     let seconds = began.elapsed().as_secs_f64();

@@ -42,13 +42,8 @@ pub fn write(
     Ok(path)
 }
 
-/// Plays a tape again.
-pub fn replay(
-    system: &str,
-    simulator: &Simulator<'_>,
-    path: &Path,
-    is_whole: bool,
-) -> Result<(), CommandError> {
+/// Reads a tape, with the options of the run that it is of.
+pub fn read(system: &str, path: &Path) -> Result<(Vec<Choice>, Options), CommandError> {
     let file = fs::File::open(path).map_err(CommandError::io(path.display().to_string()))?;
     let wrong = |what: &str| CommandError::Usage(format!("{} is no tape: {what}", path.display()));
     let mut lines = BufReader::new(file.take(TAPE_MAX)).lines();
@@ -86,6 +81,17 @@ pub fn replay(
         let made = excerpt(&tape.to_string(), 300);
         line(format_args!("The tape was made by another build, which may have gone another way: {made}"));
     }
+    Ok((choices, options))
+}
+
+/// Plays a tape again.
+pub fn replay(
+    system: &str,
+    simulator: &Simulator<'_>,
+    path: &Path,
+    is_whole: bool,
+) -> Result<(), CommandError> {
+    let (choices, options) = read(system, path)?;
     let run = simulator.run(&Tape::of_choices(choices), &options);
     if is_whole {
         run.trace.iter().flat_map(|trace| trace.lines()).for_each(|text| line(excerpt(text, 2_000)));
