@@ -232,7 +232,7 @@ async fn the_page_says_where_it_is_and_a_stack_of_an_unknown_name_is_production(
         let about = told(&console, "/_quadrille/system").await;
         assert_eq!((&about["target"], &about["place"]), (&json!(target), &json!(place)));
         assert_eq!((&about["stack"], &about["name"]), (&stack, &json!("parcels")));
-        assert_eq!(about["kinds"], json!([{ "kind": "parcel", "table": PARCELS }]));
+        assert_eq!(about["kinds"], json!([{ "kind": "parcel", "table": PARCELS, "cancelled_by": null }]));
     }
 }
 

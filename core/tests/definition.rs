@@ -302,6 +302,31 @@ fn an_entity_that_no_table_holds() {
 }
 
 #[test]
+fn a_route_that_cancels_knows_the_one_and_commits_it_and_is_alone() {
+    let with_stamps = || good().table(Table::new("stamps").holds::<Stamp>());
+    let commits = || Uses::new().gets_one::<Stamp>().commits_one::<Stamp>();
+    let void = |path: &str| Route::post(path, "void", take::<()>).cancels::<Stamp>();
+    assert_eq!(mistakes(with_stamps().route(void("/stamps/{id}/void").uses(commits()))), []);
+    let breaks = |route: Route, what: &'static str| {
+        let (name, kind) = ("void".to_owned(), "stamp".to_owned());
+        let broken = Broken::Cancels { route: name, kind, what };
+        assert_breaks(with_stamps().route(route), broken, "cancels", what);
+    };
+    let no_parameter = "its path does not name one: give it one parameter, the id (`/orders/{id}/cancel`)";
+    breaks(void("/stamps").uses(commits()), no_parameter);
+    breaks(void("/albums/{album}/stamps/{id}").uses(commits()), no_parameter);
+    breaks(Route::direct("void", take::<()>).cancels::<Stamp>().uses(commits()), no_parameter);
+    breaks(void("/stamps/{id}").uses(Uses::new().gets_one::<Stamp>()), "it commits none: say so by its uses");
+    let get = Route::get("/stamps/{id}", "void", take::<()>).cancels::<Stamp>().uses(commits());
+    breaks(get, "a GET changes nothing: make it a POST or a DELETE");
+    let other = Route::delete("/stamps/{id}", "burn", take::<()>).cancels::<Stamp>().uses(commits());
+    let (route, kind) = ("burn".to_owned(), "stamp".to_owned());
+    let twice = Broken::Cancels { route, kind, what: "another route does so too: leave one of them" };
+    let both = with_stamps().route(void("/stamps/{id}/void").uses(commits())).route(other);
+    assert_eq!(mistakes(both), [twice]);
+}
+
+#[test]
 fn a_name_that_is_used_but_not_defined() {
     let breaks = |definition, user: &str, what, name: &str| {
         let undefined = Broken::Undefined { user: user.to_owned(), what, name: name.to_owned() };

@@ -1,6 +1,7 @@
 //! A handler of requests: by HTTP, or invoked directly with bare JSON.
 
 use crate::{
+    entity::Entity,
     event::Emits,
     handler::{Erased, ErasedRoute, RouteHandler},
     http::Method,
@@ -106,6 +107,7 @@ impl Route {
             memory: None,
             backlog: None,
             workload: Workload::new(),
+            cancels: None,
         };
         Self { model, handler: Arc::new(Erased::<H, Em>::new(handler)) }
     }
@@ -144,6 +146,14 @@ impl Route {
     #[must_use]
     pub fn backlog(mut self, backlog: Backlog) -> Self {
         self.model.backlog = Some(backlog);
+        self
+    }
+
+    /// It cancels the entity that its path names, by its one parameter: an operator does so by the command's word `cancel`, and in
+    /// the console. One kind is cancelled by one route.
+    #[must_use]
+    pub fn cancels<E: Entity>(mut self) -> Self {
+        self.model.cancels = Some(E::KIND.to_owned());
         self
     }
 

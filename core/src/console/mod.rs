@@ -134,6 +134,17 @@ struct About<'a> {
 struct Kind<'a> {
     kind: &'a str,
     table: &'a str,
+    /// The handler that cancels such a one.
+    cancelled_by: Option<&'a str>,
+}
+
+/// The kinds that the tables hold.
+fn kinds(model: &Model) -> impl Iterator<Item = Kind<'_>> {
+    model.tables.iter().flat_map(|table| &table.kinds).filter_map(|kind| {
+        let by = model.routes.iter().find(|route| route.cancels.as_ref() == Some(kind));
+        let table = model.table_of(kind)?;
+        Some(Kind { kind, table, cancelled_by: by.map(|route| route.step.as_str()) })
+    })
 }
 
 impl<S: Service> Console<S> {
@@ -172,8 +183,6 @@ impl<S: Service> Console<S> {
 
     fn about(&self) -> Response {
         let model: &Model = self.pipeline.choreography().model();
-        let tables = model.tables.iter();
-        let kinds = tables.flat_map(|table| table.kinds.iter().map(|kind| Kind { kind, table: &table.name }));
         let about = About {
             name: &model.name,
             version: env!("CARGO_PKG_VERSION"),
@@ -183,7 +192,7 @@ impl<S: Service> Console<S> {
             allows_actions: self.allows_actions,
             now: self.pipeline.ports().clock.now(),
             started_at: self.started_at,
-            kinds: kinds.collect(),
+            kinds: kinds(model).collect(),
             schedules: model.schedules.iter().map(|schedule| schedule.name.as_str()).collect(),
         };
         Response::json(200, &about)

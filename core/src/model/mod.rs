@@ -24,8 +24,8 @@ pub use when::{Cron, When, WhenError};
 pub use workload::{Spread, Throughput, Workload};
 
 use crate::{
-    backoff::Waits, commit::Carried, http::Method, limits, planted::planted, setting::SettingModel,
-    timestamp::Timestamp,
+    backoff::Waits, commit::Carried, http::Method, limits, path_parameters::parameter, planted::planted,
+    setting::SettingModel, timestamp::Timestamp,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -215,6 +215,8 @@ pub struct RouteModel {
     pub backlog: Option<Backlog>,
     /// How its work grows with what enters.
     pub workload: Workload,
+    /// The kind of entity that it cancels.
+    pub cancels: Option<String>,
 }
 
 /// A handler of events, with the policy its messages are consumed by.
@@ -343,6 +345,12 @@ impl OutletTarget {
 }
 
 impl RouteModel {
+    /// The parameter of its path, where there is just one.
+    pub fn one_parameter(&self) -> Option<&str> {
+        let mut parameters = self.path.as_deref()?.split('/').filter_map(parameter);
+        parameters.next().filter(|_| parameters.next().is_none())
+    }
+
     /// How it is reached: `POST /orders`, or `invoke make_tea`.
     pub fn address(&self) -> String {
         match &self.path {

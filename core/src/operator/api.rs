@@ -144,7 +144,7 @@ const DENIED: &str = "port_denied";
 fn problem(failure: &Failure) -> Problem {
     let status = match failure.reason() {
         "no_such_queue" | "no_kind" | "no_table" | "no_entity" | "no_schedule" | "no_step" | "no_outlet"
-        | "not_kept" => 404,
+        | "not_kept" | "not_cancelled" => 404,
         "invalid_request" | "invalid_place" => 400,
         DENIED => 403,
         _ if failure.is_permanent() => 500,
@@ -179,7 +179,7 @@ impl Api {
             ["system" | "flow" | "queues" | "counts" | "dead-letters" | "dead-letter-groups"]
             | ["publications" | "entities" | "items", _] => true,
             ["entities" | "stories", _, _] => true,
-            ["schedules", _] | ["invoke", _] => false,
+            ["schedules", _] | ["invoke", _] | ["cancel", _, _] => false,
             ["redrive" | "purge" | "give-back" | "plan" | "redrive-planned" | "stop"] => false,
             _ => return Ok(Problem::new(404, "not_found", "no such operation").into()),
         };
@@ -242,6 +242,7 @@ impl Api {
                 trigger(&self.pipeline, name, now).await?;
                 Ok(Response::json(202, &serde_json::json!({ "schedule": name, "at": now })))
             }
+            ["cancel", kind, id] => self.cancel(kind, id, request).await,
             ["invoke", step] => self.pipeline.invoke(step, request.clone()).await,
             ["stop"] => match &self.stop {
                 Some(stop) => {
@@ -267,6 +268,21 @@ impl Api {
             }
             _ => Ok(Problem::new(404, "not_found", "no such operation").into()),
         }
+    }
+
+    /// Asks the route that cancels entities of this kind.
+    async fn cancel(&self, kind: &str, id: &str, request: &Request) -> Result<Response, Failure> {
+        let mut routes = self.pipeline.choreography().model().routes.iter();
+        let found = routes.find_map(|route| {
+            let cancels = route.cancels.as_deref() == Some(kind);
+            Some((route, route.one_parameter().filter(|_| cancels)?))
+        });
+        let (route, parameter) = found.ok_or_else(|| {
+            Failure::permanent("not_cancelled", format_args!("no route cancels entities of kind {kind:?}"))
+        })?;
+        let body = serde_json::json!({ parameter: id }).to_string();
+        let request = Request { body: body.into(), ..request.clone() };
+        self.pipeline.invoke(&route.step, request).await
     }
 
     /// A page of the table that holds the kind, of which those entities are told that are of the kind, live, and as is asked for.

@@ -62,6 +62,8 @@ enum General {
     /// On AWS this command runs the handler itself, under the same conditions as its function, with your own AWS
     /// credentials (docs/operating.md lists the permissions).
     Send(Send),
+    /// Cancels an entity, where the system has a way to: prints what its handler answers.
+    Cancel(Cancel),
     /// Sends the message of a schedule now, with the present time.
     Trigger(Trigger),
     /// Lists entities of a kind.
@@ -116,6 +118,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("stop", &["stop", "stop --data DIR"]),
     ("clean", &["clean", "clean --data DIR --yes"]),
     ("send", &["send STEP body.json", "send STEP - --target aws --stack dev"]),
+    ("cancel", &["cancel KIND ID", "cancel KIND ID --target aws --stack dev"]),
     ("trigger", &["trigger SCHEDULE", "trigger SCHEDULE --target aws --stack dev"]),
     (
         "list",
@@ -680,6 +683,15 @@ pub struct Clean {
     /// Remove it without asking.
     #[arg(long)]
     pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Cancel {
+    /// The entity: its kind and its id, or the id alone where the kind is plain.
+    #[arg(value_name = "[KIND] ID", num_args = 1..=2, required = true)]
+    pub entity: Vec<String>,
+    #[command(flatten)]
+    pub target: Target,
 }
 
 #[derive(Debug, Args)]

@@ -217,6 +217,7 @@ async fn dispatch(app: &App<'_>, word: &str, matches: &clap::ArgMatches) -> Resu
         "demo" => demo::demo(app, args::read(matches)?, matches).await,
         "doctor" => doctor::doctor(app, args::read(matches)?, matches).await,
         "up" => up::up(app, args::read(matches)?, matches).await,
+        "cancel" => send::cancel(app, args::read(matches)?).await,
         "console" => console::console(app, args::read(matches)?).await,
         "stop" => stop::stop(app, args::read(matches)?).await,
         "clean" => clean::clean(app, args::read(matches)?).await,

@@ -3,10 +3,11 @@
 use crate::{
     App,
     access::Access,
-    args::{OwnAsk, OwnSend, Send, Target},
+    args::{Cancel, OwnAsk, OwnSend, Send, Target},
     client::{Answer, Client, encoded},
     error::CommandError,
     print::{Shown, line, readable, shown},
+    trace::named as entity_of,
 };
 use quadrille::{
     choreography::RouteModel, excerpt, http::Method as RouteMethod, http_client::Method,
@@ -47,6 +48,21 @@ pub async fn about(app: &App<'_>, args: OwnAsk, step: &str, parameter: &str) -> 
     let path = format!("/_quadrille/invoke/{}", encoded(&route.step));
     let body = serde_json::to_vec(&json!({ (parameter): args.id }))?;
     print_answer(&client.ask(Method::POST, &path, Some(body)).await?, args.target.json)
+}
+
+/// `cancel [KIND] ID`: asks the route that cancels such a one, and prints the answer.
+pub async fn cancel(app: &App<'_>, args: Cancel) -> Result<(), CommandError> {
+    let (kind, id) = entity_of(app, &args.entity, None)?;
+    let routes = &app.choreography.model().routes;
+    let Some(route) = routes.iter().find(|route| route.cancels.as_deref() == Some(kind)) else {
+        let kinds: Vec<&str> = routes.iter().filter_map(|route| route.cancels.as_deref()).collect();
+        let others = if kinds.is_empty() { "nothing".to_owned() } else { kinds.join(", ") };
+        let name = app.system.name();
+        return Err(CommandError::Usage(format!("{name} cancels no {kind}; what it cancels is {others}")));
+    };
+    let client = Client::open(app, &args.target, Access::Answers(&route.step)).await?;
+    let path = format!("/_quadrille/cancel/{}/{}", encoded(kind), encoded(id));
+    print_answer(&client.ask(Method::POST, &path, Some(b"{}".to_vec())).await?, args.target.json)
 }
 
 /// Prints an answer, or what is wrong with the request.

@@ -61,6 +61,16 @@ pub enum DefinitionError {
         /// The kind.
         kind: String,
     },
+    /// A route that can't cancel what it says.
+    #[error("cancels: {route} cancels entities of kind {kind:?}, and {what}")]
+    Cancels {
+        /// The route's handler.
+        route: String,
+        /// The kind.
+        kind: String,
+        /// What stands against it.
+        what: &'static str,
+    },
     /// A name that was used but not defined.
     #[error("undefined: {user} uses the {what} {name:?}, which is not defined: add it, or mend the name")]
     Undefined {

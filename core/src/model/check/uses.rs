@@ -2,6 +2,7 @@
 
 use super::{DefinitionError, undefined};
 use crate::{
+    http::Method,
     model::{BACKLOG_MAX, Model, uses::Uses},
     setting::{Place, SettingError, parse},
 };
@@ -38,6 +39,27 @@ pub(super) fn check(model: &Model, errors: &mut Vec<DefinitionError>) {
     }
     unused(model, &all, errors);
     defaults(model, errors);
+    cancelling(model, errors);
+}
+
+/// Whoever cancels an entity knows its id, and is the only one.
+fn cancelling(model: &Model, errors: &mut Vec<DefinitionError>) {
+    let mut kinds = BTreeSet::new();
+    for route in &model.routes {
+        let Some(kind) = &route.cancels else { continue };
+        let what = if !kinds.insert(kind) {
+            "another route does so too: leave one of them"
+        } else if route.one_parameter().is_none() {
+            "its path does not name one: give it one parameter, the id (`/orders/{id}/cancel`)"
+        } else if route.method == Method::Get {
+            "a GET changes nothing: make it a POST or a DELETE"
+        } else if !route.uses.kinds().get(kind).is_some_and(|uses| uses.iter().any(|used| used.is_commit())) {
+            "it commits none: say so by its uses"
+        } else {
+            continue;
+        };
+        errors.push(DefinitionError::Cancels { route: route.step.clone(), kind: kind.clone(), what });
+    }
 }
 
 /// Of two of one name, which is a mistake of its own, it is said once.

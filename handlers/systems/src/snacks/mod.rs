@@ -117,7 +117,8 @@ fn define() -> Definition {
         )
         .route(
             Route::post("/orders/{orderId}/cancel", "cancel_order", orders::cancel_order)
-                .uses(Uses::new().gets_one::<Order>().commits_one::<Order>()),
+                .uses(Uses::new().gets_one::<Order>().commits_one::<Order>())
+                .cancels::<Order>(),
         )
         .on(Consumer::new("order_processor", process_order)
             .physical_name("order-processor")
@@ -148,12 +149,6 @@ fn words() -> Vec<Word> {
                 outcomes: &["created", "unchanged", "conflict"],
                 refused: Some("conflict"),
             },
-        },
-        Word {
-            name: "cancel",
-            about: "Cancels an order, unless it is processed by now",
-            example: "cancel 0190163d-8694-539c-aa5f-36b0ab2ee8ea",
-            means: Meaning::Ask { step: "cancel_order", parameter: "orderId" },
         },
         Word {
             name: "orders",
