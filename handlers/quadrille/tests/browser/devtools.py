@@ -1,5 +1,6 @@
 """Chromium without a window, driven over its DevTools protocol."""
 
+import base64
 import contextlib
 import json
 import pathlib
@@ -223,7 +224,5 @@ class Page:
         ]
 
     def picture(self, file: pathlib.Path) -> None:
-        import base64
-
-        shot = self.send("Page.captureScreenshot", format="png")
+        shot = self.send("Page.captureScreenshot", format="webp", quality=80)
         file.write_bytes(base64.b64decode(shot["data"]))

@@ -14,8 +14,8 @@ from devtools import BOUND, Browser, Page, eventually
 from opened import opened
 from stub import MARKUP
 
-# Small enough to be read in README.md, and to be loaded.
-PICTURE = (1000, 640)
+# What of a view is pictured for README.md.
+PICTURES = {"flow": (1180, 480), "plan": (1000, 640), "story": (1000, 980)}
 QUEUE, DEAD = "order-processor", "order-processor-dlq"
 VIEWS = ("#/flow", "#/search?kind=order&go=1", "#/queues", "#/letters", f"#/letters/{DEAD}", f"#/plan?queue={DEAD}&go=1", "#/work")
 
@@ -104,11 +104,14 @@ def an_order_is_followed_live_to_its_dead_letter_and_its_story(browser: Browser,
         page.sees("Timeline")
         page.sees("dead letter")
         assert page.run("location.hash").endswith(ids[7])
-        page.sees("✘ failed", ".canvas svg")
+        page.sees("✘ failed", ".canvas")
+        state = page.run("document.querySelector('main').textContent")
+        assert MARKUP in state and "⟨U+202E⟩" in state, state
+        pictures(args, page, "story")
         page.click("letter ", "main", "td a")
         page.sees("Body, ")
         text = page.text()
-        assert ids[7] in text and MARKUP in text and "⟨U+202E⟩" in text, text
+        assert ids[7] in text, text
         assert page.run("document.querySelectorAll('main img, main script').length") == 0
         page.click("Plan a redrive of this letter")
         page.sees("1 letter tried")
@@ -182,9 +185,9 @@ def the_right_letters_go_back_by_a_plan_and_every_count_agrees(browser: Browser,
             both = downloaded(browser, page, folder)
             assert engine.dead() == count
             page.click(f"Send {done} of {count} letters back …")
-            page.sees(f"Send {done} of {count} letters of {DEAD} back to {QUEUE}.", "dialog")
-            page.sees("LOCAL", "dialog")
-            page.click(f"Send {done} letters back", "dialog")
+            page.sees(f"Send {done} of {count} letters of {DEAD} back to {QUEUE}.", "dialog[open]")
+            page.sees("LOCAL", "dialog[open]")
+            page.click(f"Send {done} letters back", "dialog[open]")
             page.sees("Counts before and after")
             row = page.run("[...document.querySelectorAll('tbody tr')].at(-1).innerText.split(/\\s+/).join(' ')")
             assert row == f"{DEAD} {count} {done} 0 {again}", row
@@ -195,7 +198,6 @@ def the_right_letters_go_back_by_a_plan_and_every_count_agrees(browser: Browser,
             page.click("order ", "main", "td a")
             page.sees("sent back: 1 time,")
             page.sees("by ann: the kitchen is back")
-            pictures(args, page, "story")
             assert page.run("location.hash").split("/")[-1] in ids
             # What it wrote is a plan of the command.
             lines = both.read_text().splitlines()
@@ -215,15 +217,15 @@ def the_right_letters_go_back_by_a_plan_and_every_count_agrees(browser: Browser,
             page.fill("by", "ann")
             page.fill("rate", "1")
             page.click(f"Send {again} of {again} letters back …")
-            page.click(f"Send {again} letters back", "dialog")
+            page.click(f"Send {again} letters back", "dialog[open]")
             page.sees("✘ stopped: of ")
             assert engine.dead() < again or page.run("document.querySelector('progress').value") < again
             eventually("they are dead letters again", lambda: engine.dead() == again)
             page.go(f"#/letters/{DEAD}")
             page.sees(f"page 1: {min(20, again)} letter")
             page.click("Delete these …")
-            page.sees("Nobody can bring them back.", "dialog")
-            page.click("Delete them for good", "dialog")
+            page.sees("Nobody can bring them back.", "dialog[open]")
+            page.click("Delete them for good", "dialog[open]")
             page.sees(f"✔ {again} letters deleted")
             assert engine.dead() == 0
 
@@ -242,9 +244,9 @@ def pictures(args, page: Page, name: str) -> None:
     """A picture for README.md, where they are asked for."""
     if args.pictures:
         args.pictures.mkdir(parents=True, exist_ok=True)
-        page.size(*PICTURE)
+        page.size(*PICTURES[name])
         page.run("window.scrollTo(0, 0)")
-        page.picture(args.pictures / f"{name}.png")
+        page.picture(args.pictures / f"{name}.webp")
         page.size(1280, 900)
 
 
@@ -253,10 +255,10 @@ def a_schedule_is_triggered_after_a_confirmation(browser: Browser, args):
         page.sees("kickoff", ".canvas")
         page.go("#/schedule/kickoff")
         page.click("Trigger it now …")
-        page.sees("The schedule kickoff happens once more now", "dialog")
-        page.click("Leave it", "dialog")
+        page.sees("The schedule kickoff happens once more now", "dialog[open]")
+        page.click("Leave it", "dialog[open]")
         page.click("Trigger it now …")
-        page.click("Trigger it", "dialog")
+        page.click("Trigger it", "dialog[open]")
         page.sees("✔ Triggered at ")
         page.go("#/work")
         page.sees("poll_auction")
