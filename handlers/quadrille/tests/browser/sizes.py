@@ -60,7 +60,7 @@ def a_hundred_thousand_entities_are_searched_in_parts(browser: Browser, _):
 
 
 def a_timeline_of_twenty_thousand_entries_is_shown_in_windows(browser: Browser, _):
-    with Stub(entities=10, timeline=20_000, body='{"data":"' + "d" * 300 + '"}') as stub, opened(browser, stub.address) as page:
+    with Stub(entities=10, timeline=20_000, body='{"data":"' + "d" * 1000 + '"}') as stub, opened(browser, stub.address) as page:
         page.sees("Nothing is stuck")
 
         def read():
@@ -145,10 +145,18 @@ def a_flow_of_many_steps_is_drawn_at_once_and_alike(browser: Browser, _):
         def again():
             page.go("#/work")
             page.sees("the newest first")
+            # It is another flow then, which is laid out anew.
+            stub.flow = big_flow(30)
+            stub.flow["nodes"][0]["name"] = name = f"table-{len(stub.asked)}"
+            stub.is_new = True
             page.go("#/flow")
-            page.sees("The same as lists")
+            stub.break_off()
+            page.sees(name, ".canvas")
 
         calmly("a flow of 62 nodes", page, again)
+        stub.flow = big_flow(30)
+        page.open(f"{stub.address}/")
+        page.sees("Nothing is stuck")
         assert page.run("document.querySelector('.canvas svg').outerHTML.length") == drawn
         # No node stands on another.
         boxes = page.run("[...document.querySelectorAll('a.node')].map((one) => one.getBoundingClientRect()).map(({ x, y, right, bottom }) => [x, y, right, bottom])")
@@ -222,6 +230,7 @@ def a_stream_that_breaks_off_is_gone_on_with(browser: Browser, _):
         stub.break_off()
         page.sees("the engine was started again; reloaded", "#live")
         page.sees("1 dead letter in")
+        eventually("all is loaded anew each time", lambda: stub.asked.count(("GET", "/_quadrille/flow")) == 3)
 
 
 TESTS = [

@@ -254,7 +254,7 @@ class Stub:
         entity = self.entity(number)
         what = f"{MARKUP}{BIDI}" if self.hostile else "processed"
         entity["trail"] = [
-            {"at": at(number + entry * 97 % 2_000_000), "what": f"{what} {entry}", "by": "process", "try": 1 + entry % 3, "took": entry,
+            {"at": at(number + entry * 7919 % 2_000_000), "what": f"{what} {entry}", "by": "process", "try": 1 + entry % 3, "took": entry,
              "input": self.body if entry % 2 else "", "output": "[]"}
             | ({"redriven": 1, "redriven_at": at(9), "redriven_by": "ann", "redriven_why": "the kitchen is back"} if entry % 7 == 3 else {})
             | ({"dead": "rejected"} if entry % 11 == 5 else {})
