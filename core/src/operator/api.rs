@@ -176,7 +176,7 @@ impl Api {
         let parts = parts(asked)?;
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         let reads = match parts[..] {
-            ["system" | "flow" | "queues" | "counts" | "dead-letters" | "dead-letter-groups"]
+            ["system" | "status" | "flow" | "queues" | "counts" | "dead-letters" | "dead-letter-groups"]
             | ["publications" | "entities" | "items", _] => true,
             ["entities" | "stories", _, _] => true,
             ["schedules", _] | ["invoke", _] | ["cancel", _, _] => false,
@@ -204,6 +204,7 @@ impl Api {
                 let groups = super::dead_letter_groups(&self.pipeline, queue, after).await?;
                 Ok(Response::json(200, &groups))
             }
+            ["status"] => Ok(Response::json(200, &super::status(&self.pipeline).await?)),
             ["queues"] => Ok(Response::json(200, &super::queues(&self.pipeline).await?)),
             ["counts"] => Ok(Response::json(200, &self.pipeline.counts())),
             ["dead-letters"] => {

@@ -7,6 +7,7 @@ mod api;
 mod export;
 mod groups;
 mod plan;
+mod status;
 mod story;
 mod trial;
 
@@ -18,6 +19,7 @@ pub use groups::{LetterGroup, LetterGroups, dead_letter_groups};
 pub use plan::{
     LetterResult, PlanAsk, PlanPage, Planned, RedriveAsk, Redriving, Wanted, plan, redrive_planned,
 };
+pub use status::{ScheduleStatus, Status, status};
 pub use story::{EntityName, NextRun, Story, StoryLetter, Waiting, story};
 pub use trial::TrialOutcome;
 
@@ -65,7 +67,7 @@ const DAMAGED_BYTES_MAX: usize = 100_000;
 const WAIT: Duration = Duration::from_secs(1);
 
 /// A queue, as an operator sees it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueStatus {
     /// Its name.
     pub name: String,

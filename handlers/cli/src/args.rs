@@ -74,6 +74,12 @@ enum General {
     ///
     /// On one machine, where nobody outside subscribes, it is kept for 14 days. On AWS nobody keeps it: subscribe to it there.
     Published(Published),
+    /// Tells how it goes: whether an engine runs, what waits, what fails now, when schedules come.
+    Status(Plain),
+    /// The same again and again, as long as an engine runs and until ctrl-C.
+    ///
+    /// Where standard output is no terminal, it is printed anew whenever something has changed.
+    Watch(Plain),
     /// Tells how many messages each queue holds.
     Queues(Queues),
     /// Dead letters: list, show, plan, redrive, purge.
@@ -126,6 +132,8 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ),
     ("trace", &["trace KIND ID", "trace KIND ID --follow", "trace KIND ID --target aws --stack dev"]),
     ("published", &["published", "published TOPIC --watch"]),
+    ("status", &["status", "status --target aws --stack dev"]),
+    ("watch", &["watch", "watch --json"]),
     ("queues", &["queues --output csv", "queues --target aws --stack dev"]),
     ("dlq", &["dlq list --reason timeout", "dlq redrive --reason timeout --rate 50"]),
     ("dlq list", &["dlq list --limit 20", "dlq list --target aws --stack dev --reason timeout"]),

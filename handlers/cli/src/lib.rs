@@ -53,6 +53,7 @@ mod send;
 mod settings;
 mod signal;
 mod sim;
+mod status;
 mod stop;
 mod story;
 mod systems;
@@ -226,6 +227,8 @@ async fn dispatch(app: &App<'_>, word: &str, matches: &clap::ArgMatches) -> Resu
         "trigger" => trigger::named(app, args::read(matches)?).await,
         "list" => list::named(app, args::read(matches)?).await,
         "trace" => trace::trace(app, args::read(matches)?, None, None).await,
+        "status" => status::status(app, args::read(matches)?).await,
+        "watch" => status::watch(app, args::read(matches)?).await,
         "queues" => queues::queues(app, args::read(matches)?).await,
         "dlq" => dlq::dlq(app, args::read(matches)?).await,
         "infra" => infra::infra(app, args::read(matches)?).await,

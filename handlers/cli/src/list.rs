@@ -26,6 +26,9 @@ use std::{
 /// What a row tells in place of the status of an entity that can't be read.
 const UNREADABLE: &str = "unreadable";
 
+/// The field of a row that tells the status.
+const STATUS: &str = "status";
+
 /// What a row tells in place of the status of an entity that has none.
 const NONE: &str = "-";
 
@@ -170,7 +173,8 @@ impl Found {
         };
         let mut table = Table::new(fields.iter().copied());
         for entity in self.entities() {
-            table.row(fields.iter().map(|field| Cell::text(plain(entity.state.get(*field)))));
+            let row = named_fields(entity, fields);
+            table.row(fields.iter().map(|field| Cell::text(plain(row.get(*field)))));
         }
         table
     }
@@ -298,7 +302,16 @@ fn row(entity: &EntityView, fields: Option<&[&str]>) -> Value {
         return json!({ "kind": entity.kind, "id": entity.id, "status": entity.status, "version": entity.version,
             "created_at": entity.created_at, "state": entity.state });
     };
-    picked(&entity.state, fields).into()
+    named_fields(entity, fields).into()
+}
+
+/// The named fields of an entity; its status, where its state calls that otherwise.
+fn named_fields(entity: &EntityView, fields: &[&str]) -> Map<String, Value> {
+    let mut row = picked(&entity.state, fields);
+    if fields.contains(&STATUS) && !row.contains_key(STATUS) {
+        row.insert(STATUS.to_owned(), json!(entity.status));
+    }
+    row
 }
 
 /// The named fields of a state, those that it has.

@@ -4,6 +4,7 @@
 mod support;
 
 use quadrille::domain::auction::OrderStatus;
+use serde_json::json;
 use std::{
     io::{BufRead as _, BufReader, Read as _},
     path::Path,
@@ -14,7 +15,7 @@ use std::{
     },
 };
 use support::{
-    Engine, Order, RESULTS_DEAD, command, decision, eventually, on, orders,
+    Engine, Order, RESULTS_DEAD, Watcher, command, decision, eventually, on, orders,
     server::{Reply, Server},
 };
 
@@ -199,7 +200,7 @@ fn a_list_tells_the_newest_first_how_many_more_there_are_and_how_many_of_each_st
     assert!(lines[1].ends_with("  received  c") && lines[2].ends_with("  received  b"), "{text}");
     assert_eq!(lines[3..], ["… and 1 older: --limit says how many are shown", "3 in all: 3 received"]);
     let counts = on(&["list", "order", "--counts", "--json"]).json();
-    assert_eq!(counts, serde_json::json!({ "counts": { "received": 3 }, "unreadable": 0 }));
+    assert_eq!(counts, json!({ "counts": { "received": 3 }, "unreadable": 0 }));
     let counts = on(&["orders", "--counts"]).ok();
     assert_eq!(counts, "status    count\nreceived      3\n3 in all: 3 received\n");
     assert_eq!(on(&["orders", "--watch", "--counts"]).code, 2);
@@ -211,10 +212,10 @@ fn a_list_takes_what_is_asked_for_by_time_run_and_reason() {
     let folder = tempfile::tempdir().unwrap();
     let engine = Engine::up(folder.path(), &["--not-ready", "0"]);
     let (accepted, rejected) = one_of_each();
-    engine.take(&[accepted.clone()]);
+    engine.take(std::slice::from_ref(&accepted));
     let first = engine.kickoff();
     engine.settled(1);
-    engine.take(&[rejected.clone()]);
+    engine.take(std::slice::from_ref(&rejected));
     let second = engine.kickoff();
     engine.settled(2);
     let list = |arguments: &[&str]| listed(folder.path(), arguments);
@@ -261,5 +262,89 @@ fn rows_are_printed_as_csv_that_no_spreadsheet_runs() {
     assert!(letter.starts_with("auction-results-dlq,") && letter.contains(",rejected,"), "{letter}");
     assert!(csv(&["queues"]).contains("queue,visible,in flight,delayed,dead\nauction-poll,0,0,0,0\n"));
     assert_eq!(on(folder.path(), &["queues", "--output", "csv", "--json"]).code, 2);
+    engine.terminate();
+}
+
+#[test]
+fn one_screen_tells_how_it_goes_and_what_fails_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let on = |arguments: &[&str]| on(folder.path(), arguments);
+    let engine = without_platform(folder.path());
+    engine.take(&orders("order-", 2));
+    engine.kickoff();
+    let told = eventually("the platform is out of reach", || {
+        let told = on(&["status", "--json"]).json();
+        told["failing"][0].is_object().then_some(told)
+    });
+    assert_eq!(
+        (&told["name"], &told["is_running"], &told["standing"]),
+        (&"auction".into(), &true.into(), &json!([]))
+    );
+    assert!(told["started_at"].is_string() && told["oldest"]["auction-poll"].is_string(), "{told}");
+    let text = on(&["status"]).ok();
+    assert!(text.starts_with("auction  an engine runs since ") && text.contains("; well\n"), "{text}");
+    assert!(line_with(&text, "poll_auction: attempt ").contains("platform_unreachable: "), "{text}");
+    let poll = line_with(&text, "auction-poll ");
+    assert_eq!(poll.split_whitespace().nth(1), Some("0"), "{poll}");
+    assert!(line_with(&text, "kickoff  ").contains("Z, in "), "{text}");
+    let retried = line_with(&text, "poll_auction  ").split_whitespace().nth(3).unwrap();
+    assert!(retried.parse::<u64>().unwrap() > 0, "{text}");
+    engine.terminate();
+    let at_rest = on(&["status"]).ok();
+    assert!(at_rest.starts_with("auction  no engine runs on this folder\n"), "{at_rest}");
+    assert_eq!(on(&["status", "--json"]).json()["is_running"], false);
+    assert_eq!(on(&["watch"]).code, 5);
+}
+
+#[test]
+fn a_watched_status_is_told_anew_when_something_changes_until_it_is_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::up(folder.path(), &["--not-ready", "0"]);
+    let mut command = command(&["watch", "--json", "--data"]);
+    command.arg(folder.path());
+    let watcher = Watcher::start(command);
+    let done = |count: u64| {
+        move |line: &str| {
+            let told: serde_json::Value = serde_json::from_str(line).ok()?;
+            (told["steps"]["poll_auction"]["done"].as_u64()? >= count).then_some(told)
+        }
+    };
+    assert!(watcher.out.find(done(0)).is_some());
+    engine.take(&orders("order-", 1));
+    engine.kickoff();
+    assert!(watcher.out.find(done(1)).is_some());
+    let ended = watcher.terminate();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    // What says the same is not told again.
+    let mut lines = ended.out.lines().map(|line| {
+        let mut told: serde_json::Value = serde_json::from_str(line).unwrap();
+        told["now"] = json!(0);
+        told
+    });
+    let first = lines.next().unwrap();
+    lines.fold(first, |before, told| {
+        assert_ne!(before, told);
+        told
+    });
+    engine.terminate();
+}
+
+#[test]
+fn runs_are_listed_with_what_became_of_their_orders() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::up(folder.path(), &["--not-ready", "0"]);
+    let (accepted, rejected) = one_of_each();
+    engine.take(&[accepted, rejected]);
+    let run = engine.kickoff();
+    engine.settled(2);
+    let runs = eventually("the run is over", || {
+        let runs = on(folder.path(), &["runs", "--json", "--status", "ended"]).json();
+        runs[0].is_object().then_some(runs)
+    });
+    let told = ["run_id", "status", "submitted", "accepted", "rejected"].map(|name| runs[0][name].clone());
+    assert_eq!(told, [json!(run), json!("ended"), json!(2), json!(1), json!(1)]);
+    let text = on(folder.path(), &["runs"]).ok();
+    let head: Vec<&str> = text.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(head, ["created", "status", "submitted", "accepted", "rejected", "undecidable", "id"]);
     engine.terminate();
 }

@@ -232,6 +232,8 @@ const STATUSES: [&str; 4] = [
 ];
 
 fn words() -> Vec<Word> {
+    let of_runs =
+        &["run_id", "status", "started_at", "deadline", "submitted", "accepted", "rejected", "undecidable"];
     let fields = &["record_id", "status", "received_at", "run_id", "result_key"];
     vec![
         #[cfg(feature = "bench")]
@@ -263,6 +265,12 @@ fn words() -> Vec<Word> {
             about: "Lists orders",
             example: "orders --status rejected --limit 20",
             means: Meaning::List { kind: "order", statuses: &STATUSES, fields },
+        },
+        Word {
+            name: "runs",
+            about: "Lists runs, with how many orders each has, and how they were decided",
+            example: "runs --limit 5",
+            means: Meaning::List { kind: "run", statuses: &run::STATUSES, fields: of_runs },
         },
         Word {
             name: "trace",

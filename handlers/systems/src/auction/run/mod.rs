@@ -33,7 +33,7 @@ mod take_over;
 pub use cursors::Cursors;
 pub use given_up::{given_up, leave_run};
 pub use page::RunPage;
-pub use phase::{IllegalTransition, Phase};
+pub use phase::{IllegalTransition, Phase, STATUSES};
 
 use super::{platform::AuctionPlatform, results::OrderDecided};
 use decide::{go_on_deciding, poll};
