@@ -207,8 +207,7 @@ mod tests {
             // That of the second is written anew each time, so that it is never the oldest.
             failures.remember("e", failing("1", "s", 2));
         }
-        assert!(failures.of("0").is_empty() && failures.of("2").is_empty());
-        assert_eq!((failures.of("1").len(), failures.of("3").len()), (1, 1));
+        assert_eq!(["0", "1", "2"].map(|subject| failures.of(subject).len()), [0, 1, 1]);
         let latest = failures.latest(2, |failing| failing.attempt == 1);
         assert_eq!(latest[1].subject, (FAILING_MAX - 1).to_string());
         let kept = failures.kept();
