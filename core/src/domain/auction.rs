@@ -111,6 +111,9 @@ impl fmt::Display for OrderStatus {
     }
 }
 
+/// The word for an order that its run could not decide, by which people look for it.
+pub const UNDECIDABLE: &str = "undecidable";
+
 /// An order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
@@ -138,6 +141,9 @@ pub struct Order {
     /// Why there is no decision though its run has ended: the platform named none, or one that is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undecidable: Option<Cow<'static, str>>,
+    /// What the platform wrote in place of a status that is known, cut to 64 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform_status: Option<String>,
     /// Where its result is filed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_key: Option<String>,
@@ -161,6 +167,7 @@ impl Order {
             power: None,
             decided_at: None,
             undecidable: None,
+            platform_status: None,
             result_key: None,
             shards: None,
         }
@@ -224,8 +231,10 @@ impl Entity for Order {
         })
     }
 
+    /// An undecidable one has a word of its own; stored and answered it is `submitted` still, as readers know it.
     fn status(&self) -> Option<Cow<'_, str>> {
-        Some(Cow::Borrowed(self.status.as_str()))
+        let word = if self.undecidable.is_some() { UNDECIDABLE } else { self.status.as_str() };
+        Some(Cow::Borrowed(word))
     }
 
     /// An accepted one has its end once it is filed.

@@ -305,10 +305,10 @@ fn row(entity: &EntityView, fields: Option<&[&str]>) -> Value {
     named_fields(entity, fields).into()
 }
 
-/// The named fields of an entity; its status, where its state calls that otherwise.
+/// The named fields of an entity; as its status the one that it is looked for by.
 fn named_fields(entity: &EntityView, fields: &[&str]) -> Map<String, Value> {
     let mut row = picked(&entity.state, fields);
-    if fields.contains(&STATUS) && !row.contains_key(STATUS) {
+    if fields.contains(&STATUS) && entity.status.is_some() {
         row.insert(STATUS.to_owned(), json!(entity.status));
     }
     row

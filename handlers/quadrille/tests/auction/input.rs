@@ -252,7 +252,7 @@ fn a_body_that_stops_holds_up_nobody_and_stores_nothing() {
     assert_eq!(read_answer(&mut last).unwrap().status, 202);
     assert_eq!(engine.order("good")["status"], "received");
     drop(slow);
-    assert_eq!(stored(&engine), ["another", "good"]);
+    assert_eq!(stored(&engine), ["good", "another"]);
     let done = engine.terminate();
     assert!(!done.err.contains("panicked"), "{}", done.err);
 }

@@ -248,7 +248,19 @@ fn results_come_in_pages_and_what_is_wrong_with_one_does_not_stop_the_others() {
     {
         let told = engine.order(id);
         assert_eq!((&told["status"], &told["undecidable"]), (&json!("submitted"), &json!(reason)));
+        let wrote = if reason == "unknown_status" { json!("maybe") } else { Value::Null };
+        assert_eq!(told["platform_status"], wrote);
+        let traced = on(folder.path(), &["trace", id]).ok();
+        assert!(traced.starts_with(&format!("{id}  undecidable\n")) && !traced.contains("now: "), "{traced}");
+        assert_eq!(traced.contains("the platform wrote the status"), reason == "unknown_status", "{traced}");
     }
+    let undecidable = on(folder.path(), &["orders", "--status", "undecidable", "--json"]).json();
+    assert_eq!(undecidable.as_array().unwrap().len(), 5, "{undecidable}");
+    assert!(
+        undecidable.as_array().unwrap().iter().all(|row| row["status"] == "undecidable"),
+        "{undecidable}"
+    );
+    assert_eq!(on(folder.path(), &["orders", "--status", "submitted", "--json"]).json(), json!([]));
     let told = engine.run(&run).unwrap();
     let counted =
         ["submitted", "accepted", "rejected", "undecidable"].map(|name| told["state"][name].clone());

@@ -17,7 +17,7 @@ use platform::AuctionPlatform;
 use quadrille::{
     Backlog, Backoff, Budget, Choreography, Consumer, Context, Definition, Outcome, Route, Setting, Stored,
     System, Table, Uses, Workload,
-    domain::auction::{ORDERS_PER_REQUEST_MAX, Order, OrderStatus, open_partition},
+    domain::auction::{ORDERS_PER_REQUEST_MAX, Order, OrderStatus, UNDECIDABLE, open_partition},
     infrastructure::Infrastructure,
     limits,
     system::{Demo, Meaning, Word},
@@ -224,11 +224,12 @@ async fn poll(run: Option<Stored<Run>>, event: PollAuction, cx: Context<run::Emi
 }
 
 /// What `orders --status` takes.
-const STATUSES: [&str; 4] = [
+const STATUSES: [&str; 5] = [
     OrderStatus::Received.as_str(),
     OrderStatus::Submitted.as_str(),
     OrderStatus::Accepted.as_str(),
     OrderStatus::Rejected.as_str(),
+    UNDECIDABLE,
 ];
 
 fn words() -> Vec<Word> {

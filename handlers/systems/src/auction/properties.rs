@@ -48,7 +48,8 @@ pub(super) fn properties() -> Vec<Property> {
 fn decision_stays(before: Option<&Stored<Order>>, after: &Stored<Order>) -> Result<(), String> {
     let Some(before) = before.filter(|before| !before.is_undecided()) else { return Ok(()) };
     let decision = |order: &Order| {
-        (order.status, order.power.clone(), order.decided_at, order.undecidable.clone(), order.run_id.clone())
+        let undecidable = (order.undecidable.clone(), order.platform_status.clone());
+        (order.status, order.power.clone(), order.decided_at, undecidable, order.run_id.clone())
     };
     if decision(before) == decision(after) {
         return Ok(());

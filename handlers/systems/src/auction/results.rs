@@ -71,7 +71,9 @@ impl OrderDecided {
             decided_at: result.decided_at,
         });
         let (record_id, run_id) = (order.record_id.clone(), run_id.to_owned());
-        Self { record_id, run_id, result, fault: order.undecidable.clone(), detail: None }
+        let wrote = order.platform_status.as_ref();
+        let detail = wrote.map(|status| format!("the platform wrote the status {status:?} in run {run_id}"));
+        Self { record_id, run_id, result, fault: order.undecidable.clone(), detail }
     }
 
     /// A decision that fits no order of the run.

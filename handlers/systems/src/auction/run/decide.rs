@@ -267,6 +267,7 @@ fn applied(
     order.status = status;
     order.power.clone_from(&decision.power);
     order.undecidable = undecidable.map(Cow::Borrowed);
+    order.platform_status = undecidable.and_then(|_| decision.status.clone());
     order.decided_at = Some(now);
     let what = match undecidable {
         None => Cow::Borrowed(status.as_str()),
