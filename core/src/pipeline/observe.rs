@@ -205,13 +205,13 @@ pub(super) fn known_by(envelope: Option<&Envelope<Box<RawValue>>>) -> (&str, &st
     (correlation_id, trace)
 }
 
-pub(super) fn log(step: &StepModel, work: &Work<'_>, verdict: &Verdict, traceparent: Option<&str>) {
+pub(super) fn log(model: &StepModel, work: &Work<'_>, verdict: &Verdict, traceparent: Option<&str>) {
     let millis = |time: &Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let envelope = work.envelope.as_ref();
     let (correlation_id, trace) = known_by(envelope);
     let trace = if trace.is_empty() { traceparent.and_then(trace_id).unwrap_or_default() } else { trace };
     let event = envelope.map(|envelope| envelope.id.as_str()).unwrap_or_default();
-    let (step, attempt) = (step.name.as_str(), work.message.receive_count);
+    let (step, attempt) = (model.name.as_str(), work.message.receive_count);
     match verdict {
         Verdict::Done => {
             tracing::debug!(step, event, attempt, correlation_id, trace_id = trace, "handled");
@@ -232,6 +232,10 @@ pub(super) fn log(step: &StepModel, work: &Work<'_>, verdict: &Verdict, tracepar
         }
         Verdict::Ended(failure) => {
             tracing::debug!(step, event, attempt, correlation_id, trace_id = trace, %failure, "ended");
+        }
+        // An end of business is no fault that somebody has to look after.
+        Verdict::DeadLetter(failure) if model.dead_lettered_ends.contains(failure.reason()) => {
+            tracing::info!(step, event, attempt, correlation_id, trace_id = trace, %failure, "dead-lettered, an end of business");
         }
         Verdict::DeadLetter(failure) => {
             tracing::warn!(step, event, attempt, correlation_id, trace_id = trace, %failure, "dead-lettered");

@@ -63,6 +63,7 @@ mod trace;
 mod trigger;
 mod up;
 mod watch;
+mod work;
 
 pub use error::CommandError;
 pub use node::{Node, Running, loopback};

@@ -14,8 +14,19 @@ pub async fn trace(
 ) -> Result<(), CommandError> {
     let (kind, id) = named(app, &args.entity, kind)?;
     let client = Client::open(app, &args.target, Access::Looks).await?;
-    let watch = args.follow.then(|| Watch::by(&client, app)).transpose()?;
-    let story = Story::of(&client, kind, id).await?;
+    let mut watch = args.follow.then(|| Watch::by(&client, app)).transpose()?;
+    let mut story = Story::of(&client, kind, id).await;
+    // What was just set going may not be there yet.
+    let is_known = app.choreography.model().table_of(kind).is_some();
+    if story.is_err() && is_known && watch.is_some() {
+        eprintln!("no {kind} of this id is there yet: it is waited for");
+    }
+    while let (Err(CommandError::NotFound(_)), Some(watch), true) = (&story, &mut watch, is_known)
+        && watch.goes_on().await
+    {
+        story = Story::of(&client, kind, id).await;
+    }
+    let story = story?;
     match args.target.json {
         true => line(story.to_json(fields)),
         false => story.print(Some(app), fields, client.is_at_rest()),

@@ -8,7 +8,8 @@ use crate::{
     error::CommandError,
     print::line,
 };
-use serde_json::{Value, json};
+use quadrille::{Envelope, Timestamp, excerpt};
+use serde_json::{Value, json, value::RawValue};
 
 /// `trigger SCHEDULE`.
 pub async fn named(app: &App<'_>, args: args::Trigger) -> Result<(), CommandError> {
@@ -44,8 +45,34 @@ pub async fn trigger(
         Some(field) => line(format_args!("{schedule} triggered: {field} {at}")),
         None => line(format_args!("{schedule} triggered at {at}")),
     }
-    if client.is_at_rest() {
-        line("No engine runs on this folder: the message waits for the next `up`.");
+    tell(app, schedule, at)?;
+    line(match &client {
+        Client::Remote { .. } => "An engine runs: it is worked now.",
+        Client::Local { .. } => "No engine runs on this folder: the message waits for the next `up`.",
+        #[cfg(feature = "aws")]
+        Client::Aws(_) => "Lambda works it.",
+    });
+    Ok(())
+}
+
+/// Where the message went, what works it, and how that is followed.
+fn tell(app: &App<'_>, schedule: &str, at: &str) -> Result<(), CommandError> {
+    let model = app.choreography.model();
+    let told = model.schedules.iter().find(|known| known.name == schedule);
+    let steps = model.steps.iter().filter(|step| told.is_some_and(|told| step.is_told(&told.event_type)));
+    let at = Timestamp::parse(at).map_err(|error| CommandError::Failed(error.to_string()))?;
+    let (_, body) = app.choreography.scheduled_message(schedule, at)?;
+    let event: Envelope<Box<RawValue>> = serde_json::from_str(&body)?;
+    for step in steps {
+        let emits = step.emits.join(", ");
+        let emits = if emits.is_empty() { String::new() } else { format!(", and may emit {emits}") };
+        line(format_args!("sent to the queue {}, which {} works{emits}", step.queue, step.name));
+        if let Some(kind) = &step.entity_kind {
+            let system =
+                if app.systems.len() > 1 { format!("{} ", app.system.name()) } else { String::new() };
+            let follow = format!("trace {system}{kind} {} --follow", excerpt(&event.subject, 200));
+            line(format_args!("{} follows it", app.typed(&follow)));
+        }
     }
     Ok(())
 }

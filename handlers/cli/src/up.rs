@@ -7,7 +7,7 @@ use crate::{
     print::{line, readable},
     settings,
     signal::signal,
-    token,
+    token, work,
 };
 use clap::ArgMatches;
 use quadrille::{
@@ -56,6 +56,7 @@ pub async fn up(app: &App<'_>, args: args::Up, matches: &ArgMatches) -> Result<(
         biased;
         () = ended.as_mut() => {}
         () = running.asked_to_stop() => {}
+        () = work::show(running.engine.pipeline()) => {}
     }
     // On a thread of its own: where nobody reads what is written, the end does not wait for that.
     std::thread::spawn(|| {

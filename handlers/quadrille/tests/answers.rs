@@ -8,14 +8,14 @@ use serde_json::json;
 use std::{
     io::{BufRead as _, BufReader, Read as _},
     path::Path,
-    process::Stdio,
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
 use support::{
-    Engine, Order, RESULTS_DEAD, Watcher, command, decision, eventually, on, orders,
+    Engine, Order, RESULTS_DEAD, Watcher, body, command, decision, eventually, on, orders,
     server::{Reply, Server},
 };
 
@@ -76,6 +76,7 @@ fn a_trace_of_what_waits_for_a_run_tells_when_it_comes_and_what_is_in_its_way() 
     let engine = without_platform(folder.path());
     engine.take(&[Order::new("first", "a", "1")]);
     engine.kickoff();
+    eventually("the run has the first", || (engine.order("first")["status"] == "submitted").then_some(()));
     engine.take(&[Order::new("second", "a", "1")]);
     let text = eventually("the run before stands in the way", || {
         let text = on(folder.path(), &["trace", "second"]).ok();
@@ -347,4 +348,59 @@ fn runs_are_listed_with_what_became_of_their_orders() {
     let head: Vec<&str> = text.lines().next().unwrap().split_whitespace().collect();
     assert_eq!(head, ["created", "status", "submitted", "accepted", "rejected", "undecidable", "id"]);
     engine.terminate();
+}
+
+#[test]
+fn on_a_terminal_an_engine_shows_what_it_does_and_elsewhere_it_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let (accepted, rejected) = one_of_each();
+    let all = [accepted.clone(), rejected.clone()];
+    let file = folder.path().join("orders.json");
+    std::fs::write(&file, body(&all)).unwrap();
+    let data = folder.path().join("data");
+    let work = |watcher: &dyn Fn(Command)| {
+        let mut command = Engine::command(&data, &["--not-ready", "0"]);
+        command.env("NO_COLOR", "1");
+        watcher(command);
+    };
+    work(&|command| {
+        let engine = Watcher::on_terminal(command);
+        let line = |part: String| engine.out.find(|line| line.contains(&part).then(|| line.to_owned()));
+        assert!(line("listening on http://".to_owned()).is_some());
+        on(&data, &["post", file.to_str().unwrap()]).ok();
+        let run = on(&data, &["kickoff", "--json"]).json()["run_id"].as_str().unwrap().to_owned();
+        let stored = line(format!("{}: stored", accepted.record_id)).unwrap();
+        assert!(stored[8..].starts_with("  store_result  "), "{stored}");
+        assert!(line(format!("{}: dead-lettered: rejected: ", rejected.record_id)).is_some());
+        assert!(line(format!("{run}: ended: 2 submitted, 1 accepted, 1 rejected")).is_some());
+        let done = engine.terminate();
+        // A rejected order is what the auction is for, and no fault that a log warns of.
+        assert!(!done.err.contains("WARN"), "{}", done.err);
+    });
+    work(&|command| {
+        let engine = Engine::start(command, &data);
+        engine.take(&[Order::new("one more", "a", "1")]);
+        engine.kickoff();
+        engine.settled(3);
+        let done = engine.terminate();
+        assert!(!done.out.contains("poll_auction"), "{}", done.out);
+    });
+}
+
+#[test]
+fn a_trigger_tells_what_it_sent_who_works_it_and_how_it_is_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let kickoff = || on(folder.path(), &["kickoff"]).ok();
+    let engine = Engine::up(folder.path(), &["--not-ready", "0"]);
+    engine.take(&[Order::new("one", "a", "1")]);
+    let told = kickoff();
+    let run = told.lines().next().unwrap().strip_prefix("kickoff triggered: run_id ").unwrap();
+    line_with(&told, "sent to the queue auction-poll, which poll_auction works, and may emit auction.");
+    let follow = format!("`quadrille trace auction run {run} --follow` follows it");
+    line_with(&told, &follow);
+    line_with(&told, "An engine runs: it is worked now.");
+    let traced = on(folder.path(), &["trace", "auction", "run", run, "--follow"]).ok();
+    assert!(traced.contains("ended: 1 submitted"), "{traced}");
+    engine.terminate();
+    line_with(&kickoff(), "No engine runs on this folder: the message waits for the next `up`.");
 }

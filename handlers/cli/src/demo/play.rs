@@ -178,7 +178,7 @@ async fn watch(
     loop {
         match tokio::time::timeout(LOOK_EVERY, steps.recv()).await {
             Ok(Ok(step)) if show.one_by_one() || show.number_of(&step.subject).is_none() => {
-                show_step(show, &step);
+                show.observed(&step);
             }
             Ok(Err(broadcast::error::RecvError::Closed)) => {
                 return Err(CommandError::Failed("the engine ended before the flow did".into()));
@@ -204,19 +204,12 @@ async fn watch(
         if (is_idle && waiting == 0) || changed.elapsed() > STANDSTILL_MAX {
             while let Ok(step) = steps.try_recv() {
                 if show.one_by_one() || show.number_of(&step.subject).is_none() {
-                    show_step(show, &step);
+                    show.observed(&step);
                 }
             }
             progress.clear();
             return Ok(());
         }
-    }
-}
-
-/// Shows a step, but for those that only tell people.
-fn show_step(show: &Show, step: &Observation) {
-    if step.step != quadrille::notify::NOTIFY {
-        show.observed(step);
     }
 }
 

@@ -1,7 +1,10 @@
 //! What a demonstration shows while it plays.
 
-use crate::print::{Shown, line, shown};
-use quadrille::{Observation, Verdict, excerpt, system::Demo};
+use crate::{
+    print::{Shown, line, shown},
+    work::said,
+};
+use quadrille::{Observation, excerpt, system::Demo};
 use std::{collections::HashMap, time::Instant};
 
 /// Up to so many are shown step by step; beyond, only their number.
@@ -69,16 +72,9 @@ impl Show {
     /// A message that was worked. Whether it is one of those that are counted is told by its subject.
     pub fn observed(&self, step: &Observation) {
         let is_counted = self.number_of(&step.subject).is_some();
-        let about = if is_counted { format!("{}: ", excerpt(&step.subject, 300)) } else { String::new() };
-        let what = match &step.verdict {
-            Verdict::Done => format!("{about}{}", step.what),
-            Verdict::Ended(_) => shown(&format!("{about}ended: {}", step.what), Shown::Waiting),
-            Verdict::Later(left) => format!("{about}not before {left:?} have passed"),
-            Verdict::Retry(after, _) => {
-                shown(&format!("{about}{}, again in {after:?}", step.what), Shown::Waiting)
-            }
-            Verdict::DeadLetter(_) => shown(&format!("{about}dead-lettered: {}", step.what), Shown::Bad),
-        };
-        self.step(&step.step, &what);
+        let about = if is_counted { excerpt(&step.subject, 300) } else { String::new() };
+        if let Some(what) = said(step, &about) {
+            self.step(&step.step, &what);
+        }
     }
 }

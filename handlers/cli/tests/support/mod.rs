@@ -5,9 +5,12 @@
 pub mod between;
 pub mod server;
 
-use rustix::process::{Pid, Signal, kill_process};
 #[cfg(target_os = "linux")]
 use rustix::process::{Resource, Rlimit, prlimit};
+use rustix::{
+    process::{Pid, Signal, kill_process},
+    pty::{self, OpenptFlags},
+};
 use serde_json::{Value, value::RawValue};
 use std::{
     collections::BTreeMap,
@@ -216,6 +219,20 @@ impl Watcher {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (out, err) = (Lines::of(child.stdout.take().unwrap()), Lines::of(child.stderr.take().unwrap()));
+        Self { child, out, err }
+    }
+
+    /// The same with a terminal as its standard output.
+    pub fn on_terminal(mut command: Command) -> Self {
+        let terminal = pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        pty::grantpt(&terminal).unwrap();
+        pty::unlockpt(&terminal).unwrap();
+        let name = pty::ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
+        let shown = fs::File::options().read(true).write(true).open(name).unwrap();
+        let mut child = command.stdin(Stdio::null()).stdout(shown).stderr(Stdio::piped()).spawn().unwrap();
+        // What is left in this process of the terminal would keep it open.
+        drop(command);
+        let (out, err) = (Lines::of(fs::File::from(terminal)), Lines::of(child.stderr.take().unwrap()));
         Self { child, out, err }
     }
 
