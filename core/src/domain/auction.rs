@@ -83,11 +83,14 @@ pub enum OrderStatus {
     Accepted,
     /// The auction did not take it.
     Rejected,
+    /// It was withdrawn before a run took it.
+    Withdrawn,
 }
 
 impl OrderStatus {
     /// All of them, in the order of the flow.
-    pub const ALL: [Self; 4] = [Self::Received, Self::Submitted, Self::Accepted, Self::Rejected];
+    pub const ALL: [Self; 5] =
+        [Self::Received, Self::Submitted, Self::Accepted, Self::Rejected, Self::Withdrawn];
 
     /// As it stands in JSON.
     pub const fn as_str(self) -> &'static str {
@@ -96,6 +99,7 @@ impl OrderStatus {
             Self::Submitted => "submitted",
             Self::Accepted => "accepted",
             Self::Rejected => "rejected",
+            Self::Withdrawn => "withdrawn",
         }
     }
 
@@ -180,9 +184,9 @@ impl Order {
         self
     }
 
-    /// Whether its run is still to decide it.
+    /// Whether a run is still to decide it.
     pub fn is_undecided(&self) -> bool {
-        !self.status.is_decided() && self.undecidable.is_none()
+        matches!(self.status, OrderStatus::Received | OrderStatus::Submitted) && self.undecidable.is_none()
     }
 
     /// Whether it was sent with the same content.
@@ -241,7 +245,7 @@ impl Entity for Order {
     fn is_ended(&self) -> bool {
         match self.status {
             OrderStatus::Accepted => self.result_key.is_some(),
-            OrderStatus::Received | OrderStatus::Submitted | OrderStatus::Rejected => !self.is_undecided(),
+            _ => !self.is_undecided(),
         }
     }
 

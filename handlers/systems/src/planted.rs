@@ -26,6 +26,11 @@ pub const PLANTED: &[(&str, &str, &str)] = &[
     ("auction", "page_cursor_lost", "Of a platform's answer only the first page is read."),
     ("auction", "decision_overwritten", "A decision is written over an earlier one."),
     ("auction", "object_from_clock", "A result tells the time of its filing, and not of its decision."),
+    (
+        "auction",
+        "withdrawn_order_taken",
+        "An order that was withdrawn is taken by a run that had it on its list.",
+    ),
     ("snacks", "cancelled_order_processed", "An order is made though it is cancelled."),
     ("orders", "processed_again", "An order that is told of twice is processed twice."),
     ("orders", "panics_when_redelivered", "A handler panics on an order that comes again."),

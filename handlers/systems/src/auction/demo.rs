@@ -15,7 +15,17 @@ const BATCH: usize = 1_000;
 /// Runs looked at for the number of asks.
 const RUNS_MAX: usize = 1_000;
 
+/// How many orders there are to each that is withdrawn as soon as it is posted. The few of a first look are none of them.
+const KEPT_TO_EACH_WITHDRAWN: u64 = 97;
+
+/// The first of those.
+const FIRST_WITHDRAWN: u64 = 13;
+
 pub(super) struct AuctionDemo;
+
+fn number(id: &str) -> u64 {
+    id.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or_default()
+}
 
 #[async_trait]
 impl Demo for AuctionDemo {
@@ -40,11 +50,13 @@ impl Demo for AuctionDemo {
     }
 
     fn body(&self, ids: &[String]) -> Value {
-        let number = |id: &String| -> u64 {
-            id.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or_default()
-        };
-        let order = |id| json!({ "record_id": id, "parameter_1": format!("plant-{}", number(id) % 7), "parameter_2": number(id) });
+        let order = |id: &String| json!({ "record_id": id, "parameter_1": format!("plant-{}", number(id) % 7), "parameter_2": number(id) });
         ids.iter().map(order).collect()
+    }
+
+    fn then(&self, ids: &[String]) -> Vec<(&'static str, Value)> {
+        let withdrawn = ids.iter().filter(|id| number(id) % KEPT_TO_EACH_WITHDRAWN == FIRST_WITHDRAWN);
+        withdrawn.map(|id| ("withdraw_order", json!({ "record_id": id }))).collect()
     }
 
     fn triggers(&self) -> &'static [&'static str] {
@@ -52,11 +64,11 @@ impl Demo for AuctionDemo {
     }
 
     fn ends(&self) -> &'static [&'static str] {
-        &["stored", "dead_lettered"]
+        &["stored", "dead_lettered", "withdrawn"]
     }
 
     fn counts(&self) -> &'static [&'static str] {
-        &["accepted", "rejected", "stored", "dead_lettered"]
+        &["accepted", "rejected", "stored", "dead_lettered", "withdrawn"]
     }
 
     fn counted(&self, evidence: &Evidence<'_>) -> Vec<&'static str> {
@@ -64,6 +76,7 @@ impl Demo for AuctionDemo {
         let decided = match status {
             Some("accepted") => Some("accepted"),
             Some("rejected") => Some("rejected"),
+            Some("withdrawn") => Some("withdrawn"),
             _ => None,
         };
         let filed = (!evidence.objects.is_empty()).then_some("stored");

@@ -2,8 +2,8 @@
 
 use super::{
     metrics::{
-        ORDERS_ACCEPTED, ORDERS_RECEIVED, ORDERS_REJECTED, ORDERS_STORED, ORDERS_UNDECIDABLE, POLLS,
-        POLLS_NOT_READY, RECEIVED_TO_DECIDED, RECEIVED_TO_STORED,
+        ORDERS_ACCEPTED, ORDERS_RECEIVED, ORDERS_REJECTED, ORDERS_STORED, ORDERS_UNDECIDABLE,
+        ORDERS_WITHDRAWN, POLLS, POLLS_NOT_READY, RECEIVED_TO_DECIDED, RECEIVED_TO_STORED,
     },
     platform::SIMULATED,
 };
@@ -16,6 +16,7 @@ pub(super) fn infrastructure(infrastructure: Infrastructure<'_>) -> Infrastructu
         .metrics([RECEIVED_TO_DECIDED]);
     infrastructure
         .function("post_orders", FunctionOptions::new().metrics([ORDERS_RECEIVED]))
+        .function("withdraw_order", FunctionOptions::new().metrics([ORDERS_WITHDRAWN]))
         .function("poll_auction", poll)
         .function("store_result", FunctionOptions::new().metrics([ORDERS_STORED, RECEIVED_TO_STORED]))
         .stack(trial(

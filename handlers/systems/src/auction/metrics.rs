@@ -4,6 +4,8 @@ use quadrille::metrics::Metric;
 
 /// Orders stored for the first time.
 pub const ORDERS_RECEIVED: Metric = Metric::count("OrdersReceived");
+/// Orders withdrawn before a run took them.
+pub const ORDERS_WITHDRAWN: Metric = Metric::count("OrdersWithdrawn");
 /// Orders decided as accepted.
 pub const ORDERS_ACCEPTED: Metric = Metric::count("OrdersAccepted");
 /// Orders decided as rejected.
@@ -22,8 +24,9 @@ pub const RECEIVED_TO_DECIDED: Metric = Metric::milliseconds("ReceivedToDecided"
 pub const RECEIVED_TO_STORED: Metric = Metric::milliseconds("ReceivedToStored");
 
 /// All of them.
-pub const ALL: [Metric; 9] = [
+pub const ALL: [Metric; 10] = [
     ORDERS_RECEIVED,
+    ORDERS_WITHDRAWN,
     ORDERS_ACCEPTED,
     ORDERS_REJECTED,
     ORDERS_UNDECIDABLE,

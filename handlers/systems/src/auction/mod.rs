@@ -132,6 +132,11 @@ fn define() -> Definition {
             Route::get("/orders/{record_id}", "get_order", orders::get_order)
                 .uses(Uses::new().gets_one::<Order>()),
         )
+        .route(
+            Route::post("/orders/{record_id}/withdrawal", "withdraw_order", orders::withdraw_order)
+                .uses(Uses::new().gets_one::<Order>().commits_one::<Order>())
+                .cancels::<Order>(),
+        )
         .schedule(KICKOFF, Duration::from_secs(300), |at| PollAuction { run_id: at.to_string(), round: 0 })
         .schedule_setting(KICKOFF, EVERY)
         .on(polling())
@@ -224,11 +229,12 @@ async fn poll(run: Option<Stored<Run>>, event: PollAuction, cx: Context<run::Emi
 }
 
 /// What `orders --status` takes.
-const STATUSES: [&str; 5] = [
+const STATUSES: [&str; 6] = [
     OrderStatus::Received.as_str(),
     OrderStatus::Submitted.as_str(),
     OrderStatus::Accepted.as_str(),
     OrderStatus::Rejected.as_str(),
+    OrderStatus::Withdrawn.as_str(),
     UNDECIDABLE,
 ];
 

@@ -1,9 +1,12 @@
 //! The HTTP side: orders are taken and told of.
 
-use super::{OPEN_SHARDS, metrics::ORDERS_RECEIVED};
+use super::{
+    OPEN_SHARDS,
+    metrics::{ORDERS_RECEIVED, ORDERS_WITHDRAWN},
+};
 use quadrille::{
-    Committed, Context, Failure, Stored,
-    domain::auction::{BODY_BYTES_MAX, NewOrder, Order, orders},
+    Change, Committed, Context, Failure, Stored,
+    domain::auction::{BODY_BYTES_MAX, NewOrder, Order, OrderStatus, orders},
     http::{Problem, Request, Response},
     input::read_request,
 };
@@ -82,10 +85,48 @@ async fn take(orders: &[NewOrder], cx: &Context<()>) -> Result<Vec<RowOutcome>, 
 /// A [`Failure`] of the table.
 pub async fn get_order(request: Request, cx: Context<()>) -> Result<Response, Failure> {
     let found = cx.get_one::<Order>(request.parameter("record_id")).await?;
-    let Some(order) = found else {
-        return Ok(
-            Problem::new(404, "no_such_order", "no order has this record_id, or it has expired").into()
-        );
+    Ok(found.map_or_else(no_such_order, |order| Response::json(200, &order.told())))
+}
+
+/// `POST /orders/{record_id}/withdrawal`: withdraws an order that no run has taken. Of this and of a run, which may take it at
+/// the same time, the first commit wins. `200` once it is withdrawn, also where it was before; `409` where a run has it, or
+/// has decided it; `404` where there is none.
+///
+/// # Errors
+/// A [`Failure`] of the table.
+pub async fn withdraw_order(request: Request, cx: Context<()>) -> Result<Response, Failure> {
+    let withdraw = |_, order: Result<Option<Stored<Order>>, Failure>| match order {
+        Err(failure) => Change::Keep(Err(failure)),
+        Ok(None) => Change::Keep(Ok(no_such_order())),
+        Ok(Some(mut order)) if order.status == OrderStatus::Received => {
+            order.status = OrderStatus::Withdrawn;
+            let answer = withdrawn(&order, "withdrawn");
+            Change::Commit(order.commit("withdrawn").measure(ORDERS_WITHDRAWN, 1.0), Ok(answer))
+        }
+        Ok(Some(order)) if order.status == OrderStatus::Withdrawn => {
+            Change::Keep(Ok(withdrawn(&order, "unchanged")))
+        }
+        Ok(Some(order)) => {
+            let detail = "a run has taken the order, and it can't be withdrawn any more";
+            let problem = Problem::new(409, "taken_by_run", detail);
+            Change::Keep(Ok(problem.with("status", order.status).with("run_id", &order.run_id).into()))
+        }
     };
-    Ok(Response::json(200, &order.told()))
+    cx.change_one(request.parameter("record_id"), withdraw).await?
+}
+
+/// What became of an order that was to be withdrawn.
+#[derive(Serialize)]
+struct Withdrawal<'a> {
+    record_id: &'a str,
+    status: OrderStatus,
+    outcome: &'static str,
+}
+
+fn withdrawn(order: &Order, outcome: &'static str) -> Response {
+    Response::json(200, &Withdrawal { record_id: &order.record_id, status: order.status, outcome })
+}
+
+fn no_such_order() -> Response {
+    Problem::new(404, "no_such_order", "no order has this record_id, or it has expired").into()
 }

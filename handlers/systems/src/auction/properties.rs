@@ -39,6 +39,9 @@ pub(super) fn properties() -> Vec<Property> {
         sometimes("an order is rejected", |world| {
             world.entities::<Order>().iter().any(|order| order.status == OrderStatus::Rejected)
         }),
+        sometimes("an order is withdrawn", |world| {
+            world.entities::<Order>().iter().any(|order| order.status == OrderStatus::Withdrawn)
+        }),
         sometimes("a run is left to another one", |world| {
             world.entities::<Run>().iter().any(|run| run.is_given_up)
         }),

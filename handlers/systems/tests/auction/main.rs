@@ -10,6 +10,7 @@ mod platform;
 #[path = "../../../cli/tests/support/server.rs"]
 mod server;
 mod time;
+mod withdrawn;
 mod world;
 
 use quadrille::{Choreography, Settings, setting::Place, system::choreography};

@@ -132,7 +132,9 @@ async fn claim(
 ) -> Result<Vec<SubmittedOrder>, Failure> {
     let take = |_, order: Result<Option<Stored<Order>>, Failure>| match order.ok().flatten() {
         Some(order) if order.run_id.as_ref() == Some(&run.run_id) => Change::Keep(Some(submitted(&order))),
-        Some(mut order) if order.is_undecided() && page.may_take(&order) => {
+        Some(mut order)
+            if (order.is_undecided() || planted("withdrawn_order_taken")) && page.may_take(&order) =>
+        {
             order.run_id = Some(run.run_id.clone());
             order.status = OrderStatus::Submitted;
             order.expires_at = order.expires_at.max(run.deadline + TAKEN_OVER_WITHIN);
