@@ -88,12 +88,13 @@ def an_order_is_followed_live_to_its_dead_letter_and_its_story(browser: Browser,
         page.sees("✔ Nothing is stuck")
         assert page.run("document.title") == "[LOCAL] snacks: Flow", page.run("document.title")
         page.sees("● live", "#live")
-        ids = engine.orders(20, f"{MARKUP}\u202egpj")
+        ids = engine.orders(19, f"{MARKUP}\u202egpj")
         # It was told, and not loaded anew.
-        page.sees(f"✘ 20 dead letters in {DEAD}")
-        page.sees("✘ 20", ".canvas")
+        page.sees(f"✘ 19 dead letters in {DEAD}")
+        page.sees("✘ 19", ".canvas")
         page.go("#/work")
         page.sees("✘ dead letter")
+        page.sees(engine.orders(1)[0])
         page.go("#/queues")
         page.wait(f"[...document.querySelectorAll('tr.stuck')].some((row) => row.innerText.includes('{QUEUE}') && row.innerText.includes('✘ 20'))")
         page.go("#/search?kind=order&go=1")
@@ -262,9 +263,13 @@ def a_schedule_is_triggered_after_a_confirmation(browser: Browser, args):
         page.click("Trigger it now …")
         page.sees("The schedule kickoff happens once more now", "dialog[open]")
         page.click("Leave it", "dialog[open]")
+        page.wait("!document.querySelector('dialog')")
         page.click("Trigger it now …")
+        triggers = lambda: [url for url in page.requests() if "/schedules/" in url]
+        assert not triggers(), "what is left is not done"
         page.click("Trigger it", "dialog[open]")
         page.sees("✔ Triggered at ")
+        assert len(triggers()) == 1
         page.go("#/work")
         page.sees("poll_auction")
 
