@@ -4,7 +4,7 @@ const AT = "/_quadrille/";
 const TOKEN = "quadrille-token";
 
 // What the engine says is wrong.
-export class Problem extends Error {
+class Problem extends Error {
   constructor(status, told) {
     const reason = told?.type?.split("/").at(-1) ?? status;
     super(told?.detail ? `${told.detail} (${reason})` : `the engine answered ${status}`);

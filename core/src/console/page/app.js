@@ -1,6 +1,6 @@
 // The console: which view is shown, in which place, and whether it is live.
 
-import { el, refill, route, growOlder, failed, tell, note } from "./dom.js";
+import { el, refill, route, growOlder, failed, note } from "./dom.js";
 import { setToken, token, whenLocked } from "./api.js";
 import { state, load, follow, hear } from "./state.js";
 import { flowView, queuesView, workView, scheduleView, publishedView } from "./flow.js";

@@ -59,13 +59,17 @@ export const many = (count, one, more = one + "s") => `${number(count)} ${count 
 
 // How far the server's clock is ahead of this one, in milliseconds.
 let ahead = 0;
-export const now = () => Date.now() + ahead;
-export function setNow(text) {
+// In a simulation the time stands still between two steps.
+let stands = null;
+export const now = () => stands ?? Date.now() + ahead;
+export function setNow(text, isStill = false) {
   const at = Date.parse(text);
-  if (!Number.isNaN(at)) ahead = at - Date.now();
+  if (Number.isNaN(at)) return;
+  ahead = at - Date.now();
+  stands = isStill ? at : null;
 }
 
-export function ago(at) {
+function ago(at) {
   const millis = now() - Date.parse(at);
   if (Number.isNaN(millis)) return "";
   const seconds = Math.floor(Math.abs(millis) / 1000);
@@ -96,7 +100,7 @@ export function seconds(millis) {
   return millis < 1000 ? `${number(millis)} ms` : `${(millis / 1000).toFixed(1)} s`;
 }
 
-export const encoded = (text) => encodeURIComponent(String(text).toWellFormed());
+const encoded = (text) => encodeURIComponent(String(text).toWellFormed());
 
 // The address of a view: `route("story", kind, id)`, with what is asked of it as an object at the end.
 export function route(...parts) {

@@ -22,15 +22,18 @@ export async function flowView(root, parts, asked, signal) {
   const canvas = el("div", { class: "canvas", tabindex: 0, role: "region", "aria-label": "The flow; it scrolls" }, drawn);
   refill(root, el("h1", { tabindex: -1 }, "Flow"), el("section", { "aria-label": "What is stuck" }, stuck, wrong), canvas,
     el("details", null, el("summary", null, "The same as lists"), lists()));
-  let before = "";
+  let before = "", told = null;
   const update = () => {
     drawn.update();
     const items = stuckNow();
     const text = items.map(([item]) => item.textContent).join("; ");
     if (text === before && stuck.childElementCount) return;
     before = text;
+    // Another place is news, another count of the same is none.
+    const places = items.map(([item]) => item.getAttribute("href")).join();
+    if (places !== told) tell(text || "Nothing is stuck");
+    told = places;
     refill(stuck, items.length ? items.map((item) => el("li", { class: "bad" }, item)) : el("li", { class: "good" }, "✔ Nothing is stuck"));
-    tell(text || "Nothing is stuck");
   };
   // A burst of work is drawn once a frame.
   let isDue = false;

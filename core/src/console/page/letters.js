@@ -1,6 +1,6 @@
 // Dead letters: in groups, then one by one, then one of them as a whole.
 
-import { el, refill, link, time, number, many, field, choice, longText, windowed, failed, table, tell, route, note, breath, cut, ago } from "./dom.js";
+import { el, refill, link, time, number, many, field, longText, windowed, failed, table, tell, route, note, breath, cut, now } from "./dom.js";
 import { get, post, query, giveBack, aside } from "./api.js";
 import { deadLetterQueues, mayAct, state } from "./state.js";
 import { confirmed } from "./confirm.js";
@@ -64,21 +64,21 @@ export async function lettersView(root, [queue], asked, signal) {
   }
 }
 
-// Goes from page to page until `each` says that it is enough, and shows again what that has hidden.
-async function eachPage(queue, path, signal, each, start = 0) {
-  const held = [];
+// Goes from page to page until `each` says that it is enough. What that has hidden is shown again at once, or by who gives `held`.
+async function eachPage(queue, path, signal, each, { start = 0, held = null } = {}) {
+  const hidden = held ?? [];
   let after = start;
   try {
     while (after !== null && after !== undefined && !signal.aborted) {
       const page = await get(path(after), signal);
-      held.push(...(page.held ?? []));
+      hidden.push(...(page.held ?? []));
       after = page.next ?? null;
       if (!await each(page)) break;
       await breath();
     }
     return after;
   } finally {
-    await giveBack(queue, held);
+    if (!held) await giveBack(queue, hidden);
   }
 }
 
@@ -86,10 +86,12 @@ const ROWS = 20, LOOKS_MAX = 20;
 
 // The letters of a queue that are asked for, a page at a time.
 async function listView(root, queue, asked, signal) {
-  const starts = [0];
+  const starts = [0], held = [];
   let at = 0, next = null;
+  // Where a look hides letters, the next page shows others only as long as these stay hidden.
+  signal.addEventListener("abort", () => giveBack(queue, held).catch(() => tell("the letters that were looked at show themselves again in a minute")));
   const place = el("div"), where = el("span", { class: "where", role: "status" });
-  const back = el("button", { type: "button", onclick: () => { at -= 1; draw(); } }, "← back");
+  const back = el("button", { type: "button", onclick: () => { at = held.length ? 0 : at - 1; draw(); } }, "← back");
   const on = el("button", { type: "button", onclick: () => { at += 1; starts[at] = next; draw(); } }, "on →");
   const inputs = {};
   const input = (name, text, props) => field(text, (inputs[name] = el("input", { name, value: asked[name] ?? "", autocomplete: "off", spellcheck: "false", ...props })));
@@ -99,9 +101,17 @@ async function listView(root, queue, asked, signal) {
   };
   const purge = async () => {
     const filter = filterOf(asked);
-    const lines = [`Every dead letter of ${queue} is deleted for good that is meant: ${toldFilter(filter)}.`, "Nobody can bring them back."];
-    if (!await confirmed(`Delete letters of ${queue}`, lines, "Delete them for good")) return;
-    try { refill(done, el("p", { class: "good", role: "status" }, `✔ ${many(await purged(queue, filter, signal), "letter")} deleted`)); draw(); } catch (error) { refill(done, failed(error)); }
+    // What comes from now on is in nobody's mind.
+    filter.before ||= new Date(now()).toISOString();
+    try {
+      refill(done, note("counting …"));
+      const count = many(await counted(queue, filter, signal), "letter");
+      refill(done);
+      const lines = [`${count} of ${queue} would be deleted for good: ${toldFilter(filter)}.`, "Nobody can bring them back."];
+      if (!await confirmed(`Delete ${count} of ${queue}`, lines, `Delete ${count} for good`)) return;
+      refill(done, el("p", { class: "good", role: "status" }, `✔ ${many(await purged(queue, filter, signal), "letter")} deleted`));
+      await draw();
+    } catch (error) { if (!signal.aborted) refill(done, failed(error)); }
   };
   const done = el("div");
   refill(root, el("h1", { tabindex: -1 }, `Dead letters in ${queue}`), el("p", null, link(route("letters"), "all dead letters")),
@@ -117,10 +127,11 @@ async function listView(root, queue, asked, signal) {
     const letters = [];
     let looks = 0;
     try {
+      if (at === 0) await giveBack(queue, held);
       next = await eachPage(queue, (after) => `dead-letters?${query({ queue, ...filterOf(asked), after, limit: ROWS - letters.length })}`, signal, (page) => {
         letters.push(...page.letters);
         return letters.length < ROWS && ++looks < LOOKS_MAX;
-      }, starts[at]);
+      }, { start: starts[at], held });
     } catch (error) {
       if (!signal.aborted) { where.textContent = ""; back.disabled = at === 0; refill(place, failed(error)); }
       return;
@@ -150,8 +161,17 @@ export function toldFilter(filter) {
 
 const WALKED = 100;
 
-async function purged(queue, { reason, handler, subject, since, before }, signal) {
-  const filter = Object.fromEntries(Object.entries({ reason, handler, subject, since, before }).filter(([, value]) => value));
+async function counted(queue, filter, signal) {
+  let count = 0;
+  await eachPage(queue, (after) => `dead-letters?${query({ queue, ...filter, after, limit: WALKED })}`, signal, (page) => {
+    count += page.letters.length;
+    return true;
+  });
+  return count;
+}
+
+async function purged(queue, asked, signal) {
+  const filter = Object.fromEntries(Object.entries(asked).filter(([, value]) => value));
   const passed = [];
   let count = 0;
   try {
@@ -160,8 +180,6 @@ async function purged(queue, { reason, handler, subject, since, before }, signal
       count += moved.moved;
       passed.push(...moved.passed_over);
       if (moved.done) return count;
-      // What comes meanwhile was in nobody's mind.
-      filter.before ??= moved.at;
     }
   } finally {
     await giveBack(queue, passed);

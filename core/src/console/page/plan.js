@@ -1,6 +1,6 @@
 // A redrive is a plan: which letters, each with what this build would do with it, and then the redrive of just these.
 
-import { el, refill, field, choice, time, number, many, windowed, failed, table, tell, route, note, breath, cut, pause, longText } from "./dom.js";
+import { el, refill, field, choice, time, number, many, windowed, failed, table, tell, route, note, breath, cut, longText } from "./dom.js";
 import { get, post, giveBack } from "./api.js";
 import { deadLetterQueues, mayAct, state } from "./state.js";
 import { confirmed } from "./confirm.js";

@@ -1,6 +1,6 @@
 // Sends back what a plan names, as `dlq redrive --plan` does: a part a second, stopped where too many fail again.
 
-import { el, refill, number, many, windowed, failed, table, tell, pause, longText, time, route, link } from "./dom.js";
+import { el, refill, number, many, windowed, failed, table, tell, pause, longText, route, link, note } from "./dom.js";
 import { get, post, giveBack } from "./api.js";
 import { download } from "./plan.js";
 
@@ -31,7 +31,8 @@ export async function redrive(place, asked, signal) {
   const stop = el("button", { type: "button", class: "act", onclick: () => { isStopped = true; } }, "Stop");
   const leaves = (event) => event.preventDefault();
   addEventListener("beforeunload", leaves);
-  refill(place, el("h2", null, "The redrive"), far, bar, stop, result);
+  const hint = note("It stops where this view is left; what was not sent stays where it is.");
+  refill(place, el("h2", null, "The redrive"), far, bar, hint, stop, result);
   const say = () => {
     bar.value = told.sent;
     far.textContent = `${number(told.sent)} of ${many(told.planned, "letter")} sent back, ${many(told.deadAgain, "dead letter")} came meanwhile.`;
@@ -52,6 +53,7 @@ export async function redrive(place, asked, signal) {
   } catch (error) { outcome = error; }
   removeEventListener("beforeunload", leaves);
   stop.remove();
+  hint.remove();
   say();
   const rest = windowed("letters that stay", (from, to) => table("Letters that stay", [
     ["letter", ([letter]) => link(route("letter", letter.queue, letter.id), letter.id)], ["queue", ([{ queue }]) => queue], ["why", ([, why]) => longText(why, { first: 200 })]],

@@ -5,7 +5,7 @@ import { listen } from "./live.js";
 import { setNow } from "./dom.js";
 
 // Entries of work that are kept, and shown.
-export const WORK_MAX = 200;
+const WORK_MAX = 200;
 // How long a step counts as one that tries again.
 const RETRYING_MILLIS = 60000;
 
@@ -21,16 +21,18 @@ export function hear(name, signal, call) {
 }
 const say = (name, detail) => told.dispatchEvent(new CustomEvent(name, { detail }));
 
+const isSimulated = () => state.system?.target === "simulated";
+
 export async function load() {
   state.system = await get("system");
-  setNow(state.system.now);
+  setNow(state.system.now, isSimulated());
   [state.flow, state.counts] = await Promise.all([get("flow"), get("counts")]);
 }
 
 export function follow() {
   return listen({
     work(data) {
-      if (data.now) setNow(data.now);
+      if (data.now) setNow(data.now, isSimulated());
       for (const [step, counts] of Object.entries(data.counts ?? {})) {
         if (counts.retried > (state.counts[step]?.retried ?? 0)) state.retriedAt[step] = Date.now();
       }
@@ -41,11 +43,19 @@ export function follow() {
       say("work", data);
     },
     state: (word, detail) => say("live", { word, detail }),
-    reload() {
-      Object.assign(state, { retriedAt: {}, work: [], leftOut: 0 });
-      load().then(() => say("reload"), () => {});
-    },
+    reload: renew,
   });
+}
+
+// Loads all anew: the engine is another one, or at another time.
+export async function renew() {
+  Object.assign(state, { retriedAt: {}, work: [], leftOut: 0 });
+  try {
+    await load();
+    say("reload");
+  } catch (error) {
+    say("live", { word: "reconnecting", detail: error.message });
+  }
 }
 
 export const isRetrying = (step) => Date.now() - (state.retriedAt[step] ?? -Infinity) < RETRYING_MILLIS;

@@ -165,7 +165,7 @@ export async function findView(root, [id], asked, signal) {
   else refill(place, el("ul", null, found.map((one) => el("li", null, entityLink(one.kind, id), `, ${one.status ?? ""}`))));
 }
 
-export async function lookFor(id, signal) {
+async function lookFor(id, signal) {
   const tried = state.system.kinds.map(({ kind }) =>
     get(`entities/${encodeURIComponent(kind)}/${encodeURIComponent(id.toWellFormed())}`, signal).catch((error) => {
       if (error.status === 404) return null;

@@ -230,8 +230,8 @@ def the_right_letters_go_back_by_a_plan_and_every_count_agrees(browser: Browser,
             page.go(f"#/letters/{DEAD}")
             page.sees(f"page 1: {min(20, again)} letter")
             page.click("Delete these …")
-            page.sees("Nobody can bring them back.", "dialog[open]")
-            page.click("Delete them for good", "dialog[open]")
+            page.sees(f"{again} letters of {DEAD} would be deleted for good", "dialog[open]")
+            page.click(f"Delete {again} letters for good", "dialog[open]")
             page.sees(f"✔ {again} letters deleted")
             assert engine.dead() == 0
 
@@ -274,6 +274,54 @@ def a_schedule_is_triggered_after_a_confirmation(browser: Browser, args):
         page.sees("poll_auction")
 
 
+def an_order_is_cancelled_after_a_confirmation(browser: Browser, args):
+    with tempfile.TemporaryDirectory() as folder, snacks(args, folder, 100, "--allow-actions") as engine:
+        [id] = engine.orders(1)
+        with opened(browser, engine.address, f"#/story/order/{id}") as page:
+            page.click("Cancel it …")
+            page.sees(f"The order {id} is cancelled", "dialog[open]")
+            page.click("Cancel it", "dialog[open]")
+            page.sees("CANCELLED", ".status")
+            assert engine.ask(f"/orders/{id}")["status"] == "CANCELLED"
+            assert not page.run("[...document.querySelectorAll('button')].some((one) => one.textContent.startsWith('Cancel'))"), "what has ended can't be cancelled"
+
+
+def a_simulated_run_is_travelled_through(browser: Browser, args):
+    command = [str(args.command), "sim", "checkout", "--from", "7", "--console", "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment(), text=True)
+    try:
+        line = next(line for line in process.stdout if "http://" in line)
+        address = line[line.index("http://") :].strip().rstrip("/")
+        with opened(browser, address, "#/clock") as page:
+            page.sees("SIMULATED", ".band")
+            page.sees(", the end", "main")
+            steps = int(page.run("document.querySelector('input[type=range]').max"))
+            page.fill("to", str(steps // 2))
+            page.click("Travel there")
+            page.sees(f"Step {steps // 2:,} of {steps:,}", "main")
+            middle = page.run("document.querySelector('.big time').dateTime")
+            page.click("one step back")
+            page.sees(f"Step {steps // 2 - 1:,} of", "main")
+            page.click("ten steps")
+            page.sees(f"Step {steps // 2 + 9:,} of", "main")
+            page.fill("at", middle)
+            page.click("Skip to it")
+            page.wait(f"document.querySelector('.big time').dateTime === {json.dumps(middle)}", "it is that time again")
+            # The other views are of that time as well.
+            page.fill("to", "0")
+            page.click("Travel there")
+            page.sees("Step 0 of", "main")
+            for kind in ("order", "product"):
+                page.go(f"#/search?kind={kind}&go=1")
+                page.sees("; that is all.", "main")
+            page.go("#/flow")
+            page.sees("Nothing is stuck")
+    finally:
+        process.terminate()
+        process.wait(BOUND)
+        process.stdout.close()
+
+
 def an_engine_that_is_started_again_is_found_again(browser: Browser, args):
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as after:
         with snacks(args, folder, 100) as engine:
@@ -295,5 +343,7 @@ TESTS = [
     a_token_is_asked_for_and_stays_in_the_tab,
     the_right_letters_go_back_by_a_plan_and_every_count_agrees,
     a_schedule_is_triggered_after_a_confirmation,
+    an_order_is_cancelled_after_a_confirmation,
+    a_simulated_run_is_travelled_through,
     an_engine_that_is_started_again_is_found_again,
 ]
