@@ -230,10 +230,14 @@ fn every_test_that_a_document_names_exists() {
     let mut named = 0;
     for document in documents() {
         let text = read(&document);
-        for (path, name) in text.lines().flat_map(quoted).filter_map(|text| text.split_once(".rs::")) {
-            let path = format!("{path}.rs");
-            let source = read(&path);
-            let (function, scenario) = (format!("fn {name}("), format!("{name},"));
+        for (path, name) in text.lines().flat_map(quoted).filter_map(|text| text.split_once("::")) {
+            let word = match path.rsplit_once('.') {
+                Some((_, "rs")) => "fn",
+                Some((_, "py")) => "def",
+                _ => continue,
+            };
+            let source = read(path);
+            let (function, scenario) = (format!("{word} {name}("), format!("{name},"));
             let defined = source.lines().map(str::trim_start);
             let mut defined = defined.filter(|line| {
                 line.contains(&function)

@@ -5,7 +5,7 @@ import pathlib
 import re
 
 from devtools import Browser
-from opened import VIEWS, look_at, opened
+from opened import VIEWS, look_at, opened, test
 from stub import DEAD, MARKUP, PAGE, Stub
 
 # WCAG 2.1, AA, for text of this size.
@@ -48,6 +48,7 @@ CONTRAST = """(() => {
 })()"""
 
 
+@test
 def a_place_is_known_by_title_icon_colour_and_word(browser: Browser, _):
     seen = set()
     for place in ("local", "development", "production", "simulated"):
@@ -65,6 +66,7 @@ def a_place_is_known_by_title_icon_colour_and_word(browser: Browser, _):
     assert len({icon for icon, _ in seen}) == len({colour for _, colour in seen}) == 4, seen
 
 
+@test
 def text_has_contrast_in_light_and_dark(browser: Browser, _):
     for place in ("local", "development", "production", "simulated"):
         with Stub(place=place, entities=300, letters=50, allows_actions=True) as stub, opened(browser, stub.address) as page:
@@ -81,6 +83,7 @@ def text_has_contrast_in_light_and_dark(browser: Browser, _):
                 page.scheme("light")
 
 
+@test
 def a_phone_has_nothing_to_scroll_sideways(browser: Browser, _):
     long = "x" * 500
     with Stub(place="simulated", entities=300, letters=50, allows_actions=True, body=json.dumps({"data": long})) as stub:
@@ -94,6 +97,7 @@ def a_phone_has_nothing_to_scroll_sideways(browser: Browser, _):
                 assert page.run("document.querySelector('main').innerText.trim().length") > 20, view
 
 
+@test
 def every_view_has_landmarks_and_all_that_is_used_has_a_name(browser: Browser, _):
     used = {"link", "button", "textbox", "searchbox", "combobox", "checkbox", "slider", "spinbutton", "progressbar", "region", "navigation", "dialog"}
     with Stub(place="simulated", entities=300, letters=50, allows_actions=True) as stub, opened(browser, stub.address) as page:
@@ -109,6 +113,7 @@ def every_view_has_landmarks_and_all_that_is_used_has_a_name(browser: Browser, _
             assert page.run("document.title.length") > 12, view
 
 
+@test
 def the_keyboard_reaches_a_letter_from_the_flow(browser: Browser, _):
     with Stub(entities=300, letters=50) as stub, opened(browser, stub.address) as page:
         page.sees("50 dead letters")
@@ -138,6 +143,7 @@ def tab_to(page, selector: str) -> None:
     raise AssertionError(f"the tab key does not come to {selector}")
 
 
+@test
 def what_is_hostile_is_shown_as_text(browser: Browser, _):
     with Stub(hostile=True, entities=300, letters=50, allows_actions=True, body=json.dumps({"data": MARKUP})) as stub:
         with opened(browser, stub.address) as page:
@@ -168,6 +174,7 @@ def what_is_hostile_is_shown_as_text(browser: Browser, _):
             assert all(link.startswith("#") for link in links), links
 
 
+@test
 def a_body_of_a_mebibyte_is_shown_part_by_part(browser: Browser, _):
     body = json.dumps({"data": ["y" * 40] * 21_000 + ["\u202e" + "z" * 200_000]}, ensure_ascii=False)
     assert len(body) > 1 << 20
@@ -185,6 +192,7 @@ def a_body_of_a_mebibyte_is_shown_part_by_part(browser: Browser, _):
         assert longest < 250, f"a frame took {longest} ms"
 
 
+@test
 def the_page_is_small_and_whole(*_):
     files = {file.name: file.read_text() for file in PAGE.iterdir()}
     size = sum(len(text.encode()) for text in files.values())
@@ -196,15 +204,3 @@ def the_page_is_small_and_whole(*_):
             assert banned not in text.replace('"http://www.w3.org/2000/svg"', ""), f"{name} has {banned}"
     told = re.findall(r'"(\w+)"', (pathlib.Path(PAGE) / "app.js").read_text())
     assert "local" in told and all(f"icon-{place}.svg" in files for place in ("local", "development", "production", "simulated"))
-
-
-TESTS = [
-    a_place_is_known_by_title_icon_colour_and_word,
-    text_has_contrast_in_light_and_dark,
-    a_phone_has_nothing_to_scroll_sideways,
-    every_view_has_landmarks_and_all_that_is_used_has_a_name,
-    the_keyboard_reaches_a_letter_from_the_flow,
-    what_is_hostile_is_shown_as_text,
-    a_body_of_a_mebibyte_is_shown_part_by_part,
-    the_page_is_small_and_whole,
-]

@@ -5,6 +5,16 @@ import urllib.parse
 
 from devtools import Browser, Page
 
+# All tests, in the order in which they are defined.
+TESTS = []
+
+
+def test(function):
+    """Marks a test: it gets the browser and the options of the run."""
+    TESTS.append(function)
+    return function
+
+
 # The views, each with a text that it shows once it is there.
 VIEWS = {
     "#/flow": "The same as lists",

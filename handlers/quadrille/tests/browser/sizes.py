@@ -1,7 +1,7 @@
 """Much of everything, and for long: what is on the page stays small, and no frame takes long."""
 
 from devtools import Browser, Page, eventually
-from opened import opened
+from opened import opened, test
 from stub import DEAD, Stub, at, big_flow
 
 # A frame that takes longer is felt.
@@ -31,6 +31,7 @@ def rows(page: Page, selector: str = "tbody tr") -> int:
     return page.run(f"document.querySelectorAll({selector!r}).length")
 
 
+@test
 def a_hundred_thousand_entities_are_searched_in_parts(browser: Browser, _):
     with Stub(entities=100_000) as stub, opened(browser, stub.address) as page:
         page.sees("Nothing is stuck")
@@ -59,6 +60,7 @@ def a_hundred_thousand_entities_are_searched_in_parts(browser: Browser, _):
         page.sees("Looked at 5,000: 1,666 found; there are more.")
 
 
+@test
 def a_timeline_of_twenty_thousand_entries_is_shown_in_windows(browser: Browser, _):
     with Stub(entities=10, timeline=20_000, body='{"data":"' + "d" * 1000 + '"}') as stub, opened(browser, stub.address) as page:
         page.sees("Nothing is stuck")
@@ -79,6 +81,7 @@ def a_timeline_of_twenty_thousand_entries_is_shown_in_windows(browser: Browser, 
         assert times == sorted(times) and len(times) == 100
 
 
+@test
 def a_hundred_thousand_letters_are_counted_exactly(browser: Browser, _):
     with Stub(letters=100_000) as stub, opened(browser, stub.address) as page:
         page.sees("100,000 dead letters")
@@ -107,6 +110,7 @@ def a_hundred_thousand_letters_are_counted_exactly(browser: Browser, _):
         calmly("a list of letters", page, leaf)
 
 
+@test
 def five_thousand_letters_are_planned_and_the_right_ones_sent(browser: Browser, _):
     with Stub(letters=5_000, allows_actions=True) as stub, opened(browser, stub.address) as page:
         page.sees("5,000 dead letters")
@@ -137,6 +141,7 @@ def five_thousand_letters_are_planned_and_the_right_ones_sent(browser: Browser, 
         assert {number % 3 for number in stub.lies} == {1} and len(stub.lies) == 1_667
 
 
+@test
 def a_flow_of_many_steps_is_drawn_at_once_and_alike(browser: Browser, _):
     with Stub(flow=big_flow(30)) as stub, opened(browser, stub.address) as page:
         page.sees("Nothing is stuck")
@@ -165,6 +170,7 @@ def a_flow_of_many_steps_is_drawn_at_once_and_alike(browser: Browser, _):
         assert not hits, hits[:3]
 
 
+@test
 def ten_minutes_of_updates_leave_nothing_behind(browser: Browser, _):
     with Stub(letters=3, entities=10) as stub, opened(browser, stub.address) as page:
         page.sees("3 dead letters")
@@ -214,6 +220,7 @@ def ten_minutes_of_updates_leave_nothing_behind(browser: Browser, _):
         page.sees(f"{left:,} left out.")
 
 
+@test
 def a_stream_that_breaks_off_is_gone_on_with(browser: Browser, _):
     with Stub(letters=3) as stub, opened(browser, stub.address) as page:
         page.sees("● live", "#live")
@@ -231,14 +238,3 @@ def a_stream_that_breaks_off_is_gone_on_with(browser: Browser, _):
         page.sees("the engine was started again; reloaded", "#live")
         page.sees("1 dead letter in")
         eventually("all is loaded anew each time", lambda: stub.asked.count(("GET", "/_quadrille/flow")) == 3)
-
-
-TESTS = [
-    a_hundred_thousand_entities_are_searched_in_parts,
-    a_timeline_of_twenty_thousand_entries_is_shown_in_windows,
-    a_hundred_thousand_letters_are_counted_exactly,
-    five_thousand_letters_are_planned_and_the_right_ones_sent,
-    a_flow_of_many_steps_is_drawn_at_once_and_alike,
-    ten_minutes_of_updates_leave_nothing_behind,
-    a_stream_that_breaks_off_is_gone_on_with,
-]

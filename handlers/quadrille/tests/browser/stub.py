@@ -5,6 +5,7 @@ import http.server
 import json
 import pathlib
 import queue
+import sys
 import threading
 import urllib.parse
 
@@ -84,6 +85,17 @@ def at(second: int) -> str:
     return f"2026-11-{1 + days % 28:02}T{hours:02}:{minutes:02}:{seconds:02}.000Z"
 
 
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    # A browser opens many connections at once.
+    request_queue_size = 100
+
+    def handle_error(self, request, client_address):
+        # A tab that is closed breaks its connections off.
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @dataclasses.dataclass
 class Stub:
     """Starts when it is made, and stops with `close`."""
@@ -121,8 +133,7 @@ class Stub:
                 length = int(self.headers.get("Content-Length", 0))
                 stub.answer(self, "POST", json.loads(self.rfile.read(length) or b"null"))
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
