@@ -606,12 +606,19 @@ fn the_demo_tells_the_story_and_sums_it_up() {
     let (accepted, rejected) = expected(1, &orders("order-", 8));
     let (accepted, rejected) = (accepted.len() as u64, rejected.len() as u64);
     assert_eq!(numbers(&summary(&[])), [8, accepted, rejected, accepted, rejected, 4, 0]);
-    let (accepted, rejected) = expected(5, &orders("order-", 1_500));
+    // The 13th is withdrawn as soon as it is posted, and each 97th behind it.
+    let is_kept = |order: &Order| {
+        let number: u64 = order.record_id.strip_prefix("order-").unwrap().parse().unwrap();
+        number % 97 != 13
+    };
+    let (kept, withdrawn): (Vec<Order>, Vec<Order>) = orders("order-", 1_500).into_iter().partition(is_kept);
+    let (accepted, rejected) = expected(5, &kept);
     let (accepted, rejected) = (accepted.len() as u64, rejected.len() as u64);
     assert_eq!(summary(&[])["system"], "auction");
     let large = summary(&["--orders", "1500", "--seed", "5", "--not-ready", "1"]);
     assert_eq!(numbers(&large)[..5], [1_500, accepted, rejected, accepted, rejected]);
     assert_eq!(numbers(&large)[6], 0);
+    assert_eq!(large["withdrawn"], withdrawn.len());
 
     let story = quadrille(&["demo", "--orders", "4"]).ok();
     for told in [

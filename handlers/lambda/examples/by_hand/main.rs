@@ -42,6 +42,7 @@ async fn main() -> Result<(), Error> {
         "auction/get_order" => auction::get_order::run().await,
         "auction/poll_auction" => auction::poll_auction::run().await,
         "auction/store_result" => auction::store_result::run().await,
+        "auction/withdraw_order" => auction::withdraw_order::run().await,
         "snacks/order_creator" => snacks::order_creator::run().await,
         "snacks/order_processor" => snacks::order_processor::run().await,
         "snacks/get_order" => snacks::get_order::run().await,

@@ -376,6 +376,17 @@ async fn a_run_of_the_auction_takes_the_open_orders_and_commits_what_the_platfor
         }
     }
     assert_eq!(counts, [2, 1, 0, 1]);
+    let mut withdraw = auction.step("auction/withdraw_order", "").await;
+    let path = "/orders/{record_id+}/withdrawal";
+    let withdrawal = |id: &str| request("POST", path, "/", json!({ "record_id": id }), &Value::Null);
+    assert_eq!(withdraw.invoke(&withdrawal("a")).await.unwrap()["statusCode"], 409);
+    assert_eq!(withdraw.invoke(&withdrawal("nobody")).await.unwrap()["statusCode"], 404);
+    let posted = request("POST", "/orders", "/orders", json!({}), &json!([order("unwanted")]));
+    assert_eq!(post.invoke(&posted).await.unwrap()["statusCode"], 202);
+    for outcome in ["withdrawn", "unchanged"] {
+        let answer = withdraw.invoke(&withdrawal("unwanted")).await.unwrap();
+        assert_eq!((&answer["statusCode"], &body(&answer)["outcome"]), (&json!(200), &json!(outcome)));
+    }
     let mut store = auction.step("auction/store_result", "auction-results").await;
     auction.relayed("key", "order/c").await;
     let decided = auction.cloud.received("auction-results").await;

@@ -39,8 +39,8 @@ impl Answered {
 }
 
 /// The functions that are deployed: all but the one that tells people of alarms, which this peer does not have.
-const FUNCTIONS: [&str; 6] =
-    ["post_orders", "get_order", "poll_auction", "leave_run", "store_result", "relay"];
+const FUNCTIONS: [&str; 7] =
+    ["post_orders", "get_order", "withdraw_order", "poll_auction", "leave_run", "store_result", "relay"];
 
 /// The package of all functions: their binary as `bootstrap`, to be executed.
 fn package() -> Vec<u8> {

@@ -93,6 +93,7 @@ async fn a_function_needs_the_variables_of_what_it_uses() {
     for (name, needed) in [
         ("post_orders", "TABLE_ORDERS"),
         ("get_order", "TABLE_ORDERS"),
+        ("withdraw_order", "TABLE_ORDERS"),
         (
             "poll_auction",
             "TABLE_ORDERS, QUEUE_AUCTION_LEFT, QUEUE_AUCTION_POLL, QUEUE_AUCTION_POLL_DLQ, BUCKET_AUCTION_PLATFORM",

@@ -246,6 +246,11 @@ async fn each_function_of_the_auction_needs_all_that_it_may_do() {
     let get =
         request("GET", "/orders/{record_id+}", "/orders/o-1", json!({ "record_id": "o-1" }), &json!({}));
     assert_eq!(stack.invoke("get_order", &get).await["statusCode"], 200);
+    post_orders(&mut stack, 90..91).await;
+    let unwanted = json!({ "record_id": "o-90" });
+    let (shape, path) = ("/orders/{record_id+}/withdrawal", "/orders/o-90/withdrawal");
+    let withdrawal = request("POST", shape, path, unwanted, &json!({}));
+    assert_eq!(stack.invoke("withdraw_order", &withdrawal).await["statusCode"], 200);
     check(stack).await;
 }
 

@@ -372,12 +372,13 @@ fn beyond_this_machine_it_needs_a_token() {
                 "{headers:?}"
             );
         }
-        for path in ["/orders/good", "/_quadrille/queues", "/healthz/", "/"] {
+        for path in ["/orders/good", "/_quadrille/queues", "/healthz/", "/_quadrille/events"] {
             let answer = ask(&engine.address, "GET", path, &headers, None).unwrap();
             assert_eq!(answer.status, 401, "{path} {headers:?}");
         }
     }
     assert_eq!(engine.get("/healthz").json(), json!({ "status": "ok" }));
+    assert_eq!(engine.get("/").status, 200, "the page, which asks for the token");
     let taken = post(&[("authorization", &bearer)], "/orders");
     assert_eq!((taken.status, taken.json()["results"][0]["outcome"].clone()), (202, json!("stored")));
     let found = ask(&engine.address, "GET", "/orders/good", &[("authorization", &bearer)], None).unwrap();

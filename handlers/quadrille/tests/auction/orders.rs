@@ -338,7 +338,7 @@ fn it_is_healthy_while_it_can_take_an_order() {
     let engine = Engine::up(folder.path(), &QUICK);
     let answer = engine.get("/healthz");
     assert_eq!((answer.status, answer.json()), (200, json!({ "status": "ok" })));
-    assert_eq!(engine.get("/").status, 404);
+    assert_eq!(engine.get("/nothing").status, 404);
     for (method, path, allowed) in [
         ("POST", "/healthz", "GET, HEAD"),
         ("DELETE", "/orders/a", "GET, HEAD"),

@@ -43,9 +43,10 @@ const fn step(system: &'static str, names: &'static [&'static str], parts: &'sta
     Step { system, names, parts, beside: &[] }
 }
 
-const STEPS: [Step; 21] = [
+const STEPS: [Step; 22] = [
     step("auction", &["post_orders"], &[until("orders.rs", "fn get_order(")]),
-    step("auction", &["get_order"], &[from("orders.rs", "fn get_order(")]),
+    step("auction", &["get_order"], &[between("orders.rs", "fn get_order(", "fn withdraw_order(")]),
+    step("auction", &["withdraw_order"], &[from("orders.rs", "fn withdraw_order(")]),
     step("auction", &["store_result"], &[whole("results.rs")]),
     // By hand a round that is given up leaves its run in place of a step of its own.
     step(

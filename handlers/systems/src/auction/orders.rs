@@ -11,6 +11,7 @@ use quadrille::{
     input::read_request,
 };
 use serde::Serialize;
+use serde_json::json;
 use std::collections::BTreeMap;
 
 /// What became of an order of a batch.
@@ -116,15 +117,9 @@ pub async fn withdraw_order(request: Request, cx: Context<()>) -> Result<Respons
 }
 
 /// What became of an order that was to be withdrawn.
-#[derive(Serialize)]
-struct Withdrawal<'a> {
-    record_id: &'a str,
-    status: OrderStatus,
-    outcome: &'static str,
-}
-
-fn withdrawn(order: &Order, outcome: &'static str) -> Response {
-    Response::json(200, &Withdrawal { record_id: &order.record_id, status: order.status, outcome })
+fn withdrawn(order: &Order, outcome: &str) -> Response {
+    let told = json!({ "record_id": order.record_id, "status": order.status, "outcome": outcome });
+    Response::json(200, &told)
 }
 
 fn no_such_order() -> Response {
