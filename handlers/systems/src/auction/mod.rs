@@ -238,6 +238,10 @@ const STATUSES: [&str; 6] = [
     UNDECIDABLE,
 ];
 
+/// What `runs --status` takes: the phases of a run, in their order.
+const RUN_STATUSES: [&str; 7] =
+    ["queued", "taking_over", "gathering", "waiting", "deciding", "reconciling", "ended"];
+
 fn words() -> Vec<Word> {
     let of_runs =
         &["run_id", "status", "started_at", "deadline", "submitted", "accepted", "rejected", "undecidable"];
@@ -277,7 +281,7 @@ fn words() -> Vec<Word> {
             name: "runs",
             about: "Lists runs, with how many orders each has, and how they were decided",
             example: "runs --limit 5",
-            means: Meaning::List { kind: "run", statuses: &run::STATUSES, fields: of_runs },
+            means: Meaning::List { kind: "run", statuses: &RUN_STATUSES, fields: of_runs },
         },
         Word {
             name: "trace",

@@ -33,7 +33,7 @@ mod take_over;
 pub use cursors::Cursors;
 pub use given_up::{given_up, leave_run};
 pub use page::RunPage;
-pub use phase::{IllegalTransition, Phase, STATUSES};
+pub use phase::{IllegalTransition, Phase};
 
 use super::{platform::AuctionPlatform, results::OrderDecided};
 use decide::{go_on_deciding, poll};

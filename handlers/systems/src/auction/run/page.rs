@@ -42,7 +42,8 @@ impl RunPage {
     /// Whether it is to take this order: an open one, or one of the run that it takes over. On a page of that run an order may be
     /// open still, where a crash or a race came between the page and its orders.
     fn may_take(&self, order: &Order) -> bool {
-        order.run_id.is_none() || order.run_id == self.from || planted("stale_page_believed")
+        let is_open = order.is_undecided() || planted("withdrawn_order_taken");
+        is_open && (order.run_id.is_none() || order.run_id == self.from || planted("stale_page_believed"))
     }
 
     /// The id of a run's page.
@@ -132,15 +133,11 @@ async fn claim(
 ) -> Result<Vec<SubmittedOrder>, Failure> {
     let take = |_, order: Result<Option<Stored<Order>>, Failure>| match order.ok().flatten() {
         Some(order) if order.run_id.as_ref() == Some(&run.run_id) => Change::Keep(Some(submitted(&order))),
-        Some(mut order)
-            if (order.is_undecided() || planted("withdrawn_order_taken")) && page.may_take(&order) =>
-        {
+        Some(mut order) if page.may_take(&order) => {
             order.run_id = Some(run.run_id.clone());
             order.status = OrderStatus::Submitted;
-            order.expires_at = order.expires_at.max(run.deadline + TAKEN_OVER_WITHIN);
-            if planted("wrong_ttl") {
-                order.expires_at = run.deadline;
-            }
+            let kept = order.expires_at.max(run.deadline + TAKEN_OVER_WITHIN);
+            order.expires_at = if planted("wrong_ttl") { run.deadline } else { kept };
             let taken = submitted(&order);
             Change::Commit(order.commit(format!("submitted to run {}", run.run_id)), Some(taken))
         }

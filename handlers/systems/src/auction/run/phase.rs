@@ -37,10 +37,6 @@ pub enum Phase {
     Ended,
 }
 
-/// The names of all phases, in the order of a run.
-pub const STATUSES: [&str; 7] =
-    ["queued", "taking_over", "gathering", "waiting", "deciding", "reconciling", "ended"];
-
 /// What moves a run on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RoundEvent {
@@ -158,6 +154,7 @@ impl std::fmt::Display for RoundEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auction::RUN_STATUSES;
     use std::collections::{BTreeMap, BTreeSet};
 
     fn phases() -> Vec<Phase> {
@@ -265,8 +262,8 @@ mod tests {
             let stored = serde_json::to_value(&phase).unwrap();
             let fields = stored.as_object().and_then(|fields| fields.keys().next());
             assert_eq!(stored.as_str().or(fields.map(String::as_str)), Some(phase.name()));
-            assert!(STATUSES.contains(&phase.name()), "{phase:?}");
+            assert!(RUN_STATUSES.contains(&phase.name()), "{phase:?}");
         }
-        assert_eq!(phases().len(), STATUSES.len());
+        assert_eq!(phases().len(), RUN_STATUSES.len());
     }
 }

@@ -255,6 +255,7 @@ fn applied(
     order.status = status;
     order.power.clone_from(&decision.power);
     order.undecidable = undecidable.map(Cow::Borrowed);
+    order.platform_status = undecidable.and_then(|_| decision.status.clone());
     order.decided_at = Some(now());
     let event = message(&OrderDecided::of(&order, run_id))?;
     let what = match undecidable {
