@@ -182,12 +182,16 @@ pub mod local;
 #[cfg(any(feature = "local", feature = "lambda"))]
 mod logging;
 mod macros;
+#[cfg(feature = "server")]
+mod measured;
 pub mod memory;
 pub mod metrics;
 mod model;
 pub mod needs;
 pub mod notify;
 pub mod operator;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 mod panics;
 mod path_parameters;
 pub mod percent;

@@ -218,7 +218,7 @@ impl Listener {
 }
 
 fn entry<'a>(model: &'a Model, observation: &'a Observation) -> Entry<'a> {
-    let Observation { at, step, subject, attempt, what, verdict } = observation;
+    let Observation { at, step, subject, attempt, what, verdict, .. } = observation;
     Entry {
         at: *at,
         step,

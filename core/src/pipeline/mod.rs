@@ -167,13 +167,14 @@ impl Pipeline {
         in_place: bool,
     ) -> Result<Settled, Failure> {
         let step = self.step(step)?;
+        let began = self.ports.clock.now();
         let mut worked = self.work(step, messages).await?;
         let how = self.settling(in_place);
         let kept = self.settle(step, &worked.iter().collect::<Vec<_>>(), how).await;
         self.count(step, &worked);
         self.remember_failures(step, &worked, how.at);
         self.remember_scheduled(step, &worked).await;
-        let observations = self.observations(step, &mut worked);
+        let observations = self.observations(step, began, &mut worked);
         let verdicts: Vec<Verdict> = worked.into_iter().map(|worked| worked.verdict).collect();
         let unsettled = Unsettled::of(&kept.unsettled, messages, &verdicts, how.at);
         let kept = kept.all.into_iter().collect();
@@ -196,12 +197,13 @@ impl Pipeline {
         messages: &[Message],
     ) -> Result<Vec<Verdict>, Failure> {
         let step = self.step(step)?;
+        let began = self.ports.clock.now();
         let mut worked = self.work(step, messages).await?;
         let settling = worked.iter().filter(|worked| !matches!(worked.verdict, Verdict::Retry(..)));
         let kept = self.settle(step, &settling.collect::<Vec<_>>(), self.settling(false)).await;
         self.count(step, &worked);
         self.remember_scheduled(step, &worked).await;
-        self.tell(self.observations(step, &mut worked));
+        self.tell(self.observations(step, began, &mut worked));
         if kept.all.is_empty() {
             return Ok(worked.into_iter().map(|worked| worked.verdict).collect());
         }
@@ -220,13 +222,14 @@ impl Pipeline {
         messages: &[Message],
     ) -> Result<Option<usize>, Failure> {
         let step = self.step(step)?;
+        let began = self.ports.clock.now();
         let mut worked = self.work(step, messages).await?;
         let failed = worked.iter().position(|worked| matches!(worked.verdict, Verdict::Retry(..)));
         let settling = &worked[..failed.unwrap_or(worked.len())];
         let kept = self.settle(step, &settling.iter().collect::<Vec<_>>(), self.settling(false)).await;
         self.count(step, &worked);
         self.remember_scheduled(step, &worked).await;
-        self.tell(self.observations(step, &mut worked));
+        self.tell(self.observations(step, began, &mut worked));
         Ok(kept.all.first().copied().or(failed))
     }
 

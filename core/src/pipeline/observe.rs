@@ -78,8 +78,14 @@ pub(crate) struct Spread {
 /// A message that was worked and is settled, as an onlooker is told of it.
 #[derive(Clone, Debug)]
 pub struct Observation {
-    /// When its handler was done.
+    /// When its batch was begun.
+    pub began: Timestamp,
+    /// When it was settled.
     pub at: Timestamp,
+    /// The id of its event; empty where it can't be read.
+    pub event: String,
+    /// The W3C trace context that it came with.
+    pub traceparent: Option<String>,
     /// Which handler.
     pub step: String,
     /// The entity the message was told to.
@@ -157,13 +163,21 @@ impl Pipeline {
     }
 
     /// What onlookers are to be told of these messages; nothing while nobody listens.
-    pub(super) fn observations(&self, step: &StepModel, worked: &mut [Worked<'_>]) -> Vec<Observation> {
+    pub(super) fn observations(
+        &self,
+        step: &StepModel,
+        began: Timestamp,
+        worked: &mut [Worked<'_>],
+    ) -> Vec<Observation> {
         if self.onlookers().is_none() {
             return Vec::new();
         }
         let at = self.ports.clock.now();
         let observation = |Worked { work, verdict, note }: &mut Worked<'_>| Observation {
+            began,
             at,
+            event: work.envelope.as_ref().map(|envelope| envelope.id.clone()).unwrap_or_default(),
+            traceparent: work.envelope.as_ref().and_then(|envelope| envelope.traceparent.clone()),
             step: step.name.clone(),
             subject: work.envelope.as_ref().map(|envelope| envelope.subject.clone()).unwrap_or_default(),
             attempt: work.message.receive_count,

@@ -175,6 +175,8 @@ pub struct Running {
     asked: Arc<Notify>,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
+    /// What tells a collector, and how it is told to end.
+    telling: Option<(watch::Sender<bool>, JoinHandle<()>)>,
 }
 
 impl Running {
@@ -199,7 +201,7 @@ impl Running {
             // The sender is gone only with the process.
             let _ = stopping.wait_for(|stop| *stop).await;
         }));
-        Ok(Self { node, engine, address, console_path, asked, stop, serving })
+        Ok(Self { node, engine, address, console_path, asked, stop, serving, telling: None })
     }
 
     /// Whether its engine has nothing to do within this time.
@@ -212,6 +214,18 @@ impl Running {
         self.asked.notified().await;
     }
 
+    /// Tells a collector of OpenTelemetry what is worked and measured from now on.
+    #[cfg(feature = "otlp")]
+    pub(crate) fn tell(&mut self, config: quadrille::otlp::OtlpConfig) {
+        let pipeline = self.engine.pipeline().clone();
+        let (stop, mut stopping) = watch::channel(false);
+        let telling = quadrille::otlp::export(pipeline, config, async move {
+            // The sender is gone only with the process.
+            let _ = stopping.wait_for(|stop| *stop).await;
+        });
+        self.telling = Some((stop, tokio::spawn(telling)));
+    }
+
     /// Takes no more requests, finishes what is in hand.
     pub async fn stop(self) {
         self.stop.send_replace(true);
@@ -219,6 +233,13 @@ impl Running {
             tracing::error!(%error, "the server ended badly");
         }
         self.engine.stop().await;
+        // Last, so that it tells of all that was worked.
+        if let Some((stop, telling)) = self.telling {
+            stop.send_replace(true);
+            if let Err(error) = telling.await {
+                tracing::error!(%error, "what tells the collector ended badly");
+            }
+        }
     }
 }
 

@@ -47,11 +47,15 @@ pub async fn up(app: &App<'_>, args: args::Up, matches: &ArgMatches) -> Result<(
     }
     let node = Node::open(&args.data, &app.choreography, values, services, alarms)?;
     let mut ended = std::pin::pin!(signal()?);
-    let running = Running::start(node, config, args.allow_actions).await?;
+    let collector = collector(app)?;
+    let mut running = Running::start(node, config, args.allow_actions).await?;
     line(format_args!("listening on http://{}", running.address));
     let acts = if args.allow_actions { ", which may act" } else { "" };
     line(format_args!("console at http://{}{}{acts}", running.address, running.console_path));
     line(format_args!("{}: data in {}{shown}", app.system.name(), readable(args.data.display())));
+    if let Some(collector) = collector {
+        collector.told_by(&mut running);
+    }
     tokio::select! {
         biased;
         () = ended.as_mut() => {}
@@ -65,6 +69,48 @@ pub async fn up(app: &App<'_>, args: args::Up, matches: &ArgMatches) -> Result<(
     });
     running.stop().await;
     Ok(())
+}
+
+/// The variable that names a collector of OpenTelemetry.
+const COLLECTOR: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
+/// A collector of OpenTelemetry.
+#[cfg(feature = "otlp")]
+struct Collector(quadrille::otlp::OtlpConfig);
+
+#[cfg(not(feature = "otlp"))]
+enum Collector {}
+
+impl Collector {
+    #[cfg(feature = "otlp")]
+    fn told_by(self, running: &mut Running) {
+        line(format_args!("{COLLECTOR}: what is worked and measured is told to {}", self.0.endpoint));
+        running.tell(self.0);
+    }
+
+    #[cfg(not(feature = "otlp"))]
+    fn told_by(self, _: &mut Running) {
+        match self {}
+    }
+}
+
+/// The collector that OpenTelemetry's variables name.
+#[cfg(feature = "otlp")]
+fn collector(app: &App<'_>) -> Result<Option<Collector>, CommandError> {
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let config = quadrille::otlp::OtlpConfig::read(&variables.collect(), app.system.name());
+    Ok(config.map_err(|error| CommandError::Usage(error.to_string()))?.map(Collector))
+}
+
+#[cfg(not(feature = "otlp"))]
+fn collector(_: &App<'_>) -> Result<Option<Collector>, CommandError> {
+    if std::env::var_os(COLLECTOR).is_some() {
+        tracing::warn!(
+            "{COLLECTOR} is set, and this build tells no collector: build it with the feature `otlp`"
+        );
+    }
+    Ok(None)
 }
 
 /// Has the data folder count as whole as it is, and tells of what that leaves behind.

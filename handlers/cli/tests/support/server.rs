@@ -23,6 +23,8 @@ pub struct Asked {
     pub path: String,
     pub headers: BTreeMap<String, String>,
     pub body: String,
+    /// The same, byte by byte.
+    pub bytes: Vec<u8>,
 }
 
 /// What is answered.
@@ -104,6 +106,7 @@ where
                     .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into()))
                     .collect(),
                 body: String::from_utf8_lossy(&body).into_owned(),
+                bytes: body.to_vec(),
             };
             log.lock().unwrap().push(asked.clone());
             let reply = tokio::task::spawn_blocking(move || answer(&asked)).await;

@@ -35,7 +35,7 @@ fn scripted(answers: &'static [(u16, &'static str)]) -> (HttpPlatform, Server) {
 
 /// What it was asked.
 fn log(server: &Server) -> Vec<String> {
-    let line = |Asked { method, path, headers, body }| {
+    let line = |Asked { method, path, headers, body, .. }| {
         format!("{method} {path} [{}] {body}", headers["idempotency-key"])
     };
     server.asked().into_iter().map(line).collect()

@@ -58,7 +58,7 @@ async fn a_charge_is_asked_for_with_its_key_and_its_token() {
     assert_eq!(answer, Answer::Succeeded(paid));
     assert_eq!(gateway.void("a/é@1").await.unwrap(), Voided::Refunded(receipt(Some("t1"), None)));
     let asked = server.asked();
-    let Asked { method, path, headers, body } = &asked[0];
+    let Asked { method, path, headers, body, .. } = &asked[0];
     assert_eq!((method.as_str(), path.as_str()), ("POST", "/v1/payments"));
     assert_eq!(
         (headers["idempotency-key"].as_str(), headers["authorization"].as_str()),
