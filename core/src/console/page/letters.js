@@ -1,7 +1,7 @@
 // Dead letters: in groups, then one by one, then one of them as a whole.
 
 import { el, refill, link, time, number, many, field, longText, windowed, failed, table, tell, route, note, breath, cut, now } from "./dom.js";
-import { get, post, query, giveBack, aside } from "./api.js";
+import { get, post, query, giveBack, aside, headers, address } from "./api.js";
 import { deadLetterQueues, mayAct, state } from "./state.js";
 import { confirmed } from "./confirm.js";
 import { readOnly } from "./flow.js";
@@ -38,7 +38,7 @@ export async function lettersView(root, [queue], asked, signal) {
   };
   try {
     for (const queue of queues) {
-      await eachPage(queue, (after) => `dead-letter-groups?${query({ queue, after })}`, signal, async (page) => {
+      await eachPage(queue, (after) => get(`dead-letter-groups?${query({ queue, after })}`, signal), signal, async (page) => {
         looked += page.looked_at;
         for (const group of page.groups) {
           const key = keyOf(queue, group.reason, group.handler, group.is_end);
@@ -65,12 +65,12 @@ export async function lettersView(root, [queue], asked, signal) {
 }
 
 // Goes from page to page until `each` says that it is enough. What that has hidden is shown again at once, or by who gives `held`.
-async function eachPage(queue, path, signal, each, { start = 0, held = null } = {}) {
+async function eachPage(queue, read, signal, each, { start = 0, held = null } = {}) {
   const hidden = held ?? [];
   let after = start;
   try {
     while (after !== null && after !== undefined && !signal.aborted) {
-      const page = await get(path(after), signal);
+      const page = await read(after);
       hidden.push(...(page.held ?? []));
       after = page.next ?? null;
       if (!await each(page)) break;
@@ -81,6 +81,9 @@ async function eachPage(queue, path, signal, each, { start = 0, held = null } = 
     if (!held) await giveBack(queue, hidden);
   }
 }
+
+const read = (queue, asked, after, limit, id) =>
+  aside("letters", address(`dead-letters?${query({ queue, ...filterOf(asked), after, limit })}`), headers(), id);
 
 const ROWS = 20, LOOKS_MAX = 20;
 
@@ -128,7 +131,7 @@ async function listView(root, queue, asked, signal) {
     let looks = 0;
     try {
       if (at === 0) await giveBack(queue, held);
-      next = await eachPage(queue, (after) => `dead-letters?${query({ queue, ...filterOf(asked), after, limit: ROWS - letters.length })}`, signal, (page) => {
+      next = await eachPage(queue, (after) => read(queue, asked, after, ROWS - letters.length), signal, (page) => {
         letters.push(...page.letters);
         return letters.length < ROWS && ++looks < LOOKS_MAX;
       }, { start: starts[at], held });
@@ -163,7 +166,7 @@ const WALKED = 100;
 
 async function counted(queue, filter, signal) {
   let count = 0;
-  await eachPage(queue, (after) => `dead-letters?${query({ queue, ...filter, after, limit: WALKED })}`, signal, (page) => {
+  await eachPage(queue, (after) => read(queue, filter, after, WALKED), signal, (page) => {
     count += page.letters.length;
     return true;
   });
@@ -192,7 +195,7 @@ export async function letterView(root, [queue, id], asked, signal) {
   refill(root, el("h1", { tabindex: -1 }, "Letter ", cut(id, 100)), el("p", null, link(route("letters", queue), `letters in ${queue}`)), place);
   let letter = null;
   try {
-    await eachPage(queue, (after) => `dead-letters?${query({ queue, ...filterOf(asked), after, limit: ROWS })}`, signal, (page) => {
+    await eachPage(queue, (after) => read(queue, asked, after, ROWS, id), signal, (page) => {
       letter = page.letters.find((one) => one.id === id) ?? null;
       return letter === null;
     });
@@ -206,12 +209,11 @@ export async function letterView(root, [queue, id], asked, signal) {
     ["detail", longText(letter.detail)], ["given up by", letter.handler], ["came from", letter.source_queue], ["attempts", number(letter.attempts)],
     ["first seen", time(letter.first_seen)], ["given up", time(letter.dead_at)], ["correlation id", letter.correlation_id && longText(letter.correlation_id)],
     ["sent back", letter.redriven && redrivenText(letter.redriven)]];
-  const body = await aside("pretty", letter.body);
   const other = el("textarea", { rows: 12, spellcheck: "false", "aria-label": "Another body" });
   // A body of 1 MB is put there only where somebody wants to change it.
-  const edit = el("details", { ontoggle: () => { if (!other.value) other.value = body; } }, el("summary", null, "Plan it with another body"), other,
+  const edit = el("details", { ontoggle: () => { if (!other.value) other.value = letter.body; } }, el("summary", null, "Plan it with another body"), other,
     el("button", { type: "button", onclick: () => planOne(queue, letter, other.value) }, "Plan this letter with that body"));
   refill(place, el("dl", { class: "facts" }, rows.filter(([, value]) => value).map(([name, value]) => [el("dt", null, name), el("dd", null, value)])),
     el("p", null, el("button", { type: "button", onclick: () => planOne(queue, letter) }, "Plan a redrive of this letter")),
-    el("h2", null, `Body, ${number(letter.body.length)} characters`), longText(body, { first: 4000, block: true }), edit);
+    el("h2", null, `Body, ${number(letter.characters)} characters`), longText(letter.body, { first: 4000, block: true }), edit);
 }
