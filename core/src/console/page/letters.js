@@ -85,6 +85,11 @@ async function eachPage(queue, read, signal, each, { start = 0, held = null } = 
 const read = (queue, asked, after, limit, id) =>
   aside("letters", address(`dead-letters?${query({ queue, ...filterOf(asked), after, limit })}`), headers(), id);
 
+const HOUR_MILLIS = 3600000;
+// Ages that letters are chosen by: a name, since when, and before when.
+const AGES = [["in the last hour", HOUR_MILLIS, 0], ["in the last day", 24 * HOUR_MILLIS, 0], ["earlier than a day ago", 0, 24 * HOUR_MILLIS]];
+const past = (millis) => (millis ? new Date(now() - millis).toISOString() : "");
+
 const ROWS = 20, LOOKS_MAX = 20;
 
 // The letters of a queue that are asked for, a page at a time.
@@ -120,6 +125,8 @@ async function listView(root, queue, asked, signal) {
   refill(root, el("h1", { tabindex: -1 }, `Dead letters in ${queue}`), el("p", null, link(route("letters"), "all dead letters")),
     el("form", { onsubmit: choose, "aria-label": "Which letters" }, input("reason", "reason"), input("handler", "by"), input("subject", "entity's id"),
       input("since", "given up since", { placeholder: "2026-11-30T09:00:00Z" }), input("before", "given up before", { placeholder: "2026-11-30T10:00:00Z" }), el("button", null, "Show")),
+    el("p", null, "Given up: ", AGES.flatMap(([name, since, before]) => [link(route("letters", queue, { ...asked, since: past(since), before: past(before) }), name), " · "]),
+      link(route("letters", queue), "at any time, for any reason")),
     el("p", { class: "actions" }, link(route("plan", { queue, ...asked, go: 1 }), "Plan a redrive of these"),
       mayAct() ? [" ", el("button", { type: "button", class: "act", onclick: purge }, "Delete these …")] : null),
     mayAct() ? null : readOnly("send letters back, or to delete them"), done,

@@ -44,6 +44,11 @@ CONTRAST = """(() => {
     count += 1;
     if (ratio < worst.ratio) worst = { ratio, text: text.slice(0, 60), where: node.outerHTML.slice(0, 160) };
   }
+  for (const input of document.querySelectorAll("input[placeholder]")) {
+    const [one, other] = [light(parse(getComputedStyle(input, "::placeholder").color).rgb), light(ground(input))].sort((a, b) => b - a);
+    const ratio = (one + 0.05) / (other + 0.05);
+    if (ratio < worst.ratio) worst = { ratio, text: input.placeholder, where: input.outerHTML.slice(0, 160) };
+  }
   return { ...worst, count };
 })()"""
 
