@@ -122,6 +122,10 @@ def an_order_is_followed_live_to_its_dead_letter_and_its_story(browser: Browser,
         page.sees("20 dead letters in 1 group; that is all")
         page.click("show them")
         page.sees("page 1: 20 letters")
+        page.click("earlier than a day ago")
+        page.sees("page 1: 0 letters, the last page")
+        page.click("in the last hour")
+        page.sees("page 1: 20 letters")
 
 
 @test
