@@ -354,13 +354,17 @@ async fn a_queue_that_is_no_dead_letter_queue_is_refused() {
     assert_eq!(world.total("scan").await, 1);
 }
 
-/// A queue that shows no message without a receive, as SQS does, and where a receive that does not wait answers nothing.
-struct Opaque(Arc<dyn Queue>);
+/// A queue that shows no message without a receive, as SQS does, and where a receive that does not wait answers nothing. Whoever is
+/// `denied` may not receive.
+struct Opaque {
+    queue: Arc<dyn Queue>,
+    denied: bool,
+}
 
 #[async_trait]
 impl Queue for Opaque {
     async fn send(&self, messages: Vec<NewMessage>) -> Vec<Result<(), PortError>> {
-        self.0.send(messages).await
+        self.queue.send(messages).await
     }
 
     async fn receive(
@@ -369,26 +373,62 @@ impl Queue for Opaque {
         wait: Duration,
         visibility: Option<Duration>,
     ) -> Result<Vec<Message>, PortError> {
+        if self.denied {
+            return Err(PortError::denied("queue", "sqs:ReceiveMessage"));
+        }
         // On the virtual clock a wait would last for ever.
-        if wait.is_zero() { Ok(Vec::new()) } else { self.0.receive(max, Duration::ZERO, visibility).await }
+        if wait.is_zero() {
+            Ok(Vec::new())
+        } else {
+            self.queue.receive(max, Duration::ZERO, visibility).await
+        }
     }
 
     async fn extend(&self, receipts: &[(Receipt, Duration)]) -> Result<(), PortError> {
-        self.0.extend(receipts).await
+        self.queue.extend(receipts).await
     }
 
     async fn delete(&self, receipts: &[Receipt]) -> Result<(), PortError> {
-        self.0.delete(receipts).await
+        self.queue.delete(receipts).await
     }
 
     async fn depth(&self) -> Result<Depth, PortError> {
-        self.0.depth().await
+        self.queue.depth().await
     }
 }
 
 fn opaque(world: &mut World) {
     let queue = Arc::clone(&world.ports.queues[DEAD]);
-    world.ports.queues.insert(DEAD.to_owned(), Arc::new(Opaque(queue)));
+    world.ports.queues.insert(DEAD.to_owned(), Arc::new(Opaque { queue, denied: false }));
+}
+
+#[tokio::test]
+async fn where_nothing_is_shown_a_story_looks_for_letters_where_a_trail_tells_of_one_and_gives_them_back() {
+    let mut world = scanning();
+    dead_letters(&world, &["1", "2"]).await;
+    world.post(&["3"]).await;
+    let letters = Arc::clone(&world.ports.queues[DEAD]);
+    opaque(&mut world);
+    let pipeline = world.pipeline();
+    let story = async |id: &str| operator::story(&pipeline, "parcel", id).await.unwrap();
+    for _ in 0..3 {
+        let told = story("1").await;
+        let subjects: Vec<&str> = told.letters.iter().map(|letter| letter.subject.as_str()).collect();
+        assert_eq!((subjects, told.letters_looked_at), (vec!["1"], 2));
+    }
+    // Of one whose trail tells of none, nobody's letters are hidden.
+    let receives = async || {
+        let lying = letters.arrived(0, 9).await.unwrap().into_iter();
+        lying.map(|(_, letter)| letter.receive_count).collect::<Vec<_>>()
+    };
+    let before = receives().await;
+    assert_eq!(story("3").await.letters_looked_at, 0);
+    assert_eq!(receives().await, before);
+    let queue = Arc::clone(&world.ports.queues[DEAD]);
+    world.ports.queues.insert(DEAD.to_owned(), Arc::new(Opaque { queue, denied: true }));
+    let told = operator::story(&world.pipeline(), "parcel", "1").await.unwrap();
+    assert!(told.letters_untold.unwrap().starts_with("scan-dlq: port_denied: "));
+    assert_eq!((told.entity.id.as_str(), told.letters.len()), ("1", 0));
 }
 
 #[tokio::test]

@@ -87,8 +87,9 @@ pub async fn send(app: &App<'_>, args: OwnSend, way: Way) -> Result<(), CommandE
     let (method, address) = address(route);
     let requests = bodies(text, way.elements_max);
     let is_split = requests.len() > 1;
-    for Part { first, body } in requests {
-        let so_far = || if first > 0 { done(first, &counts) } else { String::new() };
+    let all = requests.last().map_or(0, |last| last.first + last.count);
+    for Part { first, body, .. } in requests {
+        let so_far = || if first > 0 { done(first, all, &counts) } else { String::new() };
         let answer = client.ask(method.clone(), &address, Some(body)).await;
         let answer = answer.map_err(|error| error.after(&so_far()))?;
         let told: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
@@ -163,9 +164,9 @@ fn address(route: &RouteModel) -> (Method, String) {
 }
 
 /// What was sent before a request failed.
-fn done(elements: usize, counts: &[(&str, u64)]) -> String {
+fn done(elements: usize, all: usize, counts: &[(&str, u64)]) -> String {
     let counts: Vec<String> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
-    format!("; of the {elements} before it: {}", counts.join(", "))
+    format!("; of {all} in all, {elements} were sent before it: {}", counts.join(", "))
 }
 
 /// Prints what an answer says is wrong. Where it is about a part of what was to be sent, `part` tells which: the place of its first
@@ -199,6 +200,8 @@ fn pointer_in_all(pointer: &str, first: usize, is_array: bool) -> String {
 /// A request of several: its body, and the place of its first element in all of them.
 struct Part {
     first: usize,
+    /// How many elements it has.
+    count: usize,
     body: Vec<u8>,
 }
 
@@ -209,12 +212,12 @@ fn bodies(text: String, elements_max: Option<usize>) -> Vec<Part> {
     match elements_max {
         None if !elements.is_empty() => {
             let texts = elements.iter().map(|element| element.get());
-            texts.enumerate().map(|(first, text)| Part { first, body: text.into() }).collect()
+            texts.enumerate().map(|(first, text)| Part { first, count: 1, body: text.into() }).collect()
         }
         Some(max) if !elements.is_empty() && (elements.len() > max || text.len() > HTTP_BODY_BYTES_MAX) => {
             requests(&elements, max)
         }
-        _ => vec![Part { first: 0, body: text.into_bytes() }],
+        _ => vec![Part { first: 0, count: elements.len(), body: text.into_bytes() }],
     }
 }
 
@@ -238,7 +241,7 @@ fn requests(elements: &[Box<RawValue>], max: usize) -> Vec<Part> {
     }
     let parts = bodies.into_iter().scan(0, |next, (count, body)| {
         let first = std::mem::replace(next, *next + count);
-        Some(Part { first, body: [body.as_slice(), b"]"].concat() })
+        Some(Part { first, count, body: [body.as_slice(), b"]"].concat() })
     });
     parts.collect()
 }

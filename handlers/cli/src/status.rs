@@ -224,3 +224,27 @@ fn fails(failing: &Failing) -> String {
     );
     shown(&told, Shown::Waiting)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(now: i64, done: u64, standing: &[&str]) -> Whole {
+        let status = json!({
+            "name": "shop", "now": Timestamp::from_millis(now), "queues": [], "oldest": {}, "failing": [],
+            "fails_more": false, "schedules": [],
+            "steps": { "brew": { "done": done, "later": 0, "retried": 0, "ended": 0, "dead_lettered": 0 } },
+        });
+        let standing = standing.iter().map(|name| (*name).to_owned()).collect();
+        let engine = Some(Engine { started_at: None, standing });
+        Whole { status: serde_json::from_value(status).unwrap(), engine, is_at_rest: false }
+    }
+
+    #[test]
+    fn it_is_news_only_where_more_has_changed_than_the_time() {
+        let before = whole(1_000, 7, &[]);
+        assert!(before.says_the_same(&whole(2_000, 7, &[])));
+        assert!(!before.says_the_same(&whole(1_000, 8, &[])));
+        assert!(!before.says_the_same(&whole(1_000, 7, &["reads of pots"])));
+    }
+}

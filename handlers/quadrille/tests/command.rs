@@ -288,7 +288,7 @@ fn a_long_file_that_is_refused_in_its_second_request_tells_what_is_stored_and_wh
     let done = run(command, body(&all).as_bytes());
     assert_eq!((done.code, done.out.as_str()), (4, ""), "{done:?}");
     assert!(done.err.contains("/1500/parameter_1  "), "{}", done.err);
-    let told = "; of the 1000 before it: 1000 stored, 0 unchanged, 0 conflict";
+    let told = "; of 1501 in all, 1000 were sent before it: 1000 stored, 0 unchanged, 0 conflict";
     assert!(done.err.contains(told), "{}", done.err);
     let listed = on(folder.path(), &["orders", "--json", "--limit", "5000"]).json();
     assert_eq!(listed.as_array().unwrap().len(), 1_000);
