@@ -63,7 +63,7 @@ async function look(place, asked, signal) {
         isOver = !next;
         if (isOver) break;
         // What was found is drawn now and then: it is the whole list anew each time.
-        if (performance.now() - drawn > 500) { say(); await list.show(rows.length); drawn = performance.now(); }
+        if (performance.now() - drawn > 500) { await list.show(rows.length); say(); drawn = performance.now(); }
         await breath();
       }
     } catch (error) {
@@ -72,8 +72,9 @@ async function look(place, asked, signal) {
     }
     isLooking = false;
     if (signal.aborted) return;
-    say();
+    // The list is there before it is said to be.
     await list.show(rows.length);
+    say();
     tell(far.textContent);
   }
   await go(AT_ONCE);

@@ -179,7 +179,7 @@ class Page:
     def text(self) -> str:
         return self.run("document.body?.innerText ?? ''")
 
-    def sees(self, text: str, where: str = "body") -> None:
+    def sees(self, text: str, where: str = "main") -> None:
         """Waits for a text."""
         self.wait(f"document.querySelector({json.dumps(where)}).innerText.includes({json.dumps(text)})", f"it shows {text!r}")
 
