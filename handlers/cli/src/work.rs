@@ -135,7 +135,8 @@ mod tests {
 
     fn work(step: &str, verdict: Verdict, what: &str) -> Observation {
         let (step, subject, what) = (step.to_owned(), "1".to_owned(), what.to_owned());
-        Observation { at: Timestamp::from_millis(0), step, subject, attempt: 1, what, verdict }
+        let (at, event) = (Timestamp::from_millis(0), String::new());
+        Observation { began: at, at, event, traceparent: None, step, subject, attempt: 1, what, verdict }
     }
 
     #[test]
