@@ -25,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 use support::{
-    Done, Order, POLL, POLL_DEAD, RESULTS, RESULTS_DEAD,
+    Done, Order, POLL, POLL_DEAD, RESULTS, RESULTS_DEAD, Watcher, ask,
     between::{Between, Stops},
     body, command, eventually, orders, run,
     server::{Asked, Reply, Server},
@@ -305,6 +305,54 @@ async fn what_may_have_been_sent_when_a_redrive_was_killed_is_not_sent_again() {
     assert!(done.out.contains("4 may have been sent when it was broken off, and stay"), "{}", done.out);
     assert_eq!(stack.json(&redrive)["unsure"], 4);
     assert_eq!(stack.take(RESULTS).await.len(), 1);
+}
+
+/// The pages of a stack, served on this machine over one's own permissions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_console_of_a_stack_shows_what_is_there_and_acts_only_where_it_may() {
+    let Some(stack) = Stack::new("a_console_of_a_stack_shows_what_is_there").await else { return };
+    assert_eq!(stack.post(&orders("order-", 3)).code, 0);
+    stack.give_up(RESULTS_DEAD, &subjects("order-", 2), "timeout").await;
+    for is_allowed in [false, true] {
+        let mut arguments = vec!["console", "--port", "0"];
+        arguments.extend(is_allowed.then_some("--allow-actions"));
+        let serving = Watcher::start(stack.command(&arguments));
+        let line =
+            serving.out.find(|line| line.split_once("http://").map(|(_, rest)| rest.to_owned())).unwrap();
+        let (address, token) = line.split_once("/#token=").unwrap();
+        let (authorization, origin) = (format!("Bearer {token}"), format!("http://{address}"));
+        let headers = [("authorization", authorization.as_str()), ("origin", origin.as_str())];
+        let get = |path: &str| {
+            let answer = ask(address, "GET", path, &headers, None).unwrap();
+            assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+            answer.json()
+        };
+        assert_eq!(ask(address, "GET", "/", &[], None).unwrap().status, 200, "the page");
+        assert_eq!(ask(address, "GET", "/_quadrille/system", &[], None).unwrap().status, 401);
+        let system = get("/_quadrille/system");
+        assert_eq!((&system["target"], &system["stack"]), (&json!("aws"), &json!(stack.name)));
+        assert_eq!((&system["place"], &system["allows_actions"]), (&json!("production"), &json!(is_allowed)));
+        let story = get("/_quadrille/stories/order/order-2");
+        assert_eq!(story["entity"]["status"], "received");
+        let groups = get(&format!("/_quadrille/dead-letter-groups?queue={RESULTS_DEAD}"));
+        assert_eq!(
+            (&groups["groups"][0]["reason"], &groups["groups"][0]["count"]),
+            (&json!("timeout"), &json!(2))
+        );
+        let post = |path: &str, body: &Value| {
+            ask(address, "POST", path, &headers, Some(body.to_string().as_bytes())).unwrap()
+        };
+        let back = json!({ "queue": RESULTS_DEAD, "receipts": groups["held"] });
+        assert_eq!(post("/_quadrille/give-back", &back).status, 200, "a page gives back what it looked at");
+        let walk = json!({ "queue": RESULTS_DEAD, "filter": {}, "limit": 10 });
+        let redriven = post("/_quadrille/redrive", &walk);
+        match is_allowed {
+            false => assert_eq!(redriven.problem()["type"], "/problems/read_only"),
+            true => assert_eq!((redriven.status, &redriven.json()["moved"]), (200, &json!(2))),
+        }
+        assert_eq!(serving.terminate().code, 0);
+    }
+    assert_eq!(stack.take(RESULTS).await.len(), 2);
 }
 
 /// Starts a command whose end is waited for elsewhere.
