@@ -35,8 +35,8 @@ export async function storyView(root, [kind, id], asked, signal) {
     refill(news);
     if (!isShown) {
       root.lastChild.remove();
-      root.append(head, now, letters, el("section", { "aria-label": "Timeline" }, el("h2", null, "Timeline"), news, timeline), others,
-        el("details", { open: true }, el("summary", null, "The path that it took"), drawn),
+      root.append(head, now, letters, el("section", { "aria-label": "Timeline" }, el("h2", null, "Timeline"), news, timeline),
+        el("details", { open: true }, el("summary", null, "The path that it took"), drawn), others,
         el("details", null, el("summary", null, "Its state"), stateText));
       isShown = true;
     }
@@ -72,8 +72,11 @@ function facts(entity) {
   return el("dl", { class: "facts" }, rows.filter(([, value]) => value).map(([name, value]) => [el("dt", null, name), el("dd", null, value)]));
 }
 
+// The last attempt's detail says again which one it was.
+const SAID = /^attempt \d+ of \d+ failed: /;
+
 const failure = (one, of = "") => el("p", { class: "bad" },
-  `✘ ${of}${one.step}: attempt ${one.attempt} of ${one.attempts_max} failed: ${one.reason}: `, longText(one.detail),
+  `✘ ${of}${one.step}: attempt ${one.attempt} of ${one.attempts_max} failed: ${one.reason}: `, longText(one.detail.replace(SAID, "")),
   one.next ? ["; next try ", time(one.next)] : "; it was given up", "; failed ", time(one.at));
 
 function nowOf({ entity, failing = [], waiting, letters = [], next_run: nextRun, letters_untold: untold }) {

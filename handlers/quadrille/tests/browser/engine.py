@@ -15,7 +15,7 @@ from opened import opened, test
 from stub import MARKUP
 
 # What of a view is pictured for README.md.
-PICTURES = {"flow": (1180, 480), "plan": (1000, 640), "story": (1000, 980)}
+PICTURES = {"flow": (1300, 500), "plan": (1000, 640), "story": (1000, 1060)}
 QUEUE, DEAD = "order-processor", "order-processor-dlq"
 VIEWS = ("#/flow", "#/search?kind=order&go=1", "#/queues", "#/letters", f"#/letters/{DEAD}", f"#/plan?queue={DEAD}&go=1", "#/work")
 
