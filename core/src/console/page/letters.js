@@ -155,6 +155,7 @@ async function listView(root, queue, asked, signal) {
       ["entity", ({ subject }) => subject ? link(route("find", subject), el("bdi", null, cut(subject, 60))) : "–"], ["given up", ({ dead_at: at }) => time(at)],
       ["reason", (letter) => [cut(letter.reason, 100), letter.is_end ? " (an end of business)" : ""]], ["detail", ({ detail }) => longText(detail, { first: 160 })],
       ["by", ({ handler }) => cut(handler, 100)], ["attempts", ({ attempts }) => number(attempts), "number"],
+      ["dropped", ({ deadline }) => deadline ? time(deadline) : "–"],
       ["sent back", ({ redriven }) => redriven ? redrivenText(redriven) : "–"]], letters));
   }
   await draw();
