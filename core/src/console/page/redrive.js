@@ -102,8 +102,10 @@ async function ofQueue(one, queue, letters) {
         waiting.delete(id);
       }
       if (results.length) { fruitless = 0; idleSince = performance.now(); }
-      else if (step.hidden > 0 && performance.now() - idleSince < HIDDEN_MILLIS) await pause(500);
-      else fruitless += 1;
+      else {
+        if (!(step.hidden > 0 && performance.now() - idleSince < HIDDEN_MILLIS)) fruitless += 1;
+        await pause(500);
+      }
       // All was looked at. It is shown again, and looked for once more.
       if (step.done) await giveBack(queue, passed);
       await look();
