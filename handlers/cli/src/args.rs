@@ -16,7 +16,7 @@ use clap::{
 };
 use quadrille::{
     Timestamp,
-    operator::Filter,
+    operator::{Filter, TrialOutcome},
     port::{Clock as _, SystemClock},
     setting::parse_duration,
     system::{Meaning, Word},
@@ -148,9 +148,8 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     (
         "dlq redrive",
         &[
-            "dlq redrive --plan plan.jsonl --stop-at 5% --why 'the platform is back'",
+            "dlq redrive --plan plan.jsonl --outcome done --stop-at 5% --why 'the platform is back'",
             "dlq redrive --reason timeout --rate 50",
-            "dlq redrive --dry-run",
         ],
     ),
     ("dlq purge", &["dlq purge --reason rejected --dry-run", "dlq purge --reason rejected --yes"]),
@@ -869,14 +868,21 @@ pub struct DlqMove {
 pub struct DlqRedrive {
     #[command(flatten)]
     pub walk: DlqMove,
-    /// Send back ends of business too; --reason takes those of its reason anyway.
+    /// Send back ends of business too.
+    ///
+    /// `--reason` takes those of its reason anyway.
     #[arg(long)]
     pub with_ends: bool,
     /// Send what this file of `dlq plan` names, and nothing else. What becomes of each letter is written beside it, and the same
     /// command goes on where it was broken off.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["queue", "reason", "handler", "of", "since", "before", "limit", "dry_run", "with_ends"])]
     pub plan: Option<PathBuf>,
-    /// Stop where more than this share of the letters sent are dead letters again: `5%`.
+    /// Only those of which the plan foretells this.
+    ///
+    /// It can be given again.
+    #[arg(long, value_name = "OUTCOME", value_parser = PossibleValuesParser::new(TrialOutcome::WORDS), requires = "plan")]
+    pub outcome: Vec<String>,
+    /// Stop where more than this share of them is dead again: `5%`.
     #[arg(long, value_name = "SHARE", value_parser = percent, requires = "plan")]
     pub stop_at: Option<u8>,
     /// Leave letters that were sent back so often.
@@ -885,7 +891,9 @@ pub struct DlqRedrive {
     /// Send them to this queue of the system.
     #[arg(long, value_name = "QUEUE", requires = "plan")]
     pub to: Option<String>,
-    /// Who sends them back [default: the variable USER]; kept with each letter.
+    /// Who sends them back [default: the variable USER].
+    ///
+    /// It is kept with each letter.
     #[arg(long, value_name = "NAME", requires = "plan")]
     pub by: Option<String>,
     /// Why; kept with each letter.

@@ -233,6 +233,37 @@ fn a_redrive_whose_letters_fail_again_stops_and_those_sent_back_too_often_stay()
 }
 
 #[test]
+fn of_a_plan_those_of_one_outcome_go_back_and_every_count_agrees() {
+    const COUNT: usize = 100;
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("data");
+    let plan = place.path().join("plan.jsonl").to_str().unwrap().to_owned();
+    dead(&folder, COUNT);
+    // The kitchen is mended for some.
+    let engine = up(&folder, "40");
+    let told = done(&folder, &["plan", "--out", &plan, "--json"]).json();
+    let groups = told["groups"].as_array().unwrap();
+    let foretold = |outcome: &str| {
+        let group = groups.iter().find(|group| group["outcome"] == outcome);
+        group.unwrap_or_else(|| panic!("{told}"))["letters"].as_u64().unwrap()
+    };
+    let (good, bad) = (foretold("done"), foretold("fails again"));
+    assert_eq!(good + bad, COUNT as u64, "{told}");
+    let redrive =
+        ["redrive", "--plan", &plan, "--outcome", "done", "--stop-at", "5%", "--rate", "500", "--json"];
+    let summary = done(&folder, &redrive).json();
+    let counts = (&summary["planned"], &summary["sent"], &summary["dead_again"]);
+    assert_eq!(counts, (&json!(good), &json!(good), &json!(0)), "{summary}");
+    assert_eq!(engine.queues()["order-processor"]["dead"], bad);
+    // The others are as they were.
+    let others = done(&folder, &["plan", "--out", &format!("{plan}.2"), "--json"]).json();
+    assert_eq!((&others["letters"], &others["groups"][0]["outcome"]), (&json!(bad), &json!("fails again")));
+    assert_eq!(others["groups"].as_array().unwrap().len(), 1, "{others}");
+    let wrong = done(&folder, &["redrive", "--plan", &plan, "--outcome", "good"]);
+    assert!(wrong.code == 2 && wrong.err.contains("duplicate"), "{wrong:?}");
+}
+
+#[test]
 fn letters_are_told_of_all_queues_and_nothing_is_purged_unasked() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path().join("data");

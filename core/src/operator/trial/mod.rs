@@ -57,6 +57,21 @@ pub enum TrialOutcome {
 }
 
 impl TrialOutcome {
+    /// All the words of [`word`](Self::word).
+    pub const WORDS: [&'static str; 5] = ["done", "duplicate", "fails", "unreadable", "unknown"];
+
+    /// In one word, as it stands in a plan.
+    pub fn word(&self) -> &'static str {
+        let [done, duplicate, fails, unreadable, unknown] = Self::WORDS;
+        match self {
+            Self::Done { .. } => done,
+            Self::Duplicate { .. } => duplicate,
+            Self::Fails { .. } => fails,
+            Self::Unreadable { .. } => unreadable,
+            Self::Unknown { .. } => unknown,
+        }
+    }
+
     /// In a few words, of a letter that is there for `reason`: `done`, `fails again`, `fails: timeout`.
     pub fn summary(&self, reason: &str) -> String {
         match self {

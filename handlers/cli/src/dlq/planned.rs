@@ -78,7 +78,9 @@ struct Done {
 
 /// Sends back what a plan names.
 pub(super) async fn redrive(app: &App<'_>, args: DlqRedrive, file: PathBuf) -> Result<(), CommandError> {
-    let (_, letters) = plan::read(app, &file)?;
+    let (_, mut letters) = plan::read(app, &file)?;
+    let is_chosen = |letter: &Planned| args.outcome.iter().any(|word| word == letter.trial.word());
+    letters.retain(|letter| args.outcome.is_empty() || is_chosen(letter));
     let target = &args.walk.options.target;
     let client = Client::open(app, target, Access::Changes).await?;
     let mut record = Recorder::open(&record_of(&file))?;
