@@ -12,7 +12,7 @@ use quadrille::{
     port::{Attributes, NewMessage},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -221,6 +221,38 @@ async fn only_what_a_plan_names_is_sent_and_the_trail_tells_who_did_it() {
     let redriven = parcel.trail().last().unwrap().redriven.clone().unwrap();
     let expected = Redriven { times: 1, at: START, by: "ann".to_owned(), why: "the fire is out".to_owned() };
     assert_eq!(redriven, expected);
+}
+
+/// The letters of a plan lie behind so many others that no look at the queue holds them all.
+#[tokio::test]
+async fn the_letters_of_a_plan_are_found_behind_many_others() {
+    const OTHERS: usize = 1_300;
+    let depot = Depot::new(false);
+    for number in 0..OTHERS + 30 {
+        depot.burnt(&format!("p{number}"), &["oslo"]).await;
+    }
+    let (mut letters, mut after) = (Vec::new(), Some(0));
+    while let Some(from) = after {
+        let (queue, filter) = (DEAD.to_owned(), Filter::default());
+        let ask = PlanAsk { queue, filter, after: from, limit: 500, bodies: BTreeMap::new() };
+        let page = plan(&depot.world.pipeline(), &ask).await.unwrap();
+        letters.extend(page.letters);
+        after = page.next;
+    }
+    assert_eq!(letters.len(), OTHERS + 30);
+    let mut wanted: Vec<&Planned> = letters.iter().step_by(100).chain(&letters[OTHERS..]).collect();
+    wanted.dedup_by_key(|letter| letter.id.clone());
+    let (mut sent, mut calls) = (BTreeSet::new(), 0);
+    while sent.len() < wanted.len() && calls < 60 {
+        let left: Vec<&Planned> =
+            wanted.iter().copied().filter(|letter| !sent.contains(&letter.id)).collect();
+        sent.extend(depot.redrive(&left, 5, None).await.results.into_keys());
+        calls += 1;
+    }
+    assert_eq!(sent.len(), wanted.len(), "after {calls} calls");
+    let depth = depot.world.ports.queues[DEAD].depth().await.unwrap();
+    assert_eq!(depth.total(), (OTHERS + 30 - wanted.len()) as u64);
+    assert_eq!(depth.in_flight + depth.delayed, 0, "nothing is hidden");
 }
 
 #[tokio::test]

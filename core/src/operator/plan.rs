@@ -7,7 +7,7 @@ use super::{
 use crate::{
     dead_letter::{DeadLetter, Redriven},
     failure::Failure,
-    model::Destination,
+    model::{Destination, Model},
     pipeline::Pipeline,
     port::{Message, NewMessage, Receipt, Received, stable_hash},
     relay,
@@ -16,8 +16,11 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
-/// How long letters stay hidden that a call looks at, where it is broken off before it shows them again.
-const HELD: Duration = Duration::from_secs(5);
+/// How long letters stay hidden that a call looks at, where it is broken off before it shows them again. All of its looks take less.
+const HELD: Duration = Duration::from_secs(30);
+
+/// Looks of one call at a queue that gives 500 letters to each, until one of them meets a letter of the plan.
+const LOOKS_MAX: usize = 1_000;
 
 /// A letter of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -204,44 +207,45 @@ pub struct Redriving {
 pub async fn redrive_planned(pipeline: &Pipeline, ask: &RedriveAsk) -> Result<Redriving, Failure> {
     let (dead, source) = dead_letter_queue(pipeline, &ask.queue)?;
     let (model, now) = (pipeline.choreography().model(), pipeline.ports().clock.now());
-    let to = match &ask.to {
-        Some(name) if model.queue(name).is_none() => {
-            let detail = format_args!("no queue of the choreography is named {name:?}");
-            return Err(Failure::permanent("no_such_queue", detail));
-        }
-        Some(name) => Destination::Queue(name),
-        None => source,
-    };
+    let to = ask.to.as_deref().map(|name| named(model, name)).transpose()?.unwrap_or(source);
     let max = ask.limit.clamp(1, PAGE_MAX);
     let (at_once, wait, hidden) = if dead.shows_arrivals() {
         (PAGE_MAX, Duration::ZERO, HELD)
     } else {
         (max.max(RECEIVED_MIN), WAIT, PASSED_OVER_REMOTELY)
     };
-    let messages = dead.receive(at_once, wait, Some(hidden)).await?;
-    let mut redriving = Redriving { done: messages.is_empty(), ..Redriving::default() };
-    let (mut chosen, mut again) = (Vec::<(Message, NewMessage)>::new(), Vec::<(Receipt, Duration)>::new());
-    for message in messages {
-        let Some(wanted) = ask.letters.get(&message.id) else {
-            redriving.passed_over.push(message.receipt.0);
-            continue;
-        };
-        if let Some(why) = unfit(&message, wanted) {
-            redriving.results.insert(message.id, LetterResult::Left { why });
-            redriving.passed_over.push(message.receipt.0);
-        } else if chosen.len() == max {
-            again.push((message.receipt, Duration::ZERO));
-        } else {
-            let sent = sent_back(ask, &message, wanted, now);
-            chosen.push((message, sent));
+    let (mut redriving, mut chosen) = (Redriving::default(), Vec::<(Message, NewMessage)>::new());
+    let mut again: Vec<(Receipt, Duration)> = Vec::new();
+    // What is looked at stays hidden meanwhile, so that each look goes on behind the one before.
+    for _ in 0..if dead.shows_arrivals() { LOOKS_MAX } else { 1 } {
+        let messages = dead.receive(at_once, wait, Some(hidden)).await?;
+        redriving.done = messages.is_empty();
+        for message in messages {
+            let Some(wanted) = ask.letters.get(&message.id) else {
+                redriving.passed_over.push(message.receipt.0);
+                continue;
+            };
+            if let Some(why) = unfit(&message, wanted) {
+                redriving.results.insert(message.id, LetterResult::Left { why });
+                redriving.passed_over.push(message.receipt.0);
+            } else if chosen.len() == max {
+                again.push((message.receipt, Duration::ZERO));
+            } else {
+                let sent = sent_back(ask, &message, wanted, now);
+                chosen.push((message, sent));
+            }
+        }
+        if redriving.done || !chosen.is_empty() || !redriving.results.is_empty() {
+            break;
         }
     }
-    // What is more than was asked for is there for the next call. A queue that shows its arrivals gives others first then, so that
-    // nothing of it has to stay hidden.
+    // Where the next call looks through all of them, nothing of it has to stay hidden.
     if dead.shows_arrivals() {
         again.extend(redriving.passed_over.drain(..).map(|receipt| (Receipt(receipt), Duration::ZERO)));
     }
-    dead.extend(&again).await?;
+    for again in again.chunks(PAGE_MAX) {
+        dead.extend(again).await?;
+    }
     if chosen.is_empty() && redriving.results.is_empty() {
         redriving.hidden = dead.depth().await?.in_flight;
     }
@@ -263,6 +267,15 @@ pub async fn redrive_planned(pipeline: &Pipeline, ask: &RedriveAsk) -> Result<Re
     }
     dead.delete(&gone).await?;
     Ok(redriving)
+}
+
+/// The queue of this name.
+fn named<'a>(model: &Model, name: &'a str) -> Result<Destination<'a>, Failure> {
+    let missing = || {
+        let detail = format_args!("no queue of the choreography is named {name:?}");
+        Failure::permanent("no_such_queue", detail)
+    };
+    model.queue(name).map(|_| Destination::Queue(name)).ok_or_else(missing)
 }
 
 /// Why a letter is not the one that was planned.

@@ -11,7 +11,7 @@ const NAMED_MAX = 500;
 // Of fewer letters than these no share is told.
 const SHARE_OF_MIN = 20;
 // How long it is waited for letters that somebody else looks at, and at the end for letters that fail again.
-const HIDDEN_MILLIS = 10000, AFTERWARDS_MILLIS = 2000;
+const HIDDEN_MILLIS = 35000, AFTERWARDS_MILLIS = 2000;
 // Requests in a row that find nothing of the plan, before what is left of it counts as missing.
 const FRUITLESS_MAX = 2;
 

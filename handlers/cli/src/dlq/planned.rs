@@ -35,7 +35,7 @@ const NAMED_MAX: usize = 500;
 const SHARE_OF_MIN: u64 = 20;
 
 /// How long it is waited for letters that somebody else looks at, or did until it was broken off.
-const HIDDEN: Duration = Duration::from_secs(10);
+const HIDDEN: Duration = Duration::from_secs(35);
 
 /// How long before they are looked for again.
 const HIDDEN_LOOK: Duration = Duration::from_millis(500);
