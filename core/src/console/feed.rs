@@ -3,7 +3,7 @@
 use crate::{
     http::Problem,
     model::Model,
-    pipeline::{Observation, Pipeline, Verdict},
+    pipeline::{Observation, Pipeline, StepCounts, Verdict},
     server::EventStream,
     timestamp::Timestamp,
 };
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde::Serialize;
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     fmt::Write as _,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -95,7 +95,7 @@ struct Hello {
 #[derive(Serialize)]
 struct Told<'a> {
     now: Timestamp,
-    counts: serde_json::Value,
+    counts: BTreeMap<String, StepCounts>,
     work: Vec<Entry<'a>>,
     left_out: u64,
 }
@@ -205,10 +205,9 @@ impl Listener {
     fn tell(&mut self, count: u64, latest: &[Arc<Observation>]) -> String {
         let pipeline = &self.feed.pipeline;
         let model = pipeline.choreography().model();
-        let counts = serde_json::to_value(pipeline.counts()).unwrap_or_default();
         let told = Told {
             now: pipeline.ports().clock.now(),
-            counts,
+            counts: pipeline.counts(),
             work: latest.iter().map(|observation| entry(model, observation)).collect(),
             left_out: (count - self.told).saturating_sub(latest.len() as u64),
         };
@@ -243,7 +242,12 @@ fn event(name: &str, id: Option<&str>, data: &impl Serialize) -> String {
         // Writing to a String can't fail.
         let _ = writeln!(text, "id: {id}");
     }
-    let data = serde_json::to_string(data).unwrap_or_default();
-    let _ = write!(text, "data: {data}\n\n");
+    match serde_json::to_string(data) {
+        Ok(data) => _ = write!(text, "data: {data}\n\n"),
+        Err(error) => {
+            tracing::error!(%error, name, "an event of the console's feed can't be written");
+            return ": an event that can't be written\n\n".to_owned();
+        }
+    }
     text
 }

@@ -20,7 +20,7 @@ pub use plan::{
     LetterResult, PlanAsk, PlanPage, Planned, RedriveAsk, Redriving, Wanted, plan, redrive_planned,
 };
 pub use status::{ScheduleStatus, Status, status};
-pub use story::{EntityName, NextRun, Story, StoryLetter, Waiting, story};
+pub use story::{EntityName, NextRun, Story, StoryLetter, Untold, Waiting, story};
 pub use trial::TrialOutcome;
 
 use crate::{

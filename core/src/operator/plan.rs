@@ -16,7 +16,8 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
-/// How long letters stay hidden that a call looks at, where it is broken off before it shows them again. All of its looks take less.
+/// How long letters stay hidden that a call looks at, where it is broken off before it shows them again. Looks that take
+/// longer in all meet the first of them once more.
 const HELD: Duration = Duration::from_secs(30);
 
 /// Looks of one call at a queue that gives 500 letters to each, until one of them meets a letter of the plan.

@@ -30,6 +30,9 @@ const LETTERS_MAX: usize = 20;
 /// Failures of a step that stand in the way of what waits for it.
 const IN_THE_WAY_MAX: usize = 3;
 
+/// The kind and the id of an entity that can't be read, and why.
+pub type Untold = (String, String, String);
+
 /// The story of one entity.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Story {
@@ -40,7 +43,7 @@ pub struct Story {
     pub related: Vec<EntityView>,
     /// The kinds and ids of related ones that can't be read, and why.
     #[serde(default)]
-    pub untold: Vec<(String, String, String)>,
+    pub untold: Vec<Untold>,
     /// The last failure of each step with it, or with a related one that has not ended. Only the process that works the messages
     /// knows them.
     #[serde(default)]
@@ -236,11 +239,10 @@ async fn item(pipeline: &Pipeline, kind: &str, id: &str) -> Result<Option<Item>,
 }
 
 /// The related entities, and those that can't be told. One that has expired has no story any longer.
-#[allow(clippy::type_complexity)]
 async fn related(
     pipeline: &Pipeline,
     entity: &EntityView,
-) -> Result<(Vec<EntityView>, Vec<(String, String, String)>), Failure> {
+) -> Result<(Vec<EntityView>, Vec<Untold>), Failure> {
     let model = pipeline.choreography().model();
     let mut by_table: BTreeMap<&str, Vec<(usize, String)>> = BTreeMap::new();
     for (place, (kind, id)) in entity.related.iter().take(RELATED_MAX).enumerate() {
