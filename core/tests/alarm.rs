@@ -23,7 +23,7 @@ use std::{
     },
     time::Duration,
 };
-use support::{BOUND, PARCELS, Parcel, START, Scanned, envelope, eventually, secs, text};
+use support::{BOUND, PARCELS, Parcel, START, Scanned, asked, envelope, eventually, secs, text};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// Longer than the step's work takes and shorter than the minute after which the adapter looks for what has expired, so
@@ -158,7 +158,7 @@ async fn a_burst_is_one_notification_what_comes_later_a_digest_and_the_end_is_to
 
     // Half of them go, of which there is nothing to tell; then the others.
     let purge = async |limit| {
-        operator::walk(&running.pipeline, DEAD, &Filter::default(), Act::Purge, limit).await.unwrap();
+        operator::walk(&running.pipeline, &asked(DEAD, &Filter::default(), limit), Act::Purge).await.unwrap();
     };
     purge(15).await;
     pass_to(&clock, digest.at + POLICY.gather).await;
@@ -195,7 +195,7 @@ async fn by_the_clock_of_the_machine_none_is_missing_and_no_digest_comes_too_soo
         assert_eq!(pair[1].state, AlertState::Digest);
         assert!(pair[1].at.since(pair[0].at) >= policy.digest_every, "{pair:?}");
     }
-    operator::walk(&running.pipeline, DEAD, &Filter::default(), Act::Purge, 100).await.unwrap();
+    operator::walk(&running.pipeline, &asked(DEAD, &Filter::default(), 100), Act::Purge).await.unwrap();
     let end = running.alert().await;
     assert_eq!((end.state, end.depth), (AlertState::Ok, 0));
     running.stop().await;

@@ -376,6 +376,14 @@ impl Queue for BrokenQueue {
         Ok(received)
     }
 
+    async fn receive_these(
+        &self,
+        ids: &[String],
+        visibility: Option<Duration>,
+    ) -> Result<Vec<Message>, PortError> {
+        self.0.receive_these(ids, visibility).await
+    }
+
     async fn extend(&self, receipts: &[(Receipt, Duration)]) -> Result<(), PortError> {
         self.0.extend(receipts).await
     }

@@ -114,11 +114,11 @@ async fn a_message_that_can_not_be_read_is_a_dead_letter_of_its_own_that_no_redr
     let listed = operator::dead_letters(&pipeline, DEAD, &Filter::default(), 0, 10).await.unwrap();
     let reasons: Vec<&str> = listed.letters.iter().map(|listed| listed.letter.reason.as_str()).collect();
     assert_eq!(reasons, ["unreadable_message", "burnt", "unreadable_message"]);
-    let moved = operator::walk(&pipeline, DEAD, &Filter::default(), Act::Redrive, 10).await.unwrap();
+    let moved = operator::walk(&pipeline, &asked(DEAD, &Filter::default(), 10), Act::Redrive).await.unwrap();
     assert_eq!((moved.examined, moved.moved, moved.unreadable), (3, 1, 2));
     operator::give_back(&pipeline, DEAD, moved.passed_over).await.unwrap();
     assert_eq!((world.total("scan").await, world.total(DEAD).await), (1, 2));
-    let purged = operator::walk(&pipeline, DEAD, &Filter::default(), Act::Purge, 10).await.unwrap();
+    let purged = operator::walk(&pipeline, &asked(DEAD, &Filter::default(), 10), Act::Purge).await.unwrap();
     assert_eq!(purged.moved, 2, "to purge them nobody has to read them");
 }
 
@@ -132,7 +132,7 @@ async fn a_damaged_letter_that_a_service_moves_back_is_never_worked() {
     assert!(world.memory.damage(Damage::Message { queue: "scan", body: &body }));
     world.deliver("scan").await;
     let letter = world.lying_in(DEAD).await.remove(0);
-    operator::walk(&world.pipeline(), DEAD, &Filter::default(), Act::Purge, 1).await.unwrap();
+    operator::walk(&world.pipeline(), &asked(DEAD, &Filter::default(), 1), Act::Purge).await.unwrap();
     let moved = NewMessage { body: letter.body, attributes: letter.attributes, ..NewMessage::default() };
     world.ports.queues["scan"].send(vec![moved]).await.remove(0).unwrap();
     world.deliver("scan").await;
@@ -192,8 +192,9 @@ async fn a_record_that_can_not_be_read_is_told_under_its_key_and_holds_nothing_u
     assert_eq!(letters_of(&world, "load-dlq").await, [letter]);
     assert_eq!(world.ports.streams[PARCELS].read(10, secs(0)).await.unwrap().len(), 0, "all is checkpointed");
     // The letter holds no message: a redrive leaves it.
-    let moved =
-        operator::walk(&world.pipeline(), "load-dlq", &Filter::default(), Act::Redrive, 10).await.unwrap();
+    let moved = operator::walk(&world.pipeline(), &asked("load-dlq", &Filter::default(), 10), Act::Redrive)
+        .await
+        .unwrap();
     assert_eq!((moved.moved, moved.unreadable), (0, 1));
 }
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use quadrille::{
     Consumer, DeadLetter, RECEIVES_EXHAUSTED, Timestamp, Verdict,
     limits::SPARE_RECEIVES,
-    operator::{self, Act, Filter, Listed, Moved, PAGE_MAX},
+    operator::{self, Act, Filter, Listed, Moved, PAGE_MAX, Walk},
     port::{BusEntry, Depth, Message, NewMessage, PortError, Queue, Receipt},
 };
 use std::{
@@ -142,7 +142,8 @@ async fn one_call_looks_at_a_bounded_number_of_letters_however_few_it_finds() {
     assert_eq!((page.letters.len(), page.next.is_some()), (0, true), "there is more to look at");
     let page = operator::dead_letters(&pipeline, DEAD, &filter, page.next.unwrap(), 10).await.unwrap();
     assert_eq!((subjects(&page.letters), page.next), (vec!["busy"], None));
-    let moved = operator::walk(&pipeline, DEAD, &Filter::default(), Act::Purge, usize::MAX).await.unwrap();
+    let moved =
+        operator::walk(&pipeline, &asked(DEAD, &Filter::default(), usize::MAX), Act::Purge).await.unwrap();
     let most = PAGE_MAX as u64;
     assert_eq!(figures(&moved), (most, most, false));
 }
@@ -162,12 +163,11 @@ async fn an_end_of_business_is_left_by_a_redrive_that_does_not_ask_for_it() {
     let page = operator::dead_letters(&pipeline, DEAD, &leaving, 0, 10).await.unwrap();
     assert_eq!(subjects(&page.letters), ["busy 2"]);
 
-    let moved = operator::walk(&pipeline, DEAD, &leaving, Act::Redrive, 100).await.unwrap();
-    assert_eq!((figures(&moved), moved.ends_left), ((3, 1, false), 2));
+    let moved = operator::walk(&pipeline, &asked(DEAD, &leaving, 100), Act::Redrive).await.unwrap();
+    assert_eq!((figures(&moved), moved.ends_left), ((3, 1, true), 2));
     assert_eq!(told_to(&world, "scan").await, ["busy 2"]);
-    operator::give_back(&pipeline, DEAD, moved.passed_over).await.unwrap();
-    let moved = operator::walk(&pipeline, DEAD, &Filter::default(), Act::Redrive, 100).await.unwrap();
-    assert_eq!((figures(&moved), moved.ends_left), ((2, 2, false), 0));
+    let moved = operator::walk(&pipeline, &asked(DEAD, &Filter::default(), 100), Act::Redrive).await.unwrap();
+    assert_eq!((figures(&moved), moved.ends_left), ((2, 2, true), 0));
 }
 
 #[tokio::test]
@@ -175,25 +175,50 @@ async fn a_redrive_sends_back_what_the_filter_takes_and_no_more_than_asked_for()
     let world = scanning();
     dead_letters(&world, &["1", "busy 2", "3", "busy 4", "5"]).await;
     let pipeline = world.pipeline();
-    let walk = async |limit| {
-        figures(&operator::walk(&pipeline, DEAD, &only("burnt"), Act::Redrive, limit).await.unwrap())
-    };
-    assert_eq!(walk(2).await, (2, 1, false));
-    assert_eq!(told_to(&world, "scan").await, ["1"]);
-    assert_eq!(walk(2).await, (2, 1, false));
-    assert_eq!(walk(2).await, (1, 1, false));
-    assert_eq!(walk(2).await, (0, 0, true));
+    let first = operator::walk(&pipeline, &asked(DEAD, &only("burnt"), 2), Act::Redrive).await.unwrap();
+    assert_eq!(figures(&first), (3, 2, false));
+    assert_eq!(told_to(&world, "scan").await, ["1", "3"]);
+    // The others are not touched.
+    assert_eq!(world.ports.queues[DEAD].depth().await.unwrap(), Depth { visible: 3, ..Depth::default() });
+    let behind = Walk { after: first.next.unwrap(), ..asked(DEAD, &only("burnt"), 2) };
+    let second = operator::walk(&pipeline, &behind, Act::Redrive).await.unwrap();
+    assert_eq!((figures(&second), second.next), ((2, 1, true), None));
     assert_eq!(told_to(&world, "scan").await, ["1", "3", "5"]);
     assert_eq!(told_to(&world, DEAD).await, ["busy 2", "busy 4"]);
-    // Those that were passed over are there again for the next walk.
-    world.clock.advance(secs(30));
-    let moved = operator::walk(&pipeline, DEAD, &only("carrier_busy"), Act::Redrive, 100).await.unwrap();
-    assert_eq!(figures(&moved), (2, 2, false));
+    let moved =
+        operator::walk(&pipeline, &asked(DEAD, &only("carrier_busy"), 100), Act::Redrive).await.unwrap();
+    assert_eq!(figures(&moved), (2, 2, true));
     assert_eq!((world.total("scan").await, world.total(DEAD).await), (5, 0));
 }
 
+/// However many others there are, and however few are asked for at a time: each letter is looked at once.
 #[tokio::test]
-async fn what_a_walk_passed_over_is_hidden_until_it_is_given_back() {
+async fn a_slow_redrive_meets_what_it_is_about_behind_many_others() {
+    const OTHERS: usize = 1_200;
+    let world = scanning();
+    let others: Vec<String> = (0..OTHERS).map(|number| format!("busy {number}")).collect();
+    for others in others.chunks(100) {
+        dead_letters(&world, &others.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    }
+    dead_letters(&world, &["1", "2", "3"]).await;
+    let pipeline = world.pipeline();
+    let (mut ask, mut moved, mut examined, mut calls) = (asked(DEAD, &only("burnt"), 1), 0, 0, 0);
+    loop {
+        let step = operator::walk(&pipeline, &ask, Act::Redrive).await.unwrap();
+        (moved, examined, calls) = (moved + step.moved, examined + step.examined, calls + 1);
+        // Whoever shows itself again after a while is not met again.
+        world.clock.advance(secs(3_600));
+        let Some(next) = step.next else { break };
+        ask.after = next;
+    }
+    assert_eq!((moved, examined, calls), (3, OTHERS as u64 + 3, 5));
+    assert_eq!(told_to(&world, "scan").await, ["1", "2", "3"]);
+    let depth = world.ports.queues[DEAD].depth().await.unwrap();
+    assert_eq!(depth, Depth { visible: OTHERS as u64, ..Depth::default() });
+}
+
+#[tokio::test]
+async fn what_a_walk_could_not_send_back_is_shown_at_once_and_what_others_hold_is_told() {
     let mut world = scanning();
     dead_letters(&world, &["1", "busy 2", "3"]).await;
     let mut fails = true;
@@ -202,19 +227,20 @@ async fn what_a_walk_passed_over_is_hidden_until_it_is_given_back() {
         fails.then(|| PortError::transient("scan", "no answer"))
     });
     let pipeline = world.pipeline();
-    let walk = async || operator::walk(&pipeline, DEAD, &only("burnt"), Act::Redrive, 100).await.unwrap();
+    let walk =
+        async || operator::walk(&pipeline, &asked(DEAD, &only("burnt"), 100), Act::Redrive).await.unwrap();
     let first = walk().await;
-    // The one that the filter left, and the one that could not be sent back.
-    assert_eq!((figures(&first), first.passed_over.len()), ((3, 1, false), 2));
-    assert_eq!(figures(&walk().await), (0, 0, true));
-    operator::give_back(&pipeline, DEAD, first.passed_over.clone()).await.unwrap();
+    assert_eq!((figures(&first), first.passed_over.len(), first.hidden), ((3, 1, true), 0, 0));
     assert_eq!(world.ports.queues[DEAD].depth().await.unwrap(), Depth { visible: 2, ..Depth::default() });
-    assert_eq!(figures(&walk().await), (2, 1, false));
+    // Somebody else has them in hand.
+    let held = world.receive(DEAD).await;
+    let second = walk().await;
+    assert_eq!((figures(&second), second.hidden), ((2, 0, true), 1));
+    let receipts: Vec<String> = held.into_iter().map(|message| message.receipt.0).collect();
+    operator::give_back(&pipeline, DEAD, receipts.clone()).await.unwrap();
+    assert_eq!(figures(&walk().await), (2, 1, true));
     assert_eq!(told_to(&world, DEAD).await, ["busy 2"]);
-    // Receipts of a walk long ago change nothing.
-    operator::give_back(&pipeline, DEAD, first.passed_over).await.unwrap();
-    assert_eq!(world.ports.queues[DEAD].depth().await.unwrap().visible, 0);
-    let failure = operator::give_back(&pipeline, "scan", Vec::new()).await.unwrap_err();
+    let failure = operator::give_back(&pipeline, "scan", receipts).await.unwrap_err();
     assert_eq!(failure.reason(), "no_such_queue");
 }
 
@@ -222,8 +248,9 @@ async fn what_a_walk_passed_over_is_hidden_until_it_is_given_back() {
 async fn a_purge_deletes_what_the_filter_takes_and_sends_nothing() {
     let world = scanning();
     dead_letters(&world, &["1", "busy 2", "3"]).await;
-    let moved = operator::walk(&world.pipeline(), DEAD, &only("burnt"), Act::Purge, 100).await.unwrap();
-    assert_eq!(figures(&moved), (3, 2, false));
+    let moved =
+        operator::walk(&world.pipeline(), &asked(DEAD, &only("burnt"), 100), Act::Purge).await.unwrap();
+    assert_eq!(figures(&moved), (3, 2, true));
     assert_eq!((told_to(&world, DEAD).await, world.total("scan").await), (vec!["busy 2".to_owned()], 0));
 }
 
@@ -233,7 +260,7 @@ async fn a_redriven_message_is_the_one_that_died_and_remembers_when_it_was_first
     dead_letters(&world, &["1"]).await;
     let died = world.lying_in(DEAD).await.remove(0);
     world.clock.advance(secs(86_400));
-    operator::walk(&world.pipeline(), DEAD, &Filter::default(), Act::Redrive, 1).await.unwrap();
+    operator::walk(&world.pipeline(), &asked(DEAD, &Filter::default(), 1), Act::Redrive).await.unwrap();
     let message = world.lying_in("scan").await.remove(0);
     assert_eq!((&message.body, message.receive_count), (&died.body, 0));
     assert_eq!(
@@ -254,7 +281,7 @@ async fn a_redriven_message_that_can_be_handled_by_now_is() {
     world.tell("scan", Scanned::new("1", "oslo")).await;
     assert_eq!(reason(&world.deliver("scan").await[0]), Some("entity_gone"));
     world.post(&["1"]).await;
-    operator::walk(&world.pipeline(), DEAD, &Filter::default(), Act::Redrive, 1).await.unwrap();
+    operator::walk(&world.pipeline(), &asked(DEAD, &Filter::default(), 1), Act::Redrive).await.unwrap();
     assert_eq!(world.deliver("scan").await, [Verdict::Done]);
     assert_eq!((world.stops("1").await, world.total(DEAD).await), (vec!["oslo".to_owned()], 0));
 }
@@ -266,10 +293,11 @@ async fn what_fails_again_during_a_redrive_is_not_redriven_twice() {
     world.clock.advance(secs(1));
     let filter = Filter { before: Some(world.now()), ..Filter::default() };
     let pipeline = world.pipeline();
-    let mut redriven = 0;
+    let (mut redriven, mut ask) = (0, asked(DEAD, &filter, 2));
     for _ in 0..10 {
-        let moved = operator::walk(&pipeline, DEAD, &filter, Act::Redrive, 2).await.unwrap();
+        let moved = operator::walk(&pipeline, &ask, Act::Redrive).await.unwrap();
         redriven += moved.moved;
+        ask.after = moved.next.unwrap_or_default();
         // The consumer is as fast as the redrive, and they all fail again.
         world.clock.advance(secs(1));
         world.deliver("scan").await;
@@ -281,7 +309,7 @@ async fn what_fails_again_during_a_redrive_is_not_redriven_twice() {
     // A later redrive takes them.
     let filter = Filter { before: Some(world.now()), ..Filter::default() };
     world.clock.advance(secs(30));
-    assert_eq!(operator::walk(&pipeline, DEAD, &filter, Act::Redrive, 100).await.unwrap().moved, 3);
+    assert_eq!(operator::walk(&pipeline, &asked(DEAD, &filter, 100), Act::Redrive).await.unwrap().moved, 3);
 }
 
 #[tokio::test]
@@ -294,14 +322,13 @@ async fn nothing_is_deleted_that_was_not_sent_on() {
         fails.then(|| PortError::transient("scan", "no answer"))
     });
     let pipeline = world.pipeline();
-    let moved = operator::walk(&pipeline, DEAD, &Filter::default(), Act::Redrive, 100).await.unwrap();
-    assert_eq!(figures(&moved), (3, 2, false));
+    let moved = operator::walk(&pipeline, &asked(DEAD, &Filter::default(), 100), Act::Redrive).await.unwrap();
+    assert_eq!(figures(&moved), (3, 2, true));
     assert_eq!((moved.failed, moved.is_denied), (BTreeMap::from([("scan: no answer".to_owned(), 1)]), false));
     assert_eq!(told_to(&world, DEAD).await, ["2"]);
     assert_eq!(told_to(&world, "scan").await, ["1", "3"]);
-    world.clock.advance(secs(30));
-    let moved = operator::walk(&pipeline, DEAD, &Filter::default(), Act::Redrive, 100).await.unwrap();
-    assert_eq!(figures(&moved), (1, 1, false));
+    let moved = operator::walk(&pipeline, &asked(DEAD, &Filter::default(), 100), Act::Redrive).await.unwrap();
+    assert_eq!(figures(&moved), (1, 1, true));
     assert_eq!(told_to(&world, "scan").await, ["1", "2", "3"]);
 }
 
@@ -310,8 +337,9 @@ async fn a_redrive_tells_of_what_it_has_no_permission_to_send_back() {
     let mut world = scanning();
     dead_letters(&world, &["1", "2"]).await;
     world.meddle_with_queue("scan", |_| Some(PortError::denied("scan", "AccessDenied: not you")));
-    let moved = operator::walk(&world.pipeline(), DEAD, &Filter::default(), Act::Redrive, 100).await.unwrap();
-    assert_eq!(figures(&moved), (2, 0, false));
+    let moved =
+        operator::walk(&world.pipeline(), &asked(DEAD, &Filter::default(), 100), Act::Redrive).await.unwrap();
+    assert_eq!(figures(&moved), (2, 0, true));
     let why = BTreeMap::from([("scan: AccessDenied: not you".to_owned(), 2)]);
     assert_eq!((moved.failed, moved.is_denied), (why, true));
     assert_eq!(world.ports.queues[DEAD].depth().await.unwrap().total(), 2, "they stay");
@@ -334,8 +362,9 @@ async fn a_letter_that_the_queue_moved_by_itself_has_a_reason_too() {
         (page.letters[0].letter.attempts, page.letters[0].letter.first_seen),
         (1 + SPARE_RECEIVES, START)
     );
-    let moved =
-        operator::walk(&world.pipeline(), DEAD, &only(RECEIVES_EXHAUSTED), Act::Redrive, 10).await.unwrap();
+    let moved = operator::walk(&world.pipeline(), &asked(DEAD, &only(RECEIVES_EXHAUSTED), 10), Act::Redrive)
+        .await
+        .unwrap();
     assert_eq!(moved.moved, 1);
     assert_eq!(told_to(&world, "scan").await, ["1"]);
 }
@@ -346,7 +375,8 @@ async fn a_queue_that_is_no_dead_letter_queue_is_refused() {
     world.tell("scan", Scanned::new("1", "oslo")).await;
     let pipeline = world.pipeline();
     for queue in ["scan", "nowhere", ""] {
-        let failure = operator::walk(&pipeline, queue, &Filter::default(), Act::Purge, 1).await.unwrap_err();
+        let failure =
+            operator::walk(&pipeline, &asked(queue, &Filter::default(), 1), Act::Purge).await.unwrap_err();
         assert_eq!((failure.reason(), failure.is_permanent()), ("no_such_queue", true), "{queue}");
         let failure = operator::dead_letters(&pipeline, queue, &Filter::default(), 0, 1).await.unwrap_err();
         assert_eq!(failure.reason(), "no_such_queue", "{queue}");
@@ -464,7 +494,8 @@ async fn where_nothing_is_shown_a_walk_looks_further_than_it_may_move() {
     dead_letters(&world, &["busy 1", "busy 2", "busy 3", "4", "5", "6"]).await;
     opaque(&mut world);
     let pipeline = world.pipeline();
-    let walk = async || operator::walk(&pipeline, DEAD, &only("burnt"), Act::Redrive, 1).await.unwrap();
+    let walk =
+        async || operator::walk(&pipeline, &asked(DEAD, &only("burnt"), 1), Act::Redrive).await.unwrap();
     assert_eq!(figures(&walk().await), (4, 1, false));
     // What it may not move yet is there at once.
     assert_eq!(world.ports.queues[DEAD].depth().await.unwrap().visible, 2);
@@ -479,12 +510,12 @@ async fn where_nothing_is_shown_a_redrive_waits_for_what_it_receives() {
     dead_letters(&world, &["1", "busy 2", "3"]).await;
     opaque(&mut world);
     let pipeline = world.pipeline();
-    let moved = operator::walk(&pipeline, DEAD, &only("burnt"), Act::Redrive, 100).await.unwrap();
+    let moved = operator::walk(&pipeline, &asked(DEAD, &only("burnt"), 100), Act::Redrive).await.unwrap();
     assert_eq!(figures(&moved), (3, 2, false));
     // Calls over a network take their time: what was passed over stays hidden longer.
     world.clock.advance(secs(599));
     assert_eq!(
-        figures(&operator::walk(&pipeline, DEAD, &only("burnt"), Act::Redrive, 100).await.unwrap()),
+        figures(&operator::walk(&pipeline, &asked(DEAD, &only("burnt"), 100), Act::Redrive).await.unwrap()),
         (0, 0, true)
     );
     operator::give_back(&pipeline, DEAD, moved.passed_over).await.unwrap();
@@ -526,13 +557,13 @@ async fn what_fails_again_is_left_by_the_time_that_the_first_call_told() {
     dead_letters(&world, &["1", "2"]).await;
     let walk = async |before, limit| {
         let filter = Filter { before, ..Filter::default() };
-        operator::walk(&world.pipeline(), DEAD, &filter, Act::Redrive, limit).await.unwrap()
+        operator::walk(&world.pipeline(), &asked(DEAD, &filter, limit), Act::Redrive).await.unwrap()
     };
     let first = walk(None, 1).await;
     assert_eq!((figures(&first), first.at), ((1, 1, false), Some(world.now())));
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(world.deliver("scan").await.len(), 1);
-    assert_eq!(figures(&walk(first.at, 100).await), (2, 1, false));
+    assert_eq!(figures(&walk(first.at, 100).await), (2, 1, true));
     assert_eq!(world.total("scan").await, 1);
 }
 

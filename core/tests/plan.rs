@@ -6,7 +6,7 @@ mod support;
 use quadrille::{
     Consumer, Context, DeadLetter, Failure, Handled, Outcome, Redriven, Service, Stored, Uses,
     operator::{
-        Filter, LetterResult, PlanAsk, Planned, RedriveAsk, Redriving, TrialOutcome, Wanted, plan,
+        Filter, LetterResult, PlanAsk, Planned, Plans, RedriveAsk, Redriving, TrialOutcome, Wanted, plan,
         redrive_planned,
     },
     port::{Attributes, NewMessage},
@@ -85,8 +85,8 @@ impl Depot {
     async fn plan(&self, queue: &str, bodies: &[(&str, &str)]) -> Vec<Planned> {
         let bodies = bodies.iter().map(|(id, body)| ((*id).to_owned(), (*body).to_owned())).collect();
         let (queue, filter) = (queue.to_owned(), Filter::default());
-        let ask = PlanAsk { queue, filter, after: 0, limit: 100, bodies };
-        let page = plan(&self.world.pipeline(), &ask).await.unwrap();
+        let ask = PlanAsk { queue, filter, after: 0, limit: 100, bodies, plan: None };
+        let page = plan(&self.world.pipeline(), &Plans::default(), &ask).await.unwrap();
         assert_eq!(page.next, None);
         page.letters
     }
@@ -178,6 +178,21 @@ async fn a_letter_is_tried_behind_those_before_it() {
     depot.world.deliver("scan").await;
     depot.is_mended.store(true, Ordering::Relaxed);
     assert_eq!(outcomes(&depot.plan(DEAD, &[]).await), ["done", "done", "a duplicate"]);
+    // The same where each is on a page of its own, for as long as the plan is known.
+    let (plans, mut letters) = (Plans::default(), Vec::new());
+    let filter = Filter::default();
+    let mut ask =
+        PlanAsk { queue: DEAD.to_owned(), filter, after: 0, limit: 1, bodies: BTreeMap::new(), plan: None };
+    loop {
+        let page = plan(&depot.world.pipeline(), &plans, &ask).await.unwrap();
+        letters.extend(page.letters);
+        let Some(next) = page.next else { break };
+        (ask.after, ask.plan) = (next, page.plan);
+    }
+    assert_eq!(outcomes(&letters), ["done", "done", "a duplicate"]);
+    ask = PlanAsk { after: 2, plan: Some("another".to_owned()), ..ask };
+    let alone = plan(&depot.world.pipeline(), &plans, &ask).await.unwrap();
+    assert_eq!(outcomes(&alone.letters), ["done"]);
 }
 
 #[tokio::test]
@@ -234,8 +249,8 @@ async fn the_letters_of_a_plan_are_found_behind_many_others() {
     let (mut letters, mut after) = (Vec::new(), Some(0));
     while let Some(from) = after {
         let (queue, filter) = (DEAD.to_owned(), Filter::default());
-        let ask = PlanAsk { queue, filter, after: from, limit: 500, bodies: BTreeMap::new() };
-        let page = plan(&depot.world.pipeline(), &ask).await.unwrap();
+        let ask = PlanAsk { queue, filter, after: from, limit: 500, bodies: BTreeMap::new(), plan: None };
+        let page = plan(&depot.world.pipeline(), &Plans::default(), &ask).await.unwrap();
         letters.extend(page.letters);
         after = page.next;
     }

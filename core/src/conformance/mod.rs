@@ -101,7 +101,7 @@ pub struct Capabilities {
     /// A bucket takes every key. Otherwise it may refuse two kinds of them with a permanent error: those whose `..` are more
     /// than the segments before them, as S3 does, and those of white space alone, as its SDK does.
     pub every_key: bool,
-    /// [`Queue::arrived`](crate::port::Queue::arrived) is offered.
+    /// [`Queue::arrived`](crate::port::Queue::arrived) and [`Queue::receive_these`](crate::port::Queue::receive_these) are offered.
     pub arrived: bool,
     /// A message that is sent once comes once. Otherwise copies of it may come too, each a message of its own: the suite deletes
     /// them where it meets them.

@@ -66,6 +66,8 @@ scenarios!("queue":
     a_waiting_receive_answers_once_a_message_is_due,
     a_waiting_receive_ends_after_its_wait,
     arrivals_are_seen_without_receiving needs arrived,
+    named_messages_are_received_and_no_others needs arrived,
+    a_named_message_received_too_often_is_dead_lettered needs arrived,
     what_is_sent_in_place_of_a_message_takes_its_place_once needs moves,
 );
 
@@ -752,6 +754,79 @@ async fn what_is_sent_in_place_of_a_message_takes_its_place_once(stage: &Stage<'
     other.send(vec![lone]).await?;
     let later = other.receive_one("a message of a key that is free again", Some(LONG)).await?;
     other.delete(&[later]).await
+}
+
+async fn named_messages_are_received_and_no_others(stage: &Stage<'_>) -> Result<(), Violation> {
+    let line = Line::new(stage, QUEUE)?;
+    let begin = last_arrival(&line).await?;
+    let mut messages: Vec<NewMessage> = (0..6).map(|at| line.message(&format!("named-{at}"))).collect();
+    messages[2].delay = LONG;
+    line.send(messages.clone()).await?;
+    let seen = arrivals(&line, begin, messages.len()).await?;
+    let id_of = |at: usize| {
+        let found = seen.iter().find(|(_, message)| message.body == messages[at].body);
+        let id = found.map(|(_, message)| message.id.clone());
+        id.ok_or_else(|| Violation::differs("arrivals", &messages[at].body, "none of that body"))
+    };
+    stage.pass(stage.claims.lateness).await;
+
+    let held = Duration::from_secs(4);
+    let before = stage.now();
+    // Against their order; one that is delayed, and ones that no message has.
+    let (strange, none) = ("no id".to_owned(), String::new());
+    let wanted = [id_of(4)?, strange, id_of(2)?, "-1".to_owned(), id_of(1)?, none];
+    let named = line.queue.receive_these(&wanted, Some(held)).await?;
+    let named = line.without_copies(named).await?;
+    let in_order = seen.iter().map(|(_, message)| message.body.clone());
+    let in_order: Vec<String> =
+        in_order.filter(|body| bodies_at(&messages, &[1, 4]).contains(body)).collect();
+    same("named messages, in the order of their arrival", &in_order, &bodies(&named))?;
+    named
+        .iter()
+        .try_for_each(|message| stage.received("receives of a named message", 1, message.receive_count))?;
+    let again = line.queue.receive_these(&wanted, Some(LONG)).await?;
+    if stage.now().since(before) < held {
+        same_ids("named messages that are in flight", Vec::new(), bodies(&again))?;
+    }
+    stage.pass(held).await;
+    let received = line.receive(5, Some(LONG)).await?;
+    same_ids(
+        "each message that is visible, once",
+        bodies_at(&messages, &[0, 1, 3, 4, 5]),
+        bodies(&received),
+    )?;
+    line.shows_nothing("messages after each of them was received").await?;
+    // One that was received before it is named.
+    let first = received.iter().find(|message| message.body == messages[0].body);
+    let first = first.ok_or_else(|| Violation::differs("the first of them", "one", "none"))?;
+    line.extend(first, NO_WAIT).await?;
+    let shown = line.queue.receive_these(std::slice::from_ref(&first.id), Some(LONG)).await?;
+    same("a named message that was shown again", &bodies_at(&messages, &[0]), &bodies(&shown))?;
+    stage.received("its receives", 2, shown[0].receive_count)?;
+    line.delete(&received).await?;
+    line.delete(&shown).await
+}
+
+fn bodies_at(messages: &[NewMessage], places: &[usize]) -> Vec<String> {
+    places.iter().map(|at| messages[*at].body.clone()).collect()
+}
+
+async fn a_named_message_received_too_often_is_dead_lettered(stage: &Stage<'_>) -> Result<(), Violation> {
+    let (line, dead_letters) = (Line::new(stage, REDRIVEN)?, Line::new(stage, DEAD_LETTERS)?);
+    let mut poison = line.sent_and_received("named poison", LONG).await?;
+    for _ in 1..RECEIVES_MAX {
+        line.extend(&poison, NO_WAIT).await?;
+        let mut named = line.queue.receive_these(std::slice::from_ref(&poison.id), Some(LONG)).await?;
+        poison = named.pop().ok_or_else(|| {
+            Violation::differs("a named message received less often than allowed", "one", "none")
+        })?;
+    }
+    line.extend(&poison, NO_WAIT).await?;
+    let named = line.queue.receive_these(std::slice::from_ref(&poison.id), Some(LONG)).await?;
+    same_ids("a named message received as often as allowed", Vec::new(), bodies(&named))?;
+    let dead = dead_letters.receive(1, Some(LONG)).await?;
+    same_ids("its dead letter", [poison.body], bodies(&dead))?;
+    dead_letters.delete(&dead).await
 }
 
 /// What arrived behind the place `begin`, in pages of 2 and without copies.

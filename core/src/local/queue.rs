@@ -135,6 +135,14 @@ struct Flight {
     durable: bool,
 }
 
+/// Which messages a receive takes.
+enum Which {
+    /// Any, at most so many.
+    Any(usize),
+    /// Those of these ids.
+    These(BTreeSet<i64>),
+}
+
 /// The name among a row's attributes under which its key stands. No attribute can have it.
 const KEY: &str = ".key";
 
@@ -503,15 +511,24 @@ impl LocalQueue {
         Ok(deleted)
     }
 
+    /// The visibility timeout of a receive.
+    fn visibility_of(&self, asked: Option<Duration>) -> Result<Duration, PortError> {
+        let visibility = asked.unwrap_or(self.visibility);
+        if visibility > limits::QUEUE_VISIBILITY_MAX {
+            return Err(PortError::permanent("queue", "a visibility timeout is at most 12 hours"));
+        }
+        Ok(visibility)
+    }
+
     /// One attempt to receive. True: messages went to the dead-letter queue, so that others may be visible though none
     /// was received.
-    async fn take(&self, max: usize, visibility: Duration) -> Result<(Vec<Message>, bool), PortError> {
+    async fn take(&self, which: Which, visibility: Duration) -> Result<(Vec<Message>, bool), PortError> {
         let now = self.clock.now();
         let file = Arc::clone(&self.file);
         let dead = self.dead_letters.as_ref().map(|(queue, max)| (Arc::clone(queue.file()), *max));
         let taken = self
             .store
-            .run(move |connection| take(connection, &file, dead.as_ref(), max, now, now + visibility))
+            .run(move |connection| take(connection, &file, dead.as_ref(), &which, now, now + visibility))
             .await;
         // What was taken in vain is visible to others.
         let (messages, moved) = taken.inspect_err(|_| self.file.visible.notify_waiters())?;
@@ -547,14 +564,17 @@ fn take(
     connection: &Connection,
     file: &QueueFile,
     dead: Option<&(Arc<QueueFile>, u32)>,
-    max: usize,
+    which: &Which,
     now: Timestamp,
     until: Timestamp,
 ) -> rusqlite::Result<(Vec<(TakenRow, Receipt)>, u64)> {
     let mut state = file.changing();
     let state = &mut *state;
     settle_ended(connection, file, state, now)?;
-    let mut rows = visible(connection, file, state, max, now)?;
+    let mut rows = match which {
+        Which::Any(max) => visible(connection, file, state, *max, now)?,
+        Which::These(ids) => visible_of(connection, file, state, ids, now)?,
+    };
     if !state.suspects.is_empty() {
         hand_out_alone(connection, file, state, &mut rows)?;
     }
@@ -643,6 +663,24 @@ fn visible(
     Ok(rows)
 }
 
+/// The rows of those of these messages that may be taken.
+fn visible_of(
+    connection: &Connection,
+    file: &QueueFile,
+    state: &mut State,
+    ids: &BTreeSet<i64>,
+    now: Timestamp,
+) -> rusqlite::Result<Vec<TakenRow>> {
+    let mut one = connection.prepare_cached(&file.statements.take_one)?;
+    let mut rows = Vec::new();
+    for id in ids.iter().filter(|id| !state.in_flight.contains_key(id)) {
+        let row = one.query_row((id,), taken).optional()?;
+        rows.extend(row.filter(|row| row.due.is_none_or(|due| due <= now)));
+    }
+    rows.iter().for_each(|row| state.set_returned(row.id, false));
+    Ok(rows)
+}
+
 /// Leaves of `rows` either one suspect or none; the others stay visible.
 fn hand_out_alone(
     connection: &Connection,
@@ -662,7 +700,7 @@ fn hand_out_alone(
         if row.due.is_some() {
             connection.prepare_cached(&file.statements.received)?.execute((row.id, row.count))?;
         }
-        state.set_returned(row.id, true);
+        state.shows_again(row.id);
     }
     Ok(())
 }
@@ -696,6 +734,13 @@ impl State {
 
     fn set_suspect(&mut self, suspect: Option<i64>) {
         self.before.push(Before::Suspect(std::mem::replace(&mut self.suspect, suspect)));
+    }
+
+    /// A message is visible again. One that the cursor has not passed is found by it.
+    fn shows_again(&mut self, id: i64) {
+        if id <= self.cursor {
+            self.set_returned(id, true);
+        }
     }
 
     fn set_returned(&mut self, id: i64, is_returned: bool) {
@@ -777,7 +822,7 @@ fn settle_ended(
             continue;
         };
         connection.prepare_cached(&file.statements.received)?.execute((id, flight.count))?;
-        state.set_returned(id, true);
+        state.shows_again(id);
         state.cleared(connection, file, id)?;
         if !flight.durable {
             release(connection, file, state, flight.lease)?;
@@ -835,10 +880,7 @@ impl Queue for LocalQueue {
         wait: Duration,
         visibility: Option<Duration>,
     ) -> Result<Vec<Message>, PortError> {
-        let visibility = visibility.unwrap_or(self.visibility);
-        if visibility > limits::QUEUE_VISIBILITY_MAX {
-            return Err(PortError::permanent("queue", "a visibility timeout is at most 12 hours"));
-        }
+        let visibility = self.visibility_of(visibility)?;
         if max == 0 {
             return Ok(Vec::new());
         }
@@ -846,7 +888,8 @@ impl Queue for LocalQueue {
         loop {
             let mut visible = std::pin::pin!(self.file.visible.notified());
             visible.as_mut().enable();
-            let (messages, moved) = self.take(max.min(limits::CONSUMER_BATCH_MAX), visibility).await?;
+            let (messages, moved) =
+                self.take(Which::Any(max.min(limits::CONSUMER_BATCH_MAX)), visibility).await?;
             if messages.is_empty() && moved {
                 continue;
             }
@@ -861,6 +904,17 @@ impl Queue for LocalQueue {
                 () = self.clock.sleep_until(wake) => {}
             }
         }
+    }
+
+    async fn receive_these(
+        &self,
+        ids: &[String],
+        visibility: Option<Duration>,
+    ) -> Result<Vec<Message>, PortError> {
+        let visibility = self.visibility_of(visibility)?;
+        // What is no id of this queue is the id of no message of it.
+        let ids = ids.iter().filter_map(|id| id.parse().ok()).collect();
+        Ok(self.take(Which::These(ids), visibility).await?.0)
     }
 
     async fn extend(&self, receipts: &[(Receipt, Duration)]) -> Result<(), PortError> {

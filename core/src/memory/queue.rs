@@ -145,6 +145,13 @@ impl State {
         Some(held)
     }
 
+    /// Those of these messages that are visible, in the order of their arrival.
+    fn visible_of(&self, ids: &[String]) -> Vec<(Timestamp, u64)> {
+        let ids: BTreeSet<&String> = ids.iter().collect();
+        let named = self.messages.iter().filter(|(_, held)| ids.contains(&held.id));
+        named.map(|(place, held)| (held.due, *place)).filter(|key| self.visible.contains(key)).collect()
+    }
+
     /// Hides a received message until `due`.
     fn hide(&mut self, place: u64, due: Timestamp) {
         let Some(held) = self.messages.get_mut(&place) else {
@@ -260,16 +267,21 @@ impl MemoryQueue {
         self.watched.send_modify(|count| *count += 1);
     }
 
-    fn take(&self, max: usize, visibility: Duration) -> Taken {
+    /// One look for messages that are visible: any, or those of `ids`.
+    fn take(&self, max: usize, ids: Option<&[String]>, visibility: Duration) -> Taken {
         let now = self.clock.now();
         let receives_max = self.redrive.get().map_or(u32::MAX, |redrive| redrive.receives_max);
         let mut state = self.state();
         let (mut received, mut dead) = (Vec::new(), Vec::new());
         let mut places = Vec::new();
+        let mut wanted = ids.map(|ids| state.visible_of(ids).into_iter());
         while received.len() < max {
-            let Some((_, place)) = state.visible.pop_first() else {
-                break;
+            let next = match &mut wanted {
+                Some(wanted) => wanted.next(),
+                None => state.visible.first().copied(),
             };
+            let Some(key @ (_, place)) = next else { break };
+            state.visible.remove(&key);
             let Some(held) = state.messages.get_mut(&place) else {
                 continue;
             };
@@ -351,7 +363,7 @@ impl Queue for MemoryQueue {
         loop {
             // Made before looking, so that a message that comes in between wakes it.
             let changed = self.changed.notified();
-            let Taken { received, dead, next_due } = self.take(max, visibility);
+            let Taken { received, dead, next_due } = self.take(max, None, visibility);
             self.dead_letter(dead);
             if !received.is_empty() || max == 0 || self.clock.now() >= until {
                 return Ok(received);
@@ -362,6 +374,18 @@ impl Queue for MemoryQueue {
                 () = self.clock.sleep_until(next_due.map_or(until, |due| due.min(until))) => {}
             }
         }
+    }
+
+    async fn receive_these(
+        &self,
+        ids: &[String],
+        visibility: Option<Duration>,
+    ) -> Result<Vec<Message>, PortError> {
+        let visibility = visibility.unwrap_or(self.visibility_timeout);
+        self.check_visibility(visibility)?;
+        let Taken { received, dead, .. } = self.take(usize::MAX, Some(ids), visibility);
+        self.dead_letter(dead);
+        Ok(received)
     }
 
     async fn extend(&self, receipts: &[(Receipt, Duration)]) -> Result<(), PortError> {

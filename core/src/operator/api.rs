@@ -1,7 +1,7 @@
 //! What an engine answers over HTTP: the choreography's own routes, `GET /healthz`, and under `/_quadrille/` what an operator's
 //! commands ask. The same in the process of a command that works on a folder at rest, or on a stack of AWS.
 
-use super::{Act, ExportPage, ExportedItem, Filter, story};
+use super::{Act, ExportPage, ExportedItem, Filter, Plans, Walk, story};
 use crate::{
     choreography::EntityView,
     engine::trigger,
@@ -30,6 +30,7 @@ const ITEMS_EXPORTED_MAX: usize = 100;
 #[derive(Clone, Debug)]
 pub struct Api {
     pipeline: Pipeline,
+    plans: Arc<Plans>,
     stop: Option<Arc<Notify>>,
 }
 
@@ -58,19 +59,6 @@ pub struct UnreadableEntity {
     pub version: u64,
     /// Why.
     pub why: String,
-}
-
-/// What a redrive or purge is asked to do.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Walk {
-    /// The dead-letter queue.
-    pub queue: String,
-    /// Which letters.
-    #[serde(default)]
-    pub filter: Filter,
-    /// At most so many.
-    pub limit: usize,
 }
 
 /// What a walk passed over.
@@ -156,7 +144,7 @@ fn problem(failure: &Failure) -> Problem {
 impl Api {
     /// The API of `pipeline`'s choreography.
     pub fn new(pipeline: Pipeline) -> Self {
-        Self { pipeline, stop: None }
+        Self { pipeline, plans: Arc::default(), stop: None }
     }
 
     /// The pipeline that it is the API of.
@@ -255,10 +243,12 @@ impl Api {
             ["redrive" | "purge"] => {
                 let walk: Walk = body(request)?;
                 let act = if parts == ["redrive"] { Act::Redrive } else { Act::Purge };
-                let moved = super::walk(&self.pipeline, &walk.queue, &walk.filter, act, walk.limit).await?;
+                let moved = super::walk(&self.pipeline, &walk, act).await?;
                 Ok(Response::json(200, &moved))
             }
-            ["plan"] => Ok(Response::json(200, &super::plan(&self.pipeline, &body(request)?).await?)),
+            ["plan"] => {
+                Ok(Response::json(200, &super::plan(&self.pipeline, &self.plans, &body(request)?).await?))
+            }
             ["redrive-planned"] => {
                 Ok(Response::json(200, &super::redrive_planned(&self.pipeline, &body(request)?).await?))
             }

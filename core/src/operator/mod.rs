@@ -10,45 +10,39 @@ mod plan;
 mod status;
 mod story;
 mod trial;
+mod walk;
 
 #[cfg(feature = "server")]
-pub use api::{Api, EntityPage, GiveBack, OPERATOR, UnreadableEntity, Walk};
+pub use api::{Api, EntityPage, GiveBack, OPERATOR, UnreadableEntity};
 
 pub use export::{ExportHead, ExportPage, ExportedItem};
 pub use groups::{LetterGroup, LetterGroups, dead_letter_groups};
 pub use plan::{
-    LetterResult, PlanAsk, PlanPage, Planned, RedriveAsk, Redriving, Wanted, plan, redrive_planned,
+    LetterResult, PlanAsk, PlanPage, Planned, Plans, RedriveAsk, Redriving, Wanted, plan, redrive_planned,
 };
 pub use status::{ScheduleStatus, Status, status};
 pub use story::{EntityName, NextRun, Story, StoryLetter, Untold, Waiting, story};
 pub use trial::TrialOutcome;
+pub use walk::{Act, Moved, Walk, give_back, walk};
 
 use crate::{
-    dead_letter::{DeadLetter, Redriven},
+    dead_letter::DeadLetter,
     failure::{Failure, excerpt},
     model::{Destination, Model},
     pipeline::Pipeline,
-    planted::planted,
-    port::{Depth, Message, NewMessage, Queue, Receipt, Received},
-    relay,
+    port::{Depth, Message, Queue},
     timestamp::Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
 /// Dead letters a single call looks at, at most.
 pub const PAGE_MAX: usize = 500;
-
-/// How long a dead letter that was looked at and left stays hidden from the next call of the same walk.
-const PASSED_OVER: Duration = Duration::from_secs(30);
-
-/// The same where a receive takes a network's time: the walk has to be through before the first of them is seen again.
-const PASSED_OVER_REMOTELY: Duration = Duration::from_secs(600);
 
 /// How long a dead letter stays hidden that had to be received to be looked at, unless it is given back before.
 const LOOKED_AT: Duration = Duration::from_secs(60);
@@ -149,45 +143,6 @@ pub struct DeadLetterPage {
     /// shows them again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<String>,
-}
-
-/// What one call of a redrive or purge did.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Moved {
-    /// Letters looked at.
-    pub examined: u64,
-    /// Letters sent back, or purged.
-    pub moved: u64,
-    /// Letters left for being an end of business.
-    #[serde(default)]
-    pub ends_left: u64,
-    /// Letters that could not be sent back, and stay, by what was said of them.
-    #[serde(default)]
-    pub failed: BTreeMap<String, u64>,
-    /// Of some of these, because a permission is missing.
-    #[serde(default)]
-    pub is_denied: bool,
-    /// Letters that were left for what they hold is damaged: nobody is to work it.
-    #[serde(default)]
-    pub unreadable: u64,
-    /// Nothing was left to look at.
-    pub done: bool,
-    /// When the call began, by the clock that dead letters are dated with: the `before` of the calls that follow it.
-    #[serde(default)]
-    pub at: Option<Timestamp>,
-    /// The receipts of those looked at and left. They stay hidden for a while, so that the walk goes on behind them; when
-    /// it is over, [`give_back`] shows them again.
-    #[serde(default)]
-    pub passed_over: Vec<String>,
-}
-
-/// What is done with the dead letters that a walk meets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
-    /// Back to the queue they came from.
-    Redrive,
-    /// Deleted.
-    Purge,
 }
 
 /// Every queue that has consumers, with its dead-letter queue.
@@ -349,99 +304,4 @@ fn listed(model: &Model, filter: &Filter, retention: Duration, message: Message)
     let deadline = Some(message.sent_at + retention);
     let listed = Listed { id: message.id, letter, is_end, deadline, body: message.body };
     filter.takes(model, &listed.letter).then_some(listed)
-}
-
-/// Redrives or purges up to `limit` dead letters of `queue` (500 at most a call). Call it again until it is done, then
-/// [`give_back`] what all the calls passed over.
-///
-/// # Errors
-/// `no_such_queue`, or a [`Failure`] of a queue: what was not sent on is still there.
-pub async fn walk(
-    pipeline: &Pipeline,
-    queue: &str,
-    filter: &Filter,
-    act: Act,
-    limit: usize,
-) -> Result<Moved, Failure> {
-    let (dead, source) = dead_letter_queue(pipeline, queue)?;
-    let max = limit.clamp(1, PAGE_MAX);
-    let (at_once, wait, hidden) = match dead.shows_arrivals() {
-        true => (max, Duration::ZERO, PASSED_OVER),
-        false => (max.max(RECEIVED_MIN), WAIT, PASSED_OVER_REMOTELY),
-    };
-    let now = pipeline.ports().clock.now();
-    let at = Some(now);
-    let messages = dead.receive(at_once, wait, Some(hidden)).await?;
-    if messages.is_empty() {
-        return Ok(Moved { done: true, at, ..Moved::default() });
-    }
-    let model = pipeline.choreography().model();
-    let (mut chosen, mut left, mut ends_left, mut unreadable) = (Vec::new(), Vec::new(), 0, 0);
-    for message in messages {
-        let letter = DeadLetter::read(&message);
-        if !filter.takes(model, &letter) {
-            ends_left += u64::from(filter.leaves(model, &letter));
-            left.push(message);
-        } else if act == Act::Redrive && letter.is_damaged() {
-            tracing::warn!(queue, id = %message.id, reason = letter.reason, "a dead letter is damaged, and is not sent back; it stays");
-            unreadable += 1;
-            left.push(message);
-        } else {
-            chosen.push(message);
-        }
-    }
-    let beyond = chosen.split_off(chosen.len().min(max)).into_iter();
-    let beyond: Vec<(Receipt, Duration)> = beyond.map(|message| (message.receipt, Duration::ZERO)).collect();
-    let examined = (chosen.len() + left.len()) as u64;
-    let mut passed_over: Vec<String> = left.into_iter().map(|message| message.receipt.0).collect();
-    if let Err(error) = dead.extend(&beyond).await {
-        tracing::debug!(queue, %error, "dead letters are shown again only at the end of the walk");
-        passed_over.extend(beyond.into_iter().map(|(receipt, _)| receipt.0));
-    }
-    let mut gone = Vec::with_capacity(chosen.len());
-    let (mut failed, mut is_denied) = (BTreeMap::new(), false);
-    match act {
-        Act::Purge => gone.extend(chosen.into_iter().map(|message| message.receipt)),
-        Act::Redrive => {
-            let letters = chosen.iter().map(|message| sent_back(queue, message, now)).collect();
-            if planted("redrive_deletes_first") {
-                dead.delete(&chosen.iter().map(|message| message.receipt.clone()).collect::<Vec<_>>())
-                    .await?;
-            }
-            let sent = relay::send(model, pipeline.ports(), source, letters).await;
-            for (message, sent) in chosen.into_iter().zip(sent) {
-                match sent {
-                    Ok(()) => gone.push(message.receipt),
-                    Err(error) => {
-                        tracing::warn!(queue, id = %message.id, %error, "a dead letter could not be sent back; it stays");
-                        is_denied |= error.is_denied();
-                        *failed.entry(error.to_string()).or_default() += 1;
-                        passed_over.push(message.receipt.0);
-                    }
-                }
-            }
-        }
-    }
-    dead.delete(&gone).await?;
-    let moved = gone.len() as u64;
-    Ok(Moved { examined, moved, ends_left, unreadable, failed, is_denied, done: false, at, passed_over })
-}
-
-/// The message that a dead letter of `queue` becomes again.
-fn sent_back(queue: &str, message: &Message, now: Timestamp) -> NewMessage {
-    let received = Received { queue: queue.to_owned(), receipt: message.receipt.clone() };
-    let times = DeadLetter::read(message).redriven.map_or(0, |redriven| redriven.times);
-    let redriven = Redriven::new(times.saturating_add(1), now, "", "");
-    NewMessage { in_place_of: Some(received), ..DeadLetter::redriven_by(message, &redriven) }
-}
-
-/// Shows dead letters of `queue` again that a walk passed over, by their receipts.
-///
-/// # Errors
-/// `no_such_queue`, or a [`Failure`] of the queue: what was not given back shows itself again a little later.
-pub async fn give_back(pipeline: &Pipeline, queue: &str, receipts: Vec<String>) -> Result<(), Failure> {
-    let (dead, _) = dead_letter_queue(pipeline, queue)?;
-    let receipts: Vec<(Receipt, Duration)> =
-        receipts.into_iter().map(|receipt| (Receipt(receipt), Duration::ZERO)).collect();
-    Ok(dead.extend(&receipts).await?)
 }

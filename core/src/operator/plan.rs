@@ -1,27 +1,28 @@
 //! A redrive that is planned: which letters, each with what this build would do with it; and the redrive of just these.
 
 use super::{
-    Filter, LOOKED_AT, PAGE_MAX, PASSED_OVER_REMOTELY, RECEIVED_MAX, RECEIVED_MIN, WAIT, dead_letter_queue,
+    Filter, LOOKED_AT, PAGE_MAX, RECEIVED_MAX, RECEIVED_MIN, WAIT, dead_letter_queue,
     trial::{Trial, TrialOutcome},
+    walk::{HELD, PASSED_OVER},
 };
 use crate::{
     dead_letter::{DeadLetter, Redriven},
     failure::Failure,
     model::{Destination, Model},
     pipeline::Pipeline,
-    port::{Message, NewMessage, Receipt, Received, stable_hash},
+    port::{Message, NewMessage, Received, stable_hash},
     relay,
     timestamp::Timestamp,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-/// How long letters stay hidden that a call looks at, where it is broken off before it shows them again. Looks that take
-/// longer in all meet the first of them once more.
-const HELD: Duration = Duration::from_secs(30);
-
-/// Looks of one call at a queue that gives 500 letters to each, until one of them meets a letter of the plan.
-const LOOKS_MAX: usize = 1_000;
+/// Plans that are being made at once: of one that is older, the letters that follow are tried without those before them.
+const PLANS_MAX: usize = 2;
 
 /// A letter of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,10 +66,13 @@ pub struct PlanPage {
     /// As of a [`DeadLetterPage`](super::DeadLetterPage).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<String>,
+    /// What the next page is asked for with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
 }
 
 /// What [`plan`] is asked.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlanAsk {
     /// The dead-letter queue.
@@ -84,18 +88,59 @@ pub struct PlanAsk {
     /// Bodies that stand in place of those of letters, by their ids.
     #[serde(default)]
     pub bodies: BTreeMap<String, String>,
+    /// The plan that this goes on with: the [`PlanPage::plan`] of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
 }
 
-/// The letters of a dead-letter queue from a place on, each with what this build would do with it. Nothing is changed. Of one page,
-/// each letter is tried behind those before it, as a redrive would work them.
+/// Plans that are being made, each with what its letters would have written so far: those of the next page are tried behind them.
+#[derive(Default)]
+pub struct Plans(Mutex<VecDeque<(String, Trial)>>);
+
+impl std::fmt::Debug for Plans {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plans").finish_non_exhaustive()
+    }
+}
+
+impl Plans {
+    fn plans(&self) -> MutexGuard<'_, VecDeque<(String, Trial)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody else goes on with it meanwhile.
+    fn take(&self, name: &str) -> Option<Trial> {
+        let mut plans = self.plans();
+        let at = plans.iter().position(|(known, _)| known == name)?;
+        plans.remove(at).map(|(_, trial)| trial)
+    }
+
+    fn put(&self, name: String, trial: Trial) {
+        let mut plans = self.plans();
+        plans.push_back((name, trial));
+        if plans.len() > PLANS_MAX {
+            plans.pop_front();
+        }
+    }
+}
+
+/// The letters of a dead-letter queue from a place on, each with what this build would do with it. Nothing is changed. Each letter
+/// is tried behind those before it, as a redrive would work them: those of earlier pages where `plans` still knows the plan.
 ///
 /// # Errors
 /// `no_such_queue`, `invalid_request` for a setting that is of no use, or a [`Failure`] of the queue.
-pub async fn plan(pipeline: &Pipeline, ask: &PlanAsk) -> Result<PlanPage, Failure> {
+pub async fn plan(pipeline: &Pipeline, plans: &Plans, ask: &PlanAsk) -> Result<PlanPage, Failure> {
     let (dead, _) = dead_letter_queue(pipeline, &ask.queue)?;
     let model = pipeline.choreography().model();
     let invalid = |error| Failure::permanent("invalid_request", error);
-    let mut trial = Trial::over(pipeline).map_err(invalid)?;
+    let known = ask.plan.as_ref().and_then(|name| Some((name.clone(), plans.take(name)?)));
+    let (name, mut trial) = match known {
+        Some(known) => known,
+        None => {
+            let name = format!("{:016x}", pipeline.ports().random.next_u64());
+            (name, Trial::over(pipeline).map_err(invalid)?)
+        }
+    };
     let retention = model.queue(&ask.queue).map_or(Duration::ZERO, |queue| queue.retention);
     let limit = ask.limit.clamp(1, PAGE_MAX);
     let mut page = PlanPage::default();
@@ -128,6 +173,10 @@ pub async fn plan(pipeline: &Pipeline, ask: &PlanAsk) -> Result<PlanPage, Failur
             body,
             trial,
         });
+    }
+    if page.next.is_some() {
+        page.plan = Some(name.clone());
+        plans.put(name, trial);
     }
     Ok(page)
 }
@@ -196,7 +245,7 @@ pub struct Redriving {
     /// Letters that nobody can look at now, where none of these was met: whoever looked at them last was broken off, or still looks.
     #[serde(default)]
     pub hidden: u64,
-    /// The receipts of letters that are none of these. They stay hidden for a while: see
+    /// The receipts of letters that were received and stay. They are hidden for a while: see
     /// [`Moved::passed_over`](super::Moved::passed_over).
     pub passed_over: Vec<String>,
 }
@@ -210,43 +259,30 @@ pub async fn redrive_planned(pipeline: &Pipeline, ask: &RedriveAsk) -> Result<Re
     let (model, now) = (pipeline.choreography().model(), pipeline.ports().clock.now());
     let to = ask.to.as_deref().map(|name| named(model, name)).transpose()?.unwrap_or(source);
     let max = ask.limit.clamp(1, PAGE_MAX);
-    let (at_once, wait, hidden) = if dead.shows_arrivals() {
-        (PAGE_MAX, Duration::ZERO, HELD)
+    let messages = if dead.shows_arrivals() {
+        let ids: Vec<String> = ask.letters.keys().take(PAGE_MAX).cloned().collect();
+        dead.receive_these(&ids, Some(HELD)).await?
     } else {
-        (max.max(RECEIVED_MIN), WAIT, PASSED_OVER_REMOTELY)
+        dead.receive(max.max(RECEIVED_MIN), WAIT, Some(PASSED_OVER)).await?
     };
-    let (mut redriving, mut chosen) = (Redriving::default(), Vec::<(Message, NewMessage)>::new());
-    let mut again: Vec<(Receipt, Duration)> = Vec::new();
-    // What is looked at stays hidden meanwhile, so that each look goes on behind the one before.
-    for _ in 0..if dead.shows_arrivals() { LOOKS_MAX } else { 1 } {
-        let messages = dead.receive(at_once, wait, Some(hidden)).await?;
-        redriving.done = messages.is_empty();
-        for message in messages {
-            let Some(wanted) = ask.letters.get(&message.id) else {
-                redriving.passed_over.push(message.receipt.0);
-                continue;
-            };
-            if let Some(why) = unfit(&message, wanted) {
-                redriving.results.insert(message.id, LetterResult::Left { why });
-                redriving.passed_over.push(message.receipt.0);
-            } else if chosen.len() == max {
-                again.push((message.receipt, Duration::ZERO));
-            } else {
-                let sent = sent_back(ask, &message, wanted, now);
-                chosen.push((message, sent));
-            }
-        }
-        if redriving.done || !chosen.is_empty() || !redriving.results.is_empty() {
-            break;
+    let mut redriving = Redriving { done: messages.is_empty(), ..Redriving::default() };
+    let (mut chosen, mut again) = (Vec::<(Message, NewMessage)>::new(), Vec::new());
+    for message in messages {
+        let Some(wanted) = ask.letters.get(&message.id) else {
+            redriving.passed_over.push(message.receipt.0);
+            continue;
+        };
+        if let Some(why) = unfit(&message, wanted) {
+            redriving.results.insert(message.id, LetterResult::Left { why });
+            redriving.passed_over.push(message.receipt.0);
+        } else if chosen.len() == max {
+            again.push((message.receipt, Duration::ZERO));
+        } else {
+            let sent = sent_back(ask, &message, wanted, now);
+            chosen.push((message, sent));
         }
     }
-    // Where the next call looks through all of them, nothing of it has to stay hidden.
-    if dead.shows_arrivals() {
-        again.extend(redriving.passed_over.drain(..).map(|receipt| (Receipt(receipt), Duration::ZERO)));
-    }
-    for again in again.chunks(PAGE_MAX) {
-        dead.extend(again).await?;
-    }
+    dead.extend(&again).await?;
     if chosen.is_empty() && redriving.results.is_empty() {
         redriving.hidden = dead.depth().await?.in_flight;
     }

@@ -203,8 +203,9 @@ pub trait Queue: Send + Sync {
         Ok(self.depth().await?.in_flight)
     }
 
-    /// Whether [`arrived`](Self::arrived) is offered. Where it is not, a message can only be looked at by receiving it,
-    /// and a receive that does not wait may answer nothing though there are messages (SQS asks a part of its servers).
+    /// Whether [`arrived`](Self::arrived) and [`receive_these`](Self::receive_these) are offered. Where they are not, a message can
+    /// only be looked at by receiving it, and a receive that does not wait may answer nothing though there are messages (SQS asks a
+    /// part of its servers).
     fn shows_arrivals(&self) -> bool {
         false
     }
@@ -220,6 +221,20 @@ pub trait Queue: Send + Sync {
     async fn arrived(&self, after: u64, max: usize) -> Result<Vec<(u64, Message)>, PortError> {
         let _ = (after, max);
         Err(PortError::permanent("queue", "arrived: not offered by this adapter"))
+    }
+
+    /// Those of these messages that are visible, as [`receive`](Self::receive) would give them, in the order of their arrival and
+    /// without a wait. For an operator who knows which messages he means: the others are not touched, however many there are.
+    ///
+    /// # Errors
+    /// As of [`receive`](Self::receive); unless an adapter [offers](Self::shows_arrivals) it, a permanent [`PortError`].
+    async fn receive_these(
+        &self,
+        ids: &[String],
+        visibility: Option<Duration>,
+    ) -> Result<Vec<Message>, PortError> {
+        let _ = (ids, visibility);
+        Err(PortError::permanent("queue", "receive_these: not offered by this adapter"))
     }
 
     /// The latest `max` of those messages that are told to the entity of this id, the latest first; looked at as

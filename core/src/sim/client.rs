@@ -3,7 +3,7 @@
 use super::{executor::TaskFuture, fault::Fault, ports::Nature, run::Options, tape::Kind, world::Posted};
 use crate::{
     http::Request,
-    operator::{Act, Filter, walk},
+    operator::{Act, Filter, Walk, give_back, walk},
     pipeline::Pipeline,
     port::Clock as _,
     system::Demo,
@@ -148,11 +148,20 @@ pub(super) fn operator(
             nature.clock.sleep_until(time).await;
             let filter = Filter { before: Some(nature.now()), leaves_ends: true, ..Filter::default() };
             for queue in pipeline.choreography().model().dead_letter_queues() {
+                let (queue, filter, limit) = (queue.to_owned(), filter.clone(), REDRIVEN_AT_ONCE);
+                let mut asked = Walk { queue, filter, limit, after: 0 };
+                let mut passed_over = Vec::new();
                 // What can't be sent back now stays, and an operator who is interrupted leaves it.
-                while let Some(Ok(moved)) =
-                    mortal(&nature, walk(&pipeline, queue, &filter, Act::Redrive, REDRIVEN_AT_ONCE)).await
-                    && !moved.done
-                {}
+                while let Some(Ok(moved)) = mortal(&nature, walk(&pipeline, &asked, Act::Redrive)).await {
+                    passed_over.extend(moved.passed_over);
+                    asked.after = moved.next.unwrap_or_default();
+                    if moved.done {
+                        break;
+                    }
+                }
+                if !passed_over.is_empty() {
+                    mortal(&nature, give_back(&pipeline, &asked.queue, passed_over)).await;
+                }
             }
         }
     })

@@ -3,7 +3,7 @@
 use super::{
     executor::Executor,
     fault::{Fault, Faults},
-    ports::{Nature, UNTIL_SOMETHING_COMES, ports_of},
+    ports::{Nature, ports_of, waited},
     run::Options,
     tape::Tape,
 };
@@ -195,10 +195,21 @@ impl Queue for Asking<dyn Queue> {
         if self.may_lose() {
             // What nobody got would be hidden for longer than any scenario lasts: a test below has that.
             let ports = self.nature.memory.ports();
-            let wait = if wait.is_zero() { wait } else { UNTIL_SOMETHING_COMES };
+            let wait = waited(wait);
             return ports.queue(&self.name)?.receive(max, wait, visibility).await;
         }
         self.ask(|| self.port.receive(max, wait, visibility)).await
+    }
+
+    async fn receive_these(
+        &self,
+        ids: &[String],
+        visibility: Option<Duration>,
+    ) -> Result<Vec<Message>, PortError> {
+        if self.may_lose() {
+            return self.nature.memory.ports().queue(&self.name)?.receive_these(ids, visibility).await;
+        }
+        self.ask(|| self.port.receive_these(ids, visibility)).await
     }
 
     async fn extend(&self, receipts: &[(Receipt, Duration)]) -> Result<(), PortError> {
@@ -300,7 +311,9 @@ fn late(seconds: u64, capabilities: Capabilities) -> Capabilities {
 
 /// Where messages may have copies. Such a one has no key, nothing that it is sent in place of, and is whole beside a damaged one.
 fn with_copies(all: Capabilities) -> Capabilities {
-    Capabilities { once: false, exact_depth: false, moves: false, damaged_messages: false, ..late(3, all) }
+    let all = Capabilities { once: false, exact_depth: false, damaged_messages: false, ..late(3, all) };
+    // What moves nothing shows nothing either, as SQS.
+    Capabilities { moves: false, arrived: false, ..all }
 }
 
 /// Of each fault: one that is added has to be placed here.

@@ -40,6 +40,14 @@ use std::{
 /// A wait for messages or records that only they end: it is idle, and no time has to pass for it.
 pub(super) const UNTIL_SOMETHING_COMES: Duration = Duration::from_secs(400 * 86_400);
 
+/// The longest wait of who only looks.
+const LOOKS: Duration = Duration::from_secs(1);
+
+/// The wait of a receive: a process that waits for work is woken by it, and not by the end of its wait.
+pub(super) fn waited(wait: Duration) -> Duration {
+    if wait <= LOOKS { wait } else { UNTIL_SOMETHING_COMES }
+}
+
 /// The longest that a message comes late, in seconds.
 const LATE_MAX: u64 = 12 * 3_600;
 
@@ -431,7 +439,7 @@ impl ChangeStream for Ported<dyn ChangeStream> {
             let time = Duration::from_secs(self.amount(Fault::Held, HELD_MAX));
             self.nature.clock.sleep_until(self.nature.now() + time).await;
         }
-        let wait = if wait.is_zero() { wait } else { UNTIL_SOMETHING_COMES };
+        let wait = waited(wait);
         let mut records = self.inner.read(max, wait).await?;
         if let Some(last) = records.last().filter(|_| self.strikes(Fault::RecordsLost)) {
             self.inner.checkpoint(last.sequence).await?;
@@ -475,6 +483,24 @@ impl std::ops::Deref for SimQueue {
 impl SimQueue {
     fn received(&self) -> MutexGuard<'_, BTreeMap<String, (u32, Timestamp)>> {
         self.received.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a receive gives: it is remembered, and a count may be off.
+    async fn handed_out(&self, mut messages: Vec<Message>) -> Result<Vec<Message>, PortError> {
+        for message in &mut messages {
+            if self.strikes(Fault::Count) {
+                let is_more = self.amount(Fault::Count, 2) == 1;
+                let count = message.receive_count;
+                message.receive_count = if is_more { count + 1 } else { count.saturating_sub(1).max(1) };
+            }
+        }
+        let now = self.nature.now();
+        let receives =
+            messages.iter().map(|message| (message.receipt.0.clone(), (message.receive_count, now)));
+        self.received().extend(receives);
+        self.explain("received", || messages.iter().map(|message| named(&message.body)).collect());
+        self.end("receive").await?;
+        Ok(messages)
     }
 
     /// Whether each of these messages is hidden for as long as its step waits at least before another attempt. One that comes back
@@ -550,22 +576,20 @@ impl Queue for SimQueue {
     ) -> Result<Vec<Message>, PortError> {
         self.begin("receive").await?;
         let visibility = if self.strikes(Fault::Visible) { visible_soon(visibility) } else { visibility };
-        let wait = if wait.is_zero() { wait } else { UNTIL_SOMETHING_COMES };
-        let mut messages = self.inner.receive(max, wait, visibility).await?;
-        for message in &mut messages {
-            if self.strikes(Fault::Count) {
-                let is_more = self.amount(Fault::Count, 2) == 1;
-                let count = message.receive_count;
-                message.receive_count = if is_more { count + 1 } else { count.saturating_sub(1).max(1) };
-            }
-        }
-        let now = self.nature.now();
-        let receives =
-            messages.iter().map(|message| (message.receipt.0.clone(), (message.receive_count, now)));
-        self.received().extend(receives);
-        self.explain("received", || messages.iter().map(|message| named(&message.body)).collect());
-        self.end("receive").await?;
-        Ok(messages)
+        let wait = waited(wait);
+        let messages = self.inner.receive(max, wait, visibility).await?;
+        self.handed_out(messages).await
+    }
+
+    async fn receive_these(
+        &self,
+        ids: &[String],
+        visibility: Option<Duration>,
+    ) -> Result<Vec<Message>, PortError> {
+        self.begin("receive").await?;
+        let visibility = if self.strikes(Fault::Visible) { visible_soon(visibility) } else { visibility };
+        let messages = self.inner.receive_these(ids, visibility).await?;
+        self.handed_out(messages).await
     }
 
     async fn extend(&self, receipts: &[(Receipt, Duration)]) -> Result<(), PortError> {
@@ -594,8 +618,9 @@ impl Queue for SimQueue {
         Ok(depth)
     }
 
+    /// SQS shows none.
     fn shows_arrivals(&self) -> bool {
-        self.inner.shows_arrivals()
+        !self.nature.is_plain && self.inner.shows_arrivals()
     }
 
     async fn arrived(&self, after: u64, max: usize) -> Result<Vec<(u64, Message)>, PortError> {

@@ -210,7 +210,7 @@ async fn a_dead_letter_that_is_redriven_is_worked_anew() {
     world.tell("scan", Scanned::new("1", "rome")).await;
     assert_eq!(reason(&world.deliver("scan").await[0]), Some("burnt"));
     world.clock.advance(secs(1));
-    operator::walk(&world.pipeline(), "scan-dlq", &Filter::default(), Act::Redrive, 1).await.unwrap();
+    operator::walk(&world.pipeline(), &asked("scan-dlq", &Filter::default(), 1), Act::Redrive).await.unwrap();
     assert_eq!(world.deliver("scan").await, [Verdict::Done]);
     assert_eq!(world.trail("1").await, ["posted", "dead-lettered: burnt", "stopped at oslo"]);
 }

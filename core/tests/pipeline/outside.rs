@@ -60,7 +60,7 @@ async fn a_body_that_cannot_be_decoded_is_dead_lettered_with_its_reason_and_a_re
     assert_eq!(dead[0].body, "by hand: 1 to oslo");
     assert_eq!(DeadLetter::read(&dead[0]).reason, "no_report");
     let pipeline = world.pipeline();
-    operator::walk(&pipeline, "reports-dlq", &Filter::default(), Act::Redrive, 10).await.unwrap();
+    operator::walk(&pipeline, &asked("reports-dlq", &Filter::default(), 10), Act::Redrive).await.unwrap();
     assert_eq!(world.receive("reports").await[0].body, "by hand: 1 to oslo");
 }
 
@@ -124,7 +124,7 @@ async fn what_others_refuse_for_good_is_dead_lettered_and_can_be_sent_again() {
     let letter = DeadLetter::read(&dead[0]);
     assert_eq!((letter.reason.as_str(), letter.source_queue.as_str()), ("port_refused", "billing"));
     let pipeline = world.pipeline();
-    operator::walk(&pipeline, "billing-dlq", &Filter::default(), Act::Redrive, 10).await.unwrap();
+    operator::walk(&pipeline, &asked("billing-dlq", &Filter::default(), 10), Act::Redrive).await.unwrap();
     assert_eq!((world.total("billing").await, world.total("billing-dlq").await), (1, 0));
     engine.stop().await;
 }

@@ -249,6 +249,15 @@ impl Queue for MeddledQueue {
         self.queue.receive(max, wait, visibility).await
     }
 
+    async fn receive_these(
+        &self,
+        ids: &[String],
+        visibility: Option<Duration>,
+    ) -> Result<Vec<Message>, PortError> {
+        self.outage.write().await?;
+        self.queue.receive_these(ids, visibility).await
+    }
+
     async fn extend(&self, receipts: &[(Receipt, Duration)]) -> Result<(), PortError> {
         self.outage.write().await?;
         self.queue.extend(receipts).await

@@ -12,6 +12,7 @@ use quadrille::{
     Pipeline, Route, SPEC_VERSION, Stored, Timestamp, TrailDetails, Uses, Verdict,
     http::{Method, Request, Response},
     memory::{Memory, VirtualClock},
+    operator::{Filter, Walk},
     port::{Clock, Message, NewMessage, Ports, SeededRandom, stable_hash},
 };
 use serde::{Deserialize, Serialize};
@@ -352,6 +353,11 @@ impl<T: Clone> Log<T> {
     pub fn len(&self) -> usize {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
+}
+
+/// What a walk over a dead-letter queue is asked for, from the beginning.
+pub fn asked(queue: &str, filter: &Filter, limit: usize) -> Walk {
+    Walk { queue: queue.to_owned(), filter: filter.clone(), limit, after: 0 }
 }
 
 /// The reason of a dead letter's verdict.

@@ -285,16 +285,21 @@ async fn walk(app: &App<'_>, args: DlqMove, acting: Acting) -> Result<(), Comman
     let walked = pages.walk(&options, &mut interrupted, &mut all).await;
     let given_back = give_back(&client, &queue, &all.passed_over).await;
     walked.and(given_back)?;
-    let Moved { moved, examined, ends_left, unreadable, failed, is_denied, .. } = all;
+    let Moved { moved, examined, ends_left, unreadable, failed, is_denied, hidden, .. } = all;
     let stay: u64 = failed.values().sum();
     if options.target.json {
         line(json!({
             "dry_run": false, done: moved, "examined": examined, "ends_left": ends_left, "unreadable": unreadable,
-            "failed": stay, "why": failed,
+            "hidden": hidden, "failed": stay, "why": failed,
         }));
     } else {
         line(format_args!("{moved} dead letter(s) {done}, {examined} looked at"));
         tell_left(ends_left);
+        if hidden > 0 {
+            line(format_args!(
+                "{hidden} are in other hands: what stays of them shows itself within half a minute"
+            ));
+        }
         if unreadable > 0 {
             line(format_args!("{unreadable} damaged dead letter(s) stay: nothing of them can be sent again"));
         }
@@ -388,7 +393,8 @@ impl Pages<'_> {
         while all.moved < limit && !all.done && !*interrupted.borrow() {
             let began = std::time::Instant::now();
             let limit = usize::try_from(page.min(limit - all.moved)).unwrap_or(1);
-            let ask = Walk { queue: self.queue.to_owned(), filter: filter.clone(), limit };
+            let (queue, filter_now) = (self.queue.to_owned(), filter.clone());
+            let ask = Walk { queue, filter: filter_now, limit, after: all.next.unwrap_or_default() };
             let asked = self.client.post(&format!("/_quadrille/{}", self.acting.act), &ask).await;
             let step: Moved = asked.inspect_err(|_| progress.clear())?;
             // What fails again meanwhile is left for the next time: a redrive ends.
@@ -402,7 +408,8 @@ impl Pages<'_> {
             }
             all.unreadable += step.unreadable;
             all.passed_over.extend(step.passed_over);
-            all.done = step.done;
+            (all.done, all.next) = (step.done, step.next);
+            all.hidden += step.hidden;
             progress.show(format_args!("{} {}, {} looked at", all.moved, self.acting.done, all.examined));
             if let Some(rate) = self.rate.filter(|_| !step.done) {
                 let moved = f64::from(u32::try_from(step.moved).unwrap_or(u32::MAX));

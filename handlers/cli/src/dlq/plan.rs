@@ -86,6 +86,7 @@ pub(super) async fn plan(app: &App<'_>, args: DlqPlan) -> Result<(), CommandErro
             after: 0,
             limit: PAGE,
             bodies: bodies.clone(),
+            plan: None,
         };
         let mut held = Vec::new();
         let most = options.limit.unwrap_or(u64::MAX);
@@ -142,7 +143,7 @@ async fn pages(
             each(letter)?;
         }
         match page.next {
-            Some(next) => ask.after = next,
+            Some(next) => (ask.after, ask.plan) = (next, page.plan),
             None => return Ok(()),
         }
     }

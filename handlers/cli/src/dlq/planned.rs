@@ -109,7 +109,7 @@ pub(super) async fn redrive(app: &App<'_>, args: DlqRedrive, file: PathBuf) -> R
         }
     }
     let mut sending =
-        Sending { args: &args, by, client: &client, record, told, ramp: Ramp::new(args.walk.rate) };
+        Sending { args: &args, by, client: &client, record, told, ramp: Ramp::new(args.walk.rate), is_exact };
     let mut interrupted = interrupted()?;
     let mut sent = Ok(());
     for (queue, letters) in waiting {
@@ -203,6 +203,8 @@ struct Sending<'a> {
     record: Recorder,
     told: Told,
     ramp: Ramp,
+    /// One machine looks at just the letters that are named, and sends and deletes in one write.
+    is_exact: bool,
 }
 
 impl Sending<'_> {
@@ -220,7 +222,9 @@ impl Sending<'_> {
         let (sent_before, progress) = (self.told.sent, Progress::new());
         let (mut passed_over, mut fruitless, mut idle_since) = (Vec::new(), 0, Instant::now());
         let mut outcome = Ok(());
-        while !waiting.is_empty() && fruitless < FRUITLESS_MAX + before / 500 {
+        // Where a queue shows its messages, each look is at all that are named.
+        let others = if self.is_exact { 0 } else { before / 500 };
+        while !waiting.is_empty() && fruitless < FRUITLESS_MAX + others {
             let began = Instant::now();
             let rate = self.ramp.next();
             let step = self.part(queue, &mut waiting, usize::try_from(rate).unwrap_or(1)).await;

@@ -73,6 +73,14 @@ impl Queue for Twice {
         Ok(messages)
     }
 
+    async fn receive_these(
+        &self,
+        ids: &[String],
+        visibility: Option<Duration>,
+    ) -> Result<Vec<Message>, PortError> {
+        self.inner.receive_these(ids, visibility).await
+    }
+
     async fn extend(&self, receipts: &[(Receipt, Duration)]) -> Result<(), PortError> {
         self.inner.extend(receipts).await
     }

@@ -4,7 +4,7 @@ use crate::world::{ALL_ATTEMPTS, CUSTOMER, World, cancel, json_of};
 use quadrille::{
     Failure,
     domain::snacks::OrderStatus,
-    operator::{self, Act, Filter},
+    operator::{self, Act, Filter, Walk},
 };
 use serde_json::json;
 use std::{
@@ -68,8 +68,9 @@ async fn an_order_is_given_up_after_three_attempts_kept_for_14_days_and_replayed
     // Nobody looks for nearly two weeks.
     world.pass(13 * DAY).await;
     let redrive = async || {
-        let queue = "order-processor-dlq";
-        operator::walk(&world.pipeline, queue, &Filter::default(), Act::Redrive, 10).await.unwrap().moved
+        let (queue, filter) = ("order-processor-dlq".to_owned(), Filter::default());
+        let asked = Walk { queue, filter, limit: 10, after: 0 };
+        operator::walk(&world.pipeline, &asked, Act::Redrive).await.unwrap().moved
     };
     assert_eq!(redrive().await, 1);
     world.pass(ALL_ATTEMPTS).await;
