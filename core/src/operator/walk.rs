@@ -17,8 +17,8 @@ use std::{collections::BTreeMap, time::Duration};
 /// How long letters stay hidden that are being moved, where that is broken off.
 pub(super) const HELD: Duration = Duration::from_secs(30);
 
-/// How long a dead letter that was received and left stays hidden from the next call of the same walk, where a receive takes a
-/// network's time: the walk has to be through before the first of them is seen again.
+/// How long a dead letter that was received and left stays hidden, where a receive takes a network's time. The walk has to be through
+/// before it meets the first of them again.
 pub(super) const PASSED_OVER: Duration = Duration::from_secs(600);
 
 /// What one call of a redrive or purge did.
