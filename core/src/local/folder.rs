@@ -1,12 +1,13 @@
 //! Whose a data folder is: told from what lies in it, before anything is written to it.
 
 use super::{
-    BUCKETS, OpenError,
-    lock::{ANNOUNCEMENT, FolderLock, LOCK, PARTIAL_ANNOUNCEMENT},
-    loss,
-    mark::{MARK, PARTIAL_MARK},
+    OpenError,
+    files::{BUCKETS, DATABASE, LOCK, LOG, MARK, OF_AN_OPENING},
+    lock::FolderLock,
+    loss::{self, Loss},
+    mark::{Mark, Told},
     private,
-    sqlite::{Contents, DATABASE, JOURNAL, LOG},
+    sqlite::{Contents, check_whole},
     store::table_name,
     store_error::StoreError,
 };
@@ -18,10 +19,6 @@ use std::{
     io::{self, ErrorKind},
     path::Path,
 };
-
-/// What an opening leaves that ended before the database was made.
-pub(super) const OF_AN_OPENING: [&str; 7] =
-    [LOCK, ANNOUNCEMENT, PARTIAL_ANNOUNCEMENT, DATABASE, LOG, JOURNAL, PARTIAL_MARK];
 
 /// What a folder holds.
 enum Found {
@@ -52,6 +49,31 @@ pub(super) fn contents(folder: &Path) -> Result<Option<Contents>, OpenError> {
         Found::Data(contents) => Ok(Some(contents)),
         Found::Nothing | Found::NoData => Ok(None),
     }
+}
+
+/// Has the data folder of the choreography of `model` count as whole as it is, where it lacks something that an engine had
+/// acknowledged. Answers the loss; none where nothing is missing, and then nothing is changed. Blocks while it reads the whole
+/// database.
+///
+/// # Errors
+/// [`OpenError`]: a process has the folder, it is another choreography's, what is left of it is damaged, or its database or a
+/// bucket has to be put back first.
+pub fn accept_loss(folder: &Path, model: &Model) -> Result<Option<Loss>, OpenError> {
+    private::check(folder)?;
+    let _lock = FolderLock::existing(folder)?.unwrap_or_else(|| FolderLock::without_file(folder));
+    let Some(contents) = contents(folder)? else { return Ok(None) };
+    check_owner(folder, model, &contents)?;
+    let failed = |source: io::Error| OpenError::Folder { folder: folder.to_owned(), source };
+    let Some(loss) = loss::loss(folder, &contents).map_err(failed)? else { return Ok(None) };
+    check_whole(folder)?;
+    match contents.progress {
+        Some(progress) => {
+            Mark::open(folder, Told { progress, copying: false }).map(drop).map_err(failed)?;
+        }
+        // As an earlier version left it, which knows no mark.
+        None => fs::remove_file(folder.join(MARK)).map_err(failed)?,
+    }
+    Ok(Some(loss))
 }
 
 /// Whether `folder` is the model's own, and has all that the model has.

@@ -5,9 +5,10 @@
 //! middle of it leaves a database that has the last count and not all that was counted.
 
 use super::{
-    mark::{self, Found, MARK, Mark, Told},
+    files::{DATABASE, LOG, MARK},
+    mark::{self, Found, Mark, Told},
     place::Place,
-    sqlite::{DATABASE, LOG, LOG_PAGES, Progress, copy_back, log_pages},
+    sqlite::{LOG_PAGES, Progress, copy_back, log_pages},
     store_error::StoreError,
 };
 use crate::port::{Clock, Random};

@@ -3,7 +3,10 @@
 //! The lock is the operating system's, on the file `lock`: it ends with the process, however that ends. The file
 //! itself stays; to delete it would let two processes hold locks on two files of that name.
 
-use super::{place, private};
+use super::{
+    files::{ANNOUNCEMENT, LOCK, PARTIAL_ANNOUNCEMENT},
+    place, private,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -12,10 +15,6 @@ use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
-
-pub(super) const LOCK: &str = "lock";
-pub(super) const ANNOUNCEMENT: &str = "engine.json";
-pub(super) const PARTIAL_ANNOUNCEMENT: &str = "engine.json.partial";
 
 /// Most that is read of an announcement: it holds one address, and whatever else lies there is not ours.
 const ANNOUNCEMENT_BYTES_MAX: u64 = 1_024;

@@ -1,12 +1,11 @@
 //! Whether a data folder has all that an engine had acknowledged there, told before anything in it is opened to be written.
 
 use super::{
-    BUCKETS, OpenError,
-    folder::{self, check_owner},
-    lock::FolderLock,
-    mark::{self, Found, Mark, Told},
+    OpenError,
+    files::{BUCKETS, DATABASE, LOG},
+    mark::{self, Found, Told},
     private,
-    sqlite::{Contents, DATABASE, LOG, Progress, check_whole},
+    sqlite::{Contents, Progress},
 };
 use crate::model::Model;
 use std::{
@@ -177,34 +176,10 @@ fn cut(folder: &Path) -> io::Result<Option<Loss>> {
     Ok((found < bytes).then_some(Loss::Cut { bytes, found }))
 }
 
-/// Has the data folder of the choreography of `model` count as whole as it is, where it lacks something that an engine had
-/// acknowledged. Answers the loss; none where nothing is missing, and then nothing is changed. Blocks while it reads the whole
-/// database.
-///
-/// # Errors
-/// [`OpenError`]: a process has the folder, it is another choreography's, what is left of it is damaged, or its database or a
-/// bucket has to be put back first.
-pub fn accept_loss(folder: &Path, model: &Model) -> Result<Option<Loss>, OpenError> {
-    private::check(folder)?;
-    let _lock = FolderLock::existing(folder)?.unwrap_or_else(|| FolderLock::without_file(folder));
-    let Some(contents) = folder::contents(folder)? else { return Ok(None) };
-    check_owner(folder, model, &contents)?;
-    let failed = |source: io::Error| OpenError::Folder { folder: folder.to_owned(), source };
-    let Some(loss) = loss(folder, &contents).map_err(failed)? else { return Ok(None) };
-    check_whole(folder)?;
-    match contents.progress {
-        Some(progress) => {
-            Mark::open(folder, Told { progress, copying: false }).map(drop).map_err(failed)?;
-        }
-        // As an earlier version left it, which knows no mark.
-        None => fs::remove_file(folder.join(mark::MARK)).map_err(failed)?,
-    }
-    Ok(Some(loss))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local::{files::MARK, mark::Mark};
     use rusqlite::Connection;
 
     #[test]
@@ -228,7 +203,7 @@ mod tests {
             Mark::open(folder.path(), Told { progress, copying: true }).unwrap();
             check_length(folder.path()).unwrap();
             // Nobody knows whether one was under way.
-            fs::remove_file(folder.path().join(mark::MARK)).unwrap();
+            fs::remove_file(folder.path().join(MARK)).unwrap();
             check_length(folder.path()).unwrap();
             fs::remove_file(&path).unwrap();
         }

@@ -6,7 +6,11 @@
 //!
 //! The mark has two slots, written in turn: one that is torn leaves the one before it.
 
-use super::{private, sqlite::Progress};
+use super::{
+    files::{MARK, PARTIAL_MARK},
+    private,
+    sqlite::Progress,
+};
 use crate::port::stable_hash;
 use std::{
     fs::{self, File},
@@ -14,9 +18,6 @@ use std::{
     path::Path,
     time::Duration,
 };
-
-pub(super) const MARK: &str = "quadrille.mark";
-pub(super) const PARTIAL_MARK: &str = "quadrille.mark.partial";
 
 /// Bytes from one slot to the next: no sector of a disk, and no page of the system, has parts of both.
 const SLOT_BYTES: u64 = 4_096;

@@ -22,6 +22,7 @@ mod column;
 mod counts;
 #[cfg(feature = "conformance")]
 mod damage;
+mod files;
 mod folder;
 mod keeper;
 mod lock;
@@ -40,10 +41,10 @@ mod table;
 mod topic;
 
 pub use crate::alarm::AlarmPolicy;
-pub use folder::remove;
+pub use folder::{accept_loss, remove};
 pub use lock::{FolderLock, LockError, address, is_held};
 pub use look::{FORMAT, Look, free_bytes, look};
-pub use loss::{Loss, accept_loss};
+pub use loss::Loss;
 pub use store_error::StoreError;
 
 use crate::{
@@ -57,6 +58,7 @@ use crate::{
 };
 use bucket::LocalBucket;
 use bus::LocalBus;
+use files::BUCKETS;
 use queue::{LocalQueue, QueueFile, QueueFiles};
 use rusqlite::{Connection, OptionalExtension as _};
 use std::{
@@ -74,9 +76,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// How long after a look that failed.
 const SWEEP_AGAIN: Duration = Duration::from_secs(1);
-
-/// The folder of the buckets, in a data folder.
-const BUCKETS: &str = "bucket";
 
 /// How far ahead of the machine's clock a folder's time may be, to be followed: a week.
 const AHEAD_MAX: Duration = Duration::from_secs(7 * 86_400);

@@ -3,7 +3,10 @@
 //! A link that somebody prepared would let the engine write elsewhere, in the name of whoever runs it. So the folder is
 //! looked at before anything in it is opened. As others can't write to it from then on, what was found stays true.
 
-use super::{BUCKETS, OpenError, folder::OF_AN_OPENING, sqlite::DATABASE};
+use super::{
+    OpenError,
+    files::{BUCKETS, DATABASE, OF_AN_OPENING},
+};
 use std::{
     fs::{self, DirBuilder, Metadata, OpenOptions},
     io::{self, ErrorKind},

@@ -1,14 +1,12 @@
 //! How the database of a folder is opened: what is asked of SQLite, and made sure of; and a way to read that changes no file.
 
-use super::store_error::StoreError;
+use super::{
+    files::{DATABASE, JOURNAL, LOG},
+    store_error::StoreError,
+};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, config::DbConfig, types::Value};
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
-
-/// The files of a store in its folder: the database, its log, and what SQLite keeps of a transaction before there is a log.
-pub(super) const DATABASE: &str = "quadrille.db";
-pub(super) const LOG: &str = "quadrille.db-wal";
-pub(super) const JOURNAL: &str = "quadrille.db-journal";
 
 /// Bytes of a page of the database.
 pub(super) const PAGE_BYTES: u64 = 8_192;

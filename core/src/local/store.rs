@@ -7,9 +7,10 @@
 //! but the one that is under way.
 
 use super::{
+    files::{DATABASE, LOG},
     keeper::Keeper,
     private,
-    sqlite::{DATABASE, LOG, LOG_PAGES, PAGE_BYTES, configure, reader},
+    sqlite::{LOG_PAGES, PAGE_BYTES, configure, reader},
     store_error::StoreError,
 };
 use crate::port::{Clock, PortError, Random};
@@ -528,8 +529,9 @@ mod tests {
     use super::*;
     use crate::{
         local::{
+            files::MARK,
             loss::{self, Loss},
-            mark::{self, Found, MARK, Mark, Told},
+            mark::{self, Found, Mark, Told},
             sqlite::{Contents, verify},
         },
         port::{SystemClock, SystemRandom},

@@ -1,6 +1,6 @@
 //! Alarms of a simulation: who watches the dead-letter queues, and whoever is told.
 
-use super::{executor::TaskFuture, fault::Fault, fault::Place, ports::Nature};
+use super::{executor::TaskFuture, fault::Fault, ports::Nature, strikes::Place};
 use crate::{
     alarm::{AlarmPolicy, Alert, Telling, Told, Watch},
     failure::Failure,
@@ -9,7 +9,7 @@ use crate::{
     port::{NewMessage, PortError, Ports},
 };
 use async_trait::async_trait;
-use std::{collections::BTreeMap, future::pending, sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 /// The longest that a notification comes late, in seconds.
@@ -44,9 +44,6 @@ pub(super) fn watching(
 fn is_notified(model: &Model, alarm: &AlarmModel) -> bool {
     model.step(NOTIFY).is_some_and(|step| step.topic() == Some(&alarm.topic))
 }
-
-/// How far the alarms have told: it outlives their processes.
-pub(super) type Alarms = BTreeMap<String, Told>;
 
 struct SimTelling {
     nature: Arc<Nature>,

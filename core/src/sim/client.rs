@@ -1,6 +1,6 @@
 //! People: clients, who post until they are answered, and an operator, who sends dead letters back.
 
-use super::{executor::TaskFuture, fault::Fault, ports::Nature, run::Options, tape::Kind, world::Posted};
+use super::{executor::TaskFuture, fault::Fault, options::Options, ports::Nature, tape::Kind, world::Posted};
 use crate::{
     http::Request,
     operator::{Act, Filter, Walk, give_back, walk},

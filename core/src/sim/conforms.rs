@@ -2,9 +2,10 @@
 
 use super::{
     executor::Executor,
-    fault::{Fault, Faults},
+    fault::Fault,
+    options::Options,
     ports::{Nature, ports_of, waited},
-    run::Options,
+    strikes::Faults,
     tape::Tape,
 };
 use crate::{

@@ -3,8 +3,9 @@
 use super::{
     fault::Fault,
     ledger::Violation,
+    options::Options,
     property::Holds,
-    run::{Options, Run, Simulator},
+    run::{Run, Simulator},
     tape::Tape,
     trace::{added, nothing},
 };

@@ -1,16 +1,17 @@
 //! The ports of a process in a simulation: those in memory, with pauses at which others go on, and with faults.
 
 use super::{
-    alarm::Alarms,
     executor::{Pause, Ready},
-    fault::{Fault, Faults, Place},
+    fault::Fault,
     ledger::{Ledger, ONE_OBJECT, WAITS},
+    options::Options,
     property::Property,
-    run::Options,
+    strikes::{Faults, Place},
     tape::{Kind, Tape},
     trace::Trace,
 };
 use crate::{
+    alarm::Told,
     backoff::Waits,
     event::Envelope,
     failure::Failure,
@@ -109,7 +110,7 @@ pub(super) struct Nature {
     /// The schedules that have nothing to do, once the faults have stopped.
     idle: Mutex<BTreeMap<Arc<str>, Idle>>,
     /// How far the alarms have told.
-    alarms: Mutex<Alarms>,
+    alarms: Mutex<BTreeMap<String, Told>>,
 }
 
 /// A schedule whose last message changed nothing.
@@ -162,7 +163,7 @@ impl Nature {
     }
 
     /// How far the alarms have told.
-    pub(super) fn alarms(&self) -> MutexGuard<'_, Alarms> {
+    pub(super) fn alarms(&self) -> MutexGuard<'_, BTreeMap<String, Told>> {
         self.alarms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -81,6 +81,8 @@ async fn the_adapters_of_aws_conform() {
         ("queue::a_message_that_can_not_be_read_fails_alone", None),
         ("queue::depth_counts_visible_in_flight_and_delayed", Some(peer::Can::CountExactly)),
         ("queue::arrivals_are_seen_without_receiving", None),
+        ("queue::named_messages_are_received_and_no_others", None),
+        ("queue::a_named_message_received_too_often_is_dead_lettered", None),
         ("queue::what_is_sent_in_place_of_a_message_takes_its_place_once", None),
     ];
     let is_lacking = |can: &Option<peer::Can>| can.is_none_or(|can| !peer::kind().can.contains(&can));
