@@ -312,6 +312,30 @@ async fn what_fails_again_during_a_redrive_is_not_redriven_twice() {
     assert_eq!(operator::walk(&pipeline, &asked(DEAD, &filter, 100), Act::Redrive).await.unwrap().moved, 3);
 }
 
+/// The consumer's clock stands still, or is behind the operator's: by its time the letter is an old one each time.
+#[tokio::test]
+async fn what_fails_again_by_a_clock_that_is_behind_is_not_redriven_twice() {
+    for shows_arrivals in [true, false] {
+        let mut world = scanning();
+        dead_letters(&world, &["1", "2", "3"]).await;
+        if !shows_arrivals {
+            opaque(&mut world);
+        }
+        let pipeline = world.pipeline();
+        let (mut redriven, mut ask) = (0, asked(DEAD, &Filter::default(), 1));
+        for _ in 0..20 {
+            let moved = operator::walk(&pipeline, &ask, Act::Redrive).await.unwrap();
+            redriven += moved.moved;
+            (ask.after, ask.filter.before) = (moved.next.unwrap_or_default(), ask.filter.before.or(moved.at));
+            world.deliver("scan").await;
+            if moved.done {
+                break;
+            }
+        }
+        assert_eq!((redriven, world.total(DEAD).await), (3, 3), "shows arrivals: {shows_arrivals}");
+    }
+}
+
 #[tokio::test]
 async fn nothing_is_deleted_that_was_not_sent_on() {
     let mut world = scanning();

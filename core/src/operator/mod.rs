@@ -89,7 +89,8 @@ pub struct Filter {
     /// Only those given up at this time or later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// Only those given up by this time: what fails again while a redrive goes on is left for the next one.
+    /// Only those given up by this time, and not sent back since: what fails again while a redrive goes on is left for the next one,
+    /// though whoever gave it up may have a clock that is behind.
     #[serde(default)]
     pub before: Option<Timestamp>,
     /// Without those that are an end of business ([`Consumer::dead_lettered_ends`](crate::Consumer::dead_lettered_ends)).
@@ -103,7 +104,10 @@ impl Filter {
             && self.handler.as_ref().is_none_or(|handler| *handler == letter.handler)
             && self.subject.as_ref().is_none_or(|subject| Some(subject) == letter.subject.as_ref())
             && self.since.is_none_or(|since| letter.dead_at >= since)
-            && self.before.is_none_or(|before| letter.dead_at <= before)
+            && self.before.is_none_or(|before| {
+                let sent_back = letter.redriven.as_ref().map(|redriven| redriven.at);
+                letter.dead_at <= before && sent_back.is_none_or(|at| at < before)
+            })
             && !self.leaves(model, letter)
     }
 

@@ -10,6 +10,7 @@ use crate::{
     failure::Failure,
     model::{Destination, Model},
     pipeline::Pipeline,
+    planted::planted,
     port::{Message, NewMessage, Received, stable_hash},
     relay,
     timestamp::Timestamp,
@@ -197,6 +198,13 @@ pub struct Wanted {
     pub body: Option<String>,
 }
 
+impl Wanted {
+    /// The letter of this body, which is sent as it is.
+    pub fn of(body: &str) -> Self {
+        Self { content: content_of(body), body: None }
+    }
+}
+
 /// What [`redrive_planned`] is asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -285,6 +293,9 @@ pub async fn redrive_planned(pipeline: &Pipeline, ask: &RedriveAsk) -> Result<Re
     dead.extend(&again).await?;
     if chosen.is_empty() && redriving.results.is_empty() {
         redriving.hidden = dead.depth().await?.in_flight;
+    }
+    if planted("redrive_deletes_first") {
+        dead.delete(&chosen.iter().map(|(message, _)| message.receipt.clone()).collect::<Vec<_>>()).await?;
     }
     let letters = chosen.iter().map(|(_, sent)| sent.clone()).collect();
     let mut gone = Vec::with_capacity(chosen.len());

@@ -1,33 +1,17 @@
-//! People: clients, who post until they are answered, and an operator, who sends dead letters back.
+//! Clients, who post until they are answered.
 
-use super::{executor::TaskFuture, fault::Fault, options::Options, ports::Nature, tape::Kind, world::Posted};
-use crate::{
-    http::Request,
-    operator::{Act, Filter, Walk, give_back, walk},
-    pipeline::Pipeline,
-    port::Clock as _,
-    system::Demo,
-    timestamp::Timestamp,
-};
+use super::{executor::TaskFuture, options::Options, ports::Nature, tape::Kind, world::Posted};
+use crate::{http::Request, pipeline::Pipeline, port::Clock as _, system::Demo, timestamp::Timestamp};
 use std::{
-    future::{Future, poll_fn},
-    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    task::Poll,
     time::Duration,
 };
 
 /// The longest that a client waits before it asks again, in milliseconds.
 const WAITS_MAX: u64 = 30_000;
-
-/// How often dead letters are sent back in a run at most.
-const REDRIVES_MAX: u64 = 3;
-
-/// Dead letters sent back by one call.
-const REDRIVEN_AT_ONCE: usize = 100;
 
 /// The clients of a run, and what became of what they posted.
 #[derive(Clone, Default)]
@@ -107,7 +91,7 @@ impl Client {
         loop {
             let headers = [("content-type".to_owned(), "application/json".to_owned())].into();
             let request = Request { body: body.to_string().into(), headers, ..Request::default() };
-            let asked = mortal(&self.nature, self.pipeline.invoke(step, request)).await;
+            let asked = self.nature.mortal(self.pipeline.invoke(step, request)).await;
             let status = asked.and_then(Result::ok).map_or(503, |response| response.status);
             self.nature.trace.tell(self.nature.now(), &["client", step, &status.to_string()]);
             if status < 500 && status != 429 {
@@ -117,52 +101,4 @@ impl Client {
             self.nature.clock.sleep_until(self.nature.now() + wait).await;
         }
     }
-}
-
-/// The answer of a process that may die before it gives one.
-async fn mortal<T>(nature: &Nature, answer: impl Future<Output = T>) -> Option<T> {
-    let mut answer = pin!(answer);
-    poll_fn(|context| match answer.as_mut().poll(context) {
-        Poll::Ready(answer) => Poll::Ready(Some(answer)),
-        Poll::Pending if nature.is_doomed.swap(false, Ordering::Relaxed) => Poll::Ready(None),
-        Poll::Pending => Poll::Pending,
-    })
-    .await
-}
-
-/// An operator, who sends dead letters back some times while faults strike, also while others come in.
-pub(super) fn operator(
-    nature: &Arc<Nature>,
-    pipeline: Pipeline,
-    begin: Timestamp,
-    time: Duration,
-) -> TaskFuture {
-    let (nature, place) = (Arc::clone(nature), nature.faults.place("operator"));
-    let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
-    let times = (0..REDRIVES_MAX).filter(|_| nature.strikes(Fault::Redriven, &place));
-    let times = times.map(|_| begin + Duration::from_millis(nature.faults.amount(Fault::Redriven, millis)));
-    let mut times: Vec<Timestamp> = times.collect();
-    times.sort();
-    Box::pin(async move {
-        for time in times {
-            nature.clock.sleep_until(time).await;
-            let filter = Filter { before: Some(nature.now()), leaves_ends: true, ..Filter::default() };
-            for queue in pipeline.choreography().model().dead_letter_queues() {
-                let (queue, filter, limit) = (queue.to_owned(), filter.clone(), REDRIVEN_AT_ONCE);
-                let mut asked = Walk { queue, filter, limit, after: 0 };
-                let mut passed_over = Vec::new();
-                // What can't be sent back now stays, and an operator who is interrupted leaves it.
-                while let Some(Ok(moved)) = mortal(&nature, walk(&pipeline, &asked, Act::Redrive)).await {
-                    passed_over.extend(moved.passed_over);
-                    asked.after = moved.next.unwrap_or_default();
-                    if moved.done {
-                        break;
-                    }
-                }
-                if !passed_over.is_empty() {
-                    mortal(&nature, give_back(&pipeline, &asked.queue, passed_over)).await;
-                }
-            }
-        }
-    })
 }

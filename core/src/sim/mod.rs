@@ -40,6 +40,7 @@ mod explore;
 mod fault;
 mod known;
 mod ledger;
+mod operator;
 mod options;
 mod ports;
 mod property;

@@ -30,11 +30,13 @@ use crate::{
 use async_trait::async_trait;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    future::{Future, pending},
+    future::{Future, pending, poll_fn},
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -185,6 +187,17 @@ impl Nature {
         if self.ready.has_some() && self.tape.choose(Kind::Task, PAUSES) == 0 {
             Pause::default().await;
         }
+    }
+
+    /// The answer of a process that may die before it gives one.
+    pub(super) async fn mortal<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
+        let mut answer = pin!(answer);
+        poll_fn(|context| match answer.as_mut().poll(context) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending if self.is_doomed.swap(false, Ordering::Relaxed) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
     }
 
     /// Whether a schedule's message is left out: since its last one nothing was done, and nothing strikes any longer. Such a message

@@ -2,10 +2,11 @@
 
 use super::{
     alarm::{SimNotifier, untold_letter, watching},
-    client::{Clients, operator},
+    client::Clients,
     executor::Executor,
     fault::Fault,
     ledger::{LETTERS, ONE_END, ONE_OBJECT, SENT, TOLD, TRAIL, Violation, named},
+    operator::operator,
     options::Options,
     ports::{Nature, ports_of},
     property::{Holds, Property},
