@@ -180,20 +180,37 @@ impl HttpClient {
         body: Option<Vec<u8>>,
         response_bytes_max: usize,
     ) -> Result<HttpAnswer, HttpClientError> {
-        let mut request = Request::builder().method(method).uri(parse_url(url)?).header(USER_AGENT, AGENT);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request
-            .body(Full::from(body.unwrap_or_default()))
-            .map_err(|_| HttpClientError::Request("a header is malformed"))?;
+        let request = request(method, url, headers, body)?;
         let exchange = async {
             let response = self.client.request(request).await.map_err(|error| self.classify(&error))?;
             self.read(response, response_bytes_max).await
         };
-        tokio::time::timeout(self.timeout, exchange)
-            .await
-            .unwrap_or(Err(HttpClientError::Timeout(self.timeout)))
+        self.within_time(exchange).await
+    }
+
+    /// GET of an answer that may have no end, such as server-sent events: it is read piece by piece. Its head has the client's
+    /// timeout, and so has each piece.
+    ///
+    /// # Errors
+    /// [`HttpClientError`], where no head comes.
+    pub async fn stream(
+        &self,
+        url: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<HttpStream, HttpClientError> {
+        let request = request(Method::GET, url, headers, None)?;
+        let head = async { self.client.request(request).await.map_err(|error| self.classify(&error)) };
+        let response = self.within_time(head).await?;
+        let (status, client) = (response.status().as_u16(), self.clone());
+        Ok(HttpStream { status, body: response.into_body(), client })
+    }
+
+    async fn within_time<T>(
+        &self,
+        asked: impl Future<Output = Result<T, HttpClientError>>,
+    ) -> Result<T, HttpClientError> {
+        let timeout = Err(HttpClientError::Timeout(self.timeout));
+        tokio::time::timeout(self.timeout, asked).await.unwrap_or(timeout)
     }
 
     async fn read(
@@ -251,6 +268,52 @@ impl HttpClient {
     }
 }
 
+/// An answer whose body is read as it comes. No more of it is held than the connection's buffer has; dropped, it ends.
+#[derive(Debug)]
+pub struct HttpStream {
+    status: u16,
+    body: Incoming,
+    client: HttpClient,
+}
+
+impl HttpStream {
+    /// The answer's status.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The next piece of the body, wherever it was cut on its way; `None` behind its end.
+    ///
+    /// # Errors
+    /// [`HttpClientError`], where the connection breaks, or nothing comes within the client's timeout.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, HttpClientError> {
+        let Self { body, client, .. } = self;
+        let piece = async {
+            while let Some(frame) = body.frame().await {
+                if let Ok(data) = frame.map_err(|error| client.classify(&error))?.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+            Ok(None)
+        };
+        client.within_time(piece).await
+    }
+}
+
+fn request(
+    method: Method,
+    url: &str,
+    headers: &[(&'static str, &str)],
+    body: Option<Vec<u8>>,
+) -> Result<Request<Full<Bytes>>, HttpClientError> {
+    let mut request = Request::builder().method(method).uri(parse_url(url)?).header(USER_AGENT, AGENT);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let body = Full::from(body.unwrap_or_default());
+    request.body(body).map_err(|_| HttpClientError::Request("a header is malformed"))
+}
+
 /// A URL the client can take: `http` or `https`, a host, and no credentials, since they would be dropped unsaid.
 ///
 /// # Errors
@@ -287,7 +350,10 @@ mod tests {
     use hyper::header::CONTENT_LENGTH;
     use rustls::pki_types::PrivateKeyDer;
     use std::net::SocketAddr;
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpListener, TcpStream},
+    };
 
     const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -405,6 +471,38 @@ mod tests {
         let url = format!("http://{chunked}/");
         assert_eq!(get(&url, 5).await, Ok((200, b"12345".to_vec())));
         assert_eq!(get(&url, 4).await, too_large);
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_an_end_is_read_as_it_comes() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let timeout = Duration::from_millis(200);
+        let client = HttpClient::new(timeout).unwrap();
+        let asked = tokio::spawn(async move { client.stream(&url, &[("x-key", "1")]).await });
+        let (mut server, _) = listener.accept().await.unwrap();
+        let mut request = [0; 4_096];
+        let read = server.read(&mut request).await.unwrap();
+        assert!(String::from_utf8_lossy(&request[..read]).contains("x-key: 1"));
+        server.write_all(b"HTTP/1.1 201 Created\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+        let mut stream = asked.await.unwrap().unwrap();
+        assert_eq!(stream.status(), 201);
+        for piece in ["one", "two"] {
+            server.write_all(format!("3\r\n{piece}\r\n").as_bytes()).await.unwrap();
+            assert_eq!(stream.next().await.unwrap().unwrap(), piece, "though there is no end yet");
+        }
+        // Each piece has the time anew, and not for ever.
+        assert_eq!(stream.next().await, Err(HttpClientError::Timeout(timeout)));
+        server.write_all(b"0\r\n\r\n").await.unwrap();
+        assert_eq!(stream.next().await, Ok(None));
+
+        let broken = babble(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").await;
+        let client = HttpClient::new(TIMEOUT).unwrap();
+        let mut stream = client.stream(&format!("http://{broken}/secret"), &[]).await.unwrap();
+        assert_eq!(stream.next().await.unwrap().unwrap(), "half");
+        assert!(matches!(stream.next().await, Err(HttpClientError::Connect(_))));
+        let refused = client.stream("nowhere", &[]).await;
+        assert!(matches!(refused, Err(HttpClientError::Request(_))), "{refused:?}");
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! What is worked, live: numbered, kept for a while, and told to each who listens from where he was.
 
 use crate::{
+    failure::excerpt,
     http::Problem,
     model::Model,
     pipeline::{Observation, Pipeline, StepCounts, Verdict},
@@ -9,7 +10,7 @@ use crate::{
 };
 use bytes::Bytes;
 use futures_util::stream;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt::Write as _,
@@ -93,22 +94,72 @@ struct Hello {
 
 /// A further one.
 #[derive(Serialize)]
-struct Told<'a> {
+struct Told {
     now: Timestamp,
     counts: BTreeMap<String, StepCounts>,
-    work: Vec<Entry<'a>>,
+    work: Vec<Worked>,
     left_out: u64,
 }
 
-#[derive(Serialize)]
-struct Entry<'a> {
-    at: Timestamp,
-    step: &'a str,
-    subject: String,
-    kind: Option<&'a str>,
-    attempt: u32,
-    what: String,
-    verdict: &'static str,
+/// A message that was worked, as a feed tells it. Its texts are cut and escaped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Worked {
+    /// When it was settled.
+    pub at: Timestamp,
+    /// By which handler.
+    pub step: String,
+    /// The entity that it was told to.
+    pub subject: String,
+    /// The entity's kind, where the handler has one.
+    pub kind: Option<String>,
+    /// Which receive of the message, counted from 1.
+    pub attempt: u32,
+    /// What the handler did, or why it failed.
+    pub what: String,
+    /// What became of the message.
+    pub verdict: Became,
+    /// When it comes again.
+    #[serde(default)]
+    pub next: Option<Timestamp>,
+}
+
+/// What became of a message, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Became {
+    /// Handled, or nothing to do.
+    Done,
+    /// Sent on, as its time had not come.
+    Later,
+    /// To be tried again.
+    Retry,
+    /// Ended for a reason that is business.
+    Ended,
+    /// Given up.
+    DeadLetter,
+}
+
+impl From<&Observation> for Worked {
+    fn from(observation: &Observation) -> Self {
+        let Observation { at, step, subject, attempt, what, verdict, .. } = observation;
+        let (verdict, after) = match verdict {
+            Verdict::Done => (Became::Done, None),
+            Verdict::Later(after) => (Became::Later, Some(*after)),
+            Verdict::Retry(after, _) => (Became::Retry, Some(*after)),
+            Verdict::Ended(_) => (Became::Ended, None),
+            Verdict::DeadLetter(_) => (Became::DeadLetter, None),
+        };
+        Self {
+            at: *at,
+            step: step.clone(),
+            subject: excerpt(subject, TEXT_BYTES_MAX),
+            kind: None,
+            attempt: *attempt,
+            what: excerpt(what, TEXT_BYTES_MAX),
+            verdict,
+            next: after.map(|after| *at + after),
+        }
+    }
 }
 
 /// Somebody who listens.
@@ -208,7 +259,7 @@ impl Listener {
         let told = Told {
             now: pipeline.ports().clock.now(),
             counts: pipeline.counts(),
-            work: latest.iter().map(|observation| entry(model, observation)).collect(),
+            work: latest.iter().map(|observation| worked(model, observation)).collect(),
             left_out: (count - self.told).saturating_sub(latest.len() as u64),
         };
         self.told = count;
@@ -216,23 +267,9 @@ impl Listener {
     }
 }
 
-fn entry<'a>(model: &'a Model, observation: &'a Observation) -> Entry<'a> {
-    let Observation { at, step, subject, attempt, what, verdict, .. } = observation;
-    Entry {
-        at: *at,
-        step,
-        subject: crate::failure::excerpt(subject, TEXT_BYTES_MAX),
-        kind: model.step(step).and_then(|step| step.entity_kind.as_deref()),
-        attempt: *attempt,
-        what: crate::failure::excerpt(what, TEXT_BYTES_MAX),
-        verdict: match verdict {
-            Verdict::Done => "done",
-            Verdict::Later(_) => "later",
-            Verdict::Retry(..) => "retry",
-            Verdict::Ended(_) => "ended",
-            Verdict::DeadLetter(_) => "dead_letter",
-        },
-    }
+fn worked(model: &Model, observation: &Observation) -> Worked {
+    let kind = model.step(&observation.step).and_then(|step| step.entity_kind.clone());
+    Worked { kind, ..observation.into() }
 }
 
 /// An event of a stream. Its data is one line: JSON has no others.

@@ -14,6 +14,7 @@ use crate::{
     timestamp::Timestamp,
 };
 use feed::Feed;
+pub use feed::{Became, Worked};
 use serde::Serialize;
 use std::sync::Arc;
 

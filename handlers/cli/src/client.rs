@@ -13,7 +13,7 @@ use crate::{
 };
 use quadrille::{
     http::Request,
-    http_client::{HttpClient, Method, parse_url},
+    http_client::{HttpClient, HttpStream, Method, parse_url},
     local,
     operator::Api,
     server::Service as _,
@@ -26,6 +26,12 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Largest answer a command reads, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What an engine tells of its work, in pieces.
+pub type Events = HttpStream;
+
+/// Largest answer that is read where events were asked for, in bytes.
+const PROBLEM_BYTES_MAX: usize = 64 * 1024;
 
 /// A way to the API.
 pub enum Client {
@@ -186,7 +192,7 @@ impl Client {
     ) -> Result<Answer, CommandError> {
         match self {
             Self::Remote { http, base, token } => {
-                let authorization = token.as_ref().map(|token| format!("Bearer {token}"));
+                let authorization = bearer(token.as_deref());
                 let mut headers = vec![("content-type", "application/json")];
                 headers.extend(authorization.as_deref().map(|value| ("authorization", value)));
                 let (status, body) =
@@ -197,6 +203,31 @@ impl Client {
             #[cfg(feature = "aws")]
             Self::Aws(aws) => Ok(in_process(aws.api(), "the stack", method, path, body).await),
         }
+    }
+
+    /// What an engine works, as it tells it from `cursor` on.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), and where no engine is asked.
+    pub async fn events(&self, cursor: Option<&str>) -> Result<Events, CommandError> {
+        let Self::Remote { http, base, token } = self else {
+            return Err(CommandError::OutOfReach("no engine runs".to_owned()));
+        };
+        let authorization = bearer(token.as_deref());
+        let mut headers = vec![("accept", "text/event-stream")];
+        headers.extend(authorization.as_deref().map(|value| ("authorization", value)));
+        headers.extend(cursor.map(|cursor| ("last-event-id", cursor)));
+        let mut events = http.stream(&format!("{base}/_quadrille/events"), &headers).await?;
+        if events.status() == 200 {
+            return Ok(events);
+        }
+        let mut body = Vec::new();
+        while let Some(piece) = events.next().await?
+            && body.len() + piece.len() <= PROBLEM_BYTES_MAX
+        {
+            body.extend_from_slice(&piece);
+        }
+        Err(Answer { status: events.status(), body, by: "the engine" }.refused())
     }
 
     /// GET, as JSON.
@@ -218,6 +249,11 @@ impl Client {
     ) -> Result<T, CommandError> {
         self.ask(Method::POST, path, Some(serde_json::to_vec(body)?)).await?.ok()
     }
+}
+
+/// What `Authorization` says.
+fn bearer(token: Option<&str>) -> Option<String> {
+    token.map(|token| format!("Bearer {token}"))
 }
 
 /// Asks the API in this process.

@@ -6,10 +6,14 @@ use crate::{
     args,
     client::Client,
     error::CommandError,
-    print::{Shown, lasted, line, shown, text},
+    events::{self, Told},
+    print::{Shown, lasted, line, shown},
+    screen,
     table::{Cell, Table},
     watch::Watch,
+    work,
 };
+use futures_util::StreamExt as _;
 use quadrille::{
     Failing, StepCounts, Timestamp, excerpt,
     http_client::Method,
@@ -17,7 +21,10 @@ use quadrille::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, io::IsTerminal as _};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io::IsTerminal as _,
+};
 
 /// How it goes, and with the engine that runs it.
 struct Whole {
@@ -40,36 +47,96 @@ pub async fn status(app: &App<'_>, args: args::Plain) -> Result<(), CommandError
     let whole = Whole::of(&client).await?;
     match args.target.json {
         true => line(whole.to_json()?),
-        false => whole.print(None),
+        false => whole.lines(None).iter().for_each(line),
     }
     Ok(())
 }
 
-/// `watch`: the same again and again, until ctrl-C.
+/// Lines of work that are kept for a screen: no terminal has more rows.
+const WORK_KEPT_MAX: usize = 500;
+
+/// `watch`: the same again and again, and what is worked meanwhile, until ctrl-C.
 pub async fn watch(app: &App<'_>, args: args::Plain) -> Result<(), CommandError> {
     let client = Client::open(app, &args.target, Access::Looks).await?;
     let mut watch = Watch::by(&client, app)?;
-    let is_screen = std::io::stdout().is_terminal() && !args.target.json;
-    let mut before: Option<Whole> = None;
+    let mut shows = Shows {
+        how: match args.target.json {
+            true => How::Json,
+            false if std::io::stdout().is_terminal() => How::Screen,
+            false => How::Lines,
+        },
+        before: None,
+        work: VecDeque::new(),
+    };
+    let mut work = events::work(&client).await;
     loop {
-        let whole = Whole::of(&client).await?;
-        let is_news = before.as_ref().is_none_or(|before| !before.says_the_same(&whole));
-        match (args.target.json, is_screen) {
-            (true, _) if is_news => line(whole.to_json()?),
-            // From the upper left corner on, over what stood there.
-            (false, true) => {
-                text("\u{1b}[H\u{1b}[J");
-                whole.print(before.as_ref());
+        shows.whole(Whole::of(&client).await?)?;
+        loop {
+            tokio::select! {
+                biased;
+                goes_on = watch.goes_on() => match goes_on {
+                    true => break,
+                    false => return Ok(()),
+                },
+                Some(told) = work.next() => shows.work(&told),
             }
-            (false, false) if is_news => {
-                whole.print(before.as_ref());
+        }
+    }
+}
+
+/// What `watch` shows, and what it has shown.
+struct Shows {
+    how: How,
+    before: Option<Whole>,
+    /// The last lines of work, on a screen.
+    work: VecDeque<String>,
+}
+
+/// How it is shown.
+enum How {
+    /// Drawn over what stood there.
+    Screen,
+    /// Lines for a person, whenever something has changed.
+    Lines,
+    /// Lines of JSON, likewise.
+    Json,
+}
+
+impl Shows {
+    fn whole(&mut self, whole: Whole) -> Result<(), CommandError> {
+        let is_news = self.before.as_ref().is_none_or(|before| !before.says_the_same(&whole));
+        match self.how {
+            How::Screen => screen::draw(&whole.lines(self.before.as_ref()), self.work.make_contiguous()),
+            How::Json if is_news => line(whole.to_json()?),
+            How::Lines if is_news => {
+                whole.lines(self.before.as_ref()).iter().for_each(line);
                 line("");
             }
-            _ => {}
+            How::Lines | How::Json => {}
         }
-        before = Some(whole);
-        if !watch.goes_on().await {
-            return Ok(());
+        self.before = Some(whole);
+        Ok(())
+    }
+
+    fn work(&mut self, told: &Told) {
+        let row = match (&self.how, told) {
+            (How::Json, told) => Some(told.to_json().to_string()),
+            (_, Told::Work(worked)) => work::row(worked),
+            (_, Told::LeftOut(count)) => {
+                Some(work::and(&format!("{count} before that are not told one by one")))
+            }
+            (_, Told::Untold(why)) => Some(shown(why, Shown::Waiting)),
+        };
+        let Some(row) = row else { return };
+        match self.how {
+            How::Json | How::Lines => line(row),
+            // It stands there with the next look.
+            How::Screen => {
+                self.work.push_back(row);
+                if self.work.len() > WORK_KEPT_MAX {
+                    self.work.pop_front();
+                }
+            }
         }
     }
 }
@@ -107,28 +174,23 @@ impl Whole {
     }
 
     /// For a person; with how much was done a second since `before`.
-    fn print(&self, before: Option<&Self>) {
+    fn lines(&self, before: Option<&Self>) -> Vec<String> {
         let status = &self.status;
-        line(self.headline());
-        line("");
-        queues(status).print();
         let rates = before.map(|before| (&before.status.steps, status.now.since(before.status.now)));
-        line("");
-        steps(&status.steps, rates).print();
-        if !status.schedules.is_empty() {
-            line("");
-            schedules(status).print();
+        let tables = [queues(status), steps(&status.steps, rates), schedules(status)];
+        let mut lines = vec![self.headline()];
+        for rows in tables.iter().map(Table::lines).filter(|rows| !rows.is_empty()) {
+            lines.push(String::new());
+            lines.extend(rows);
         }
-        if status.failing.is_empty() {
-            return;
+        if !status.failing.is_empty() {
+            lines.push(String::new());
         }
-        line("");
-        for failing in &status.failing {
-            line(fails(failing));
-        }
+        lines.extend(status.failing.iter().map(fails));
         if status.fails_more {
-            line("… and more: `list KIND --reason REASON` tells which");
+            lines.push("… and more: `list KIND --reason REASON` tells which".to_owned());
         }
+        lines
     }
 
     fn headline(&self) -> String {

@@ -79,6 +79,11 @@ impl Table {
 
     /// Prints it for people; nothing where there is no row.
     pub fn print(&self) {
+        self.lines().iter().for_each(line);
+    }
+
+    /// The same line by line.
+    pub fn lines(&self) -> Vec<String> {
         let last = self.head.len().saturating_sub(1);
         let cut =
             |at: usize, text: &str| excerpt(text, if at == last { LAST_BYTES_MAX } else { CELL_BYTES_MAX });
@@ -95,16 +100,17 @@ impl Table {
             (false, false) => format!("{text:width$}", width = widths[at]),
         };
         if self.rows.is_empty() {
-            return;
+            return Vec::new();
         }
         let head: Vec<String> = self.head.iter().enumerate().map(|(at, name)| padded(at, name)).collect();
-        line(shown(head.join("  ").trim_end(), Shown::Dim));
-        for row in &self.rows {
+        let head = shown(head.join("  ").trim_end(), Shown::Dim);
+        let rows = self.rows.iter().map(|row| {
             let cells = row.iter().enumerate();
             let cells: Vec<String> =
                 cells.map(|(at, cell)| shown(&padded(at, &cut(at, &cell.text)), cell.how)).collect();
-            line(cells.join("  ").trim_end());
-        }
+            cells.join("  ").trim_end().to_owned()
+        });
+        std::iter::once(head).chain(rows).collect()
     }
 
     /// Prints it as CSV, its head too.

@@ -2,6 +2,7 @@
 
 use crate::{App, client::Client, error::CommandError, signal::signal};
 use std::{pin::Pin, time::Duration};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 /// How often is looked.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -9,6 +10,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// The times to look, until ctrl-C or SIGTERM.
 pub struct Watch {
     ended: Pin<Box<dyn Future<Output = ()> + Send>>,
+    looks: Interval,
 }
 
 impl Watch {
@@ -21,15 +23,17 @@ impl Watch {
             let text = format!("no engine runs on this folder: {} starts one", app.typed("up"));
             return Err(CommandError::OutOfReach(text));
         }
-        Ok(Self { ended: Box::pin(signal()?) })
+        let mut looks = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Self { ended: Box::pin(signal()?), looks })
     }
 
-    /// Waits until it is time to look again; false: it is over.
+    /// Waits until it is time to look again; false: it is over. It may be waited for in several goes.
     pub async fn goes_on(&mut self) -> bool {
         tokio::select! {
             biased;
             () = &mut self.ended => false,
-            () = tokio::time::sleep(LOOK_EVERY) => true,
+            _ = self.looks.tick() => true,
         }
     }
 }

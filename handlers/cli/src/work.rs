@@ -1,7 +1,11 @@
 //! What an engine does, line by line, as a person sees it on a terminal.
 
 use crate::print::{Shown, shown};
-use quadrille::{Observation, Pipeline, Verdict, excerpt};
+use quadrille::{
+    Observation, Pipeline,
+    console::{Became, Worked},
+    excerpt,
+};
 use std::{
     collections::BTreeMap,
     io::{IsTerminal as _, Write as _},
@@ -30,7 +34,7 @@ pub async fn show(pipeline: &Pipeline) {
     let lines = writer();
     let mut window = Window::default();
     follow(pipeline.observe(), |told| match told {
-        Told::Work(work) => window.line(&work, &lines),
+        Told::Work(work) => window.line(&(&*work).into(), &lines),
         Told::Missed(count) => window.missed += count,
         Told::Pause => window.end(&lines),
     })
@@ -73,17 +77,15 @@ struct Window {
 }
 
 impl Window {
-    fn line(&mut self, work: &Observation, lines: &SyncSender<String>) {
-        let Some(said) = said(work, &excerpt(&work.subject, 200)) else { return };
+    fn line(&mut self, work: &Worked, lines: &SyncSender<String>) {
+        let Some(row) = row(work) else { return };
         self.lines += 1;
         if self.lines > LINES_MAX {
             *self.left_out.entry(work.step.clone()).or_default() += 1;
             return;
         }
-        let at = work.at.to_string();
-        let at = shown(at.get(11..19).unwrap_or(&at), Shown::Dim);
         // One that finds no room is lost.
-        let _ = lines.try_send(format!("{at}  {:13}  {said}", work.step));
+        let _ = lines.try_send(row);
     }
 
     fn end(&mut self, lines: &SyncSender<String>) {
@@ -94,24 +96,37 @@ impl Window {
             more.push(format!("{missed} that came too fast to be told"));
         }
         if !more.is_empty() {
-            let _ = lines.try_send(shown(&format!("          … and {}", more.join(", ")), Shown::Dim));
+            let _ = lines.try_send(and(&more.join(", ")));
         }
     }
 }
 
+/// The line of a message that was worked; `None` where nothing became of it.
+pub fn row(work: &Worked) -> Option<String> {
+    let said = said(work, &excerpt(&work.subject, 200))?;
+    let at = work.at.to_string();
+    let at = shown(at.get(11..19).unwrap_or(&at), Shown::Dim);
+    Some(format!("{at}  {:13}  {said}", excerpt(&work.step, 100)))
+}
+
+/// The line that tells of more.
+pub fn and(more: &str) -> String {
+    shown(&format!("          … and {more}"), Shown::Dim)
+}
+
 /// What became of a message, for a person; `None` where nothing did.
-pub fn said(work: &Observation, about: &str) -> Option<String> {
+pub fn said(work: &Worked, about: &str) -> Option<String> {
     let about = if about.is_empty() { String::new() } else { format!("{about}: ") };
-    Some(match &work.verdict {
+    let what = excerpt(&work.what, 1_000);
+    let after = work.next.map(|next| next.since(work.at)).unwrap_or_default();
+    Some(match work.verdict {
         _ if work.step == quadrille::notify::NOTIFY => return None,
-        Verdict::Done if work.what.is_empty() => return None,
-        Verdict::Done => format!("{about}{}", work.what),
-        Verdict::Ended(_) => shown(&format!("{about}ended: {}", work.what), Shown::Waiting),
-        Verdict::Later(left) => format!("{about}not before {left:?} have passed"),
-        Verdict::Retry(after, _) => {
-            shown(&format!("{about}{}, again in {after:?}", work.what), Shown::Waiting)
-        }
-        Verdict::DeadLetter(_) => shown(&format!("{about}dead-lettered: {}", work.what), Shown::Bad),
+        Became::Done if what.is_empty() => return None,
+        Became::Done => format!("{about}{what}"),
+        Became::Ended => shown(&format!("{about}ended: {what}"), Shown::Waiting),
+        Became::Later => format!("{about}not before {after:?} have passed"),
+        Became::Retry => shown(&format!("{about}{what}, again in {after:?}"), Shown::Waiting),
+        Became::DeadLetter => shown(&format!("{about}dead-lettered: {what}"), Shown::Bad),
     })
 }
 
@@ -131,12 +146,12 @@ fn writer() -> SyncSender<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quadrille::{Failure, Timestamp};
+    use quadrille::Timestamp;
 
-    fn work(step: &str, verdict: Verdict, what: &str) -> Observation {
+    fn work(step: &str, verdict: Became, what: &str) -> Worked {
         let (step, subject, what) = (step.to_owned(), "1".to_owned(), what.to_owned());
-        let (at, event) = (Timestamp::from_millis(0), String::new());
-        Observation { began: at, at, event, traceparent: None, step, subject, attempt: 1, what, verdict }
+        let at = Timestamp::from_millis(0);
+        Worked { at, step, subject, kind: None, attempt: 1, what, verdict, next: None }
     }
 
     #[test]
@@ -144,16 +159,13 @@ mod tests {
         let (lines, written) = sync_channel(WAITING_MAX);
         let mut window = Window::default();
         for _ in 0..LINES_MAX + 3 {
-            window.line(&work("store", Verdict::Done, "stored"), &lines);
+            window.line(&work("store", Became::Done, "stored"), &lines);
             // What did nothing is no line.
-            window.line(&work("store", Verdict::Done, ""), &lines);
+            window.line(&work("store", Became::Done, ""), &lines);
         }
         window.missed = 7;
         window.end(&lines);
-        window.line(
-            &work("poll", Verdict::DeadLetter(Failure::permanent("lost", "gone")), "lost: gone"),
-            &lines,
-        );
+        window.line(&work("poll", Became::DeadLetter, "lost: gone"), &lines);
         window.end(&lines);
         let told: Vec<String> = written.try_iter().collect();
         assert_eq!(told.len() as u64, LINES_MAX + 2);

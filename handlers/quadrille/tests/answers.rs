@@ -11,11 +11,13 @@ use std::{
     process::{Command, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 use support::{
-    Engine, Order, RESULTS_DEAD, Watcher, body, command, decision, eventually, on, orders,
+    Engine, Order, RESULTS_DEAD, Watcher,
+    between::Cable,
+    body, command, decision, eventually, on, orders,
     server::{Reply, Server},
 };
 
@@ -317,17 +319,137 @@ fn a_watched_status_is_told_anew_when_something_changes_until_it_is_ended() {
     let ended = watcher.terminate();
     assert_eq!(ended.code, 0, "{ended:?}");
     // What says the same is not told again.
-    let mut lines = ended.out.lines().map(|line| {
-        let mut told: serde_json::Value = serde_json::from_str(line).unwrap();
+    let statuses = ended.out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let mut statuses = statuses.filter(|told| told["steps"].is_object()).map(|mut told| {
         told["now"] = json!(0);
         told
     });
-    let first = lines.next().unwrap();
-    lines.fold(first, |before, told| {
+    let first = statuses.next().unwrap();
+    statuses.fold(first, |before, told| {
         assert_ne!(before, told);
         told
     });
     engine.terminate();
+}
+
+/// What a line of JSON tells of the work of this step on this subject.
+fn work_of(step: &'static str, subject: &str) -> impl Fn(&str) -> Option<serde_json::Value> + use<> {
+    let subject = quadrille::excerpt(subject, 500);
+    move |line| {
+        let work = serde_json::from_str::<serde_json::Value>(line).ok()?["work"].clone();
+        (work["step"] == step && work["subject"] == subject).then_some(work)
+    }
+}
+
+#[test]
+fn a_watch_tells_what_is_worked_and_goes_on_where_its_connection_broke() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::up(folder.path(), &["--not-ready", "0", "--allowed-host", "127.0.0.1"]);
+    let cable = Cable::start(&engine.address, "GET /_quadrille/events");
+    let watch = |more: &[&str]| {
+        let mut command = command(&[&["watch"], more].concat());
+        command.arg("--url").arg(format!("http://{}", cable.address));
+        command.env("NO_COLOR", "1");
+        command
+    };
+    let (as_json, as_text) = (Watcher::start(watch(&["--json"])), Watcher::start(watch(&[])));
+    let low = Watcher::on_terminal_of(watch(&[]), (30, 110));
+    for (watcher, begins) in [(&as_json, "{"), (&as_text, "auction  an engine"), (&low, "\u{1b}[H")] {
+        assert!(watcher.out.find(|line| line.starts_with(begins).then_some(())).is_some(), "{begins}");
+    }
+    let (accepted, rejected) = one_of_each();
+    let hostile = orders("hostile\u{202e}-", 50).into_iter();
+    let hostile = hostile.filter(|order| decision(1, &order.record_id).0 == OrderStatus::Accepted);
+    let hostile: Vec<Order> = hostile.take(20).collect();
+    engine.take(&[accepted.clone(), rejected.clone()]);
+    engine.take(&hostile);
+    let run = engine.kickoff();
+    for order in &hostile {
+        as_json.out.find(work_of("store_result", &order.record_id)).unwrap();
+    }
+    let told = as_json.out.find(work_of("store_result", &rejected.record_id)).unwrap();
+    assert_eq!((&told["verdict"], &told["kind"]), (&json!("dead_letter"), &json!("order")));
+    let ended = as_json.out.find(work_of("poll_auction", &run)).unwrap();
+    assert!(ended["at"].is_string() && ended["attempt"] == 1, "{ended}");
+    // Whoever looks for lines has them as a terminal shows them.
+    let line = |part: &str| as_text.out.find(|line| line.contains(part).then(|| line.to_owned())).unwrap();
+    assert!(line(&format!("{}: stored", accepted.record_id))[8..].starts_with("  store_result  "));
+    line(&format!("{}: dead-lettered: rejected: ", rejected.record_id));
+    // The last of them stand on the screen, below the tables, as many as there is room for.
+    low.out.find(|line| line.contains("ended: 22 submitted").then_some(())).unwrap();
+    engine.settled(22);
+
+    assert_eq!(cable.cut(), 3);
+    engine.take(&[Order::new("meanwhile", "a", "1")]);
+    engine.kickoff();
+    as_json.out.find(work_of("store_result", "meanwhile")).unwrap();
+    line("meanwhile: ");
+    let done: Vec<_> = [as_json, as_text, low].into_iter().map(Watcher::terminate).collect();
+    for done in &done {
+        assert_eq!(done.code, 0, "{done:?}");
+        assert!(!done.out.contains('\u{202e}'), "{}", done.out);
+        assert!(!done.out.contains("not told"), "{}", done.out);
+    }
+    let told = |line: &&str| work_of("store_result", "meanwhile")(line).is_some();
+    assert_eq!(done[0].out.lines().filter(told).count(), 1, "nothing is told twice: {}", done[0].out);
+    let mut most = 0;
+    for frame in done[2].out.split("\u{1b}[H\u{1b}[J").skip(1) {
+        let lines: Vec<&str> = frame.lines().collect();
+        assert!(lines.len() < 30, "{} rows: {frame}", lines.len());
+        most = most.max(lines.iter().filter(|line| line.contains("  store_result  ")).count());
+    }
+    assert!(most > 1, "{}", done[2].out);
+    engine.terminate();
+}
+
+#[test]
+fn a_watch_says_what_it_missed_and_why_nobody_tells() {
+    let asked = AtomicUsize::new(0);
+    let event =
+        |name: &str, id: &str, data: serde_json::Value| format!("event: {name}\nid: {id}\ndata: {data}\n\n");
+    let work = |subject: &str| {
+        json!({ "at": "2026-11-30T12:00:00.000Z", "step": "brew", "subject": subject, "kind": "pot", "attempt": 2,
+            "what": "cold", "verdict": "retry", "next": "2026-11-30T12:00:01.500Z" })
+    };
+    let hello = move |missed: u64, is_new: bool| {
+        event("hello", "", json!({ "cursor": "c-1", "missed": missed, "is_new": is_new }))
+    };
+    let told = move |subject: &str, left_out: u64, id: &str| {
+        event("work", id, json!({ "now": 0, "counts": {}, "work": [work(subject)], "left_out": left_out }))
+    };
+    let status = json!({ "name": "auction", "now": "2026-11-30T12:00:00Z", "queues": [], "oldest": {}, "steps": {},
+        "failing": [], "fails_more": false, "schedules": [] });
+    let engine = Server::start(move |asks| match asks.path.as_str() {
+        "/_quadrille/events" => match asked.fetch_add(1, Ordering::SeqCst) {
+            0 => Reply::ok(format!("{}{}", hello(0, false), told("first\u{1b}[31m", 0, "c-2"))),
+            1 | 2 => Reply::Is(503, json!({ "detail": "16 listen already" }).to_string()),
+            3 => Reply::ok(format!("{}{}", hello(7, false), told("second", 3, "c-12"))),
+            4 => Reply::ok(hello(0, true)),
+            5 => Reply::ok(told("third", 0, "c-13").replace("brew", "br\"ew")),
+            _ => Reply::Never,
+        },
+        "/_quadrille/status" => Reply::ok(status.to_string()),
+        _ => Reply::ok(json!({ "name": "auction" }).to_string()),
+    });
+    let watch = Watcher::start(command(&["watch", "--json", "--url", &engine.url()]));
+    watch.out.find(|line| line.contains("is not told: ").then_some(())).unwrap();
+    watch.out.find(|line| line.contains("is not told: JSON: ").then_some(())).unwrap();
+    let done = watch.terminate();
+    let lines = done.out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let lines: Vec<serde_json::Value> = lines.filter(|told| told["name"].is_null()).collect();
+    let of = |at: usize, name: &str| lines[at][name].clone();
+    assert_eq!(of(0, "work"), work("first\u{1b}[31m"));
+    let why = of(1, "untold").as_str().unwrap().to_owned();
+    assert!(why.contains("answered 503: 16 listen already"), "it is said once: {why}");
+    assert_eq!((of(2, "left_out"), of(3, "left_out")), (json!(7), json!(3)));
+    assert_eq!(of(4, "work"), work("second"));
+    assert!(of(5, "untold").as_str().unwrap().contains("the engine was started again"), "{lines:?}");
+    assert_eq!(lines.len(), 7, "{lines:?}");
+    let asked = engine.asked().into_iter().filter(|asked| asked.path == "/_quadrille/events");
+    let cursors: Vec<Option<String>> =
+        asked.map(|asked| asked.headers.get("last-event-id").cloned()).collect();
+    let cursor = |text: &str| Some(text.to_owned());
+    assert_eq!(cursors[..5], [None, cursor("c-2"), cursor("c-2"), cursor("c-2"), cursor("c-12")]);
 }
 
 #[test]

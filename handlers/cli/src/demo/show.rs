@@ -4,7 +4,7 @@ use crate::{
     print::{Shown, line, shown},
     work::said,
 };
-use quadrille::{Observation, excerpt, system::Demo};
+use quadrille::{Observation, console::Worked, excerpt, system::Demo};
 use std::{collections::HashMap, time::Instant};
 
 /// Up to so many are shown step by step; beyond, only their number.
@@ -71,6 +71,7 @@ impl Show {
 
     /// A message that was worked. Whether it is one of those that are counted is told by its subject.
     pub fn observed(&self, step: &Observation) {
+        let step = &Worked::from(step);
         let is_counted = self.number_of(&step.subject).is_some();
         let about = if is_counted { excerpt(&step.subject, 300) } else { String::new() };
         if let Some(what) = said(step, &about) {

@@ -1,8 +1,8 @@
-//! Somebody between a command and the server it asks, who has the command die at any of its requests.
+//! Somebody between a command and the server it asks, who has the command die at any of its requests, or cuts connections.
 
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -137,4 +137,58 @@ fn line(from: &mut BufReader<TcpStream>, whole: &mut Vec<u8>) -> io::Result<Stri
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Ok(String::from_utf8_lossy(&whole[start..]).into_owned())
+}
+
+/// Passes bytes on as they come, until a connection is cut.
+pub struct Cable {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Connections by what was asked on them.
+    marked: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Cable {
+    /// Listens in front of `server`, which is at `host:port`. Connections on which `mark` is asked for can be cut.
+    pub fn start(server: &str, mark: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (server, marked) = (server.to_owned(), Arc::new(Mutex::new(Vec::new())));
+        let keeps = Arc::clone(&marked);
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let (server, keeps) = (server.clone(), Arc::clone(&keeps));
+                // A connection that breaks off is for its ends to tell of.
+                thread::spawn(move || _ = client.and_then(|client| pass(client, &server, mark, &keeps)));
+            }
+        });
+        Self { address, marked }
+    }
+
+    /// Cuts the marked connections, and returns how many there were.
+    pub fn cut(&self) -> usize {
+        let marked: Vec<TcpStream> = self.marked.lock().unwrap().drain(..).collect();
+        // One that its ends have closed can't be cut.
+        marked.iter().filter(|stream| stream.shutdown(Shutdown::Both).is_ok()).count()
+    }
+}
+
+fn pass(mut client: TcpStream, server: &str, mark: &str, marked: &Mutex<Vec<TcpStream>>) -> io::Result<()> {
+    let mut server = TcpStream::connect(server)?;
+    let (mut answers, mut answered) = (server.try_clone()?, client.try_clone()?);
+    thread::spawn(move || {
+        // Either end tells the other that it is over.
+        let _ = io::copy(&mut answers, &mut answered);
+        let _ = answered.shutdown(Shutdown::Both);
+    });
+    let mut piece = [0; 16 * 1024];
+    loop {
+        let length = client.read(&mut piece)?;
+        if length == 0 {
+            return server.shutdown(Shutdown::Both);
+        }
+        if String::from_utf8_lossy(&piece[..length]).contains(mark) {
+            marked.lock().unwrap().push(client.try_clone()?);
+        }
+        server.write_all(&piece[..length])?;
+    }
 }

@@ -10,6 +10,7 @@ use rustix::process::{Resource, Rlimit, prlimit};
 use rustix::{
     process::{Pid, Signal, kill_process},
     pty::{self, OpenptFlags},
+    termios::{Winsize, tcsetwinsize},
 };
 use serde_json::{Value, value::RawValue};
 use std::{
@@ -222,9 +223,16 @@ impl Watcher {
         Self { child, out, err }
     }
 
-    /// The same with a terminal as its standard output.
-    pub fn on_terminal(mut command: Command) -> Self {
+    /// The same with a terminal of 40 rows as its standard output.
+    pub fn on_terminal(command: Command) -> Self {
+        Self::on_terminal_of(command, (40, 110))
+    }
+
+    /// The same with one of so many rows and columns.
+    pub fn on_terminal_of(mut command: Command, (rows, columns): (u16, u16)) -> Self {
         let terminal = pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&terminal, size).unwrap();
         pty::grantpt(&terminal).unwrap();
         pty::unlockpt(&terminal).unwrap();
         let name = pty::ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
