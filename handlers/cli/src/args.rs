@@ -75,13 +75,14 @@ enum General {
     /// On one machine, where nobody outside subscribes, it is kept for 14 days. On AWS nobody keeps it: subscribe to it there.
     Published(Published),
     /// Tells how it goes: whether an engine runs, what waits, what fails now, when schedules come.
-    Status(Plain),
-    /// The same again and again, as long as an engine runs and until ctrl-C.
+    Status(Rows),
+    /// The same again and again, and what is worked meanwhile, as long as an engine runs and until ctrl-C.
     ///
-    /// Where standard output is no terminal, it is printed anew whenever something has changed.
-    Watch(Plain),
+    /// Where standard output is no terminal, it is printed anew whenever something has changed. On AWS no engine runs, so nobody tells
+    /// what is worked there.
+    Watch(Rows),
     /// Tells how many messages each queue holds.
-    Queues(Queues),
+    Queues(Rows),
     /// Dead letters: list, show, plan, redrive, purge.
     #[command(subcommand)]
     Dlq(Dlq),
@@ -357,6 +358,8 @@ pub fn read<T: FromArgMatches>(matches: &ArgMatches) -> Result<T, CommandError> 
 
 #[derive(Debug, Args)]
 pub struct Systems {
+    #[command(flatten)]
+    pub output: Output,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -370,6 +373,8 @@ pub struct Doctor {
     /// The address that an engine is to listen on.
     #[arg(long, default_value = "127.0.0.1")]
     pub host: IpAddr,
+    #[command(flatten)]
+    pub output: Output,
     #[command(flatten)]
     pub target: Target,
 }
@@ -457,6 +462,8 @@ pub struct Check {
     /// Nothing was under way when it was exported: what has to hold only in the end is looked at as well.
     #[arg(long, requires = "trails")]
     pub ended: bool,
+    #[command(flatten)]
+    pub output: Output,
     /// Prints one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -544,8 +551,9 @@ pub struct Plain {
     pub target: Target,
 }
 
+/// Of a word that prints rows.
 #[derive(Debug, Args)]
-pub struct Queues {
+pub struct Rows {
     #[command(flatten)]
     pub output: Output,
     #[command(flatten)]
@@ -709,6 +717,8 @@ pub struct Trace {
     /// Go on telling what happens, until it ends or ctrl-C. It takes a running engine, or a stack.
     #[arg(long)]
     pub follow: bool,
+    #[command(flatten)]
+    pub output: Output,
     #[command(flatten)]
     pub target: Target,
 }
@@ -977,6 +987,8 @@ pub struct Scale {
     /// How long it takes from the commit of an event until its consumer has it.
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_duration)]
     pub hop: Duration,
+    #[command(flatten)]
+    pub output: Output,
     /// One JSON object.
     #[arg(long)]
     pub json: bool,
@@ -1010,6 +1022,8 @@ pub struct InfraCheck {
     /// The folder that holds a folder for each system.
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub output: Output,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

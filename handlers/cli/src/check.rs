@@ -5,11 +5,12 @@ use crate::{
     error::CommandError,
     node::Node,
     print::{Shown, line, shown},
+    table::{Cell, Format, Table},
 };
 use quadrille::{
     excerpt,
     operator::{ExportHead, ExportedItem},
-    sim::Snapshot,
+    sim::{Checked, Snapshot},
 };
 use serde_json::{Value, json};
 use std::{
@@ -67,31 +68,35 @@ pub async fn check(app: &App<'_>, args: args::Check) -> Result<(), CommandError>
     let is_quiet = args.ended || snapshot.is_quiet(&app.choreography);
     let checked = snapshot.check(app.system, &app.choreography, is_quiet);
     let broken = checked.iter().filter(|one| one.broken.is_some()).count();
-    if args.json {
-        let told: Vec<Value> = checked
-            .iter()
-            .map(|one| json!({ "property": one.property, "holds": one.broken.is_none(), "detail": one.broken }))
-            .collect();
-        line(json!({ "system": app.system.name(), "entities": snapshot.entities(), "quiet": is_quiet,
-            "broken": broken, "properties": told }));
-    } else {
-        for one in &checked {
-            match &one.broken {
-                None => line(format_args!("{}  {}", shown("holds ", Shown::Good), one.property)),
-                Some(detail) => {
-                    let detail = excerpt(detail, 1_000);
-                    line(format_args!("{}  {}: {detail}", shown("BROKEN", Shown::Bad), one.property));
+    match args.output.format(args.json) {
+        Format::Json => {
+            let told: Vec<Value> = checked
+                .iter()
+                .map(|one| json!({ "property": one.property, "holds": one.broken.is_none(), "detail": one.broken }))
+                .collect();
+            line(json!({ "system": app.system.name(), "entities": snapshot.entities(), "quiet": is_quiet,
+                "broken": broken, "properties": told }));
+        }
+        Format::Csv => table(&checked).print_csv()?,
+        Format::Table => {
+            for one in &checked {
+                match &one.broken {
+                    None => line(format_args!("{}  {}", shown("holds ", Shown::Good), one.property)),
+                    Some(detail) => {
+                        let detail = excerpt(detail, 1_000);
+                        line(format_args!("{}  {}: {detail}", shown("BROKEN", Shown::Bad), one.property));
+                    }
                 }
             }
-        }
-        line(format_args!("{} entities", snapshot.entities()));
-        if !is_quiet {
-            line(match args.trails {
-                Some(_) => "What has to hold only in the end was not looked at: with --ended it is.",
-                None => {
-                    "Messages wait in queues of steps: what has to hold only in the end was not looked at."
-                }
-            });
+            line(format_args!("{} entities", snapshot.entities()));
+            if !is_quiet {
+                line(match args.trails {
+                    Some(_) => "What has to hold only in the end was not looked at: with --ended it is.",
+                    None => {
+                        "Messages wait in queues of steps: what has to hold only in the end was not looked at."
+                    }
+                });
+            }
         }
     }
     match broken {
@@ -100,4 +105,14 @@ pub async fn check(app: &App<'_>, args: args::Check) -> Result<(), CommandError>
             Err(CommandError::Incomplete(format!("{broken} of {} properties don't hold", checked.len())))
         }
     }
+}
+
+/// The properties as rows.
+fn table(checked: &[Checked]) -> Table {
+    let mut table = Table::new(["property", "holds", "detail"]);
+    for Checked { property, broken } in checked {
+        let holds = broken.is_none().to_string();
+        table.row([property, &holds, broken.as_deref().unwrap_or_default()].map(Cell::text));
+    }
+    table
 }

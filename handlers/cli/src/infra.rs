@@ -5,6 +5,7 @@ use crate::{
     args::{Infra, InfraCheck, InfraPolicy, InfraRender},
     error::CommandError,
     print::{line, readable},
+    table::{Cell, Format, Table},
 };
 use quadrille::{
     System,
@@ -140,13 +141,19 @@ async fn check(app: &App<'_>, args: InfraCheck) -> Result<(), CommandError> {
         differences.extend(left_over(&folder, &files).await?);
     }
     let paths: Vec<&str> = differences.iter().map(|difference| difference.path.as_str()).collect();
-    if args.json {
-        line(json!({ "checked": checked, "different": paths }));
-    } else {
-        differences.iter().for_each(|difference| line(difference.diff.trim_end()));
+    match args.output.format(args.json) {
+        Format::Json => line(json!({ "checked": checked, "different": paths })),
+        Format::Csv => {
+            let mut table = Table::new(["different", "diff"]);
+            for Difference { path, diff } in &differences {
+                table.row([path, diff].map(Cell::text));
+            }
+            table.print_csv()?;
+        }
+        Format::Table => differences.iter().for_each(|difference| line(difference.diff.trim_end())),
     }
     if differences.is_empty() {
-        if !args.json {
+        if args.output.format(args.json) == Format::Table {
             let are = if checked == 1 { "file is" } else { "files are" };
             line(format_args!("{checked} {are} as the definition derives them"));
         }

@@ -54,12 +54,12 @@ pub async fn list(
     kind: &str,
     fields: Option<&[&str]>,
 ) -> Result<(), CommandError> {
+    let format = args.output.format_of(args.target.json, args.watch)?;
+    if args.watch && args.counts {
+        return Err(CommandError::Usage("--watch shows each that changes, and --counts none".to_owned()));
+    }
     let client = Client::open(app, &args.target, Access::Looks).await?;
     let watching = args.watch.then(|| Watch::by(&client, app)).transpose()?;
-    let format = args.output.format(args.target.json);
-    if args.watch && (format == Format::Csv || args.counts) {
-        return Err(CommandError::Usage("--watch goes with a list of lines, or of lines of JSON".to_owned()));
-    }
     let path = format!("/_quadrille/entities/{}?limit=1000{}", encoded(kind), args.query());
     let limit = if args.counts { 0 } else { args.limit };
     let began = SystemClock.now();

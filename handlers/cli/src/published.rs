@@ -33,11 +33,11 @@ pub async fn named(app: &App<'_>, args: Published) -> Result<(), CommandError> {
 
 /// Shows what was published to `outlet`.
 pub async fn published(app: &App<'_>, args: OwnPublished, outlet: &str) -> Result<(), CommandError> {
+    let format = args.output.format_of(args.target.json, args.watch)?;
     let client = Client::open(app, &args.target, Access::Looks).await?;
     let watching = args.watch.then(|| Watch::by(&client, app)).transpose()?;
     let path = format!("/_quadrille/publications/{}?limit={}", encoded(outlet), args.limit);
     let found: Vec<Publication> = client.get(&path).await?;
-    let format = args.output.format(args.target.json);
     let Some(mut watching) = watching else {
         match format {
             Format::Json => line(serde_json::to_value(found)?),
@@ -46,9 +46,6 @@ pub async fn published(app: &App<'_>, args: OwnPublished, outlet: &str) -> Resul
         }
         return Ok(());
     };
-    if format == Format::Csv {
-        return Err(CommandError::Usage("--watch goes with lines of text, or of JSON".to_owned()));
-    }
     let (mut last, mut found) = (0, found);
     loop {
         for publication in &found {

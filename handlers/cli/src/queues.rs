@@ -11,7 +11,7 @@ use crate::{
 };
 use quadrille::operator::QueueStatus;
 
-pub async fn queues(app: &App<'_>, args: args::Queues) -> Result<(), CommandError> {
+pub async fn queues(app: &App<'_>, args: args::Rows) -> Result<(), CommandError> {
     let client = Client::open(app, &args.target, Access::Looks).await?;
     let queues: Vec<QueueStatus> = client.get("/_quadrille/queues").await?;
     match args.output.format(args.target.json) {

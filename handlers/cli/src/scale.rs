@@ -4,6 +4,7 @@ use crate::{
     App, args,
     error::CommandError,
     print::{Shown, line, readable, shown},
+    table::{Cell, Format, Table},
 };
 use quadrille::{
     infrastructure::{ConfigValue, Infrastructure},
@@ -25,11 +26,13 @@ pub fn scale(app: &App<'_>, args: args::Scale) -> Result<(), CommandError> {
             ScaleError::NoSuchStep(_) => CommandError::NotFound(error.to_string()),
             ScaleError::NothingEnters | ScaleError::NoRate(_) => CommandError::Usage(error.to_string()),
         })?;
-    if args.json {
-        let text = serde_json::to_string(&answer);
-        line(text.map_err(|error| CommandError::Failed(format!("the answer: {error}")))?);
-    } else {
-        tell(&answer);
+    match args.output.format(args.json) {
+        Format::Json => {
+            let text = serde_json::to_string(&answer);
+            line(text.map_err(|error| CommandError::Failed(format!("the answer: {error}")))?);
+        }
+        Format::Csv => table(&answer).print_csv()?,
+        Format::Table => tell(&answer),
     }
     let over: Vec<String> = answer.over().map(|row| format!("{}: {}", row.at, row.limit)).collect();
     if over.is_empty() {
@@ -98,6 +101,28 @@ fn tell(answer: &Answer) {
     if !answer.not_counted.is_empty() {
         line(format_args!("Not counted: {}.", answer.not_counted.join(", ")));
     }
+}
+
+/// The limits as rows.
+fn table(answer: &Answer) -> Table {
+    let head = ["at", "limit", "needs", "gives", "unit", "carries", "carries_at_most", "verdict", "to_set"];
+    let mut table = Table::new(head.into_iter().chain(["can_be_raised", "assumes", "source"]));
+    for row in &answer.rows {
+        let to_set: Vec<String> = row.set.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let to_set = row.add.clone().unwrap_or_else(|| to_set.join(" "));
+        let verdict = match row.verdict {
+            Verdict::Fits => "fits",
+            Verdict::Set => "set",
+            Verdict::Raise => "raise",
+            Verdict::Over => "over",
+        };
+        let at_most = row.carries_at_most.map(|carries| carries.to_string()).unwrap_or_default();
+        let [needs, gives, carries] = [row.needs, row.gives, row.carries].map(|number| number.to_string());
+        let cells = [&row.at, row.limit, &needs, &gives, row.unit, &carries, &at_most, verdict, &to_set];
+        let known = [&row.can_be_raised.to_string(), row.assumes.as_str(), row.source];
+        table.row(cells.into_iter().chain(known).map(Cell::text));
+    }
+    table
 }
 
 /// What is to be done about a limit.

@@ -9,7 +9,7 @@ use crate::{
     events::{self, Told},
     print::{Shown, lasted, line, shown},
     screen,
-    table::{Cell, Table},
+    table::{Cell, Format, Table},
     watch::Watch,
     work,
 };
@@ -17,7 +17,7 @@ use futures_util::StreamExt as _;
 use quadrille::{
     Failing, StepCounts, Timestamp, excerpt,
     http_client::Method,
-    operator::{QueueStatus, Status},
+    operator::{QueueStatus, ScheduleStatus, Status},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -42,12 +42,13 @@ struct Engine {
 }
 
 /// `status`.
-pub async fn status(app: &App<'_>, args: args::Plain) -> Result<(), CommandError> {
+pub async fn status(app: &App<'_>, args: args::Rows) -> Result<(), CommandError> {
     let client = Client::open(app, &args.target, Access::Looks).await?;
     let whole = Whole::of(&client).await?;
-    match args.target.json {
-        true => line(whole.to_json()?),
-        false => whole.lines(None).iter().for_each(line),
+    match args.output.format(args.target.json) {
+        Format::Json => line(whole.to_json()?),
+        Format::Csv => whole.figures().print_csv()?,
+        Format::Table => whole.lines(None).iter().for_each(line),
     }
     Ok(())
 }
@@ -56,14 +57,15 @@ pub async fn status(app: &App<'_>, args: args::Plain) -> Result<(), CommandError
 const WORK_KEPT_MAX: usize = 500;
 
 /// `watch`: the same again and again, and what is worked meanwhile, until ctrl-C.
-pub async fn watch(app: &App<'_>, args: args::Plain) -> Result<(), CommandError> {
+pub async fn watch(app: &App<'_>, args: args::Rows) -> Result<(), CommandError> {
+    let format = args.output.format_of(args.target.json, true)?;
     let client = Client::open(app, &args.target, Access::Looks).await?;
     let mut watch = Watch::by(&client, app)?;
     let mut shows = Shows {
-        how: match args.target.json {
-            true => How::Json,
-            false if std::io::stdout().is_terminal() => How::Screen,
-            false => How::Lines,
+        how: match format {
+            Format::Json => How::Json,
+            Format::Table | Format::Csv if std::io::stdout().is_terminal() => How::Screen,
+            Format::Table | Format::Csv => How::Lines,
         },
         before: None,
         work: VecDeque::new(),
@@ -164,6 +166,48 @@ impl Whole {
             told["standing"] = json!(engine.standing);
         }
         Ok(told)
+    }
+
+    /// All of it as one table: a row for each figure of the engine, of a queue, a step, a schedule and a failure.
+    fn figures(&self) -> Table {
+        let mut table = Table::new(["what", "name", "figure", "value"]);
+        let mut rows = |what: &str, name: &str, figures: &[(&str, String)]| {
+            for (figure, value) in figures {
+                table.row([what, name, figure, value].map(Cell::text));
+            }
+        };
+        let Status { name, now, queues, oldest, steps, failing, schedules, .. } = &self.status;
+        let time = |at: Option<&Timestamp>| at.map(Timestamp::to_string).unwrap_or_default();
+        rows("system", name, &[("now", now.to_string())]);
+        if let Some(Engine { started_at, standing }) = &self.engine {
+            let standing = standing.join(", ");
+            rows("system", name, &[("started_at", time(started_at.as_ref())), ("standing", standing)]);
+        }
+        for QueueStatus { name, depth, dead, dead_letter_queue } in queues {
+            let [visible, in_flight, delayed] = [depth.visible, depth.in_flight, depth.delayed];
+            let depth =
+                [("visible", visible), ("in_flight", in_flight), ("delayed", delayed), ("dead", *dead)];
+            rows("queue", name, &depth.map(|(figure, count)| (figure, count.to_string())));
+            let (first, dead) = (time(oldest.get(name)), time(oldest.get(dead_letter_queue)));
+            rows("queue", name, &[("oldest", first), ("oldest_dead", dead)]);
+        }
+        for (step, StepCounts { done, later, retried, ended, dead_lettered }) in steps {
+            let counts = [("done", done), ("later", later), ("retried", retried), ("ended", ended)];
+            let counts = counts.into_iter().chain([("dead_lettered", dead_lettered)]);
+            let counts: Vec<_> = counts.map(|(figure, count)| (figure, count.to_string())).collect();
+            rows("step", step, &counts);
+        }
+        for ScheduleStatus { name, next, amiss } in schedules {
+            let amiss = amiss.clone().unwrap_or_default();
+            rows("schedule", name, &[("next", time(next.as_ref())), ("amiss", amiss)]);
+        }
+        for Failing { step, subject, attempt, attempts_max, reason, detail, next, .. } in failing {
+            let attempts = [("attempt", attempt.to_string()), ("attempts_max", attempts_max.to_string())];
+            rows("failing", subject, &[("step", step.clone()), ("reason", reason.clone())]);
+            rows("failing", subject, &attempts);
+            rows("failing", subject, &[("detail", detail.clone()), ("next", time(next.as_ref()))]);
+        }
+        table
     }
 
     /// Whether nothing has changed but the time.

@@ -6,6 +6,7 @@ use crate::{
     error::CommandError,
     list::picked,
     print::{Shown, lasted, line, shown},
+    table::{Cell, Table},
 };
 use quadrille::{
     Failing, Redriven, Timestamp, TrailDetails, TrailEntry, TrailEntryKind,
@@ -99,6 +100,32 @@ impl Story {
             story.insert("untold".to_owned(), untold.collect());
         }
         story.into()
+    }
+
+    /// What happened, as rows.
+    pub fn table(&self) -> Table {
+        let head = ["at", "kind", "id", "what", "handler", "attempt", "until", "took_ms", "input", "output"];
+        let mut table = Table::new(head);
+        for (of, entry) in self.entries() {
+            let until = entry.until.map(|until| until.to_string()).unwrap_or_default();
+            let TrailDetails { took_millis, input, output } = entry.details.clone().unwrap_or_default();
+            let took = entry.details.as_ref().map(|_| took_millis.to_string()).unwrap_or_default();
+            let (at, attempt) = (entry.at.to_string(), entry.attempt.to_string());
+            let row = [
+                &at,
+                &of.kind,
+                &of.id,
+                &*entry.what,
+                &*entry.handler,
+                &attempt,
+                &until,
+                &took,
+                &input,
+                &output,
+            ];
+            table.row(row.map(Cell::text));
+        }
+        table
     }
 
     /// For a person. Where no engine runs on the folder, that is said too.

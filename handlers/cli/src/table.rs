@@ -37,6 +37,20 @@ impl Output {
     pub fn format(self, json: bool) -> Format {
         if json { Format::Json } else { self.output.unwrap_or_default() }
     }
+
+    /// The same of what goes on being told where `goes_on`.
+    ///
+    /// # Errors
+    /// [`CommandError::Usage`] for CSV that goes on: whoever reads it waits for its end.
+    pub fn format_of(self, json: bool, goes_on: bool) -> Result<Format, CommandError> {
+        match self.format(json) {
+            Format::Csv if goes_on => {
+                let text = "CSV has an end: what goes on being told is lines of text, or of JSON";
+                Err(CommandError::Usage(text.to_owned()))
+            }
+            format => Ok(format),
+        }
+    }
 }
 
 /// A cell of a row.

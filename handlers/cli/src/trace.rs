@@ -1,7 +1,8 @@
 //! `trace`: the story of an entity, told with that of the entities it is related to.
 
 use crate::{
-    App, access::Access, args, client::Client, error::CommandError, print::line, story::Story, watch::Watch,
+    App, access::Access, args, client::Client, error::CommandError, print::line, story::Story, table::Format,
+    watch::Watch,
 };
 use quadrille::system::Meaning;
 
@@ -13,6 +14,7 @@ pub async fn trace(
     fields: Option<&[&str]>,
 ) -> Result<(), CommandError> {
     let (kind, id) = named(app, &args.entity, kind)?;
+    let format = args.output.format_of(args.target.json, args.follow)?;
     let client = Client::open(app, &args.target, Access::Looks).await?;
     let mut watch = args.follow.then(|| Watch::by(&client, app)).transpose()?;
     let mut story = Story::of(&client, kind, id).await;
@@ -27,12 +29,13 @@ pub async fn trace(
         story = Story::of(&client, kind, id).await;
     }
     let story = story?;
-    match args.target.json {
-        true => line(story.to_json(fields)),
-        false => story.print(Some(app), fields, client.is_at_rest()),
+    match format {
+        Format::Json => line(story.to_json(fields)),
+        Format::Csv => story.table().print_csv()?,
+        Format::Table => story.print(Some(app), fields, client.is_at_rest()),
     }
     match watch {
-        Some(watch) => follow(app, watch, &client, story, fields, args.target.json).await,
+        Some(watch) => follow(app, watch, &client, story, fields, format).await,
         None => Ok(()),
     }
 }
@@ -44,7 +47,7 @@ async fn follow(
     client: &Client,
     mut told: Story,
     fields: Option<&[&str]>,
-    json: bool,
+    format: Format,
 ) -> Result<(), CommandError> {
     // What follows an end at once, a dead letter for example, is told with it.
     let mut was_over = false;
@@ -55,10 +58,10 @@ async fn follow(
             Err(CommandError::NotFound(_)) => return Ok(()),
             story => story?,
         };
-        match json {
-            true if story.to_json(fields) != told.to_json(fields) => line(story.to_json(fields)),
-            true => {}
-            false => story.print_since(app, &told),
+        match format {
+            Format::Json if story.to_json(fields) != told.to_json(fields) => line(story.to_json(fields)),
+            Format::Json => {}
+            Format::Csv | Format::Table => story.print_since(app, &told),
         }
         told = story;
     }

@@ -4,7 +4,7 @@
 mod support;
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
-use support::{Engine, command, quadrille, run};
+use support::{Engine, command, on, quadrille, run};
 
 const SYSTEMS: [&str; 4] = ["auction", "snacks", "orders", "checkout"];
 
@@ -86,6 +86,113 @@ fn every_words_short_help_fits_a_screen_and_the_long_one_tells_all() {
     assert!(short.contains("Of every word, ") && short.contains("--result-prefixes"), "{short}");
     assert!(!short.contains("Prefixes that the keys"), "{short}");
     assert!(help(&["list"], "-h").contains("Where the system is:"));
+}
+
+/// Words whose JSON is about one thing: what was done, or what one is. The others print rows.
+const OF_ONE: [&str; 19] = [
+    "bench",
+    "cancel",
+    "console",
+    "create",
+    "demo",
+    "diagram",
+    "dlq plan",
+    "dlq purge",
+    "dlq redrive",
+    "dlq show",
+    "export",
+    "kickoff",
+    "package",
+    "post",
+    "product",
+    "send",
+    "sim",
+    "stop",
+    "trigger",
+];
+
+#[test]
+fn every_word_that_prints_rows_prints_them_as_a_table_as_json_and_as_csv() {
+    let mut of_rows = BTreeSet::new();
+    for system in SYSTEMS {
+        for words in all_words(system) {
+            let name = words.join(" ");
+            // Behind a noun stands no system, and one word reads its own arguments.
+            if ["dlq", "infra", "bench"].contains(&name.as_str()) {
+                continue;
+            }
+            let typed: Vec<&str> = words.iter().map(String::as_str).chain([system]).collect();
+            let help = help(&typed, "--help");
+            let takes = |option: &str| help.lines().any(|line| line.trim_start().starts_with(option));
+            if takes("--output <FORMAT>") {
+                assert!(takes("--json") && help.contains("- csv: "), "{name}: {help}");
+                // What others add is made as the words of this one.
+                if system == SYSTEMS[0] {
+                    of_rows.insert(name);
+                }
+            } else if takes("--json") && !OF_ONE.contains(&name.as_str()) {
+                panic!("{name} of {system} prints JSON: it takes --output as well, or is one of OF_ONE");
+            }
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (data, orders) = (folder.path().join("data"), folder.path().join("orders.json"));
+    let engine = Engine::up(&data, &[]);
+    let mut up = command(&["up", "orders", "--port", "0", "--data"]);
+    up.arg(folder.path().join("other"));
+    let other = Engine::start(up, &folder.path().join("other"));
+    fs::write(&orders, r#"[{"record_id": "=1+1", "parameter_1": "a", "parameter_2": 1}]"#).unwrap();
+    on(&data, &["post", orders.to_str().unwrap()]).ok();
+    let export = folder.path().join("export.jsonl");
+    fs::write(&export, on(&data, &["export"]).ok()).unwrap();
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../infra");
+    let trails = ["check", "--trails", export.to_str().unwrap()];
+    // What is typed, the head, and a part of a row.
+    let all: &[(&[&str], &str, &str)] = &[
+        (&trails, "property,holds,detail", ",true,"),
+        (&["doctor", "--port", "0"], "what,name,state,found,from", "\ncheck,versions,ok,"),
+        (&["dlq", "list"], "queue,id,reason,detail,handler,", ""),
+        (&["infra", "check", "--dir", root], "different,diff", ""),
+        (&["list", "order"], "id,status,version,created_at,state", "\n'=1+1,received,1,"),
+        (&["orders"], "record_id,status,received_at,", "\n'=1+1,received,"),
+        (&["published", "orders", "order-notifications"], "at,type,subject,data", ""),
+        (&["queues"], "queue,visible,in flight,delayed,dead", "\nauction-poll,0,0,0,0\n"),
+        (&["runs"], "run_id,status,", ""),
+        (&["scale", "--orders-per-second", "5"], "at,limit,needs,gives,unit,", ",fits,"),
+        (&["status"], "what,name,figure,value", "\nstep,poll_auction,dead_lettered,0\n"),
+        (&["systems"], "system,standard,demo,functions,about", "\nauction,true,true,"),
+        (
+            &["trace", "=1+1"],
+            "at,kind,id,what,handler,attempt,until,took_ms,input,output",
+            ",order,'=1+1,received,",
+        ),
+    ];
+    for (typed, head, row) in all {
+        // Some of them are of no folder, and one of a system whose events leave it.
+        let run = |more: &[&str]| match typed[0] {
+            "check" | "infra" | "scale" | "systems" => quadrille(&[typed, more].concat()),
+            "published" => on(&other.folder, &[typed, more].concat()),
+            _ => on(&data, &[typed, more].concat()),
+        };
+        let csv = run(&["--output", "csv"]).ok();
+        assert!(csv.starts_with(head) && csv.contains(row), "{typed:?}: {csv}");
+        assert!(
+            run(&["--output", "json"]).json().is_object() || run(&["--json"]).json().is_array(),
+            "{typed:?}"
+        );
+        assert_ne!(run(&["--output", "table"]).ok(), csv, "{typed:?}");
+        assert_eq!(run(&["--output", "csv", "--json"]).code, 2, "{typed:?}");
+    }
+    // What goes on has no end, which CSV has.
+    for typed in [&["watch"][..], &["trace", "=1+1", "--follow"], &["orders", "--watch"]] {
+        assert_eq!(on(&data, &[typed, &["--output", "csv"]].concat()).code, 2, "{typed:?}");
+    }
+    let tried =
+        |name: &String| all.iter().any(|(typed, ..)| typed.join(" ").starts_with(name)) || name == "watch";
+    let untried: Vec<&String> = of_rows.iter().filter(|name| !tried(name)).collect();
+    assert!(untried.is_empty(), "nobody has seen the rows of {untried:?}");
+    other.terminate();
+    engine.terminate();
 }
 
 /// What bash offers for a command line whose last word is being typed.

@@ -8,9 +8,12 @@ use crate::{
     App, args,
     error::CommandError,
     print::{Shown, line, readable, shown},
-    settings, token,
+    settings,
+    table::{Cell, Format, Table},
+    token,
 };
 use clap::ArgMatches;
+use force::InForce;
 use serde::Serialize;
 use serde_json::json;
 use std::{collections::BTreeMap, path::Path};
@@ -62,28 +65,50 @@ pub async fn doctor(app: &App<'_>, args: args::Doctor, matches: &ArgMatches) -> 
     checks.push(of_token(args.target.token_file.as_deref()));
     checks.extend(reach::checks(app, &args).await);
     let failed = checks.iter().filter(|check| check.state == State::Fail).count();
-    if args.target.json {
-        line(
+    match args.output.format(args.target.json) {
+        Format::Json => line(
             json!({ "system": app.system.name(), "ok": failed == 0, "checks": checks, "configuration": force }),
-        );
-    } else {
-        for Check { check, state, found } in &checks {
-            let (word, how) = match state {
-                State::Ok => ("ok  ", Shown::Good),
-                State::Warn => ("warn", Shown::Waiting),
-                State::Fail => ("FAIL", Shown::Bad),
-            };
-            line(format_args!("{}  {check}: {}", shown(word, how), readable(found).replace('\n', "; ")));
-        }
-        line("configuration:");
-        for force::InForce { key, value, from } in &force {
-            line(format_args!("  {key} = {}  ({from})", readable(value)));
-        }
+        ),
+        Format::Csv => table(&checks, &force).print_csv()?,
+        Format::Table => tell(&checks, &force),
     }
     match failed {
         0 => Ok(()),
         failed => Err(CommandError::Failed(format!("{failed} of {} fail", checks.len()))),
     }
+}
+
+/// For a person.
+fn tell(checks: &[Check], force: &[InForce]) {
+    for Check { check, state, found } in checks {
+        let (word, how) = match state {
+            State::Ok => ("ok  ", Shown::Good),
+            State::Warn => ("warn", Shown::Waiting),
+            State::Fail => ("FAIL", Shown::Bad),
+        };
+        line(format_args!("{}  {check}: {}", shown(word, how), readable(found).replace('\n', "; ")));
+    }
+    line("configuration:");
+    for InForce { key, value, from } in force {
+        line(format_args!("  {key} = {}  ({from})", readable(value)));
+    }
+}
+
+/// What was looked at, and each value in force, as rows.
+fn table(checks: &[Check], force: &[InForce]) -> Table {
+    let mut table = Table::new(["what", "name", "state", "found", "from"]);
+    for Check { check, state, found } in checks {
+        let state = match state {
+            State::Ok => "ok",
+            State::Warn => "warn",
+            State::Fail => "fail",
+        };
+        table.row(["check", check, state, found, ""].map(Cell::text));
+    }
+    for InForce { key, value, from } in force {
+        table.row(["configuration", key, "", value, from].map(Cell::text));
+    }
+    table
 }
 
 /// The versions, the configuration file, and the settings.
