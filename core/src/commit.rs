@@ -11,7 +11,7 @@ use crate::{
     planted::planted,
     port::{IndexEntry, Item, Write},
     timestamp::Timestamp,
-    trace::continue_trace,
+    trace::{begin_trace, emitted},
     trail::{TrailDetails, TrailEntry, TrailEntryKind, TrailText, cut, dead_lettered},
 };
 use serde::Serialize;
@@ -269,6 +269,7 @@ impl Pending {
         let created = history.created_at.unwrap_or(stamp.now);
         let correlation_id = history.correlation_id.as_deref().or(stamp.correlation_id);
         let traceparent = history.traceparent.as_deref().or(stamp.traceparent);
+        let emitting = emitted(traceparent, stamp.traceparent);
         let details = stamp.called.map(|(at, input)| TrailDetails {
             took_millis: u64::try_from(stamp.now.since(at).as_millis()).unwrap_or(u64::MAX),
             input: input.to_owned(),
@@ -286,7 +287,7 @@ impl Pending {
                 source: ["/", stamp.choreography, "/", stamp.step].concat(),
                 event_type: event.event_type.into(),
                 time: Some(stamp.now),
-                traceparent: Some(continue_trace(traceparent, &id)),
+                traceparent: Some(emitting.map_or_else(|| begin_trace(&id), str::to_owned)),
                 correlationid: correlation_id.map(str::to_owned),
                 notbefore,
                 deadline: carried.deadline,

@@ -1,8 +1,6 @@
 //! Events: their types, and the CloudEvents 1.0 envelope they travel in.
 
-use crate::{
-    entity::Entity, failure::Failure, port::stable_hash, timestamp::Timestamp, trace::continue_trace,
-};
+use crate::{entity::Entity, failure::Failure, port::stable_hash, timestamp::Timestamp, trace::begin_trace};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::value::{RawValue, Value, to_raw_value};
 use std::{borrow::Cow, collections::BTreeSet};
@@ -91,7 +89,7 @@ impl<E: Event> Envelope<E> {
             event_type: E::TYPE.into(),
             subject: event.subject().into_owned(),
             time: Some(time),
-            traceparent: Some(continue_trace(None, &id)),
+            traceparent: Some(begin_trace(&id)),
             correlationid: Some(id.clone()),
             notbefore: None,
             deadline: None,
@@ -104,7 +102,7 @@ impl<E: Event> Envelope<E> {
 }
 
 impl<E: Event> Envelope<E> {
-    /// The envelope of the event that follows as a message is given up by the step `step`.
+    /// The envelope of the event that follows as a message is given up by the step `step`, in the trace context of that work.
     pub(crate) fn following(
         given_up: &Envelope<Box<RawValue>>,
         step: &str,
@@ -121,7 +119,7 @@ impl<E: Event> Envelope<E> {
             event_type: E::TYPE.into(),
             subject: event.subject().into_owned(),
             time: Some(now),
-            traceparent: Some(continue_trace(given_up.traceparent.as_deref(), &id)),
+            traceparent: given_up.traceparent.clone(),
             correlationid: given_up.correlationid.clone().or_else(|| Some(given_up.id.clone())),
             notbefore: None,
             deadline: None,

@@ -157,7 +157,7 @@ impl<Em> Context<Em> {
         self.call.about.correlation_id.as_deref()
     }
 
-    /// The W3C trace context of the message or request.
+    /// The W3C trace context of this work, to be sent on: of a message its trace and a span of its own, of a request what it came with.
     pub fn traceparent(&self) -> Option<&str> {
         self.call.about.traceparent.as_deref()
     }

@@ -3,9 +3,8 @@
 use crate::{
     measured::{Family, FamilyKind, Sample, Value},
     pipeline::{Distribution, Observation, Verdict},
-    port::stable_hash,
     timestamp::Timestamp,
-    trace::trace_id,
+    trace::parent,
 };
 use opentelemetry_proto::tonic::{
     collector::{metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest},
@@ -17,7 +16,7 @@ use opentelemetry_proto::tonic::{
     resource::v1::Resource,
     trace::v1::{ResourceSpans, ScopeSpans, Span, Status, span::SpanKind, status::StatusCode},
 };
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 /// A text of an attribute, in bytes.
 const TEXT_BYTES_MAX: usize = 500;
@@ -34,13 +33,17 @@ pub(super) fn spans(service: &str, worked: &[Arc<Observation>]) -> ExportTraceSe
     ExportTraceServiceRequest { resource_spans: vec![spans] }
 }
 
+/// Where a W3C trace context has them.
+const TRACE_ID: Range<usize> = 3..35;
+const SPAN_ID: Range<usize> = 36..52;
+
 /// It begins with its batch, and ends once it is settled. An event that came with no trace has one of its own.
 fn span(observation: &Observation) -> Span {
-    let Observation { began, at, event, traceparent, step, subject, attempt, what, verdict } = observation;
-    // The same message worked anew is the same event at another attempt or time.
-    let own = stable_hash(format!("{event} {step} {attempt} {}", at.as_millis()).as_bytes()) | 1;
-    let trace = traceparent.as_deref().and_then(trace_id).and_then(|id| u128::from_str_radix(id, 16).ok());
-    let trace = trace.unwrap_or_else(|| u128::from(stable_hash(event.as_bytes())) << 64 | u128::from(own));
+    let Observation { began, at, event, traceparent, context, step, subject, attempt, what, verdict } =
+        observation;
+    let hex = |range| u128::from_str_radix(context.get(range).unwrap_or_default(), 16).unwrap_or_default();
+    let (trace, own) = (hex(TRACE_ID), hex(SPAN_ID) as u64);
+    let parent = traceparent.as_deref().and_then(|came_with| parent(came_with, event));
     let (outcome, is_failure) = match verdict {
         Verdict::Done => ("handled", false),
         Verdict::Later(_) => ("delayed", false),
@@ -63,6 +66,7 @@ fn span(observation: &Observation) -> Span {
     Span {
         trace_id: trace.to_be_bytes().to_vec(),
         span_id: own.to_be_bytes().to_vec(),
+        parent_span_id: parent.map(|parent| parent.to_be_bytes().to_vec()).unwrap_or_default(),
         name: step.clone(),
         kind: SpanKind::Consumer.into(),
         start_time_unix_nano: nanos(*began),

@@ -66,7 +66,7 @@ pub(super) fn admit(
     let about = About {
         attempt: message.receive_count,
         correlation_id: envelope.correlationid.clone().or_else(|| Some(envelope.id.clone())),
-        traceparent: envelope.traceparent.clone(),
+        traceparent: None,
         carried,
         input: kept(model, envelope.data.get().as_bytes()),
         redriven: Redriven::of(message),

@@ -8,7 +8,14 @@ use super::{
     histogram::{ATTEMPTS, Histogram, SECONDS},
     verdict::Verdict,
 };
-use crate::{event::Envelope, metrics, model::StepModel, timestamp::Timestamp, trace::trace_id};
+use crate::{
+    event::Envelope,
+    metrics,
+    model::StepModel,
+    port::Message,
+    timestamp::Timestamp,
+    trace::{trace_id, within},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::{
@@ -86,6 +93,8 @@ pub struct Observation {
     pub event: String,
     /// The W3C trace context that it came with.
     pub traceparent: Option<String>,
+    /// The W3C trace context of its work, which the events that it emits carry on.
+    pub context: String,
     /// Which handler.
     pub step: String,
     /// The entity the message was told to.
@@ -178,6 +187,7 @@ impl Pipeline {
             at,
             event: work.envelope.as_ref().map(|envelope| envelope.id.clone()).unwrap_or_default(),
             traceparent: work.envelope.as_ref().and_then(|envelope| envelope.traceparent.clone()),
+            context: self.context(step, work.message, work.envelope.as_ref()),
             step: step.name.clone(),
             subject: work.envelope.as_ref().map(|envelope| envelope.subject.clone()).unwrap_or_default(),
             attempt: work.message.receive_count,
@@ -190,6 +200,20 @@ impl Pipeline {
             verdict: verdict.clone(),
         };
         worked.iter_mut().map(observation).collect()
+    }
+
+    /// The trace context of the work on a message: the trace that it came with, and a span that no other receive of a message has.
+    pub(super) fn context(
+        &self,
+        step: &StepModel,
+        message: &Message,
+        envelope: Option<&Envelope<Box<RawValue>>>,
+    ) -> String {
+        let event = envelope.map(|envelope| envelope.id.as_str()).unwrap_or_default();
+        let id = format!("{} {} {event} {}", step.name, message.id, message.receive_count);
+        let came_with = envelope.and_then(|envelope| envelope.traceparent.as_deref());
+        let came_with = came_with.filter(|given| trace_id(given).is_some());
+        within(came_with.or(self.invocation.traceparent.as_deref()), &id)
     }
 
     /// Tells onlookers of messages that are settled.

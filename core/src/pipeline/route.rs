@@ -9,7 +9,7 @@ use crate::{
     model::RouteModel,
     panics::{PANICKED, caught},
     path_parameters::{matched, parameter},
-    trace::trace_id,
+    trace::{begin_trace_as, trace_id},
 };
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, sync::Arc};
@@ -94,8 +94,7 @@ impl Pipeline {
         let about = About {
             attempt: 1,
             correlation_id: Some(random.id()),
-            traceparent: traceparent
-                .or_else(|| Some(format!("00-{}-{:016x}-01", random.id(), random.next_u64() | 1))),
+            traceparent: traceparent.or_else(|| Some(begin_trace_as(&random.id()))),
             carried: Carried::default(),
             input: kept(self.choreography.model(), &request.body),
             redriven: None,

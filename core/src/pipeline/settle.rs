@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     dead_letter::{DeadLetter, Identity},
+    event::Envelope,
     failure::Failure,
     model::StepModel,
     panics::caught_now,
@@ -201,7 +202,9 @@ impl Pipeline {
             let (Verdict::DeadLetter(failure) | Verdict::Ended(failure)) = verdict else { continue };
             // What can't be read has no event, and is followed by none.
             let Some(envelope) = &work.envelope else { continue };
-            match caught_now(|| self.choreography.follow_up(&step.name, envelope, failure, now)) {
+            let context = self.context(step, work.message, Some(envelope));
+            let envelope = Envelope { traceparent: Some(context), ..envelope.clone() };
+            match caught_now(|| self.choreography.follow_up(&step.name, &envelope, failure, now)) {
                 Ok(Some(Ok(body))) => following.push((at, body)),
                 Ok(None) => {}
                 Ok(Some(Err(why))) => {

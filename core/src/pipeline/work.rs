@@ -70,7 +70,7 @@ impl Pipeline {
             };
             match decoded {
                 Ok((decoded, mut about)) => {
-                    about.traceparent = about.traceparent.or_else(|| self.invocation.traceparent.clone());
+                    about.traceparent = Some(self.context(step, message, envelope.as_ref()));
                     tasks.push_back(Task { at, decoded, about: Arc::new(about), races: 0 });
                 }
                 Err(NotAdmitted::Early(left)) => batch.verdicts[at] = Verdict::Later(left),

@@ -20,6 +20,7 @@ mod settling;
 mod silence;
 #[path = "../support/mod.rs"]
 mod support;
+mod traces;
 mod turns;
 mod uses;
 mod waiting;

@@ -14,7 +14,7 @@ use prost::Message as _;
 use serde_json::json;
 use std::{path::Path, process::Command};
 use support::{
-    Engine, command, eventually,
+    Engine, ask, command, eventually,
     server::{Asked, Reply, Server},
 };
 
@@ -114,6 +114,50 @@ fn each_message_is_a_span_of_its_flow_and_what_is_measured_is_told() {
         assert_eq!(asked.method, "POST");
         assert_eq!(asked.headers["content-type"], "application/x-protobuf");
         assert_eq!(asked.headers["authorization"], "Bearer abc");
+    }
+    assert_eq!(engine.terminate().code, 0);
+}
+
+#[test]
+fn a_span_has_the_span_that_it_follows_from_for_its_parent() {
+    let collector = Server::start(|_| Reply::ok(""));
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::start(up(folder.path(), &collector.url()), folder.path());
+    let post = |id: &str, headers: &[(&str, &str)]| {
+        let orders = json!([{ "record_id": id, "parameter_1": "a", "parameter_2": 1 }]).to_string();
+        ask(&engine.address, "POST", "/orders", headers, Some(orders.as_bytes())).unwrap()
+    };
+    let given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    assert_eq!(post("of a caller", &[("traceparent", given)]).status, 202);
+    assert_eq!(post("of nobody", &[]).status, 202);
+    engine.ask("POST", "/_quadrille/schedules/kickoff", Some(b"{}"));
+    let of = |spans: &[Span], step: &str| -> Vec<Span> {
+        spans.iter().filter(|span| span.name == step).cloned().collect()
+    };
+    let spans = eventually("both orders and the run are at their ends", || {
+        let spans = spans(&collector);
+        let ended = of(&spans, "poll_auction")
+            .iter()
+            .any(|span| text(&span.attributes, "quadrille.what").starts_with("ended"));
+        (of(&spans, "store_result").len() == 2 && ended).then_some(spans)
+    });
+    // Whoever posted an order began its flow: a caller, who has told his span, or somebody who has told none.
+    for span in of(&spans, "store_result") {
+        let subject = text(&span.attributes, "quadrille.subject");
+        let parent = if subject == "of a caller" { "b7ad6b7169203331" } else { "" };
+        let told: String = span.parent_span_id.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(told, parent, "{subject}");
+    }
+    // A run goes on from work to work: each is the child of the one before.
+    let mut polls = of(&spans, "poll_auction");
+    polls.sort_by_key(|span| span.end_time_unix_nano);
+    assert!(polls.len() > 2, "{polls:?}");
+    assert!(polls[0].parent_span_id.is_empty(), "the schedule began it, and is no span");
+    for child in &polls[1..] {
+        let parent = polls.iter().find(|span| span.span_id == child.parent_span_id);
+        let parent = parent.unwrap_or_else(|| panic!("{child:?} of {polls:?}"));
+        assert_eq!(parent.trace_id, child.trace_id);
+        assert!(parent.start_time_unix_nano <= child.start_time_unix_nano && parent.span_id != child.span_id);
     }
     assert_eq!(engine.terminate().code, 0);
 }
