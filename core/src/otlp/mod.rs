@@ -1,6 +1,14 @@
 //! What is worked and measured, told to a collector of OpenTelemetry: OTLP over HTTP, in protobuf.
 //!
-//! Each message that is worked is a span of its flow's trace, and what an engine measures is told from time to time. A collector
+//! Each message that is worked is a span of its flow's trace. Its parent is the span of the work that emitted its event, which the event
+//! carries in its `traceparent`. A request is no span. So what a request began has the span of its caller for its parent, where he told
+//! one. A schedule is none either: what it began has no parent.
+//!
+//! An entity belongs to the trace that it was begun in. Where work of another trace commits it, as a run does with an order, that work
+//! is no parent: a parent is of the same trace. The event then carries on what began the entity's trace. Of an entity that an earlier
+//! version began, that may be a span that nobody ever told.
+//!
+//! What an engine measures is told from time to time. A collector
 //! that is slow or away costs nothing but its spans: so many are kept until the next batch, and of the rest the count is logged.
 
 mod messages;

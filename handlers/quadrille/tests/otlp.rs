@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message as _;
 use serde_json::json;
-use std::{path::Path, process::Command};
+use std::{collections::BTreeSet, path::Path, process::Command};
 use support::{
     Engine, ask, command, eventually,
     server::{Asked, Reply, Server},
@@ -95,7 +95,7 @@ fn each_message_is_a_span_of_its_flow_and_what_is_measured_is_told() {
         assert_eq!(text(&span.attributes, "quadrille.outcome"), outcome);
         assert_eq!(span.status.as_ref().unwrap().code() == StatusCode::Error, is_error, "{span:?}");
     }
-    let ids: std::collections::BTreeSet<_> = spans(&collector).into_iter().map(|span| span.span_id).collect();
+    let ids: BTreeSet<_> = spans(&collector).into_iter().map(|span| span.span_id).collect();
     assert_eq!(ids.len(), spans(&collector).len(), "no span has another's id");
     eventually("what is measured is told", || {
         let told = metrics(&collector);
@@ -153,6 +153,8 @@ fn a_span_has_the_span_that_it_follows_from_for_its_parent() {
     polls.sort_by_key(|span| span.end_time_unix_nano);
     assert!(polls.len() > 2, "{polls:?}");
     assert!(polls[0].parent_span_id.is_empty(), "the schedule began it, and is no span");
+    let parents: BTreeSet<&[u8]> = polls[1..].iter().map(|span| span.parent_span_id.as_slice()).collect();
+    assert_eq!(parents.len(), polls.len() - 1, "none has two children: {polls:?}");
     for child in &polls[1..] {
         let parent = polls.iter().find(|span| span.span_id == child.parent_span_id);
         let parent = parent.unwrap_or_else(|| panic!("{child:?} of {polls:?}"));
