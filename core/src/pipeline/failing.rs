@@ -4,7 +4,7 @@
 use super::{
     Pipeline,
     batch::{Work, Worked},
-    verdict::Verdict,
+    verdict::{Verdict, last_attempt},
 };
 use crate::{model::StepModel, timestamp::Timestamp};
 use serde::{Deserialize, Serialize};
@@ -174,13 +174,16 @@ impl Pipeline {
                 // Its time has not come: that is no attempt.
                 Verdict::Later(_) => continue,
             };
+            // The attempt is told beside it.
+            let detail = failure.detail();
+            let detail = detail.strip_prefix(&*last_attempt(step, message.receive_count)).unwrap_or(detail);
             let failing = Failing {
                 step: step.name.clone(),
                 subject: envelope.subject.clone(),
                 attempt: message.receive_count,
                 attempts_max: step.attempts,
                 reason: failure.reason().to_owned(),
-                detail: failure.detail().to_owned(),
+                detail: detail.to_owned(),
                 at,
                 next,
             };

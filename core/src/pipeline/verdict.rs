@@ -28,7 +28,7 @@ impl Pipeline {
             return Verdict::DeadLetter(failure);
         }
         if is_given_up(step, receive_count, &failure) {
-            let detail = format!("attempt {receive_count} of {} failed: {}", step.attempts, failure.detail());
+            let detail = format!("{}{}", last_attempt(step, receive_count), failure.detail());
             return Verdict::DeadLetter(Failure::permanent(failure.reason().to_owned(), detail));
         }
         self.again(step, receive_count, failure)
@@ -50,6 +50,11 @@ impl Pipeline {
             verdict => verdict,
         }
     }
+}
+
+/// How the detail of a message begins that is given up since its attempts are used up.
+pub(super) fn last_attempt(step: &StepModel, receive_count: u32) -> String {
+    format!("attempt {receive_count} of {} failed: ", step.attempts)
 }
 
 /// Whether a message is given up for a failure, and not tried again.

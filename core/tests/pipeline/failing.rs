@@ -52,3 +52,21 @@ async fn what_is_given_up_has_no_next_try_and_is_forgotten_once_it_is_done_after
     assert_eq!(deliver().await, Verdict::Done);
     assert!(pipeline.failing("parcel", "2").is_empty());
 }
+
+#[tokio::test]
+async fn the_attempt_is_told_once_also_of_the_last_one() {
+    let world = scanning(scan);
+    let pipeline = world.pipeline();
+    world.post(&["1"]).await;
+    world.tell("scan", Scanned::new("1", BUSY)).await;
+    for attempt in 1..=3 {
+        pipeline.deliver("scan", &world.receive("scan").await).await.unwrap();
+        let failing = pipeline.failing("parcel", "1").pop().unwrap();
+        assert_eq!(
+            (failing.attempt, failing.attempts_max, failing.next.is_some()),
+            (attempt, 3, attempt < 3)
+        );
+        assert_eq!((&*failing.reason, &*failing.detail), ("carrier_busy", "the carrier does not answer"));
+        world.clock.advance(secs(60));
+    }
+}
