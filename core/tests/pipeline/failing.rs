@@ -1,14 +1,20 @@
 //! What fails now: the last failure of each step with each entity, as long as it is not done.
 
 use super::{scanning, support::*};
-use quadrille::{Failing, Verdict};
+use quadrille::{Context, Failing, Outcome, Stored, Verdict};
+
+/// Scans at the third attempt where it is told of oslo, and elsewhere at once.
+async fn scan_at_last(parcel: Stored<Parcel>, event: Scanned, cx: Context<()>) -> Outcome<()> {
+    let fails = event.place == "oslo" && cx.attempt() < 3;
+    stop(parcel, if fails { BUSY } else { &event.place })
+}
 
 #[tokio::test]
 async fn a_failure_is_remembered_with_its_next_try_until_its_step_is_done_with_the_entity() {
-    let (world, calls) = (scanning(scan), 3);
+    let (world, calls) = (scanning(scan_at_last), 3);
     let pipeline = world.pipeline();
     world.post(&["1"]).await;
-    world.tell("scan", Scanned::new("1", BUSY)).await;
+    world.tell("scan", Scanned::new("1", "oslo")).await;
     let deliver = async || {
         let messages = world.receive("scan").await;
         pipeline.deliver("scan", &messages).await.unwrap().pop().unwrap()
@@ -22,15 +28,20 @@ async fn a_failure_is_remembered_with_its_next_try_until_its_step_is_done_with_t
         let failing = Failing { step, subject, attempt, attempts_max: 3, reason, detail, at, next };
         assert_eq!(pipeline.failing_now(Some(&["scan"]), 9), std::slice::from_ref(&failing));
         assert_eq!(pipeline.failing("parcel", "1"), [failing]);
-        world.clock.advance(wait);
+        if attempt + 1 < calls {
+            world.clock.advance(wait);
+        }
     }
     assert_eq!(pipeline.failing_now(Some(&["load"]), 9), []);
     // Of another entity, and of another kind's with the same id, nothing is told.
     assert!(pipeline.failing("parcel", "2").is_empty() && pipeline.failing("crate", "1").is_empty());
     // Another message to the same entity that is done says nothing of this one.
-    world.tell("scan", Scanned::new("1", "oslo")).await;
-    deliver().await;
+    world.tell("scan", Scanned::new("1", "rome")).await;
+    assert_eq!(deliver().await, Verdict::Done);
     assert_eq!(pipeline.failing("parcel", "1").len(), 1);
+    world.clock.advance(secs(60));
+    assert_eq!(deliver().await, Verdict::Done);
+    assert_eq!((pipeline.failing("parcel", "1"), pipeline.failing_now(None, 9)), (vec![], vec![]));
 }
 
 #[tokio::test]
