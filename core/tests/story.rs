@@ -4,47 +4,21 @@
 mod support;
 
 use quadrille::{
-    Backlog, Choreography, Consumer, Context, Definition, Entity, Event, Failure, Handled, Outcome, Pipeline,
-    Route, Stored, Table, Uses,
-    http::{Method, Request, Response},
+    Choreography, Consumer, Context, Definition, Event, Failure, Handled, Outcome, Pipeline, Stored, Table,
+    Uses,
+    http::{Method, Request},
     local::Local,
     memory::VirtualClock,
     operator::{Api, Story, story},
-    port::{Damage, IndexEntry, NewMessage, SeededRandom},
+    port::{Damage, NewMessage, SeededRandom},
     server::Service as _,
 };
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, sync::Arc, time::Duration};
-use support::*;
-
-/// What lies at the gate until a cart takes it.
-#[derive(Clone, Serialize, Deserialize)]
-struct Bag {
-    id: String,
-    cart: Option<String>,
-    is_gone: bool,
-}
-
-impl Entity for Bag {
-    const KIND: &'static str = "bag";
-
-    fn id(&self) -> Cow<'_, str> {
-        Cow::Borrowed(&self.id)
-    }
-
-    fn index(&self) -> Option<IndexEntry> {
-        let entry = IndexEntry { partition: "gate".to_owned(), sort: self.id.clone() };
-        self.cart.is_none().then_some(entry)
-    }
-
-    fn is_ended(&self) -> bool {
-        self.is_gone
-    }
-
-    fn related(&self) -> Vec<(String, String)> {
-        self.cart.iter().map(|cart| ("cart".to_owned(), cart.clone())).collect()
-    }
-}
+use support::{
+    bags::{Bag, gate},
+    *,
+};
 
 #[derive(Serialize, Deserialize)]
 struct Cart {
@@ -79,12 +53,6 @@ macro_rules! told {
 }
 
 told!(Weighed "bag.weighed" to Bag, Packed "bag.packed" to Bag, Pushed "cart.pushed" to Cart, Round "round" to ());
-
-async fn leave(request: Request, cx: Context<(Weighed, Packed, Pushed)>) -> Result<Response, Failure> {
-    let bag = Bag { id: request.parameters["id"].clone(), cart: None, is_gone: false };
-    cx.commit(Stored::new(bag).commit("left at the gate")).await?;
-    Ok(Response::json(202, &()))
-}
 
 fn failed<T>(place: &str) -> Option<Outcome<T>> {
     match place {
@@ -124,11 +92,7 @@ async fn collect(_: Round, cx: Context<()>) -> Outcome<()> {
 fn yard() -> Definition {
     Choreography::define("yard")
         .table(Table::new("bags").holds::<Bag>().holds::<Cart>())
-        .route(
-            Route::post("/bags/{id}", "leave", leave)
-                .backlog(Backlog::new().open::<Bag>(["gate".to_owned()]))
-                .uses(Uses::new().commits_one::<Bag>()),
-        )
+        .route(gate::<(Weighed, Packed, Pushed)>())
         .schedule("rounds", secs(300), |at| Round::new(&at.to_string(), ""))
         .on(Consumer::new("weigh", weigh).attempts(3, BACKOFF))
         .on(Consumer::new("pack", pack).uses(Uses::new().commits_one::<Cart>()))

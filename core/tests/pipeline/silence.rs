@@ -1,21 +1,19 @@
 //! A schedule of which nothing is handled any more: healthz names it, and people are told, once.
 
-use super::support::*;
+use super::support::{
+    bags::{Bag, gate},
+    *,
+};
 use quadrille::{
-    Alert, AlertState, Backlog, Consumer, Context, Entity, Failure, Handled, Outcome, Pipeline, Route,
-    Setting, Settings, Stored, Table, Uses,
+    Alert, AlertState, Consumer, Context, Failure, Handled, Outcome, Pipeline, Route, Setting, Settings,
+    Table, Uses,
     engine::Engine,
     http::{Method, Request, Response},
-    port::IndexEntry,
     setting::Place,
 };
-use serde::{Deserialize, Serialize};
-use std::{
-    borrow::Cow,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering},
 };
 
 static IS_AWAY: AtomicBool = AtomicBool::new(false);
@@ -38,35 +36,9 @@ async fn tell(alert: Alert, _: Context<()>) -> Outcome<()> {
     Ok(Handled::Done)
 }
 
-/// What lies at the gate until somebody collects it.
-#[derive(Serialize, Deserialize)]
-struct Bag {
-    id: String,
-    is_collected: bool,
-}
-
-impl Entity for Bag {
-    const KIND: &'static str = "bag";
-
-    fn id(&self) -> Cow<'_, str> {
-        Cow::Borrowed(&self.id)
-    }
-
-    fn index(&self) -> Option<IndexEntry> {
-        let entry = IndexEntry { partition: "gate".to_owned(), sort: self.id.clone() };
-        (!self.is_collected).then_some(entry)
-    }
-}
-
-async fn leave(request: Request, cx: Context<()>) -> Result<Response, Failure> {
-    let bag = Bag { id: request.parameters["id"].clone(), is_collected: false };
-    cx.commit(Stored::new(bag).commit("left at the gate")).await?;
-    Ok(Response::json(202, &()))
-}
-
 async fn collect(request: Request, cx: Context<()>) -> Result<Response, Failure> {
     let mut bag = cx.get_one::<Bag>(&request.parameters["id"]).await?.unwrap();
-    bag.is_collected = true;
+    bag.is_gone = true;
     cx.commit(bag.commit("collected")).await?;
     Ok(Response::json(200, &()))
 }
@@ -142,11 +114,7 @@ async fn of_what_a_schedule_works_off_and_that_waits_for_three_periods_people_ar
  {
     let definition = parcels::<()>()
         .table(Table::new("bags").holds::<Bag>())
-        .route(
-            Route::post("/bags/{id}", "leave", leave)
-                .backlog(Backlog::new().open::<Bag>(["gate".to_owned()]))
-                .uses(Uses::new().commits_one::<Bag>()),
-        )
+        .route(gate::<()>())
         .route(
             Route::post("/bags/{id}/collect", "collect", collect)
                 .uses(Uses::new().gets_one::<Bag>().commits_one::<Bag>()),

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // Each test binary uses a part of it.
 #![allow(clippy::unwrap_used, clippy::panic)] // In a test a panic is the assertion.
 
+pub mod bags;
 mod meddled;
 
 pub use meddled::{CommitFault, MeddledQueue, MeddledTable, WatchedStream};

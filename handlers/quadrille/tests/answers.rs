@@ -20,10 +20,18 @@ use support::{
     body, command, decision, eventually, on, orders,
     server::{Reply, Server},
 };
+use tempfile::TempDir;
 
 /// An engine whose platform nobody runs.
 fn without_platform(folder: &Path) -> Engine {
     Engine::up(folder, &["--platform", "http://127.0.0.1:9"])
+}
+
+/// An engine whose platform decides as soon as it is asked, with its folder.
+fn at_once() -> (TempDir, Engine) {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::up(folder.path(), &["--not-ready", "0"]);
+    (folder, engine)
 }
 
 fn line_with<'a>(text: &'a str, part: &str) -> &'a str {
@@ -93,8 +101,7 @@ fn a_trace_of_what_waits_for_a_run_tells_when_it_comes_and_what_is_in_its_way() 
 
 #[test]
 fn an_end_is_told_with_its_dead_letter_and_with_nothing_of_the_run_behind_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let engine = Engine::up(folder.path(), &["--not-ready", "0"]);
+    let (folder, engine) = at_once();
     let (accepted, rejected) = one_of_each();
     engine.take(&[accepted.clone(), rejected.clone()]);
     engine.kickoff();
@@ -189,8 +196,7 @@ fn listed(folder: &Path, arguments: &[&str]) -> Vec<String> {
 
 #[test]
 fn a_list_tells_the_newest_first_how_many_more_there_are_and_how_many_of_each_status() {
-    let folder = tempfile::tempdir().unwrap();
-    let engine = Engine::up(folder.path(), &["--not-ready", "0"]);
+    let (folder, engine) = at_once();
     for id in ["a", "b", "c"] {
         engine.take(&[Order::new(id, "x", "1")]);
     }
@@ -212,8 +218,7 @@ fn a_list_tells_the_newest_first_how_many_more_there_are_and_how_many_of_each_st
 
 #[test]
 fn a_list_takes_what_is_asked_for_by_time_run_and_reason() {
-    let folder = tempfile::tempdir().unwrap();
-    let engine = Engine::up(folder.path(), &["--not-ready", "0"]);
+    let (folder, engine) = at_once();
     let (accepted, rejected) = one_of_each();
     engine.take(std::slice::from_ref(&accepted));
     let first = engine.kickoff();
@@ -242,8 +247,7 @@ fn a_list_takes_what_is_asked_for_by_time_run_and_reason() {
 
 #[test]
 fn rows_are_printed_as_csv_that_no_spreadsheet_runs() {
-    let folder = tempfile::tempdir().unwrap();
-    let engine = Engine::up(folder.path(), &["--not-ready", "0"]);
+    let (folder, engine) = at_once();
     let (_, rejected) = one_of_each();
     engine.take(&[
         Order::new("=cmd|' /C calc'!A0", "x", "1"),
@@ -301,8 +305,7 @@ fn one_screen_tells_how_it_goes_and_what_fails_now() {
 
 #[test]
 fn a_watched_status_is_told_anew_when_something_changes_until_it_is_ended() {
-    let folder = tempfile::tempdir().unwrap();
-    let engine = Engine::up(folder.path(), &["--not-ready", "0"]);
+    let (folder, engine) = at_once();
     let mut command = command(&["watch", "--json", "--data"]);
     command.arg(folder.path());
     let watcher = Watcher::start(command);
@@ -454,8 +457,7 @@ fn a_watch_says_what_it_missed_and_why_nobody_tells() {
 
 #[test]
 fn runs_are_listed_with_what_became_of_their_orders() {
-    let folder = tempfile::tempdir().unwrap();
-    let engine = Engine::up(folder.path(), &["--not-ready", "0"]);
+    let (folder, engine) = at_once();
     let (accepted, rejected) = one_of_each();
     engine.take(&[accepted, rejected]);
     let run = engine.kickoff();
