@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 use support::*;
 
 const EVENT: &str = include_str!("fixtures/event.v1.json");
+/// From here on the trace context names the work that emitted the event; before, nobody.
+const EVENT_2: &str = include_str!("fixtures/event.v2.json");
 const DOCUMENT: &str = include_str!("fixtures/document.v1.json");
 /// With the event that each entry is of, by a number.
 const DOCUMENT_2: &str = include_str!("fixtures/document.v2.json");
@@ -113,7 +115,7 @@ async fn what_is_written_today_is_in_the_fixtures() {
     let world = written().await;
     let changed =
         "keep this fixture, which is what old data looks like, and add one of the new version beside it";
-    assert_eq!(world.emitted().await.pop().unwrap(), value(EVENT), "an event: {changed}");
+    assert_eq!(world.emitted().await.pop().unwrap(), value(EVENT_2), "an event: {changed}");
     let items = world.ports.tables[PARCELS].get(&["parcel/7".to_owned()]).await.unwrap();
     let document = items[0].as_ref().unwrap().document.text().unwrap();
     assert_eq!(value(document), value(DOCUMENT_2), "an item's document: {changed}");
@@ -159,7 +161,8 @@ fn alert() -> Alert {
 
 #[test]
 fn an_event_of_version_1_is_read() {
-    let event = Envelope::parse(EVENT).unwrap();
+    let [event, later] = [EVENT, EVENT_2].map(|text| Envelope::parse(text).unwrap());
+    assert_eq!(event.traceparent.as_ref().unwrap()[..36], later.traceparent.unwrap()[..36]);
     assert_eq!(event.id, "parcel/7@1800000000123.19.0");
     assert_eq!((event.source.as_str(), event.subject.as_str()), ("/parcels/scan", "7"));
     assert_eq!(event.time.unwrap(), START + secs(18 * 60 + 4));
