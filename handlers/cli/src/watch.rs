@@ -2,15 +2,21 @@
 
 use crate::{App, client::Client, error::CommandError, signal::signal};
 use std::{pin::Pin, time::Duration};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, sleep_until};
 
 /// How often is looked.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// A look that takes long is made less often: for a part of the time, whatever it costs whoever is looked at.
+const RESTS_FOR_LOOKS: u32 = 4;
+
 /// The times to look, until ctrl-C or SIGTERM.
 pub struct Watch {
     ended: Pin<Box<dyn Future<Output = ()> + Send>>,
-    looks: Interval,
+    /// When the last look began.
+    began: Instant,
+    /// When the next one is due, once the last is over.
+    due: Option<Instant>,
 }
 
 impl Watch {
@@ -23,17 +29,22 @@ impl Watch {
             let text = format!("no engine runs on this folder: {} starts one", app.typed("up"));
             return Err(CommandError::OutOfReach(text));
         }
-        let mut looks = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Self { ended: Box::pin(signal()?), looks })
+        Ok(Self { ended: Box::pin(signal()?), began: Instant::now(), due: None })
     }
 
     /// Waits until it is time to look again; false: it is over. It may be waited for in several goes.
     pub async fn goes_on(&mut self) -> bool {
+        let due = *self.due.get_or_insert_with(|| {
+            let now = Instant::now();
+            now + LOOK_EVERY.max((now - self.began) * RESTS_FOR_LOOKS)
+        });
         tokio::select! {
             biased;
             () = &mut self.ended => false,
-            _ = self.looks.tick() => true,
+            () = sleep_until(due) => {
+                (self.began, self.due) = (Instant::now(), None);
+                true
+            }
         }
     }
 }
