@@ -378,8 +378,6 @@ fn a_watch_tells_what_is_worked_and_goes_on_where_its_connection_broke() {
     let line = |part: &str| as_text.out.find(|line| line.contains(part).then(|| line.to_owned())).unwrap();
     assert!(line(&format!("{}: stored", accepted.record_id))[8..].starts_with("  store_result  "));
     line(&format!("{}: dead-lettered: rejected: ", rejected.record_id));
-    // The last of them stand on the screen, below the tables, as many as there is room for.
-    low.out.find(|line| line.contains("ended: 22 submitted").then_some(())).unwrap();
     engine.settled(22);
 
     assert_eq!(cable.cut(), 3);
@@ -387,6 +385,8 @@ fn a_watch_tells_what_is_worked_and_goes_on_where_its_connection_broke() {
     engine.kickoff();
     as_json.out.find(work_of("store_result", "meanwhile")).unwrap();
     line("meanwhile: ");
+    // The last of them stand on the screen, below the tables, as many as there is room for.
+    low.out.find(|line| line.contains("meanwhile: stored").then_some(())).unwrap();
     let done: Vec<_> = [as_json, as_text, low].into_iter().map(Watcher::terminate).collect();
     for done in &done {
         assert_eq!(done.code, 0, "{done:?}");
@@ -402,6 +402,33 @@ fn a_watch_tells_what_is_worked_and_goes_on_where_its_connection_broke() {
         most = most.max(lines.iter().filter(|line| line.contains("  store_result  ")).count());
     }
     assert!(most > 1, "{}", done[2].out);
+    engine.terminate();
+}
+
+#[test]
+fn a_watch_tells_when_what_failed_is_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = without_platform(folder.path());
+    let watch = |more: &[&str]| {
+        let mut command = command(&[&["watch"], more].concat());
+        command.arg("--data").arg(folder.path());
+        Watcher::start(command)
+    };
+    let (as_json, as_text) = (watch(&["--json"]), watch(&[]));
+    for watcher in [&as_json, &as_text] {
+        watcher.out.find(|_| Some(())).unwrap();
+    }
+    engine.take(&orders("order-", 1));
+    let run = engine.kickoff();
+    let is_retry = |line: &str| work_of("poll_auction", &run)(line).filter(|work| work["verdict"] == "retry");
+    let retry = as_json.out.find(is_retry).unwrap();
+    let at = |name: &str| quadrille::Timestamp::parse(retry[name].as_str().unwrap()).unwrap();
+    assert!(at("next") > at("at"), "{retry}");
+    let again = format!(", again in {:?}", at("next").since(at("at")));
+    as_text.out.find(|line| line.ends_with(&again).then_some(())).unwrap();
+    for watcher in [as_json, as_text] {
+        assert_eq!(watcher.terminate().code, 0);
+    }
     engine.terminate();
 }
 
