@@ -8,7 +8,7 @@ use quadrille::{
     Consumer, Pipeline,
     console::{Console, Stage},
     http::{Request, Response},
-    operator::{Api, LetterGroups},
+    operator::{Api, LetterAges, LetterGroups},
     server::{EventStream, Service as _},
 };
 use serde_json::{Value, json};
@@ -17,6 +17,9 @@ use support::*;
 
 /// The most that all files of the page may have.
 const PAGE_BYTES_MAX: u64 = 150_000;
+
+const MOMENT: Duration = Duration::from_millis(1);
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 fn world() -> World {
     World::new(
@@ -271,4 +274,29 @@ async fn dead_letters_are_counted_by_groups_a_page_at_a_time() {
     }
     assert_eq!((counts.values().copied().collect::<Vec<_>>(), pages), (vec![600, 1], 2));
     assert_eq!(asked(&console, "GET", "/_quadrille/dead-letter-groups?queue=none", &[]).await.status, 404);
+}
+
+#[tokio::test]
+async fn dead_letters_are_counted_by_age_as_the_engines_clock_tells_it() {
+    let world = world();
+    let pipeline = world.pipeline();
+    let console = console(&pipeline);
+    // So many, and how long after them the next: they are a day old, a moment less, an hour, a moment less, and new.
+    let rounds = [(4, MOMENT), (3, 23 * HOUR - MOMENT), (2, MOMENT), (1, HOUR - MOMENT), (5, Duration::ZERO)];
+    let mut new = ids(15).into_iter();
+    for (count, then) in rounds {
+        let ids: Vec<String> = new.by_ref().take(count).collect();
+        scanned(&world, &pipeline, &ids, BURNT).await;
+        world.pass(then).await;
+    }
+    let page = told(&console, "/_quadrille/dead-letter-groups?queue=scan-dlq").await;
+    let [group] = &serde_json::from_value::<LetterGroups>(page.clone()).unwrap().groups[..] else {
+        panic!("{page}")
+    };
+    let LetterAges { under_an_hour, under_a_day, older } = group.ages;
+    assert_eq!((group.count, under_an_hour, under_a_day, older), (15, 6, 5, 4), "{group:?}");
+    let mut of_older_engine = page;
+    of_older_engine["groups"][0].as_object_mut().unwrap().remove("ages");
+    let read: LetterGroups = serde_json::from_value(of_older_engine).unwrap();
+    assert_eq!((read.groups[0].count, read.groups[0].ages), (15, LetterAges::default()));
 }

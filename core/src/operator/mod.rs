@@ -16,7 +16,7 @@ mod walk;
 pub use api::{Api, EntityPage, GiveBack, OPERATOR, UnreadableEntity};
 
 pub use export::{ExportHead, ExportPage, ExportedItem};
-pub use groups::{LetterGroup, LetterGroups, dead_letter_groups};
+pub use groups::{LetterAge, LetterAges, LetterGroup, LetterGroups, dead_letter_groups};
 pub use plan::{
     LetterResult, PlanAsk, PlanPage, Planned, Plans, RedriveAsk, Redriving, Wanted, plan, redrive_planned,
 };

@@ -17,7 +17,7 @@ use std::{
 use support::{
     Engine, Order, RESULTS_DEAD, Watcher,
     between::Cable,
-    body, command, decision, eventually, on, orders,
+    body, command, decision, eventually, on, orders, run,
     server::{Reply, Server},
 };
 use tempfile::TempDir;
@@ -554,4 +554,36 @@ fn a_trigger_tells_what_it_sent_who_works_it_and_how_it_is_followed() {
     assert!(traced.contains("ended: 1 submitted"), "{traced}");
     engine.terminate();
     line_with(&kickoff(), "No engine runs on this folder: the message waits for the next `up`.");
+}
+
+#[test]
+fn dead_letters_are_told_by_age_as_the_engines_clock_tells_it() {
+    // Its clock is not this machine's. Letters are of an hour ago, and the millisecond before; of a day ago, and the same.
+    let given_up = ["11:00:00.001", "11:00:00.000"].map(|time| format!("2031-05-06T{time}Z"));
+    let earlier = ["12:00:00.001", "12:00:00.000", "11:59:59.000"].map(|time| format!("2031-05-05T{time}Z"));
+    let letters = given_up.iter().chain(&earlier).enumerate().map(|(id, at)| {
+        json!({ "id": id.to_string(), "reason": "rejected", "detail": "", "handler": "store_result", "source_queue": "auction-results",
+            "subject": "order-1", "correlation_id": null, "attempts": 1, "first_seen": at, "dead_at": at, "body": "{}" })
+    });
+    let page = json!({ "letters": letters.collect::<Vec<_>>(), "next": null }).to_string();
+    let engine = Server::start(move |asked| match asked.path.as_str() {
+        "/_quadrille/system" => {
+            Reply::ok(json!({ "name": "auction", "now": "2031-05-06T12:00:00.000Z" }).to_string())
+        }
+        path if path.contains("?queue=auction%2Dresults%2Ddlq&") => Reply::ok(page.clone()),
+        _ => Reply::ok(json!({ "letters": [], "next": null }).to_string()),
+    });
+    let url = engine.url();
+    let list = |more: &[&str]| run(command(&[&["dlq", "list", "--url", &url], more].concat()), b"");
+    let text = list(&[]).ok();
+    let cells = |number| -> Vec<&str> {
+        text.lines().nth(number).unwrap().split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect()
+    };
+    assert_eq!(cells(0)[4..7], ["< 1 h", "< 1 day", "older"], "{text}");
+    assert_eq!(cells(1)[..7], ["5", RESULTS_DEAD, "rejected", "store_result", "1", "2", "2"], "{text}");
+    let letters = list(&["--json"]).json();
+    let ages: Vec<_> = letters.as_array().unwrap().iter().map(|letter| &letter["age"]).collect();
+    assert_eq!(ages, ["under_an_hour", "under_a_day", "under_a_day", "older", "older"]);
+    let rows = list(&["--output", "csv"]).ok();
+    assert!(rows.lines().nth(1).unwrap().ends_with(",under_an_hour"), "{rows}");
 }

@@ -10,6 +10,22 @@ import { planOne } from "./plan.js";
 
 const keyOf = (...parts) => JSON.stringify(parts);
 
+const HOUR_MILLIS = 3600000, DAY_MILLIS = 24 * HOUR_MILLIS;
+// Ages that letters are counted and chosen by, each by the engine's name: younger than the first, and not than the second.
+const AGES = [["under_an_hour", "under an hour ago", HOUR_MILLIS, 0], ["under_a_day", "an hour to a day ago", DAY_MILLIS, HOUR_MILLIS], ["older", "a day ago or more", 0, DAY_MILLIS]];
+const past = (millis) => new Date(now() - millis).toISOString();
+// Both ends belong to what is chosen.
+const ofAge = ([, , younger, older]) => ({ since: younger ? past(younger - 1) : "", before: older ? past(older) : "" });
+
+// How many of a group are of an age, leading to them. An engine that is older than this page tells none.
+const AGE_COLUMNS = AGES.map((age) => [age[1], ({ ages, ...group }) => {
+  const count = ages?.[age[0]] ?? null;
+  return count ? link(route("letters", group.queue, { ...asksFor(group), ...ofAge(age) }), number(count), el("span", { class: "unseen" }, ` given up ${age[1]}`)) : count ?? "–";
+}, "number"]);
+
+// What asks for the letters of a group. What is in no group of its own has no reason in common.
+const asksFor = ({ reason, handler }) => (reason === "others" && !handler ? {} : { reason, handler });
+
 // The groups of all dead letters, of one queue, or of one handler.
 export async function lettersView(root, [queue], asked, signal) {
   if (queue) return listView(root, queue, asked, signal);
@@ -17,13 +33,12 @@ export async function lettersView(root, [queue], asked, signal) {
   const groups = new Map();
   let looked = 0, isOver = false, shown = [], drawn = 0;
   const far = el("p", { role: "status" }), wrong = el("div");
-  const facts = (group) => ({ queue: group.queue, reason: group.reason, handler: group.handler });
   const list = windowed("groups", (from, to) => table("Dead letters in groups", [
     ["letters", ({ count }) => number(count), "number"], ["queue", (group) => group.queue],
     ["reason", (group) => [el("strong", null, cut(group.reason, 100)), group.is_end ? " (an end of business)" : ""]], ["by", ({ handler }) => cut(handler, 100)],
-    ["oldest", ({ first }) => time(first)], ["newest", ({ last }) => time(last)], ["first dropped", ({ deadline }) => time(deadline)],
-    ["", (group) => [link(route("letters", group.queue, { reason: group.reason, handler: group.handler }), "show them"), " ",
-      link(route("plan", { ...facts(group), go: 1 }), "plan a redrive")]],
+    ...AGE_COLUMNS, ["oldest", ({ first }) => time(first)], ["newest", ({ last }) => time(last)], ["first dropped", ({ deadline }) => time(deadline)],
+    ["", (group) => [link(route("letters", group.queue, asksFor(group)), "show them"), " ",
+      link(route("plan", { queue: group.queue, ...asksFor(group), go: 1 }), "plan a redrive")]],
   ], shown.slice(from, to)), { rows: 50 });
   refill(root, el("h1", { tabindex: -1 }, asked.queue ? `Dead letters in ${asked.queue}` : asked.handler ? `Dead letters by ${asked.handler}` : "Dead letters"),
     asked.queue || asked.handler ? el("p", null, link(route("letters"), "all dead letters")) : null, far, wrong, list,
@@ -46,6 +61,7 @@ export async function lettersView(root, [queue], asked, signal) {
           if (!known) groups.set(key, { ...group, queue });
           else {
             known.count += group.count;
+            for (const [age] of AGES) if (group.ages) known.ages[age] += group.ages[age];
             if (group.first < known.first) known.first = group.first;
             if (group.last > known.last) known.last = group.last;
             if (group.deadline < known.deadline) known.deadline = group.deadline;
@@ -85,11 +101,6 @@ async function eachPage(queue, read, signal, each, { start = 0, held = null } = 
 const read = (queue, asked, after, limit, id) =>
   aside("letters", address(`dead-letters?${query({ queue, ...filterOf(asked), after, limit })}`), headers(), id);
 
-const HOUR_MILLIS = 3600000;
-// Ages that letters are chosen by: a name, since when, and before when.
-const AGES = [["in the last hour", HOUR_MILLIS, 0], ["in the last day", 24 * HOUR_MILLIS, 0], ["earlier than a day ago", 0, 24 * HOUR_MILLIS]];
-const past = (millis) => (millis ? new Date(now() - millis).toISOString() : "");
-
 const ROWS = 20, LOOKS_MAX = 20;
 
 // The letters of a queue that are asked for, a page at a time.
@@ -125,7 +136,7 @@ async function listView(root, queue, asked, signal) {
   refill(root, el("h1", { tabindex: -1 }, `Dead letters in ${queue}`), el("p", null, link(route("letters"), "all dead letters")),
     el("form", { onsubmit: choose, "aria-label": "Which letters" }, input("reason", "reason"), input("handler", "by"), input("subject", "entity's id"),
       input("since", "given up since", { placeholder: "2026-11-30T09:00:00Z" }), input("before", "given up before", { placeholder: "2026-11-30T10:00:00Z" }), el("button", null, "Show")),
-    el("p", null, "Given up: ", AGES.flatMap(([name, since, before]) => [link(route("letters", queue, { ...asked, since: past(since), before: past(before) }), name), " · "]),
+    el("p", null, "Given up: ", AGES.flatMap((age) => [link(route("letters", queue, { ...asked, ...ofAge(age) }), age[1]), " · "]),
       link(route("letters", queue), "at any time, for any reason")),
     el("p", { class: "actions" }, link(route("plan", { queue, ...asked, go: 1 }), "Plan a redrive of these"),
       mayAct() ? [" ", el("button", { type: "button", class: "act", onclick: purge }, "Delete these …")] : null),

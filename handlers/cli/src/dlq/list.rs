@@ -1,4 +1,4 @@
-//! `dlq list`: dead letters by queue, reason and handler, and the newest of them.
+//! `dlq list`: dead letters by queue, reason, handler and age, and the newest of them.
 
 use super::{letters, print_letter, queues};
 use crate::{
@@ -10,7 +10,12 @@ use crate::{
     print::{Array, Shown, line},
     table::{Cell, Csv, Format, Table},
 };
-use quadrille::{Timestamp, operator::Listed};
+use quadrille::{
+    Timestamp,
+    operator::{LetterAge, LetterAges, Listed},
+    port::{Clock as _, SystemClock},
+};
+use serde::Deserialize;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Letters that are shown one by one where nobody says how many.
@@ -23,6 +28,7 @@ type GroupKey = (String, String, String);
 #[derive(Clone, Debug)]
 struct Group {
     count: u64,
+    ages: LetterAges,
     oldest: Timestamp,
     newest: Timestamp,
 }
@@ -31,9 +37,10 @@ pub(super) async fn list(app: &App<'_>, args: DlqList) -> Result<(), CommandErro
     let DlqList { options, output } = args;
     let queues = queues(app, &options)?;
     let client = Client::open(app, &options.target, Access::Looks).await?;
+    let now = now(&client).await?;
     match output.format(options.target.json) {
-        Format::Json => return as_json(&client, &queues, &options).await,
-        Format::Csv => return as_csv(&client, &queues, &options).await,
+        Format::Json => return as_json(&client, &queues, &options, now).await,
+        Format::Csv => return as_csv(&client, &queues, &options, now).await,
         Format::Table => {}
     }
     let most = options.limit.map_or(SHOWN, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
@@ -43,7 +50,7 @@ pub(super) async fn list(app: &App<'_>, args: DlqList) -> Result<(), CommandErro
     for queue in &queues {
         let mut latest: VecDeque<Listed> = VecDeque::new();
         letters(&client, queue, &every, |listed| {
-            count(&mut groups, queue, &listed);
+            count(&mut groups, queue, &listed, now);
             latest.push_back(listed);
             if latest.len() > most {
                 latest.pop_front();
@@ -70,11 +77,23 @@ pub(super) async fn list(app: &App<'_>, args: DlqList) -> Result<(), CommandErro
     Ok(())
 }
 
-fn count(groups: &mut BTreeMap<GroupKey, Group>, queue: &str, listed: &Listed) {
+/// The time by the clock that the letters' times are of: the engine's, where one tells it.
+async fn now(client: &Client) -> Result<Timestamp, CommandError> {
+    #[derive(Deserialize)]
+    struct Told {
+        now: Option<Timestamp>,
+    }
+    let Told { now } = client.get("/_quadrille/system").await?;
+    Ok(now.unwrap_or_else(|| SystemClock.now()))
+}
+
+fn count(groups: &mut BTreeMap<GroupKey, Group>, queue: &str, listed: &Listed, now: Timestamp) {
     let (letter, at) = (&listed.letter, listed.letter.dead_at);
     let key = (queue.to_owned(), letter.reason.clone(), letter.handler.clone());
-    let group = groups.entry(key).or_insert(Group { count: 0, oldest: at, newest: at });
+    let ages = LetterAges::default();
+    let group = groups.entry(key).or_insert(Group { count: 0, ages, oldest: at, newest: at });
     group.count += 1;
+    group.ages.add(LetterAge::at(now, at));
     group.oldest = group.oldest.min(at);
     group.newest = group.newest.max(at);
 }
@@ -85,23 +104,32 @@ fn print_groups(groups: &BTreeMap<GroupKey, Group>) {
     }
     let mut rows: Vec<(&GroupKey, &Group)> = groups.iter().collect();
     rows.sort_by_key(|(_, group)| std::cmp::Reverse(group.newest));
-    let mut table = Table::new(["letters", "queue", "reason", "by", "oldest", "newest"]);
-    for ((queue, reason, by), Group { count, oldest, newest }) in rows {
+    let mut table =
+        Table::new(["letters", "queue", "reason", "by", "< 1 h", "< 1 day", "older", "oldest", "newest"]);
+    for ((queue, reason, by), Group { count, ages, oldest, newest }) in rows {
+        let ages = [ages.under_an_hour, ages.under_a_day, ages.older].map(Cell::number);
         let reason = Cell::text(reason).shown(Shown::Bad);
         let times = [oldest, newest].map(|at| Cell::text(at.to_string()));
         let told = [Cell::number(count), Cell::text(queue), reason, Cell::text(by)];
-        table.row(told.into_iter().chain(times));
+        table.row(told.into_iter().chain(ages).chain(times));
     }
     table.print();
     line("");
 }
 
 /// All of them as one array, in the order in which they came.
-async fn as_json(client: &Client, queues: &[String], options: &DlqOptions) -> Result<(), CommandError> {
+async fn as_json(
+    client: &Client,
+    queues: &[String],
+    options: &DlqOptions,
+    now: Timestamp,
+) -> Result<(), CommandError> {
     let mut array = Array::new();
     each(client, queues, options, |queue, listed| {
+        let age = LetterAge::at(now, listed.letter.dead_at);
         let mut listed = serde_json::to_value(listed)?;
         listed["queue"] = queue.into();
+        listed["age"] = serde_json::to_value(age)?;
         array.item(&listed);
         Ok(())
     })
@@ -111,7 +139,12 @@ async fn as_json(client: &Client, queues: &[String], options: &DlqOptions) -> Re
 }
 
 /// The same as CSV.
-async fn as_csv(client: &Client, queues: &[String], options: &DlqOptions) -> Result<(), CommandError> {
+async fn as_csv(
+    client: &Client,
+    queues: &[String],
+    options: &DlqOptions,
+    now: Timestamp,
+) -> Result<(), CommandError> {
     let head = [
         "queue",
         "id",
@@ -123,14 +156,18 @@ async fn as_csv(client: &Client, queues: &[String], options: &DlqOptions) -> Res
         "first_seen",
         "dead_at",
         "is_end",
+        "age",
     ];
     let mut csv = Csv::begin(&head)?;
     each(client, queues, options, |queue, Listed { id, letter, is_end, .. }| {
         let subject = letter.subject.as_deref().unwrap_or_default();
         let (attempts, is_end) = (letter.attempts.to_string(), is_end.to_string());
         let (first, dead) = (letter.first_seen.to_string(), letter.dead_at.to_string());
+        let age = serde_json::to_value(LetterAge::at(now, letter.dead_at))?;
+        let age = age.as_str().unwrap_or_default();
         let why = [&letter.reason, &letter.detail, &letter.handler].map(String::as_str);
-        let row = [queue, &id].into_iter().chain(why).chain([subject, &attempts, &first, &dead, &is_end]);
+        let row =
+            [queue, &id].into_iter().chain(why).chain([subject, &attempts, &first, &dead, &is_end, age]);
         csv.row(row)
     })
     .await

@@ -122,9 +122,13 @@ def an_order_is_followed_live_to_its_dead_letter_and_its_story(browser: Browser,
         page.sees("20 dead letters in 1 group; that is all")
         page.click("show them")
         page.sees("page 1: 20 letters")
-        page.click("earlier than a day ago")
+        page.click("a day ago or more")
         page.sees("page 1: 0 letters, the last page")
-        page.click("in the last hour")
+        page.click("under an hour ago")
+        page.sees("page 1: 20 letters")
+        page.go("#/letters")
+        page.sees("20 dead letters in 1 group; that is all")
+        page.click("20 given up under an hour ago", "main", "td a")
         page.sees("page 1: 20 letters")
 
 

@@ -69,7 +69,7 @@ def a_timeline_of_twenty_thousand_entries_is_shown_in_windows(browser: Browser, 
 
 @test
 def a_hundred_thousand_letters_are_counted_exactly(browser: Browser, _):
-    with Stub(letters=100_000) as stub, opened(browser, stub.address) as page:
+    with Stub(letters=100_000, now=100_059) as stub, opened(browser, stub.address) as page:
         page.sees("100,000 dead letters")
 
         def count():
@@ -81,6 +81,13 @@ def a_hundred_thousand_letters_are_counted_exactly(browser: Browser, _):
         calmly("the groups", page, count)
         counts = page.run("[...document.querySelectorAll('td[data-name=letters]')].map((one) => one.textContent)")
         assert sorted(counts) == ["33,333", "33,333", "33,334"], counts
+        # By age as well, each count leading to its letters: those of a whole day and more were given up in its first 13,600 seconds.
+        ages = page.run("[...document.querySelectorAll('tbody tr')].map((row) => [4, 5, 6].map((at) => parseInt(row.cells[at].innerText.replace(',', ''))))")
+        assert [sum(group[at] for group in ages) for at in range(3)] == [3_600, 82_800, 13_600], ages
+        page.click("4,533 given up a day ago or more", "main", "td a")
+        page.sees("page 1: 20 letters")
+        given_up = page.run("[...document.querySelectorAll('td[data-name=\"given up\"] time')].map((one) => one.dateTime)")
+        assert at(0) < min(given_up) and max(given_up) <= at(13_700), given_up
 
         def leaf():
             page.go("#/flow")

@@ -20,6 +20,8 @@ MARKUP = "<img src=x onerror='window.ran=1'><script>window.ran=1</script>"
 BIDI = "a\u202egpj.exe\u2066\u0007\u200b"
 DEAD = "process-dlq"
 LOOKED_AT = 500
+# Seconds from when a letter was first seen.
+GIVEN_UP_AFTER = 60
 
 
 def node(id: str, sort: str, **more) -> dict:
@@ -109,6 +111,8 @@ class Stub:
     flow: dict = dataclasses.field(default_factory=lambda: FLOW)
     body: str = '{"specversion":"1.0","type":"order.accepted","data":{"items":[1,2,3]}}'
     hostile: bool = False
+    # What the time is, in seconds since the first letter was seen.
+    now: int = 3600
 
     def __post_init__(self):
         self.asked: list[tuple[str, str]] = []
@@ -220,7 +224,7 @@ class Stub:
     def get_system(self, *_):
         return {
             "name": "shop", "about": "A shop that is made up", "version": "9.9.9", "target": "simulated" if self.place == "simulated" else "local",
-            "stack": None, "place": self.place, "allows_actions": self.allows_actions, "now": at(3600), "started_at": at(0),
+            "stack": None, "place": self.place, "allows_actions": self.allows_actions, "now": at(self.now), "started_at": at(0),
             "kinds": [{"kind": "order", "table": "orders", "cancelled_by": "process"}, {"kind": "customer", "table": "orders", "cancelled_by": None}],
         }
 
@@ -291,7 +295,7 @@ class Stub:
         reason, handler = (("rejected", "process"), ("timeout", "process"), ("platform_unreachable", "invoice"))[number % 3]
         return {
             "id": str(number), "reason": reason, "detail": f"no such snack {MARKUP if self.hostile else ''}", "handler": handler, "source_queue": "process",
-            "correlation_id": None, "subject": self.entity(number)["id"], "attempts": 5, "first_seen": at(number), "dead_at": at(number + 60),
+            "correlation_id": None, "subject": self.entity(number)["id"], "attempts": 5, "first_seen": at(number), "dead_at": at(number + GIVEN_UP_AFTER),
         }
 
     def get_dead_letters(self, _, query):
@@ -301,7 +305,8 @@ class Stub:
         letters, looked, place = [], 0, start
         while place < len(self.lies) and looked < LOOKED_AT and len(letters) < limit:
             letter = self.letter(self.lies[place])
-            if all(query.get(name) in (None, letter[name]) for name in ("reason", "handler", "subject")):
+            is_in_time = query.get("since", "") <= letter["dead_at"] <= query.get("before", "9")
+            if is_in_time and all(query.get(name) in (None, letter[name]) for name in ("reason", "handler", "subject")):
                 letters.append(letter | {"is_end": False, "body": self.body})
             place, looked = place + 1, looked + 1
         return {"letters": letters, "next": place if place < len(self.lies) else None}
@@ -315,8 +320,11 @@ class Stub:
         for number in some:
             letter = self.letter(number)
             group = groups.setdefault((letter["reason"], letter["handler"]), {
-                "reason": letter["reason"], "handler": letter["handler"], "is_end": False, "count": 0, "first": letter["dead_at"], "deadline": at(number + 1_000_000)})
+                "reason": letter["reason"], "handler": letter["handler"], "is_end": False, "count": 0,
+                "ages": {"under_an_hour": 0, "under_a_day": 0, "older": 0}, "first": letter["dead_at"], "deadline": at(number + 1_000_000)})
             group["count"] += 1
+            age = self.now - number - GIVEN_UP_AFTER
+            group["ages"]["under_an_hour" if age < 3600 else "under_a_day" if age < 86400 else "older"] += 1
             group["last"] = letter["dead_at"]
         end = start + len(some)
         return {"groups": list(groups.values()), "looked_at": len(some), "next": end if end < len(self.lies) else None}
