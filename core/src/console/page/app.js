@@ -15,6 +15,8 @@ const VIEWS = {
   plan: planView, clock: clockView, work: workView, schedule: scheduleView, published: publishedView,
 };
 const NAMED = [["flow", "Flow"], ["search", "Search"], ["queues", "Queues"], ["letters", "Dead letters"], ["plan", "Plan"], ["work", "Work"]];
+// Views in which something is done, and those that show an answer: who has it before them has missed none of it.
+const ACTING = ["clock", "plan"], ASKED = [...ACTING, "search", "letters", "letter", "published", "schedule"];
 const PLACES = ["local", "development", "production", "simulated"];
 const AGES_EVERY_MILLIS = 5000;
 
@@ -106,7 +108,7 @@ hear("live", forever, ({ word, detail }) => {
   live.className = `live ${word}`;
   live.textContent = `${word === "live" ? "●" : "○"} ${word}${detail ? `: ${detail}` : ""}`;
 });
-hear("reload", forever, () => { dress(); if (where().name !== "clock" && where().name !== "plan") show(false); });
+hear("reload", forever, (isNew) => { dress(); if (!(isNew ? ACTING : ASKED).includes(where().name)) show(false); });
 whenLocked(locked);
 addEventListener("hashchange", () => {
   // The skip link is no view.

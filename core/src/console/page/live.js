@@ -7,11 +7,28 @@ const PAUSE_MILLIS_MAX = 30000;
 // The engine says something every 15 s.
 const SILENCE_MILLIS_MAX = 40000;
 
-// Listens for ever. `on.work(data)`, `on.state(word, detail)`, `on.reload()` where what was missed has to be loaded anew.
+// Waits until somebody looks at the page.
+function looked() {
+  return new Promise((resolve) => {
+    const look = () => {
+      if (document.hidden) return;
+      document.removeEventListener("visibilitychange", look);
+      resolve();
+    };
+    document.addEventListener("visibilitychange", look);
+    look();
+  });
+}
+
+// Listens for ever. `on.work(data)`, `on.state(word, detail)`, `on.reload(isNew)` where what was missed has to be loaded anew.
+// A browser has 6 connections to an engine for all tabs: one that nobody looks at, or has left, holds none of them.
 export async function listen(on) {
   let cursor = null, wait = 1000;
   for (;;) {
+    await looked();
     const stop = new AbortController();
+    const hide = () => { if (document.hidden) stop.abort(); };
+    document.addEventListener("visibilitychange", hide);
     let heard = setTimeout(() => stop.abort(), SILENCE_MILLIS_MAX);
     let retryAfter = 0;
     try {
@@ -29,7 +46,7 @@ export async function listen(on) {
           cursor = at ?? cursor;
           if (wasAway && (missed || isNew)) {
             on.state("live", isNew ? "the engine was started again; reloaded" : `missed ${missed}, reloaded`);
-            on.reload();
+            on.reload(isNew);
           } else on.state("live", "");
         } else if (event.name === "work") {
           cursor = event.id ?? cursor;
@@ -42,7 +59,9 @@ export async function listen(on) {
       on.state("reconnecting", error.status === 503 ? "too many listen" : "the engine can't be reached");
     }
     clearTimeout(heard);
+    document.removeEventListener("visibilitychange", hide);
     stop.abort();
+    if (document.hidden) { wait = 1000; continue; }
     // Not all who listen come back at once.
     await pause(Math.max(retryAfter, wait * (0.75 + Math.random() / 2)));
     wait = Math.min(PAUSE_MILLIS_MAX, wait * 2);

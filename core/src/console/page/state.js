@@ -47,12 +47,12 @@ export function follow() {
   });
 }
 
-// Loads all anew: the engine is another one, or at another time.
-export async function renew() {
+// Loads all anew: some of it was missed, or the engine is another one, or at another time.
+export async function renew(isNew = true) {
   Object.assign(state, { retriedAt: {}, work: [], leftOut: 0 });
   try {
     await load();
-    say("reload");
+    say("reload", isNew);
   } catch (error) {
     say("live", { word: "reconnecting", detail: error.message });
   }

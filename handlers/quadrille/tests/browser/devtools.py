@@ -114,11 +114,11 @@ def eventually(what: str, look):
 
 
 class Page:
-    """A tab, in a context of its own: no other tab shares its session."""
+    """A tab, in a context of its own, or in that of another: no other context shares its session."""
 
-    def __init__(self, browser: Browser, width: int = 1280, height: int = 900):
-        self.browser = browser
-        self.context = browser.send("Target.createBrowserContext")["browserContextId"]
+    def __init__(self, browser: Browser, width: int = 1280, height: int = 900, beside: "Page | None" = None):
+        self.browser, self.is_alone = browser, beside is None
+        self.context = beside.context if beside else browser.send("Target.createBrowserContext")["browserContextId"]
         self.target = browser.send("Target.createTarget", url="about:blank", browserContextId=self.context)["targetId"]
         self.session = browser.send("Target.attachToTarget", targetId=self.target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log", "DOM", "Accessibility"):
@@ -131,7 +131,8 @@ class Page:
 
     def __exit__(self, *_):
         self.browser.send("Target.closeTarget", targetId=self.target)
-        self.browser.send("Target.disposeBrowserContext", browserContextId=self.context)
+        if self.is_alone:
+            self.browser.send("Target.disposeBrowserContext", browserContextId=self.context)
 
     def send(self, method: str, **params) -> dict:
         return self.browser.send(method, session=self.session, **params)
@@ -147,6 +148,11 @@ class Page:
         self.send("Page.navigate", url="about:blank")
         self.send("Page.navigate", url=address)
         self.wait("document.readyState === 'complete'", f"{address} is loaded")
+
+    def is_seen(self, is_seen: bool) -> None:
+        """Lets the page know that its tab is looked at, or no longer."""
+        hidden = json.dumps(not is_seen)
+        self.run(f"Object.defineProperty(document, 'hidden', {{ configurable: true, value: {hidden} }}); document.dispatchEvent(new Event('visibilitychange'))")
 
     def go(self, fragment: str) -> None:
         """Goes to another view of the page."""

@@ -1,8 +1,10 @@
 """Much of everything, and for long: what is on the page stays small, and no frame takes long."""
 
+import contextlib
+
 from devtools import Browser, Page, eventually
-from opened import calmly, opened, test
-from stub import DEAD, Stub, at, big_flow
+from opened import VIEWS, calmly, opened, test
+from stub import DEAD, FLOW, Stub, at, big_flow
 
 ROWS_MAX = 200
 # 10 minutes of at most 4 events a second, each with at most 100 entries.
@@ -178,6 +180,19 @@ def a_flow_of_many_steps_is_drawn_at_once_and_alike(browser: Browser, _):
 
 
 @test
+def the_first_load_of_every_view_is_calm(browser: Browser, _):
+    # Of a flow of many steps, and much of all that the views show.
+    flow = big_flow(30)
+    flow["nodes"] += FLOW["nodes"]
+    flow["edges"] += FLOW["edges"]
+    with Stub(flow=flow, place="simulated", entities=100_000, letters=100_000, now=100_059, timeline=20_000, allows_actions=True) as stub:
+        with Page(browser) as page:
+            for view in VIEWS:
+                # Once the same views are shown in calm, the question is how they begin.
+                calmly(f"the first load of {view}", page, lambda: [page.open(f"{stub.address}/{view}"), page.sees(VIEWS[view])])
+
+
+@test
 def ten_minutes_of_updates_leave_nothing_behind(browser: Browser, _):
     with Stub(letters=3, entities=10) as stub, opened(browser, stub.address) as page:
         page.sees("3 dead letters")
@@ -244,3 +259,38 @@ def a_stream_that_breaks_off_is_gone_on_with(browser: Browser, _):
         page.sees("the engine was started again; reloaded", "#live")
         page.sees("1 dead letter in")
         eventually("all is loaded anew each time", lambda: stub.asked.count(("GET", "/_quadrille/flow")) == 3)
+
+
+@test
+def a_tab_that_nobody_looks_at_holds_no_connection_and_goes_on_where_it_was(browser: Browser, _):
+    with Stub(letters=3, entities=10) as stub, opened(browser, stub.address) as page:
+        page.sees("● live", "#live")
+        work = {"at": at(1), "step": "process", "subject": "order-1", "kind": "order", "attempt": 1, "what": "processed", "verdict": "done"}
+        stub.tell([work])
+        page.sees("2,234 done")
+        page.is_seen(False)
+        # A browser has 6 connections for all of them.
+        with contextlib.ExitStack() as tabs:
+            for _ in range(8):
+                tab = tabs.enter_context(opened(browser, stub.address, beside=page))
+                tab.sees("● live", "#live")
+                tab.is_seen(False)
+                tab.sees("○ reconnecting", "#live")
+        asked = stub.asked.count(("GET", "/_quadrille/events"))
+        stub.tell([work])
+        page.is_seen(True)
+        page.sees("● live", "#live")
+        assert stub.last_event_id == "stub-1" and stub.asked.count(("GET", "/_quadrille/events")) == asked + 1
+        stub.tell([work])
+        page.sees("4,234 done")
+        # Who has an answer before them has missed none of it.
+        page.go("#/search?kind=order&go=1")
+        page.sees("Looked at 10: 10 found")
+        searches = stub.asked.count(("GET", "/_quadrille/entities/order"))
+        page.is_seen(False)
+        stub.missed = 7
+        page.is_seen(True)
+        page.sees("● live: missed 7, reloaded", "#live")
+        eventually("all is loaded anew", lambda: stub.asked.count(("GET", "/_quadrille/counts")) == 10)
+        page.sees("Looked at 10: 10 found")
+        assert stub.asked.count(("GET", "/_quadrille/entities/order")) == searches
