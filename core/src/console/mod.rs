@@ -43,6 +43,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("icon-production.svg", PICTURE, include_str!("page/icon-production.svg")),
     ("icon-simulated.svg", PICTURE, include_str!("page/icon-simulated.svg")),
     ("icon.svg", PICTURE, include_str!("page/icon.svg")),
+    ("kept.js", SCRIPT, include_str!("page/kept.js")),
     ("layout.js", SCRIPT, include_str!("page/layout.js")),
     ("letters.js", SCRIPT, include_str!("page/letters.js")),
     ("live.js", SCRIPT, include_str!("page/live.js")),

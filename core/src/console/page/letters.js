@@ -53,7 +53,7 @@ export async function lettersView(root, [queue], asked, signal) {
   };
   try {
     for (const queue of queues) {
-      await eachPage(queue, (after) => get(`dead-letter-groups?${query({ queue, after })}`, signal), signal, async (page) => {
+      await eachPage(queue, (after) => get(`dead-letter-groups?${query({ queue, after })}`), signal, async (page) => {
         looked += page.looked_at;
         for (const group of page.groups) {
           const key = keyOf(queue, group.reason, group.handler, group.is_end);
@@ -81,6 +81,7 @@ export async function lettersView(root, [queue], asked, signal) {
 }
 
 // Goes from page to page until `each` says that it is enough. What that has hidden is shown again at once, or by who gives `held`.
+// A question that is asked is waited for, though nobody looks any longer: its answer names what it has hidden.
 async function eachPage(queue, read, signal, each, { start = 0, held = null } = {}) {
   const hidden = held ?? [];
   let after = start;
@@ -89,12 +90,12 @@ async function eachPage(queue, read, signal, each, { start = 0, held = null } = 
       const page = await read(after);
       hidden.push(...(page.held ?? []));
       after = page.next ?? null;
-      if (!await each(page)) break;
+      if (signal.aborted || !await each(page)) break;
       await breath();
     }
     return after;
   } finally {
-    if (!held) await giveBack(queue, hidden);
+    if (!held || signal.aborted) await giveBack(queue, hidden);
   }
 }
 
@@ -118,7 +119,12 @@ async function listView(root, queue, asked, signal) {
     event.preventDefault();
     location.hash = route("letters", queue, Object.fromEntries(Object.entries(inputs).map(([name, { value }]) => [name, value.trim()])));
   };
-  const purge = async () => {
+  const purge = async ({ target }) => {
+    target.disabled = true;
+    await purgeAsked();
+    target.disabled = false;
+  };
+  const purgeAsked = async () => {
     const filter = filterOf(asked);
     // What comes from now on is in nobody's mind.
     filter.before ||= new Date(now()).toISOString();
@@ -198,10 +204,10 @@ async function purged(queue, asked, signal) {
   let count = 0;
   try {
     for (;;) {
-      const moved = await post("purge", { queue, filter, limit: WALKED }, signal);
+      const moved = await post("purge", { queue, filter, limit: WALKED });
       count += moved.moved;
       passed.push(...moved.passed_over);
-      if (moved.done) return count;
+      if (moved.done || signal.aborted) return count;
     }
   } finally {
     await giveBack(queue, passed);

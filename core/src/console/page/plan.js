@@ -6,7 +6,7 @@ import { deadLetterQueues, mayAct, state } from "./state.js";
 import { confirmed } from "./confirm.js";
 import { filterOf, toldFilter } from "./letters.js";
 import { readOnly } from "./flow.js";
-import { redrive, RAMP } from "./redrive.js";
+import { redrive, offers, RAMP } from "./redrive.js";
 
 // The version of the plan's file, as `dlq plan` writes it and `dlq redrive --plan` reads it.
 const VERSION = 1;
@@ -38,7 +38,7 @@ export async function planView(root, parts, asked, signal) {
   const input = (name, text, props) => field(text, (inputs[name] = el("input", { name, value: asked[name] ?? "", autocomplete: "off", spellcheck: "false", ...props })));
   inputs.queue = choice([["", "all queues"], ...queues.map((queue) => [queue, queue])], asked.queue ?? "", { name: "queue" });
   inputs.ends = el("input", { type: "checkbox", name: "ends", checked: asked.ends === "1" });
-  const place = el("div");
+  const place = el("div"), left = el("div"), running = el("div");
   const again = (event) => {
     event.preventDefault();
     const { ends, ...texts } = inputs;
@@ -46,13 +46,18 @@ export async function planView(root, parts, asked, signal) {
     location.hash = route("plan", { ...wanted, ends: ends.checked ? 1 : "", go: Number(asked.go ?? 0) + 1 });
   };
   refill(root, el("h1", { tabindex: -1 }, "Plan of a redrive"),
-    note("Each letter is tried on a copy of the state, with every effect held back. Nothing is changed by a plan."),
+    left, running, note("Each letter is tried on a copy of the state, with every effect held back. Nothing is changed by a plan."),
     asked.only ? el("p", null, `Only the letter ${cut(asked.only, 100)}.`) : el("form", { onsubmit: again, "aria-label": "Which letters" },
       field("queue", inputs.queue), input("reason", "reason"), input("handler", "by"), input("subject", "entity's id"),
       input("since", "given up since", { placeholder: "2026-11-30T09:00:00Z" }), input("before", "given up before", { placeholder: "2026-11-30T10:00:00Z" }),
       el("label", { class: "check" }, inputs.ends, " with those that are an end of business"), el("button", null, "Make the plan")),
     place);
-  if (asked.go) await make(place, asked, queues, signal);
+  // Where an earlier one is gone on with, this view is about that one.
+  const making = new AbortController();
+  const stops = () => { making.abort(); refill(place); };
+  signal.addEventListener("abort", stops);
+  offers(left, running, stops, signal);
+  if (asked.go) await make(place, asked, queues, making.signal);
 }
 
 async function make(place, asked, queues, signal) {
@@ -72,7 +77,8 @@ async function make(place, asked, queues, signal) {
       const held = [], met = new Set();
       try {
         while (ask.after !== null && !isStopped && !signal.aborted) {
-          const page = await post("plan", ask, signal);
+          // It is waited for, though nobody looks any longer: it names what it has hidden.
+          const page = await post("plan", ask);
           const isReceived = page.held?.length > 0;
           held.push(...(page.held ?? []));
           plan.endsLeft += page.ends_left ?? 0;

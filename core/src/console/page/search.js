@@ -31,12 +31,12 @@ export async function searchView(root, parts, asked, signal) {
 
 async function look(place, asked, signal) {
   const { kind, status, since, before, reason, related } = asked;
-  let rows = [], unreadable = [], looked = 0, next = null, isOver = false, isLooking = false;
+  let rows = [], unreadable = [], looked = 0, next = null, until = 0, isOver = false, isLooking = false, isStopped = false;
   const counts = new Map();
   const far = el("p", { role: "status" }), statuses = el("p", { class: "note" }), wrong = el("div");
   const more = el("button", { type: "button", onclick: () => go(AT_ONCE) }, `look at ${number(AT_ONCE)} more`);
   const all = el("button", { type: "button", onclick: () => go(Infinity) }, "look at all");
-  const stop = el("button", { type: "button", onclick: () => { isLooking = false; } }, "stop");
+  const stop = el("button", { type: "button", onclick: () => { isStopped = true; } }, "stop");
   const list = windowed("found", (from, to) => table("Found", [
     ["id", ({ id }) => entityLink(kind, id)], ["status", (row) => row.status ?? "–"], ["changed", ({ at }) => time(at)],
     ["created", ({ created }) => time(created)], ["last", ({ what }) => longText(what, { first: 120 })]], rows.slice(from, to)));
@@ -50,10 +50,15 @@ async function look(place, asked, signal) {
       el("ul", null, unreadable.slice(0, 20).map((one) => el("li", null, longText(one.id, { first: 80 }), ": ", longText(one.why, { first: 160 })))));
   };
   async function go(most) {
+    until = looked + most;
+    isStopped = false;
+    // One look at a time: who asks for more meanwhile has it go on for longer.
+    if (isLooking) return;
     isLooking = true;
-    let until = looked + most, drawn = 0;
+    let drawn = 0;
+    say();
     try {
-      while (isLooking && looked < until && !signal.aborted) {
+      while (!isStopped && looked < until && !signal.aborted) {
         const page = await get(`entities/${encodeURIComponent(kind)}?${query({ status, since, before, reason, related, after: next, limit: PART })}`, signal);
         next = page.next;
         looked += page.looked_at ?? PART;

@@ -101,15 +101,15 @@ def lines_of(file: pathlib.Path) -> list[str] | None:
     return lines if len(lines) == 2 else None
 
 
-def eventually(what: str, look):
+def eventually(what: str, look, bound: float = BOUND):
     """Looks until there is something to see, and returns it."""
-    end = time.monotonic() + BOUND
+    end = time.monotonic() + bound
     while True:
         seen = look()
         if seen:
             return seen
         if time.monotonic() > end:
-            raise AssertionError(f"not within {BOUND} s: {what}")
+            raise AssertionError(f"not within {bound} s: {what}")
         time.sleep(0.01)
 
 
@@ -218,6 +218,9 @@ class Page:
             if event["method"] == "Runtime.exceptionThrown":
                 found.append(json.dumps(params["exceptionDetails"])[:500])
             elif event["method"] == "Log.entryAdded" and params["entry"]["level"] == "error" and params["entry"]["source"] != "network":
+                # No hand has touched the page, so that it is not asked whether it may be left.
+                if "beforeunload" in params["entry"]["text"]:
+                    continue
                 found.append(params["entry"]["text"])
         return found
 
@@ -228,6 +231,14 @@ class Page:
             for event in self.browser.events
             if event.get("sessionId") == self.session and event["method"] == "Network.requestWillBeSent"
         ]
+
+    def held(self) -> dict[str, int]:
+        """What the page holds: nodes, listeners, and bytes of its heap, once what it has let go is gone."""
+        self.send("HeapProfiler.collectGarbage")
+        self.send("HeapProfiler.collectGarbage")
+        counters = self.send("Memory.getDOMCounters")
+        heap = self.send("Runtime.getHeapUsage")["usedSize"]
+        return {"nodes": counters["nodes"], "listeners": counters["jsEventListeners"], "heap": heap}
 
     def picture(self, file: pathlib.Path) -> None:
         shot = self.send("Page.captureScreenshot", format="webp", quality=80)

@@ -248,14 +248,47 @@ def the_right_letters_go_back_by_a_plan_and_every_count_agrees(browser: Browser,
             assert engine.dead() == 0
 
 
-def downloaded(browser: Browser, page: Page, folder: str) -> pathlib.Path:
-    """The plan that the page writes."""
+@test
+def a_redrive_that_a_reload_broke_off_is_gone_on_with_and_every_count_agrees(browser: Browser, args):
+    count = 50
+    with tempfile.TemporaryDirectory() as folder:
+        with snacks(args, f"{folder}/data", 100) as engine:
+            engine.orders(count)
+        with snacks(args, f"{folder}/data", 40, "--allow-actions") as engine, opened(browser, engine.address, f"#/plan?queue={DEAD}&go=1") as page:
+            page.sees(f"{count} letters tried. Nothing was changed.")
+            told = dict(page.run("[...document.querySelectorAll('tbody tr')].map((row) => [row.cells[2].innerText, Number(row.cells[1].innerText)])"))
+            done, again = told["✔ done"], told["✘ fails again"]
+            page.fill("by", "ann")
+            page.fill("rate", "5")
+            page.click(f"Send {done} of {count} letters back …")
+            page.click(f"Send {done} letters back", "dialog[open]")
+            page.sees(f"10 of {done} letters sent back")
+            page.send("Page.reload")
+            page.sees("A redrive was broken off", ".kept")
+            page.sees(f" by ann, 10 of {done} letters sent.", ".kept")
+            page.click("Go on with it …")
+            page.sees(f"The other {done - 10} are sent back, as it was begun: by ann.", "dialog[open]")
+            page.click(f"Send the other {done - 10} back", "dialog[open]")
+            page.sees("Counts before and after")
+            page.sees("10 were sent back before it was broken off")
+            record = downloaded(browser, page, folder, "Download the record", "plan.jsonl.record")
+            results = [told["letter"] for told in map(json.loads, record.read_text().splitlines()) if "letter" in told]
+            assert len({one["id"] for one in results}) == len(results) == done and all(one["result"] == "sent" for one in results), results
+            row = page.run("[...document.querySelectorAll('tbody tr')].at(-1).innerText.split(/\\s+/).join(' ')")
+            assert row == f"{DEAD} {count - 10} {done - 10} 0 {again}", row
+            assert engine.dead() == again
+            page.go("#/search?kind=order&status=PROCESSED&go=1")
+            page.sees(f": {done} found; that is all.")
+
+
+def downloaded(browser: Browser, page: Page, folder: str, name: str = "Download the plan", file: str = "plan.jsonl") -> pathlib.Path:
+    """The file that the page writes."""
     place = tempfile.mkdtemp(dir=folder)
     browser.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=place, browserContextId=page.context)
-    page.click("Download the plan")
-    file = pathlib.Path(place) / "plan.jsonl"
-    eventually("the plan is there", file.is_file)
-    return file
+    page.click(name)
+    written = pathlib.Path(place) / file
+    eventually("the file is there", written.is_file)
+    return written
 
 
 def pictures(args, page: Page, name: str) -> None:

@@ -9,14 +9,26 @@ from devtools import Browser, Page
 FRAME_MILLIS_MAX = 50
 # A machine that does other things as well makes a frame long now and then: one calm run of these is enough.
 TRIES = 4
+# What a page may hold more after long than after a while. The view that was left last may still be held; an entry that was told is
+# some 10 nodes, and 100 bytes or more.
+HELD_MORE_MAX = {"nodes": 1_000, "listeners": 20, "heap": 4_000_000}
 # All tests, in the order in which they are defined.
 TESTS = []
 
 
-def test(function):
-    """Marks a test: it gets the browser and the options of the run."""
-    TESTS.append(function)
-    return function
+def test(what):
+    """Marks a test: it gets the browser and the options of the run. `@test("large")` is one that is run where this option is given."""
+    if callable(what):
+        what.option = None
+        TESTS.append(what)
+        return what
+
+    def marks(function):
+        function.option = what
+        TESTS.append(function)
+        return function
+
+    return marks
 
 
 # The views, each with a text that it shows once it is there.
@@ -65,3 +77,9 @@ def calmly(what: str, page: Page, run) -> None:
         if frames[-1] <= FRAME_MILLIS_MAX:
             return
     raise AssertionError(f"{what}: the longest frames were {frames} ms")
+
+
+def holds_no_more(before: dict[str, int], after: dict[str, int]) -> None:
+    """Nothing of what went by was left behind."""
+    grown = {name: after[name] - before[name] for name, most in HELD_MORE_MAX.items() if after[name] > before[name] + most}
+    assert not grown, f"grown by {grown}: from {before} to {after}"

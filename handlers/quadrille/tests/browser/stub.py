@@ -7,6 +7,7 @@ import pathlib
 import queue
 import sys
 import threading
+import time
 import urllib.parse
 
 PAGE = pathlib.Path(__file__).resolve().parents[4] / "core/src/console/page"
@@ -103,6 +104,7 @@ class Stub:
     """Starts when it is made, and stops with `close`."""
 
     place: str = "local"
+    target: str = "local"
     allows_actions: bool = False
     token: str | None = None
     entities: int = 0
@@ -111,6 +113,8 @@ class Stub:
     flow: dict = dataclasses.field(default_factory=lambda: FLOW)
     body: str = '{"specversion":"1.0","type":"order.accepted","data":{"items":[1,2,3]}}'
     hostile: bool = False
+    # As queues of AWS do it: what was looked at is hidden until it is given back, and a look takes a while.
+    hides: bool = False
     # What the time is, in seconds since the first letter was seen.
     now: int = 3600
 
@@ -119,6 +123,14 @@ class Stub:
         self.listeners: list[queue.Queue] = []
         self.cursor = 0
         self.lies = list(range(self.letters))
+        # Letters that were sent back, in their order; requests for it; and the one of these that is never answered.
+        self.sent: list[int] = []
+        self.redrives, self.unanswered = 0, 0
+        self.is_over = threading.Event()
+        # Receipts of what is hidden, and how many ever were; the operation that fails from its second request on.
+        self.hidden: set[str] = set()
+        self.hid = 0
+        self.fails: str | None = None
         self.step = 0
         # Told to the next who comes back.
         self.missed, self.is_new = 0, False
@@ -146,6 +158,7 @@ class Stub:
 
     def __exit__(self, *_):
         self.break_off()
+        self.is_over.set()
         self.server.shutdown()
         self.server.server_close()
 
@@ -169,6 +182,8 @@ class Stub:
             return self.problem(handler, 404, "not_found", "no such operation")
         if method == "POST" and parts[0] not in ("plan", "give-back", "clock") and not self.allows_actions:
             return self.problem(handler, 403, "read_only", "the pages only look")
+        if parts[0] == self.fails and self.asked.count((method, url.path)) > 1:
+            return self.problem(handler, 503, "throttled", "the queue does not answer")
         told = getattr(self, name)(parts[1:], query if method == "GET" else body)
         if told is None:
             return self.problem(handler, 404, "no_entity", "no entity has this id")
@@ -223,7 +238,7 @@ class Stub:
 
     def get_system(self, *_):
         return {
-            "name": "shop", "about": "A shop that is made up", "version": "9.9.9", "target": "simulated" if self.place == "simulated" else "local",
+            "name": "shop", "about": "A shop that is made up", "version": "9.9.9", "target": "simulated" if self.place == "simulated" else self.target,
             "stack": None, "place": self.place, "allows_actions": self.allows_actions, "now": at(self.now), "started_at": at(0),
             "kinds": [{"kind": "order", "table": "orders", "cancelled_by": "process"}, {"kind": "customer", "table": "orders", "cancelled_by": None}],
         }
@@ -302,14 +317,25 @@ class Stub:
         if query["queue"] != DEAD:
             return {"letters": [], "next": None}
         start, limit = int(query["after"]), int(query["limit"])
-        letters, looked, place = [], 0, start
+        letters, looked, place, met = [], 0, start, []
         while place < len(self.lies) and looked < LOOKED_AT and len(letters) < limit:
             letter = self.letter(self.lies[place])
+            met.append(self.lies[place])
             is_in_time = query.get("since", "") <= letter["dead_at"] <= query.get("before", "9")
             if is_in_time and all(query.get(name) in (None, letter[name]) for name in ("reason", "handler", "subject")):
                 letters.append(letter | {"is_end": False, "body": self.body})
             place, looked = place + 1, looked + 1
-        return {"letters": letters, "next": place if place < len(self.lies) else None}
+        return {"letters": letters, "next": place if place < len(self.lies) else None} | self.hide("held", met)
+
+    def hide(self, name: str, met: list[int]) -> dict:
+        """Hides letters, where such a queue does; what an answer tells of it."""
+        if not self.hides:
+            return {name: []}
+        time.sleep(0.02)
+        receipts = [f"receipt-{self.hid + at}-{one}" for at, one in enumerate(met)]
+        self.hid += len(receipts)
+        self.hidden |= set(receipts)
+        return {name: receipts}
 
     def get_dead_letter_groups(self, _, query):
         if query["queue"] != DEAD:
@@ -327,7 +353,7 @@ class Stub:
             group["ages"]["under_an_hour" if age < 3600 else "under_a_day" if age < 86400 else "older"] += 1
             group["last"] = letter["dead_at"]
         end = start + len(some)
-        return {"groups": list(groups.values()), "looked_at": len(some), "next": end if end < len(self.lies) else None}
+        return {"groups": list(groups.values()), "looked_at": len(some), "next": end if end < len(self.lies) else None} | self.hide("held", some)
 
     def get_clock(self, *_):
         return {"now": at(self.step), "step": self.step, "steps": 1000, "is_at_end": self.step == 1000, "faults": True}
@@ -357,8 +383,20 @@ class Stub:
 
     def post_redrive_planned(self, _, ask):
         sent = [one for one in self.lies if str(one) in ask["letters"]][: ask["limit"]]
-        self.lies = [one for one in self.lies if one not in set(sent)]
-        return {"results": {str(one): {"result": "sent"} for one in sent}, "done": not self.lies, "hidden": 0, "passed_over": []}
+        gone = set(sent)
+        self.lies = [one for one in self.lies if one not in gone]
+        self.sent += sent
+        self.redrives += 1
+        if self.redrives == self.unanswered:
+            self.is_over.wait()
+        return {"results": {str(one): {"result": "sent"} for one in sent}, "done": not self.lies, "hidden": 0} | self.hide("passed_over", self.lies[:100])
 
-    def post_give_back(self, *_):
+    def post_purge(self, _, ask):
+        moved = [one for one in self.lies if ask["filter"].get("reason") in (None, self.letter(one)["reason"])][: ask["limit"]]
+        self.lies = [one for one in self.lies if one not in moved]
+        return {"moved": len(moved), "done": not moved} | self.hide("passed_over", self.lies[:100])
+
+    def post_give_back(self, _, ask):
+        assert ask["queue"] == DEAD and set(ask["receipts"]) <= self.hidden, ask
+        self.hidden -= set(ask["receipts"])
         return {}
