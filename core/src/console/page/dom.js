@@ -170,13 +170,37 @@ export function longText(text, { first = FIRST_CHARS, block = false } = {}) {
   return place;
 }
 
+// Rows that are added at once: with many more of them a frame takes long.
+export const PART_ROWS = 25;
+
+// Waits until what was added is drawn, or a moment where nobody looks.
+export const drawn = () => new Promise((resolve) => { requestAnimationFrame(() => setTimeout(resolve, 0)); setTimeout(resolve, 100); });
+
+// A node with a child for each of the rows: the first at once, the others a part at a time. `whole` is settled when all are there.
+export function growing(node, rows, child) {
+  node.append(...rows.slice(0, PART_ROWS).map(child));
+  const grow = async () => {
+    for (let from = PART_ROWS; from < rows.length; from += PART_ROWS) {
+      await drawn();
+      if (!node.isConnected) return;
+      node.append(...rows.slice(from, from + PART_ROWS).map(child));
+    }
+  };
+  node.whole = grow();
+  return node;
+}
+
+export const tableRow = (columns) => (row) => el("tr", { class: row?.rowClass }, columns.map(([name, cell, how]) => el("td", { class: how, "data-name": name }, cell(row))));
+
 // A table of columns `[heading, cell of a row, class]`.
 export function table(caption, columns, rows) {
-  return el("div", { class: "wide", tabindex: 0, role: "region", "aria-label": caption }, el("table", null,
+  const body = growing(el("tbody"), rows, tableRow(columns));
+  const place = el("div", { class: "wide", tabindex: 0, role: "region", "aria-label": caption }, el("table", null,
     el("caption", { class: "unseen" }, caption),
     el("thead", null, el("tr", null, columns.map(([name, , how]) => el("th", { scope: "col", class: how }, name)))),
-    el("tbody", null, rows.map((row) => el("tr", { class: row?.rowClass },
-      columns.map(([name, cell, how]) => el("td", { class: how, "data-name": name }, cell(row))))))));
+    body));
+  place.whole = body.whole;
+  return place;
 }
 
 const PAGE_ROWS = 100;
@@ -199,8 +223,13 @@ export function windowed(what, draw, { rows = PAGE_ROWS } = {}) {
     bar.hidden = count <= rows;
     where.textContent = `${what} ${number(count ? from + 1 : 0)}–${number(Math.min(count, from + rows))} of ${number(count)}`;
     const mine = ++turn;
-    const drawn = await draw(from, Math.min(count, from + rows));
-    if (mine === turn) refill(body, drawn);
+    const node = await draw(from, Math.min(count, from + rows));
+    if (mine !== turn) return;
+    // What is below stays where it is until all of it is there.
+    body.style.minHeight = `${body.offsetHeight}px`;
+    refill(body, node);
+    await node.whole;
+    if (mine === turn) body.style.minHeight = "";
   }
   refill(place, bar, body);
   // Says how many rows there are now, and draws them.

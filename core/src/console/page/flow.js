@@ -5,7 +5,7 @@ import { graph, SORTS, whereTo } from "./graph.js";
 import { state, hear, watchQueues, isRetrying, mayAct, deadLetterQueues } from "./state.js";
 import { get, post } from "./api.js";
 import { confirmed } from "./confirm.js";
-import { table, longText } from "./dom.js";
+import { table, tableRow, drawn, longText, PART_ROWS } from "./dom.js";
 
 function stuckNow() {
   const letters = state.queues.filter(({ dead }) => dead > 0)
@@ -17,14 +17,16 @@ function stuckNow() {
 
 export async function flowView(root, parts, asked, signal) {
   const stuck = el("ul", { class: "stuck-list" });
-  const wrong = el("div");
-  const drawn = graph();
-  const canvas = el("div", { class: "canvas", tabindex: 0, role: "region", "aria-label": "The flow; it scrolls" }, drawn);
+  // They are made for who wants them.
+  const wrong = el("div"), same = el("div");
+  const canvas = el("div", { class: "canvas", tabindex: 0, role: "region", "aria-label": "The flow; it scrolls" });
   refill(root, el("h1", { tabindex: -1 }, "Flow"), el("section", { "aria-label": "What is stuck" }, stuck, wrong), canvas,
-    el("details", null, el("summary", null, "The same as lists"), lists()));
+    el("details", { ontoggle: ({ target }) => target.open && refill(same, lists()) }, el("summary", null, "The same as lists"), same));
+  const draw = await graph(canvas);
+  if (signal.aborted) return;
   let before = "", told = null;
   const update = () => {
-    drawn.update();
+    draw();
     const items = stuckNow();
     const text = items.map(([item]) => item.textContent).join("; ");
     if (text === before && stuck.childElementCount) return;
@@ -82,34 +84,50 @@ export async function workView(root, parts, asked, signal) {
   const isShown = (entry) => !asked.step || entry.step === asked.step;
   refill(root, el("h1", { tabindex: -1 }, asked.step ? `Step ${asked.step}` : "Recent work"), head, left, place);
   const VERDICTS = { done: "✔ done", later: "… later", retry: "⚠ retry", ended: "■ ended", dead_letter: "✘ dead letter" };
-  let isDue = false, last = 0;
-  const draw = () => {
-    isDue = false;
+  const columns = [
+    ["at", (entry) => time(entry.at)], ["step", (entry) => entry.step],
+    ["subject", (entry) => entry.subject ? link(entry.kind ? route("story", entry.kind, entry.subject) : route("find", entry.subject), longId(entry.subject)) : "–"],
+    ["attempt", (entry) => number(entry.attempt), "number"],
+    ["result", (entry) => VERDICTS[entry.verdict] ?? entry.verdict], ["what", (entry) => longText(entry.what, { first: 120 })]];
+  refill(place, table("Recent work", columns, []));
+  const body = place.querySelector("tbody"), rowOf = tableRow(columns), shown = new Map();
+  // Rows that are there stay, with the focus and what is open in them.
+  async function fill(rows) {
+    const wanted = new Set(rows);
+    for (const [entry, row] of shown) if (!wanted.has(entry)) { row.remove(); shown.delete(entry); }
+    const fresh = rows.filter((entry) => !shown.has(entry));
+    while (fresh.length && !signal.aborted) {
+      const part = fresh.splice(-PART_ROWS);
+      for (const entry of part) shown.set(entry, rowOf({ ...entry, rowClass: ["retry", "dead_letter"].includes(entry.verdict) ? "stuck" : "" }));
+      body.prepend(...part.map((entry) => shown.get(entry)));
+      if (fresh.length) await drawn();
+    }
+  }
+  let isDue = false, isStale = false, last = 0;
+  async function draw() {
+    isStale = false;
     last = performance.now();
     if (signal.aborted) return;
     const counts = state.counts[asked.step];
     const failing = deadLetterQueues().length && asked.step;
     refill(head, counts && el("p", null, Object.entries(counts).map(([name, count]) => `${number(count)} ${name.replace("_", "-")}`).join(", "),
       " since the engine was started."), failing && el("p", null, link(route("letters", { handler: asked.step }), "Its dead letters"), " · ", link(route("queues"), "queues")));
-    const rows = state.work.filter(isShown).reverse();
-    left.textContent = `${many(rows.length, "entry", "entries")}, the newest first; ${number(state.leftOut)} left out.`;
-    // The table is refilled as a whole: it has 200 rows at most.
-    const focus = place.contains(document.activeElement) && document.activeElement.getAttribute("href");
-    refill(place, table("Recent work", [
-      ["at", (entry) => time(entry.at)], ["step", (entry) => entry.step],
-      ["subject", (entry) => entry.subject ? link(entry.kind ? route("story", entry.kind, entry.subject) : route("find", entry.subject), longId(entry.subject)) : "–"],
-      ["attempt", (entry) => number(entry.attempt), "number"],
-      ["result", (entry) => VERDICTS[entry.verdict] ?? entry.verdict], ["what", (entry) => longText(entry.what, { first: 120 })]],
-    rows.map((entry) => ({ ...entry, rowClass: ["retry", "dead_letter"].includes(entry.verdict) ? "stuck" : "" }))));
-    if (focus) [...place.querySelectorAll("a")].find((anchor) => anchor.getAttribute("href") === focus)?.focus();
-  };
+    const rows = state.work.filter(isShown).reverse(), out = state.leftOut;
+    await fill(rows);
+    left.textContent = `${many(rows.length, "entry", "entries")}, the newest first; ${number(out)} left out.`;
+    isDue = false;
+    if (isStale) later();
+  }
   // At most twice a second, so that it can be read.
-  hear("work", signal, () => {
+  function later() {
+    isStale = true;
     if (isDue) return;
     isDue = true;
     setTimeout(() => requestAnimationFrame(draw), Math.max(0, 500 - (performance.now() - last)));
-  });
-  draw();
+  }
+  hear("work", signal, later);
+  isDue = true;
+  await draw();
 }
 
 const longId = (id) => el("bdi", null, id.length > 80 ? id.slice(0, 79) + "…" : id);

@@ -1,6 +1,6 @@
 // Draws the flow, with what is live in it, or with the path that an entity took.
 
-import { svg, cut, number, route, many } from "./dom.js";
+import { svg, cut, number, route, many, breath } from "./dom.js";
 import { layout, WIDTH, HEIGHT } from "./layout.js";
 import { state, isRetrying } from "./state.js";
 
@@ -109,11 +109,22 @@ const charsOf = ({ label, step }) => Math.min(label?.length ?? 0, LABEL_CHARS) +
 
 let laid = { flow: null, layout: null };
 
-// The drawn flow. `update()` on it shows what is live; `path` are the marks of a story instead.
-export function graph(path) {
+// How long it is drawn before the browser may do something else.
+const DRAWN_MILLIS = 8;
+
+// Draws the flow in a place, a part at a time, and gives what shows what is live in it; `path` are the marks of a story instead.
+export async function graph(canvas, path) {
   const { flow } = state;
+  await breath();
   if (laid.flow !== flow) laid = { flow, layout: layout(flow.nodes, flow.edges, charsOf) };
   const { width, height, at, lines } = laid.layout;
+  let since = -Infinity;
+  const each = async (all, draw) => {
+    for (const [index, one] of all.entries()) {
+      if (performance.now() - since > DRAWN_MILLIS) { await breath(); since = performance.now(); }
+      draw(one, index);
+    }
+  };
   const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "group",
     "aria-label": path ? "The path that it took in the flow" : "The flow" });
   // As wide as there is room, but not too small to read, nor larger than it was drawn.
@@ -122,8 +133,12 @@ export function graph(path) {
   root.append(svg("defs", null, svg("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 8, refY: 4, markerWidth: 8, markerHeight: 8,
     orient: "auto", markerUnits: "userSpaceOnUse" }, svg("path", { d: "M0,0 L8,4 L0,8 Z", class: "head" }))));
   const lower = svg("g"), labels = svg("g"), upper = svg("g");
+  root.append(lower, labels, upper);
+  // Where a drawing is there, it is seen until this one is whole.
+  const isFirst = !canvas.childElementCount;
+  if (isFirst) canvas.append(root);
   const updates = [], taken = [];
-  flow.edges.forEach((edge, index) => {
+  await each(flow.edges, (edge, index) => {
     if (!lines[index]) return;
     const { d, parts } = lineOf(lines[index].points);
     const mark = path?.edges?.[index];
@@ -138,9 +153,8 @@ export function graph(path) {
     const target = flow.nodes.find(({ id }) => id === edge.to), source = flow.nodes.find(({ id }) => id === edge.from);
     const to = edge.sort === "fail" ? whereTo(target) : edge.step ? route("work", { step: edge.step }) : whereTo(target);
     const anchor = svg("a", { href: to }, text);
-    labels.append(anchor);
     let before = null;
-    updates.push(() => {
+    const update = () => {
       const now = countOf(edge);
       if (now === before) return;
       before = now;
@@ -148,9 +162,12 @@ export function graph(path) {
       anchor.setAttribute("tabindex", label || now ? 0 : -1);
       anchor.setAttribute("aria-label", `from ${source.name} to ${target.name}${edge.label ? ", " + edge.label : ""}${now ? ", " + now : ""}`);
       anchor.classList.toggle("stuck", edge.sort === "fail" && now !== "");
-    });
+    };
+    update();
+    updates.push(update);
+    labels.append(anchor);
   });
-  for (const node of flow.nodes) {
+  await each(flow.nodes, (node) => {
     const { x, y } = at.get(node.id);
     const mark = path?.nodes?.[node.id];
     // A table's lid is above its name.
@@ -160,7 +177,6 @@ export function graph(path) {
       class: `node ${node.sort}${path ? (mark ? " " + mark : " off") : ""}` },
     svg("title", null, `${SORTS[node.sort] ?? node.sort} ${node.name}${node.detail ? ": " + node.detail : ""}`),
     svg("path", { d: outline(node.sort) }), svg("text", { y: lid - 3, class: "first" }, cut(node.name, NAME_CHARS)), second);
-    upper.append(anchor);
     let before = null;
     const update = () => {
       const sign = mark === "done" ? "✔ done" : mark === "failed" ? "✘ failed" : null;
@@ -173,9 +189,10 @@ export function graph(path) {
     };
     update();
     if (!path) updates.push(update);
-  }
-  root.append(lower, labels, upper);
-  root.update = () => updates.forEach((update) => update());
-  root.update();
-  return root;
+    upper.append(anchor);
+  });
+  if (!isFirst) canvas.replaceChildren(root);
+  const update = () => updates.forEach((one) => one());
+  update();
+  return update;
 }

@@ -44,7 +44,7 @@ async function look(place, asked, signal) {
   const say = () => {
     more.hidden = all.hidden = isOver || isLooking;
     stop.hidden = !isLooking;
-    far.textContent = `Looked at ${number(looked)}: ${number(rows.length)} found${isOver ? "; that is all." : isLooking ? " …" : "; there are more."}`;
+    far.textContent = isLooking && !looked ? "looking …" : `Looked at ${number(looked)}: ${number(rows.length)} found${isOver ? "; that is all." : isLooking ? " …" : "; there are more."}`;
     statuses.textContent = [...counts].sort().slice(0, 50).map(([name, count]) => `${name || "no status"} ${number(count)}`).join(" · ");
     if (unreadable.length) refill(wrong, el("p", { class: "bad" }, `✘ ${many(unreadable.length, "can't be read", "can't be read")}:`),
       el("ul", null, unreadable.slice(0, 20).map((one) => el("li", null, longText(one.id, { first: 80 }), ": ", longText(one.why, { first: 160 })))));

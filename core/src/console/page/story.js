@@ -1,6 +1,6 @@
 // The story of one entity: where it is, and why.
 
-import { el, refill, link, entityLink, time, route, many, number, seconds, longText, windowed, failed, table, tell, note, cut } from "./dom.js";
+import { el, refill, link, entityLink, time, route, many, number, seconds, longText, windowed, failed, table, tell, note, cut, growing } from "./dom.js";
 import { get, post, aside, headers, address } from "./api.js";
 import { state, hear, mayAct } from "./state.js";
 import { graph } from "./graph.js";
@@ -15,11 +15,12 @@ export async function storyView(root, [kind, id], asked, signal) {
   const letters = el("section", { "aria-label": "Dead letters" }), others = el("section", { "aria-label": "Others" });
   const stateText = el("div"), timeline = windowed("entries", drawEntries), news = el("p");
   refill(root, el("h1", { tabindex: -1 }, `${kind} `, el("bdi", null, cut(id, 200))), el("p", { class: "note" }, "looking …"));
-  let isShown = false;
+  let isShown = false, marked = null;
 
   async function drawEntries(from, to) {
     const entries = await aside("timeline", address(path), from, to);
-    return el("ol", { class: "timeline", start: from + 1 }, entries.map((entry) => drawEntry(entry, kind, id)));
+    // An entry may be led by its day.
+    return growing(el("ol", { class: "timeline", start: from + 1 }), entries.flatMap((entry) => drawEntry(entry, kind, id)).filter(Boolean), (one) => one);
   }
 
   async function show() {
@@ -30,7 +31,6 @@ export async function storyView(root, [kind, id], asked, signal) {
     refill(now, el("h2", null, "Now"), nowOf(told));
     refill(letters, told.letters?.length ? lettersOf(told) : null);
     refill(others, othersOf(told));
-    refill(drawn, graph(told.path ?? { nodes: {}, edges: {} }));
     refill(stateText, longText(told.state, { first: 2000, block: true }));
     refill(news);
     if (!isShown) {
@@ -42,6 +42,9 @@ export async function storyView(root, [kind, id], asked, signal) {
     }
     if (entity.trail_dropped) news.append(many(told.entity.trail_dropped, "entry", "entries") + " of its own behind the first were left out by the engine. ");
     await timeline.show(told.entries);
+    const marks = JSON.stringify(told.path);
+    if (marks !== marked) await graph(drawn, told.path ?? { nodes: {}, edges: {} });
+    marked = marks;
     tell(now.textContent);
   }
 

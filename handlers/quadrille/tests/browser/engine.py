@@ -375,6 +375,34 @@ def a_simulated_run_is_travelled_through(browser: Browser, args):
 
 
 @test
+def the_orders_of_a_run_are_found_by_its_id_and_lead_to_it(browser: Browser, args):
+    with tempfile.TemporaryDirectory() as folder, Engine(args.command, "auction", folder, "--allow-actions") as engine, opened(browser, engine.address) as page:
+        post = lambda ids: engine.ask("/orders", [{"record_id": id, "parameter_1": "a", "parameter_2": 1} for id in ids])
+        run_of = lambda id: next((of for kind, of in engine.ask(f"/_quadrille/entities/order/{id}").get("related", []) if kind == "run"), None)
+        runs = []
+        for ids in (["one", "two"], ["three"]):
+            post(ids)
+            engine.ask("/_quadrille/schedules/kickoff", {})
+            eventually(f"{ids} are in a run", lambda: all(map(run_of, ids)))
+            runs.append(run_of(ids[0]))
+        assert runs[0] != runs[1], runs
+        page.go("#/search")
+        page.fill("kind", "order")
+        page.fill("related", runs[0])
+        page.click("Look", "form:nth-of-type(2)")
+        page.sees("Looked at ")
+        page.sees(": 2 found; that is all.")
+        assert sorted(page.run("[...document.querySelectorAll('td[data-name=id] bdi')].map((one) => one.textContent)")) == ["one", "two"]
+        page.click("order one", "main", "td a")
+        page.sees("Timeline")
+        page.click(f"run {runs[0]}", "main", "a")
+        page.wait(f"document.querySelector('h1').textContent.includes({json.dumps(runs[0])})", "it leads to the run")
+        page.sees("Timeline")
+        page.click("every order related to it")
+        page.sees(": 2 found; that is all.")
+
+
+@test
 def an_engine_that_is_started_again_is_found_again(browser: Browser, args):
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as after:
         with snacks(args, folder, 100) as engine:

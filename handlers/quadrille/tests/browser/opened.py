@@ -67,13 +67,37 @@ def look_at(page: Page, view: str) -> None:
 
 def calmly(what: str, page: Page, run) -> None:
     """Has something done until no frame of it is long, a few times at most."""
-    frames = []
-    for _ in range(TRIES):
+
+    def once() -> float:
         page.run("new Promise((resolve) => setTimeout(() => { window.longest = 0; resolve(); }, 0))")
         run()
-        # What is still to be drawn is drawn, and told.
-        page.run("new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(resolve, 0))))")
-        frames.append(page.run("window.longest"))
+        return longest(page)
+
+    _calm(what, once)
+
+
+def loads_calmly(what: str, browser: Browser, address: str, text: str) -> None:
+    """Has an address loaded by a browser that knows nothing of it, until no frame is long, a few times at most."""
+
+    def once() -> float:
+        with Page(browser) as page:
+            page.open(address)
+            page.sees(text)
+            return longest(page)
+
+    _calm(what, once)
+
+
+def longest(page: Page) -> float:
+    """The longest frame, in milliseconds, once what is still to be drawn is drawn, and told."""
+    page.run("new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(resolve, 0))))")
+    return page.run("window.longest")
+
+
+def _calm(what: str, once) -> None:
+    frames = []
+    for _ in range(TRIES):
+        frames.append(once())
         if frames[-1] <= FRAME_MILLIS_MAX:
             return
     raise AssertionError(f"{what}: the longest frames were {frames} ms")

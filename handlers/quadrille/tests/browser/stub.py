@@ -261,7 +261,7 @@ class Stub:
         return {
             "kind": "order", "id": id, "status": ("NEW", "PROCESSED", "FAILED")[number % 3], "is_ended": number % 3 == 1,
             "version": 2, "created_at": at(number), "correlation_id": id, "state": {"id": id, "items": [MARKUP if self.hostile else "Chips"]},
-            "related": [["customer", "customer-1"]],
+            "related": [["customer", "customer-1"], ["run", f"run-{number % 50}"]],
             "trail": [{"at": at(number * 7 % 86400), "what": "received", "by": "post_orders"}],
         }
 
@@ -273,8 +273,9 @@ class Stub:
         start, limit = int(query.get("after", 0)), int(query["limit"])
         end = min(self.entities, start + limit) if parts[0] == "order" else 0
         found = [self.entity(number) for number in range(start, end)]
-        wanted = query.get("status")
-        return {"entities": [one for one in found if wanted in (None, one["status"])], "next": str(end) if end < self.entities and end else None,
+        status, related = query.get("status"), query.get("related")
+        found = [one for one in found if status in (None, one["status"]) and (related is None or related in (id for _, id in one["related"]))]
+        return {"entities": found, "next": str(end) if end < self.entities and end else None,
                 "looked_at": max(0, end - start)}
 
     def get_stories(self, parts, _):
