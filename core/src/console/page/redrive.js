@@ -125,9 +125,10 @@ async function run(place, asked, signal, head, before, unkept) {
   }), ({ queue }) => queue);
   say();
   await keeps(null);
+  // Seconds of what may be sent in each: a request that met fewer letters took a part of one.
   let seconds = 0, outcome = null;
   const one = { asked, told, stays, counts, write, keeps, say, at, isStopped: () => isStopped || signal.aborted, unanswered: before.unanswered,
-    rate: () => asked.rate ?? RAMP[Math.min(seconds++, RAMP.length - 1)] };
+    rate: () => asked.rate ?? RAMP[Math.min(Math.floor(seconds), RAMP.length - 1)], used: (share) => { seconds += share; } };
   try {
     for (const [queue, letters] of waiting) await ofQueue(one, queue, letters);
     if (head) await kept.forget(head).catch(() => {});
@@ -168,10 +169,10 @@ async function ofQueue(one, queue, letters) {
     while (waiting.size && fruitless < FRUITLESS_MAX + before / 500) {
       if (one.isStopped()) throw new Error("stopped: what was not sent is where it was");
       const began = performance.now();
-      const named = [...waiting.values()].slice(0, NAMED_MAX);
+      const named = [...waiting.values()].slice(0, NAMED_MAX), limit = one.rate();
       write({ sending: { queue, ids: named.map(({ id }) => id) } });
       const ask = { queue, letters: Object.fromEntries(named.map(({ id, content, body }) => [id, body === undefined ? { content } : { content, body }])),
-        limit: one.rate(), by: asked.by, why: asked.why, ...(asked.to ? { to: asked.to } : {}) };
+        limit, by: asked.by, why: asked.why, ...(asked.to ? { to: asked.to } : {}) };
       await keeps({ queue, ids: Object.keys(ask.letters) });
       const step = await post("redrive-planned", ask);
       passed.push(...step.passed_over);
@@ -195,7 +196,9 @@ async function ofQueue(one, queue, letters) {
       if (asked.stopAt !== null && count.again * 100 > asked.stopAt * Math.max(count.sent, SHARE_OF_MIN)) {
         throw new Error(`stopped: of ${many(count.sent, "letter")} ${number(count.again)} failed again`);
       }
-      if (waiting.size && results.length) await pause(Math.max(0, 1000 - (performance.now() - began)));
+      const share = results.length / limit;
+      one.used(share);
+      if (waiting.size && share) await pause(Math.max(0, share * 1000 - (performance.now() - began)));
     }
     told.missing += waiting.size;
     for (const letter of waiting.values()) {

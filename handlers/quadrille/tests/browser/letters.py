@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+import time
 
 from devtools import Browser, Page, eventually
 from engine import downloaded
@@ -110,6 +111,18 @@ def on_aws_what_may_have_been_sent_is_not_sent_again(browser: Browser, _):
         page.sees("Counts before and after")
         page.sees("15 may have been sent when it was broken off, and stay: a look at their entities tells")
         assert len(set(stub.sent)) == len(stub.sent) == 10
+
+
+@test
+def a_redrive_keeps_its_rate_where_each_request_meets_few_letters(browser: Browser, _):
+    with Stub(letters=600, allows_actions=True, meets=2) as stub, opened(browser, stub.address) as page:
+        # 200 letters, 100 a second, by 100 requests.
+        start = time.monotonic()
+        begun(page, 100, 600, 200)
+        page.sees("Counts before and after")
+        took = time.monotonic() - start
+        assert len(stub.sent) == 200 and stub.redrives == 100
+        assert 2 <= took < 30, f"{took:.1f} s"
 
 
 def given_back(stub: Stub, what: str) -> None:

@@ -115,6 +115,8 @@ class Stub:
     hostile: bool = False
     # As queues of AWS do it: what was looked at is hidden until it is given back, and a look takes a while.
     hides: bool = False
+    # Letters that one request of a redrive meets at most.
+    meets: int = LOOKED_AT
     # What the time is, in seconds since the first letter was seen.
     now: int = 3600
 
@@ -383,7 +385,8 @@ class Stub:
         return {"outcome": "unknown", "why": "it goes to others"}
 
     def post_redrive_planned(self, _, ask):
-        sent = [one for one in self.lies if str(one) in ask["letters"]][: ask["limit"]]
+        # It meets no others than those of a part of the queue.
+        sent = [one for one in self.lies if str(one) in ask["letters"]][: min(ask["limit"], self.meets)]
         gone = set(sent)
         self.lies = [one for one in self.lies if one not in gone]
         self.sent += sent
