@@ -21,6 +21,14 @@ def begun(page: Page, rate: int, all: int, done: int) -> None:
     page.click(f"Send {done} letters back", "dialog[open]")
 
 
+def stopped(page: Page, all: int, done: int) -> None:
+    """Begins to send, and stops it: from then on the plan's view offers to go on with it."""
+    begun(page, 1, all, done)
+    page.sees(f"1 of {done} letters sent back")
+    page.click("Stop")
+    page.sees("stopped: what was not sent is where it was")
+
+
 @test
 def a_redrive_that_was_broken_off_goes_on_sends_none_twice_and_keeps_its_record(browser: Browser, _):
     with tempfile.TemporaryDirectory() as folder, Stub(letters=300, allows_actions=True) as stub:
@@ -80,10 +88,7 @@ def redrives_that_are_not_over_are_kept_apart_and_few_and_forgotten_on_request(b
     with Stub(letters=600, allows_actions=True) as stub, opened(browser, stub.address) as page:
         for _ in range(6):
             lie, done = len(stub.lies), sum(one % 3 == 0 for one in stub.lies)
-            begun(page, 1, lie, done)
-            page.sees(f"1 of {done} letters sent back")
-            page.click("Stop")
-            page.sees("stopped: what was not sent is where it was")
+            stopped(page, lie, done)
         page.click("Go on with it, or forget it")
         page.wait("document.querySelectorAll('.kept').length === 5", "the newest are kept")
         times = page.run("[...document.querySelectorAll('.kept time')].map((one) => one.dateTime)")

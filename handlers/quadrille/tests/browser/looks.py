@@ -5,12 +5,17 @@ import pathlib
 import re
 
 from devtools import Browser
+from letters import stopped
 from opened import VIEWS, calmly, look_at, opened, test
 from stub import DEAD, MARKUP, PAGE, Stub
 
 # WCAG 2.1, AA, for text of this size.
 CONTRAST_MIN = 4.5
 PAGE_BYTES_MAX = 150_000
+
+# Letters of the views that are looked at, and those of them that a plan would have done. A redrive of these is not over.
+LETTERS, DONE = 50, 17
+KEPT = "#/plan"
 
 # The worst contrast of a text with its ground, and where.
 CONTRAST = """(() => {
@@ -53,6 +58,15 @@ CONTRAST = """(() => {
 })()"""
 
 
+def look(page, view: str) -> None:
+    """Goes to a view, or to that of a redrive that was stopped."""
+    if view != KEPT:
+        return look_at(page, view)
+    stopped(page, LETTERS, DONE)
+    page.go(KEPT)
+    page.sees(f"1 of {DONE} letters sent.", ".kept")
+
+
 @test
 def a_place_is_known_by_title_icon_colour_and_word(browser: Browser, _):
     seen = set()
@@ -74,12 +88,12 @@ def a_place_is_known_by_title_icon_colour_and_word(browser: Browser, _):
 @test
 def text_has_contrast_in_light_and_dark(browser: Browser, _):
     for place in ("local", "development", "production", "simulated"):
-        with Stub(place=place, entities=300, letters=50, allows_actions=True) as stub, opened(browser, stub.address) as page:
+        with Stub(place=place, entities=300, letters=LETTERS, allows_actions=True) as stub, opened(browser, stub.address) as page:
             page.sees("dead letters")
             # The band is all that a place changes.
-            views = VIEWS if place == "simulated" else ["#/flow"]
+            views = [*VIEWS, KEPT] if place == "simulated" else ["#/flow"]
             for view in views:
-                look_at(page, view)
+                look(page, view)
                 for scheme in ("light", "dark"):
                     page.scheme(scheme)
                     worst = page.run(CONTRAST)
@@ -91,12 +105,12 @@ def text_has_contrast_in_light_and_dark(browser: Browser, _):
 @test
 def a_phone_has_nothing_to_scroll_sideways(browser: Browser, _):
     long = "x" * 500
-    with Stub(place="simulated", entities=300, letters=50, allows_actions=True, body=json.dumps({"data": long})) as stub:
+    with Stub(place="simulated", entities=300, letters=LETTERS, allows_actions=True, body=json.dumps({"data": long})) as stub:
         with opened(browser, stub.address, width=360, height=740) as page:
             page.size(360, 740, mobile=True)
             page.sees("dead letters")
-            for view in VIEWS:
-                look_at(page, view)
+            for view in [*VIEWS, KEPT]:
+                look(page, view)
                 width = page.run("document.documentElement.scrollWidth")
                 assert width <= 360, f"{view} is {width} wide"
                 assert page.run("document.querySelector('main').innerText.trim().length") > 20, view
@@ -105,10 +119,10 @@ def a_phone_has_nothing_to_scroll_sideways(browser: Browser, _):
 @test
 def every_view_has_landmarks_and_all_that_is_used_has_a_name(browser: Browser, _):
     used = {"link", "button", "textbox", "searchbox", "combobox", "checkbox", "slider", "spinbutton", "progressbar", "region", "navigation", "dialog"}
-    with Stub(place="simulated", entities=300, letters=50, allows_actions=True) as stub, opened(browser, stub.address) as page:
+    with Stub(place="simulated", entities=300, letters=LETTERS, allows_actions=True) as stub, opened(browser, stub.address) as page:
         page.sees("dead letters")
-        for view in VIEWS:
-            look_at(page, view)
+        for view in [*VIEWS, KEPT]:
+            look(page, view)
             nodes = [node for node in page.send("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
             roles = {node["role"]["value"] for node in nodes}
             assert {"banner", "navigation", "main", "contentinfo", "heading"} <= roles, f"{view}: {roles}"
@@ -120,7 +134,7 @@ def every_view_has_landmarks_and_all_that_is_used_has_a_name(browser: Browser, _
 
 @test
 def the_keyboard_reaches_a_letter_from_the_flow(browser: Browser, _):
-    with Stub(entities=300, letters=50) as stub, opened(browser, stub.address) as page:
+    with Stub(entities=300, letters=LETTERS) as stub, opened(browser, stub.address) as page:
         page.sees("50 dead letters")
         page.run("document.activeElement.blur()")
         page.key("Tab", 9)
@@ -138,6 +152,24 @@ def the_keyboard_reaches_a_letter_from_the_flow(browser: Browser, _):
         tab_to(page, "td a")
         page.key("Enter", 13, "\r")
         page.sees("Body, ", "main")
+        # By age as well, and to what is left of a redrive.
+        page.go("#/letters")
+        page.sees("that is all", "main")
+        tab_to(page, "td[data-name^=under] a")
+        page.key("Enter", 13, "\r")
+        page.sees("page 1: 17 letters", "main")
+        stub.allows_actions = True
+        page.send("Page.reload")
+        page.sees("actions allowed", ".band")
+        stopped(page, LETTERS, DONE)
+        tab_to(page, "main a[href^='#/plan?kept']")
+        page.key("Enter", 13, "\r")
+        tab_to(page, ".kept button.act")
+        page.key("Enter", 13, "\r")
+        page.sees("The other 16 are sent back", "dialog[open]")
+        page.key("Escape", 27)
+        page.wait("!document.querySelector('dialog')", "it is left")
+        assert len(stub.sent) == 1
 
 
 def tab_to(page, selector: str) -> None:
