@@ -89,6 +89,8 @@ async function make(place, asked, queues, signal) {
             add(plan, letter);
           }
           ask.after = page.next ?? null;
+          // Its letters are tried behind those before them.
+          ask.plan = page.plan;
           far.textContent = `${many(plan.letters.length, "letter")} tried …`;
           await breath();
         }

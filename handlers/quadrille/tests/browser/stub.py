@@ -369,13 +369,15 @@ class Stub:
         return self.get_clock()
 
     def post_plan(self, _, ask):
+        # Each page but the first says which plan it goes on with.
+        assert ask["after"] == 0 or ask.get("plan") == f"plan of {ask['queue']}", ask
         page = self.get_dead_letters([], {"queue": ask["queue"], "after": ask["after"], "limit": ask["limit"]} | {
             name: value for name, value in ask["filter"].items() if isinstance(value, str)})
         for letter in page["letters"]:
             del letter["is_end"], letter["body"]
             number = int(letter["id"])
             letter |= {"queue": DEAD, "deadline": at(number + 1_000_000), "content": f"{number:016x}", "trial": self.trial(number)}
-        return page | {"ends_left": 0}
+        return page | {"ends_left": 0, "plan": f"plan of {ask['queue']}"}
 
     def trial(self, number: int) -> dict:
         if number % 3 == 0:
