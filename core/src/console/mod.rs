@@ -36,6 +36,8 @@ const FILES: &[(&str, &str, &str)] = &[
     ("confirm.js", SCRIPT, include_str!("page/confirm.js")),
     ("console.css", STYLE, include_str!("page/console.css")),
     ("dom.js", SCRIPT, include_str!("page/dom.js")),
+    ("file.js", SCRIPT, include_str!("page/file.js")),
+    ("filter.js", SCRIPT, include_str!("page/filter.js")),
     ("flow.js", SCRIPT, include_str!("page/flow.js")),
     ("graph.js", SCRIPT, include_str!("page/graph.js")),
     ("icon-development.svg", PICTURE, include_str!("page/icon-development.svg")),

@@ -7,6 +7,7 @@ import { confirmed } from "./confirm.js";
 import { readOnly } from "./flow.js";
 import { redrivenText } from "./story.js";
 import { planOne } from "./plan.js";
+import { filterOf, toldFilter } from "./filter.js";
 
 const keyOf = (...parts) => JSON.stringify(parts);
 
@@ -178,15 +179,6 @@ async function listView(root, queue, asked, signal) {
   await draw();
 }
 
-export function filterOf({ reason, handler, subject, since, before }) {
-  return { reason, handler, subject, since, before };
-}
-
-export function toldFilter(filter) {
-  const words = Object.entries(filter).filter(([, value]) => value).map(([name, value]) => `${name} ${cut(value, 60)}`);
-  return words.length ? words.join(", ") : "all of them";
-}
-
 const WALKED = 100;
 
 async function counted(queue, filter, signal) {
@@ -201,11 +193,12 @@ async function counted(queue, filter, signal) {
 async function purged(queue, asked, signal) {
   const filter = Object.fromEntries(Object.entries(asked).filter(([, value]) => value));
   const passed = [];
-  let count = 0;
+  let count = 0, after = 0;
   try {
     for (;;) {
-      const moved = await post("purge", { queue, filter, limit: WALKED });
+      const moved = await post("purge", { queue, filter, limit: WALKED, after });
       count += moved.moved;
+      after = moved.next ?? 0;
       passed.push(...moved.passed_over);
       if (moved.done || signal.aborted) return count;
     }

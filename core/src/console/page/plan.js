@@ -4,7 +4,8 @@ import { el, refill, field, choice, time, number, many, windowed, failed, table,
 import { get, post, giveBack } from "./api.js";
 import { deadLetterQueues, mayAct, state } from "./state.js";
 import { confirmed } from "./confirm.js";
-import { filterOf, toldFilter } from "./letters.js";
+import { filterOf, toldFilter } from "./filter.js";
+import { download } from "./file.js";
 import { readOnly } from "./flow.js";
 import { redrive, offers, RAMP } from "./redrive.js";
 
@@ -159,20 +160,6 @@ function* fileOf(plan) {
   const { name: system, version: build } = state.system;
   yield JSON.stringify({ plan: VERSION, system, at: plan.at.toISOString(), build });
   for (const letter of plan.letters) if (letter.group.isChosen) yield letter.line;
-}
-
-const BLOB_LINES = 2000;
-
-export async function download(lines, name) {
-  const parts = [];
-  let part = [];
-  for (const line of lines) {
-    part.push(line, "\n");
-    if (part.length >= BLOB_LINES) { parts.push(new Blob(part)); part = []; await breath(); }
-  }
-  const url = URL.createObjectURL(new Blob([...parts, ...part], { type: "application/jsonl" }));
-  el("a", { href: url, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 60000);
 }
 
 function sendForm(plan, wanted, running, place, signal) {

@@ -4,7 +4,7 @@ import { el, refill, number, many, windowed, failed, table, tell, pause, longTex
 import { get, post, giveBack } from "./api.js";
 import { state, mayAct } from "./state.js";
 import { confirmed } from "./confirm.js";
-import { download } from "./plan.js";
+import { download } from "./file.js";
 import * as kept from "./kept.js";
 
 // Letters a second, each for a second: a mistake is seen before much is sent.

@@ -19,7 +19,7 @@ use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{File, OpenOptions},
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead, BufReader, Write as _},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -74,6 +74,34 @@ struct Done {
     results: BTreeSet<(String, String)>,
     /// Letters that were to be sent when it was broken off.
     unsure: BTreeSet<(String, String)>,
+}
+
+impl Done {
+    /// By the lines of a record. Only the last request of a run can have had no answer: behind an answer stands the next request, and
+    /// what that named before, and has no result, was not sent.
+    fn read(lines: impl BufRead) -> std::io::Result<Self> {
+        let (mut done, mut named) = (Self::default(), BTreeSet::new());
+        for text in lines.lines() {
+            // The last line may be cut off.
+            match serde_json::from_str(&text?) {
+                Err(_) => {}
+                Ok(Record::Begun { .. }) => done.unsure.append(&mut named),
+                Ok(Record::Sending { queue, ids }) => {
+                    named = ids.into_iter().map(|id| (queue.clone(), id)).collect();
+                }
+                Ok(Record::Letter { queue, id, result, .. }) => {
+                    let key = (queue, id);
+                    done.unsure.remove(&key);
+                    named.remove(&key);
+                    if result == LetterResult::Sent {
+                        done.results.insert(key);
+                    }
+                }
+            }
+        }
+        done.unsure.append(&mut named);
+        Ok(done)
+    }
 }
 
 /// Sends back what a plan names.
@@ -257,8 +285,11 @@ impl Sending<'_> {
                 break;
             }
             if !waiting.is_empty() && !results.is_empty() {
+                // As long as so many take at this rate: SQS gives few letters to a request.
+                let met = u32::try_from(results.len()).unwrap_or(rate).min(rate);
+                let due = Duration::from_secs(1) * met / rate.max(1);
                 tokio::select! {
-                    () = tokio::time::sleep(Duration::from_secs(1).saturating_sub(began.elapsed())) => {}
+                    () = tokio::time::sleep(due.saturating_sub(began.elapsed())) => {}
                     _ = interrupted.wait_for(|is| *is) => {}
                 }
             }
@@ -366,26 +397,12 @@ struct Recorder {
 impl Recorder {
     fn open(path: &Path) -> Result<Self, CommandError> {
         let name = path.display().to_string();
-        let mut done = Done::default();
-        if path.exists() {
+        let done = if path.exists() {
             let read = File::open(path).map_err(CommandError::io(name.clone()))?;
-            for text in BufReader::new(read).lines() {
-                let text = text.map_err(CommandError::io(name.clone()))?;
-                // The last line may be cut off.
-                match serde_json::from_str(&text) {
-                    Ok(Record::Begun { .. }) | Err(_) => {}
-                    Ok(Record::Sending { queue, ids }) => {
-                        done.unsure.extend(ids.into_iter().map(|id| (queue.clone(), id)));
-                    }
-                    Ok(Record::Letter { queue, id, result, .. }) => {
-                        done.unsure.remove(&(queue.clone(), id.clone()));
-                        if result == LetterResult::Sent {
-                            done.results.insert((queue, id));
-                        }
-                    }
-                }
-            }
-        }
+            Done::read(BufReader::new(read)).map_err(CommandError::io(name.clone()))?
+        } else {
+            Done::default()
+        };
         let mut options = OpenOptions::new();
         let file = options.create(true).append(true).open(path).map_err(CommandError::io(name.clone()))?;
         Ok(Self { file, name, done })
@@ -396,5 +413,46 @@ impl Recorder {
         let text = serde_json::to_string(record)?;
         let written = writeln!(self.file, "{text}").and_then(|()| self.file.sync_data());
         written.map_err(CommandError::io(excerpt(&self.name, 300)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_last_request_of_a_run_named_is_unsure() {
+        let at = Timestamp::from_millis(0);
+        let begun = || Record::Begun { at, by: String::new(), why: String::new(), letters: 5 };
+        let sending = |ids: &[&str]| Record::Sending {
+            queue: "dead".to_owned(),
+            ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+        };
+        let sent = |id: &str| Record::Letter {
+            at,
+            queue: "dead".to_owned(),
+            id: id.to_owned(),
+            result: LetterResult::Sent,
+            body: None,
+        };
+        let read = |records: &[Record]| {
+            let lines = records.iter().map(|record| serde_json::to_string(record).unwrap() + "\n");
+            let text = lines.collect::<String>() + "{\"letter\":{\"at\"";
+            let Done { results, unsure } = Done::read(text.as_bytes()).unwrap();
+            let ids = |keys: BTreeSet<(String, String)>| {
+                keys.into_iter().map(|(_, id)| id).collect::<Vec<_>>().join(" ")
+            };
+            (ids(results), ids(unsure))
+        };
+        let told = |results: &str, unsure: &str| (results.to_owned(), unsure.to_owned());
+        // The first request met one of three; the second had no answer, or part of it was written down.
+        let killed = [begun(), sending(&["1", "2", "3"]), sent("1"), sending(&["2", "3"])];
+        assert_eq!(read(&killed[..3]), told("1", "2 3"));
+        assert_eq!(read(&killed), told("1", "2 3"));
+        let third = [sending(&["2"]), sent("2"), sending(&["3"])];
+        assert_eq!(read(&[&killed[..3], &third[..]].concat()), told("1 2", "3"));
+        // What an earlier run left unsure stays so, whatever the next one sends.
+        let again = [begun(), sending(&["4", "5"]), sent("4"), sending(&["5"]), sent("5")];
+        assert_eq!(read(&[&killed[..], &again[..]].concat()), told("1 4 5", "2 3"));
     }
 }

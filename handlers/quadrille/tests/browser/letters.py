@@ -217,3 +217,15 @@ def letters_that_a_purge_passes_over_are_given_back(browser: Browser, _):
             page.go("#/queues")
             given_back(stub, "a purge")
         assert len(stub.lies) == 400 and not any(one % 3 == 1 for one in stub.lies)
+
+
+@test
+def letters_are_purged_behind_any_number_of_others(browser: Browser, _):
+    with Stub(letters=3, allows_actions=True) as stub, opened(browser, stub.address) as page:
+        stub.lies = [one for one in range(1800) if one % 3 != 1] + [1801, 1804]
+        page.go(f"#/letters/{DEAD}?reason=timeout")
+        page.sees("page 1: 2 letters")
+        page.click("Delete these …")
+        page.click("Delete 2 letters for good", "dialog[open]")
+        page.sees("✔ 2 letters deleted")
+        assert len(stub.lies) == 1200

@@ -398,9 +398,21 @@ class Stub:
         return {"results": {str(one): {"result": "sent"} for one in sent}, "done": not self.lies, "hidden": 0} | self.hide("passed_over", self.lies[:100])
 
     def post_purge(self, _, ask):
+        if not self.hides:
+            return self.purged_from(ask, ask.get("after", 0))
         moved = [one for one in self.lies if ask["filter"].get("reason") in (None, self.letter(one)["reason"])][: ask["limit"]]
         self.lies = [one for one in self.lies if one not in moved]
         return {"moved": len(moved), "done": not moved} | self.hide("passed_over", self.lies[:100])
+
+    def purged_from(self, ask: dict, place: int) -> dict:
+        """As a queue does that shows its messages: each call looks at 500, and the next one goes on behind them."""
+        looked = [one for one in self.lies if one >= place]
+        last, looked = looked[500:501], looked[:500]
+        moved = [one for one in looked if ask["filter"].get("reason") in (None, self.letter(one)["reason"])][: ask["limit"]]
+        if len(moved) == ask["limit"]:
+            last = [moved[-1] + 1]
+        self.lies = [one for one in self.lies if one not in moved]
+        return {"moved": len(moved), "done": not last, "passed_over": []} | ({"next": last[0]} if last else {})
 
     def post_give_back(self, _, ask):
         assert ask["queue"] == DEAD and set(ask["receipts"]) <= self.hidden, ask
