@@ -208,19 +208,29 @@ impl Told {
 /// How many are sent in which second.
 struct Ramp {
     rate: Option<u32>,
-    seconds: usize,
+    /// How long was sent, at the rates that there were.
+    time: Duration,
 }
 
 impl Ramp {
     fn new(rate: Option<u32>) -> Self {
-        Self { rate, seconds: 0 }
+        Self { rate, time: Duration::ZERO }
     }
 
-    /// How many may be sent in the next second.
-    fn next(&mut self) -> u32 {
-        let rate = RAMP.get(self.seconds).or(RAMP.last()).copied().unwrap_or(1);
-        self.seconds += 1;
-        self.rate.unwrap_or(rate)
+    /// How many may be sent in a second now.
+    fn rate(&self) -> u32 {
+        let second = usize::try_from(self.time.as_secs()).unwrap_or(usize::MAX);
+        let rate = RAMP.get(second).or(RAMP.last()).copied().unwrap_or(1);
+        self.rate.unwrap_or(rate).max(1)
+    }
+
+    /// How long so many take at the rate of now, which is a second at most: SQS gives few letters to a request.
+    fn take(&mut self, letters: usize) -> Duration {
+        let rate = self.rate();
+        let letters = u32::try_from(letters).unwrap_or(rate).min(rate);
+        let time = Duration::from_secs(1) * letters / rate;
+        self.time += time;
+        time
     }
 }
 
@@ -254,7 +264,7 @@ impl Sending<'_> {
         let others = if self.is_exact { 0 } else { before / 500 };
         while !waiting.is_empty() && fruitless < FRUITLESS_MAX + others {
             let began = Instant::now();
-            let rate = self.ramp.next();
+            let rate = self.ramp.rate();
             let step = self.part(queue, &mut waiting, usize::try_from(rate).unwrap_or(1)).await;
             let Redriving { results, done, passed_over: over, hidden } = match step {
                 Ok(step) => step,
@@ -284,10 +294,8 @@ impl Sending<'_> {
                 outcome = Err(CommandError::Failed(text));
                 break;
             }
-            if !waiting.is_empty() && !results.is_empty() {
-                // As long as so many take at this rate: SQS gives few letters to a request.
-                let met = u32::try_from(results.len()).unwrap_or(rate).min(rate);
-                let due = Duration::from_secs(1) * met / rate.max(1);
+            let due = self.ramp.take(results.len());
+            if !waiting.is_empty() && !due.is_zero() {
                 tokio::select! {
                     () = tokio::time::sleep(due.saturating_sub(began.elapsed())) => {}
                     _ = interrupted.wait_for(|is| *is) => {}
@@ -454,5 +462,34 @@ mod tests {
         // What an earlier run left unsure stays so, whatever the next one sends.
         let again = [begun(), sending(&["4", "5"]), sent("4"), sending(&["5"]), sent("5")];
         assert_eq!(read(&[&killed[..], &again[..]].concat()), told("1 4 5", "2 3"));
+    }
+
+    #[test]
+    fn each_rate_of_the_ramp_lasts_for_a_second_however_few_letters_a_request_meets() {
+        let mut ramp = Ramp::new(None);
+        let mut rates = Vec::new();
+        // SQS gives at most ten.
+        for _ in 0..40 {
+            let rate = ramp.rate();
+            rates.push(rate);
+            ramp.take(usize::try_from(rate).unwrap().min(10));
+        }
+        rates.dedup();
+        assert_eq!(rates, RAMP);
+        assert_eq!(rates.len(), 7);
+        let at = |rate| ramp_at(rate).as_millis();
+        assert_eq!((at(20), at(50), at(100)), (4_000, 5_000, 6_000));
+        let mut steady = Ramp::new(Some(500));
+        assert_eq!((steady.rate(), steady.take(50)), (500, Duration::from_millis(100)));
+        assert_eq!((steady.take(0), steady.take(9_000)), (Duration::ZERO, Duration::from_secs(1)));
+    }
+
+    /// When the ramp comes to a rate, where each request meets ten letters at most.
+    fn ramp_at(wanted: u32) -> Duration {
+        let mut ramp = Ramp::new(None);
+        while ramp.rate() != wanted {
+            ramp.take(usize::try_from(ramp.rate()).unwrap().min(10));
+        }
+        ramp.time
     }
 }
