@@ -3,12 +3,12 @@
 use crate::{
     App,
     client::encoded,
-    config,
     error::CommandError,
     form::options,
     help,
     settings::{self, Known},
     table::Output,
+    target::Target,
 };
 use clap::{
     Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum,
@@ -22,6 +22,9 @@ use quadrille::{
     system::{Meaning, Word},
 };
 use std::{ffi::OsString, net::IpAddr, path::PathBuf, time::Duration};
+
+/// The variable that names a configuration file. Empty, it says that none is to be read.
+pub const CONFIG_VARIABLE: &str = "QUADRILLE_CONFIG";
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
@@ -181,7 +184,7 @@ pub const CONFIG: &str = "config";
 #[derive(Debug, Args)]
 pub struct Global {
     /// A configuration file. By default `quadrille.toml` in the working directory, where it is there; an empty name says none.
-    #[arg(long, global = true, value_name = "FILE", env = config::VARIABLE)]
+    #[arg(long, global = true, value_name = "FILE", env = CONFIG_VARIABLE)]
     pub config: Option<OsString>,
     /// How log lines are written to standard error.
     #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
@@ -495,42 +498,6 @@ pub struct Up {
     /// Let the console act: send dead letters back, purge them, send the message of a schedule, cancel. Without it, it only looks.
     #[arg(long)]
     pub allow_actions: bool,
-}
-
-/// What a system runs on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Place {
-    /// An engine on this machine, or the data folder of one.
-    Local,
-    /// A stack that is deployed to AWS.
-    Aws,
-}
-
-/// Where a command finds the system.
-#[derive(Clone, Debug, Args)]
-pub struct Target {
-    /// What the system runs on. For `aws` the command has to be built with the feature `aws`; it goes by the AWS SDK's
-    /// environment: AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL.
-    #[arg(long = "target", value_enum, value_name = "TARGET", default_value_t = Place::Local)]
-    pub place: Place,
-    /// The stack on AWS, `dev` for example. Its names are read from the Parameter Store: `/quadrille/SYSTEM/STACK`.
-    #[arg(long)]
-    pub stack: Option<String>,
-    /// A file with the JSON of the stack's parameter, instead of a stack.
-    #[arg(long, value_name = "FILE", conflicts_with = "stack")]
-    pub settings: Option<PathBuf>,
-    /// A data folder. One that a running engine holds is reached through that engine.
-    #[arg(long, default_value = ".quadrille", env = "QUADRILLE_DATA")]
-    pub data: PathBuf,
-    /// The address of a running engine, instead of a data folder.
-    #[arg(long, env = "QUADRILLE_URL")]
-    pub url: Option<String>,
-    /// A file that holds the bearer token of a running engine that asks for one.
-    #[arg(long, env = "QUADRILLE_TOKEN_FILE")]
-    pub token_file: Option<PathBuf>,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
 }
 
 #[derive(Debug, Args)]

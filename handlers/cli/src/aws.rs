@@ -4,10 +4,10 @@
 use crate::{
     App,
     access::Access,
-    args::Target,
     error::CommandError,
     node::{equipped, with_settings},
     print::{Progress, line},
+    target::Target,
 };
 use aws_config::{
     SdkConfig, environment::EnvironmentVariableRegionProvider, meta::region::RegionProviderChain,

@@ -6,9 +6,9 @@ use crate::aws::Aws;
 use crate::{
     App,
     access::Access,
-    args::{Place, Target},
     error::CommandError,
     node::Node,
+    target::{Place, Target},
     token,
 };
 use quadrille::{

@@ -3,7 +3,7 @@
 //! An option comes before a variable, that before the file, and that before a default. A file is made to be committed: a secret
 //! stands in a file of its own, which this one names.
 
-use crate::{args, error::CommandError, settings, token};
+use crate::{args, error::CommandError, settings, target, token};
 use clap::{Arg, ArgMatches, Command, error::ContextKind, parser::ValueSource};
 use quadrille::{
     Settings, System, excerpt,
@@ -22,9 +22,6 @@ use toml::{
 
 /// The file that is read in the working directory where no other is named.
 pub const FILE: &str = "quadrille.toml";
-
-/// The variable that names another. Empty, it says that none is to be read.
-pub const VARIABLE: &str = "QUADRILLE_CONFIG";
 
 /// The keys that every system has, which are the names of their options.
 const COMMON: [&str; 6] = ["data", "url", "token_file", "log_level", "target", "stack"];
@@ -66,7 +63,7 @@ pub fn named(arguments: &[OsString]) -> Option<OsString> {
             return Some(name.into());
         }
     }
-    std::env::var_os(VARIABLE)
+    std::env::var_os(args::CONFIG_VARIABLE)
 }
 
 impl Config {
@@ -277,7 +274,7 @@ impl Whereabouts {
         }
         let on_aws = match target {
             1 => config.values.get("target").is_some_and(|entry| entry.value == "aws") && drops.is_empty(),
-            _ => said.get_one::<args::Place>("place") == Some(&args::Place::Aws),
+            _ => said.get_one::<target::Place>("place") == Some(&target::Place::Aws),
         };
         if !on_aws || said.value_source("settings").is_some() {
             drops.push("stack");

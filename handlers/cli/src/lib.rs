@@ -60,6 +60,7 @@ mod stop;
 mod story;
 mod systems;
 mod table;
+mod target;
 mod token;
 mod trace;
 mod trigger;

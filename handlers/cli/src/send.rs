@@ -3,10 +3,11 @@
 use crate::{
     App,
     access::Access,
-    args::{Cancel, OwnAsk, OwnSend, Send, Target},
+    args::{Cancel, OwnAsk, OwnSend, Send},
     client::{Answer, Client, encoded},
     error::CommandError,
     print::{Shown, line, readable, shown},
+    target::Target,
     trace::named as entity_of,
 };
 use quadrille::{

@@ -3,10 +3,11 @@
 use crate::{
     App,
     access::Access,
-    args::{Place, Plain},
+    args::Plain,
     client::Client,
     error::CommandError,
     print::{line, readable},
+    target::Place,
 };
 use quadrille::local;
 use serde_json::{Value, json};

@@ -4,10 +4,11 @@ use super::{give_back, interrupted, plan};
 use crate::{
     App,
     access::Access,
-    args::{DlqRedrive, Place},
+    args::DlqRedrive,
     client::Client,
     error::CommandError,
     print::{Progress, line},
+    target::Place,
 };
 use quadrille::{
     Timestamp, excerpt,

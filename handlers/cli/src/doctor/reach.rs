@@ -4,14 +4,7 @@ use super::{
     Check,
     folder::{self, Found},
 };
-use crate::{
-    App,
-    access::Access,
-    args::{Doctor, Place},
-    client::Client,
-    error::CommandError,
-    token,
-};
+use crate::{App, access::Access, args::Doctor, client::Client, error::CommandError, target::Place, token};
 use quadrille::{
     http_client::{HttpClient, Method},
     operator::{Api, QueueStatus},
