@@ -16,6 +16,7 @@ use quadrille::{
     port::{Clock as _, SystemClock},
 };
 use serde::Deserialize;
+use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Letters that are shown one by one where nobody says how many.
@@ -78,7 +79,7 @@ pub(super) async fn list(app: &App<'_>, args: DlqList) -> Result<(), CommandErro
 }
 
 /// The time by the clock that the letters' times are of: the engine's, where one tells it.
-async fn now(client: &Client) -> Result<Timestamp, CommandError> {
+pub(super) async fn now(client: &Client) -> Result<Timestamp, CommandError> {
     #[derive(Deserialize)]
     struct Told {
         now: Option<Timestamp>,
@@ -117,6 +118,14 @@ fn print_groups(groups: &BTreeMap<GroupKey, Group>) {
     line("");
 }
 
+/// A letter as scripts read it.
+pub(super) fn to_json(queue: &str, listed: &Listed, now: Timestamp) -> Result<Value, CommandError> {
+    let mut whole = serde_json::to_value(listed)?;
+    whole["queue"] = queue.into();
+    whole["age"] = serde_json::to_value(LetterAge::at(now, listed.letter.dead_at))?;
+    Ok(whole)
+}
+
 /// All of them as one array, in the order in which they came.
 async fn as_json(
     client: &Client,
@@ -126,11 +135,7 @@ async fn as_json(
 ) -> Result<(), CommandError> {
     let mut array = Array::new();
     each(client, queues, options, |queue, listed| {
-        let age = LetterAge::at(now, listed.letter.dead_at);
-        let mut listed = serde_json::to_value(listed)?;
-        listed["queue"] = queue.into();
-        listed["age"] = serde_json::to_value(age)?;
-        array.item(&listed);
+        array.item(&to_json(queue, &listed, now)?);
         Ok(())
     })
     .await?;

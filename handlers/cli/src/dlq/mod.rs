@@ -246,9 +246,7 @@ async fn show(app: &App<'_>, show: DlqShow) -> Result<(), CommandError> {
         ))
     })?;
     if show.options.target.json {
-        let mut whole = serde_json::to_value(&listed)?;
-        whole["queue"] = queue.as_str().into();
-        line(whole);
+        line(list::to_json(queue, &listed, list::now(&client).await?)?);
         return Ok(());
     }
     print_letter(&listed);
