@@ -88,11 +88,15 @@ export function time(at, withDate = true) {
     el("span", { class: "age", "data-at": at }, ago(at)));
 }
 
-// The times on the page grow older.
-export function growOlder() {
+// The times on the page grow older, a part at a time: each part is drawn anew.
+export async function growOlder() {
+  let changed = 0;
   for (const age of document.querySelectorAll(".age")) {
     const text = ago(age.dataset.at);
-    if (age.textContent !== text) age.textContent = text;
+    if (age.textContent === text) continue;
+    age.textContent = text;
+    changed += 1;
+    if (changed % PART_ROWS === 0) await drawn();
   }
 }
 
