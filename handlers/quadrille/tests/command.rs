@@ -502,10 +502,13 @@ fn dead_letters_are_listed_shown_and_sent_back() {
 
     let id = all[4]["id"].as_str().unwrap();
     let shown = moved(&["show", id]);
-    let mut listed = all[4].clone();
-    assert_eq!(listed.as_object_mut().unwrap().remove("age"), Some(json!("under_an_hour")));
-    assert_eq!(shown, listed);
-    for (member, value) in [("reason", "rejected"), ("handler", "store_result"), ("source_queue", RESULTS)] {
+    assert_eq!(shown, all[4]);
+    for (member, value) in [
+        ("age", "under_an_hour"),
+        ("reason", "rejected"),
+        ("handler", "store_result"),
+        ("source_queue", RESULTS),
+    ] {
         assert_eq!(shown[member], value);
     }
     assert_eq!(shown["attempts"], 1);
