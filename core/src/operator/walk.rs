@@ -97,9 +97,10 @@ pub async fn walk(pipeline: &Pipeline, asked: &Walk, act: Act) -> Result<Moved, 
     let (dead, source) = dead_letter_queue(pipeline, queue)?;
     let (model, now) = (pipeline.choreography().model(), pipeline.ports().clock.now());
     let mut moved = Moved { at: Some(now), ..Moved::default() };
+    let part = Part { model, dead: dead.as_ref(), asked, act };
     let chosen = match dead.shows_arrivals() {
-        true => named(model, dead.as_ref(), asked, act, &mut moved).await?,
-        false => met(model, dead.as_ref(), asked, act, &mut moved).await?,
+        true => part.named(&mut moved).await?,
+        false => part.met(&mut moved).await?,
     };
     let (mut gone, mut stay) = (Vec::with_capacity(chosen.len()), Vec::new());
     match act {
@@ -135,76 +136,74 @@ pub async fn walk(pipeline: &Pipeline, asked: &Walk, act: Act) -> Result<Moved, 
     Ok(moved)
 }
 
-/// Whether a walk takes a letter; where it does not, why is counted.
-fn is_taken(model: &Model, asked: &Walk, act: Act, message: &Message, moved: &mut Moved) -> bool {
-    let letter = DeadLetter::read(message);
-    if !asked.filter.takes(model, &letter) {
-        moved.ends_left += u64::from(asked.filter.leaves(model, &letter));
-        return false;
-    }
-    let is_damaged = act == Act::Redrive && letter.is_damaged();
-    if is_damaged {
-        let (queue, id, reason) = (&asked.queue, &message.id, letter.reason);
-        tracing::warn!(queue, %id, reason, "a dead letter is damaged, and is not sent back; it stays");
-        moved.unreadable += 1;
-    }
-    !is_damaged
+/// What one call is about.
+struct Part<'a> {
+    model: &'a Model,
+    dead: &'a dyn Queue,
+    asked: &'a Walk,
+    act: Act,
 }
 
-/// The letters that a walk takes of a queue that shows them: they are looked at, and just these are received.
-async fn named(
-    model: &Model,
-    dead: &dyn Queue,
-    asked: &Walk,
-    act: Act,
-    moved: &mut Moved,
-) -> Result<Vec<Message>, Failure> {
-    let arrived = dead.arrived(asked.after, PAGE_MAX).await?;
-    let is_whole = arrived.len() < PAGE_MAX;
-    let max = asked.limit.clamp(1, PAGE_MAX);
-    let (mut ids, mut last) = (Vec::new(), None);
-    for (place, message) in arrived {
-        if ids.len() == max {
-            moved.next = last;
-            break;
-        }
-        moved.examined += 1;
-        last = Some(place);
-        if is_taken(model, asked, act, &message, moved) {
-            ids.push(message.id);
-        }
+impl Part<'_> {
+    /// Most letters that are taken.
+    fn max(&self) -> usize {
+        self.asked.limit.clamp(1, PAGE_MAX)
     }
-    moved.next = moved.next.or(last.filter(|_| !is_whole));
-    moved.done = moved.next.is_none();
-    let chosen = dead.receive_these(&ids, Some(HELD)).await?;
-    moved.hidden = (ids.len() as u64).saturating_sub(chosen.len() as u64);
-    Ok(chosen)
-}
 
-/// The letters that a walk takes of a queue that shows none: as many are received as one request gives. Those beyond the limit are
-/// shown again, and those that are left stay hidden, so that the walk goes on behind them.
-async fn met(
-    model: &Model,
-    dead: &dyn Queue,
-    asked: &Walk,
-    act: Act,
-    moved: &mut Moved,
-) -> Result<Vec<Message>, Failure> {
-    let max = asked.limit.clamp(1, PAGE_MAX);
-    let messages = dead.receive(max.max(RECEIVED_MIN), WAIT, Some(PASSED_OVER)).await?;
-    moved.done = messages.is_empty();
-    let (mut chosen, left): (Vec<Message>, Vec<Message>) =
-        messages.into_iter().partition(|message| is_taken(model, asked, act, message, moved));
-    let beyond = chosen.split_off(chosen.len().min(max)).into_iter();
-    moved.examined = (chosen.len() + left.len()) as u64;
-    moved.passed_over.extend(left.into_iter().map(|message| message.receipt.0));
-    moved.passed_over.extend(
-        show(dead, &asked.queue, beyond.map(|message| message.receipt).collect())
-            .await
-            .into_iter()
-            .map(|receipt| receipt.0),
-    );
-    Ok(chosen)
+    /// Whether a letter is taken; where it is not, why is counted.
+    fn takes(&self, message: &Message, moved: &mut Moved) -> bool {
+        let (letter, filter) = (DeadLetter::read(message), &self.asked.filter);
+        if !filter.takes(self.model, &letter) {
+            moved.ends_left += u64::from(filter.leaves(self.model, &letter));
+            return false;
+        }
+        let is_damaged = self.act == Act::Redrive && letter.is_damaged();
+        if is_damaged {
+            let (queue, id, reason) = (&self.asked.queue, &message.id, letter.reason);
+            tracing::warn!(queue, %id, reason, "a dead letter is damaged, and is not sent back; it stays");
+            moved.unreadable += 1;
+        }
+        !is_damaged
+    }
+
+    /// The letters that are taken of a queue that shows them: they are looked at, and just these are received.
+    async fn named(&self, moved: &mut Moved) -> Result<Vec<Message>, Failure> {
+        let arrived = self.dead.arrived(self.asked.after, PAGE_MAX).await?;
+        let is_whole = arrived.len() < PAGE_MAX;
+        let (mut ids, mut last) = (Vec::new(), None);
+        for (place, message) in arrived {
+            if ids.len() == self.max() {
+                moved.next = last;
+                break;
+            }
+            moved.examined += 1;
+            last = Some(place);
+            if self.takes(&message, moved) {
+                ids.push(message.id);
+            }
+        }
+        moved.next = moved.next.or(last.filter(|_| !is_whole));
+        moved.done = moved.next.is_none();
+        let chosen = self.dead.receive_these(&ids, Some(HELD)).await?;
+        moved.hidden = (ids.len() as u64).saturating_sub(chosen.len() as u64);
+        Ok(chosen)
+    }
+
+    /// The letters that are taken of a queue that shows none: as many are received as one request gives. Those beyond the limit are
+    /// shown again, and those that are left stay hidden, so that the walk goes on behind them.
+    async fn met(&self, moved: &mut Moved) -> Result<Vec<Message>, Failure> {
+        let messages = self.dead.receive(self.max().max(RECEIVED_MIN), WAIT, Some(PASSED_OVER)).await?;
+        moved.done = messages.is_empty();
+        let (mut chosen, left): (Vec<Message>, Vec<Message>) =
+            messages.into_iter().partition(|message| self.takes(message, moved));
+        let beyond = chosen.split_off(chosen.len().min(self.max())).into_iter();
+        moved.examined = (chosen.len() + left.len()) as u64;
+        let beyond = beyond.map(|message| message.receipt).collect();
+        let not_shown = show(self.dead, &self.asked.queue, beyond).await.into_iter();
+        let left = left.into_iter().map(|message| message.receipt).chain(not_shown);
+        moved.passed_over.extend(left.map(|receipt| receipt.0));
+        Ok(chosen)
+    }
 }
 
 /// Shows received letters again. Answers those that could not be shown: they show themselves a little later.
