@@ -199,6 +199,8 @@ async function purged(queue, asked, signal) {
       const moved = await post("purge", { queue, filter, limit: WALKED, after });
       count += moved.moved;
       after = moved.next ?? 0;
+      // What comes meanwhile is left.
+      filter.before ??= moved.at;
       passed.push(...moved.passed_over);
       if (moved.done || signal.aborted) return count;
     }
